@@ -1,0 +1,3 @@
+"""tccap: live packets from eBPF tc classifiers, each with its process."""
+
+__version__ = "0.1.0"
