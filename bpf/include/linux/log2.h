@@ -1,0 +1,1 @@
+#define ilog2(n) (63 - __builtin_clzll(n))
