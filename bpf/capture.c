@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The classifiers: every frame of a device, on ingress and on egress, becomes
+ * a finished Enhanced Packet Block in the ring.
+ *
+ * A frame goes through: device -> filter -> head -> data -> options -> ring.
+ * Whatever happens to the capture, the frame itself goes on as if nobody had
+ * looked: TC_ACT_UNSPEC hands it to the next filter of the device.
+ */
+#include "abi.h"
+
+#define TC_ACT_UNSPEC (-1)
+#define ETH_ADDRESSES_LEN 12
+#define VLAN_TAG_LEN 4
+
+BPF_RINGBUF_OUTPUT(ring, RING_PAGES);
+BPF_ARRAY(scratch, struct scratch, CPUS);
+BPF_HASH(devices, u32, struct device, INTERFACES);
+BPF_PERCPU_ARRAY(counters, struct counters, INTERFACES);
+/* Wall clock minus boot clock, in ns: the engine keeps it current. */
+BPF_ARRAY(wall_offset, u64, 1);
+
+/* Hides where a value came from. Without it the compiler checks the bounds of
+ * one copy of a value and uses another, and the verifier refuses the program.
+ * For the same reason lengths are u64: a u32 is compared by way of a shifted
+ * copy. */
+#define OPAQUE(x) asm volatile("" : "+r"(x))
+
+static __always_inline bool tag_in_metadata(struct __sk_buff *skb,
+					    const struct device *device)
+{
+	return device->has_ethernet && skb->vlan_present;
+}
+
+static __always_inline u64 wall_clock_ns(void)
+{
+	u32 zero = 0;
+	u64 *offset = wall_offset.lookup(&zero);
+
+	return bpf_ktime_get_boot_ns() + (offset ? *offset : 0);
+}
+
+/* The kernel takes the VLAN tag out of a frame and keeps it beside it; the
+ * wire has it behind the two addresses. */
+static __always_inline int load_tagged(struct __sk_buff *skb, u8 *data, u64 len)
+{
+	u64 rest_len;
+
+	if (bpf_skb_load_bytes(skb, 0, data, ETH_ADDRESSES_LEN))
+		return -1;
+	*(__be16 *)(data + ETH_ADDRESSES_LEN) = skb->vlan_proto;
+	*(__be16 *)(data + ETH_ADDRESSES_LEN + 2) = bpf_htons(skb->vlan_tci);
+	if (len <= ETH_ADDRESSES_LEN + VLAN_TAG_LEN)
+		return 0;
+	rest_len = len - ETH_ADDRESSES_LEN - VLAN_TAG_LEN;
+	OPAQUE(rest_len);
+	if (rest_len == 0 || rest_len > SNAPLEN)
+		return -1;
+	return bpf_skb_load_bytes(skb, ETH_ADDRESSES_LEN,
+				  data + ETH_ADDRESSES_LEN + VLAN_TAG_LEN,
+				  rest_len);
+}
+
+static __always_inline int load_plain(struct __sk_buff *skb, u8 *data, u64 len)
+{
+	OPAQUE(len);
+	if (len == 0)
+		return 0;
+	if (len > SNAPLEN)
+		return -1;
+	return bpf_skb_load_bytes(skb, 0, data, len);
+}
+
+/* Writes the options and the trailing length; returns their length. */
+static __always_inline u32 write_options(u8 *at, u32 direction, u32 head_len,
+					 struct counters *count)
+{
+	u32 *word = (u32 *)at;
+	u32 len;
+
+	word[0] = EPB_FLAGS | 4 << 16;
+	word[1] = direction;
+	len = 8;
+	if (count->untold) {
+		word[2] = EPB_DROPCOUNT | 8 << 16;
+		word[3] = (u32)count->untold;
+		word[4] = (u32)(count->untold >> 32);
+		word += 3;
+		len += 12;
+	}
+	word[2] = 0; /* opt_endofopt */
+	word[3] = head_len + len + 8;
+	return len + 8;
+}
+
+/* Builds the block of a frame; returns its length, or 0 if that failed. */
+static __always_inline u64 build(struct __sk_buff *skb,
+				 const struct device *device,
+				 struct scratch *block, u32 direction,
+				 struct counters *count)
+{
+	bool tagged = tag_in_metadata(skb, device);
+	u64 original_len = skb->len + (tagged ? VLAN_TAG_LEN : 0);
+	u64 captured_len = original_len > SNAPLEN ? SNAPLEN : original_len;
+	u64 padded_len = (captured_len + 3) & ~3ull;
+	u64 now_ns = wall_clock_ns();
+	u64 block_len;
+
+	OPAQUE(padded_len);
+	if (padded_len > SNAPLEN_PADDED)
+		return 0;
+	block->header.block_type = EPB_TYPE;
+	block->header.interface_id = device->interface_id;
+	block->header.timestamp_high = now_ns >> 32;
+	block->header.timestamp_low = (u32)now_ns;
+	block->header.captured_len = captured_len;
+	block->header.original_len = original_len;
+
+	/* Padding must not show bytes of an earlier frame. */
+	if (padded_len >= 4)
+		*(u32 *)(block->body + padded_len - 4) = 0;
+	if (tagged ? load_tagged(skb, block->body, captured_len)
+		   : load_plain(skb, block->body, captured_len))
+		return 0;
+
+	block_len = EPB_HEADER_LEN + padded_len;
+	block_len += write_options(block->body + padded_len, direction,
+				   block_len, count);
+	block->header.block_len = block_len;
+	return block_len;
+}
+
+static __always_inline bool store(struct scratch *block, u64 block_len)
+{
+	OPAQUE(block_len);
+	if (block_len == 0 || block_len > sizeof(*block))
+		return false;
+	return ring.ringbuf_output(block, block_len, 0) == 0;
+}
+
+static __always_inline void capture(struct __sk_buff *skb, u32 direction)
+{
+	u32 ifindex = skb->ifindex;
+	u32 cpu = bpf_get_smp_processor_id();
+	struct device *device = devices.lookup(&ifindex);
+	struct scratch *block = scratch.lookup(&cpu);
+	struct counters *count;
+	u32 id;
+
+	if (!device || !block)
+		return;
+	id = device->interface_id;
+	count = counters.lookup(&id);
+	if (!count)
+		return;
+
+	count->received++;
+	count->accepted++;
+	if (store(block, build(skb, device, block, direction, count))) {
+		count->untold = 0;
+	} else {
+		count->dropped++;
+		count->untold++;
+	}
+}
+
+int tccap_ingress(struct __sk_buff *skb)
+{
+	capture(skb, EPB_INBOUND);
+	return TC_ACT_UNSPEC;
+}
+
+int tccap_egress(struct __sk_buff *skb)
+{
+	capture(skb, EPB_OUTBOUND);
+	return TC_ACT_UNSPEC;
+}

@@ -1,0 +1,268 @@
+"""One running capture: the loop that carries blocks from the ring to the stream.
+
+Theory of operation. The loop sleeps in epoll until the ring has data, then
+takes batches of finished blocks and writes them, pausing a millisecond between
+batches that did not fill up, so that many packets share one wake-up. A batch
+keeps its place in the ring until the reader has taken it: a slow reader makes
+the ring fill up, and what then finds no room is counted by the classifier. When
+the stream would block, the loop waits for the reader instead of for the ring.
+
+Stopping is: silence the classifiers (they look their device up, and find it no
+more), wait until those that run have ended, carry over the rest of the ring,
+write the statistics, close the stream, detach. So the reader has everything
+before the slower work of detaching begins.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+
+from tccap import clock, clsact, devices, taps
+from tccap.blocks import Section, Statistics
+from tccap.errors import TccapError
+from tccap.interfaces import Interfaces
+from tccap.kernel import Kernel, wait_for_programs
+from tccap.output import Buffer, Output, ReaderGoneError
+from tccap.plan import Plan
+from tccap.ring import BATCH_BLOCKS, Batch, Ring
+from tccap.status import log, report
+from tccap.taps import Taps
+
+# Waking up for a few packets costs more than the packets themselves.
+BATCHING_S = 0.001
+LOSS_REPORT_S = 3.0
+# On stop: for how long the reader may take nothing before the rest is given up.
+STALL_S = 0.5
+
+
+class Capture:
+    """A capture from its start to its last block."""
+
+    def __init__(self, plan: Plan, control_fd: int, stream_fd: int) -> None:
+        self._plan = plan
+        self._control_fd = control_fd
+        self._output = Output(stream_fd)
+        self._section = Section(_os_name(), os.uname().machine)
+        self._interfaces = Interfaces(plan, self._section, self._send)
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[], None]] = {}
+        self._stopping = False
+        self._blocked = False  # the stream is full, the ring has to wait
+        self._trouble = ""  # why it stopped by itself
+        self._batch: Batch | None = None
+        self._told: list[Statistics] = []
+        self._told_at = time.monotonic()
+        self._uncounted = False  # packets came since the counts were looked at
+
+    def run(self, kernel: Future[Kernel]) -> None:
+        """Capture until told to stop; TccapError says why it could not go on."""
+        with contextlib.ExitStack() as stack:
+            self._watch(self._control_fd, self._on_control)
+            self._watch(stack.enter_context(_termination()), self._stop)
+            links = stack.enter_context(devices.Watch())
+            alarm = stack.enter_context(clock.SetAlarm())
+            with contextlib.suppress(ReaderGoneError):
+                self._send(self._section.header)
+                self._interfaces.discover()
+                self._start(kernel.result(), stack)
+                self._watch(links.fileno(), lambda: self._on_links(links))
+                self._watch(alarm.fileno(), lambda: self._on_clock(alarm))
+                self._loop()
+                self._finish()
+        if self._trouble:
+            raise TccapError(self._trouble)
+
+    # Starting.
+
+    def _start(self, kernel: Kernel, stack: contextlib.ExitStack) -> None:
+        started = time.monotonic()
+        kernel.load()
+        kernel.set_wall_offset(clock.wall_offset_ns())
+        self._kernel = kernel
+        self._ring = Ring(kernel.ring_fd, kernel.ring_len)
+        report("timing", step="load", seconds=time.monotonic() - started)
+        started = time.monotonic()
+        clsact.sweep()
+        programs = {"in": kernel.ingress_fd, "out": kernel.egress_fd}
+        self._taps: Taps = stack.enter_context(taps.make(programs))
+        self._interfaces.attach(kernel, self._taps)
+        report("timing", step="attach", seconds=time.monotonic() - started)
+        self._watch(self._ring.fd, _nothing)
+        if self._output.is_pipe:
+            self._watch(self._output.fd, _nothing, events=0)
+        report("ready")
+
+    # Running.
+
+    def _loop(self) -> None:
+        batch_was_full = False
+        while not self._stopping:
+            self._wait(0 if batch_was_full else self._patience_s())
+            batch_was_full = self._carry() == BATCH_BLOCKS
+            self._tell_losses()
+            if not batch_was_full and self._batch is None:
+                time.sleep(BATCHING_S)
+
+    def _wait(self, timeout_s: float | None) -> None:
+        for fd, events in self._epoll.poll(timeout_s):
+            if fd == self._output.fd and events & select.EPOLLERR:
+                raise ReaderGoneError
+            self._handlers[fd]()
+
+    def _patience_s(self) -> float | None:
+        """Return how long to sleep: for ever, unless counts are to be told."""
+        return LOSS_REPORT_S if self._uncounted else None
+
+    def _carry(self) -> int:
+        """Write one batch; return how many blocks were taken from the ring."""
+        if not self._flush():
+            return 0
+        batch = self._ring.take()
+        if batch.blocks:
+            self._batch = batch
+            self._uncounted = True
+            self._send(*batch.blocks)
+            self._flush()
+        return len(batch.blocks)
+
+    def _flush(self) -> bool:
+        """Write what waits; tell whether the stream takes more."""
+        done = self._guarded(self._output.flush)
+        if done and self._batch:
+            self._ring.release(self._batch)
+            self._batch = None
+        self._wait_for_reader(not done)
+        return done
+
+    def _send(self, *blocks: Buffer) -> None:
+        self._guarded(lambda: self._output.send(blocks))
+
+    def _guarded(self, write: Callable[[], bool]) -> bool:
+        try:
+            return write()
+        except OSError as error:
+            raise TccapError(
+                f"The packets cannot be written: {error.strerror}; "
+                "the file ends at this point."
+            ) from None
+
+    def _wait_for_reader(self, blocked: bool) -> None:
+        """Listen to the reader while the stream is full, else to the ring."""
+        if self._output.fd in self._handlers and blocked != self._blocked:
+            self._blocked = blocked
+            self._epoll.modify(self._output.fd, select.EPOLLOUT if blocked else 0)
+            self._epoll.modify(self._ring.fd, 0 if blocked else select.EPOLLIN)
+
+    # Events.
+
+    def _watch(
+        self, fd: int, handler: Callable[[], None], events: int = select.EPOLLIN
+    ) -> None:
+        self._handlers[fd] = handler
+        self._epoll.register(fd, events)
+
+    def _on_control(self) -> None:
+        if not os.read(self._control_fd, 4096):
+            self._stop()
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def _on_clock(self, alarm: clock.SetAlarm) -> None:
+        alarm.clear()
+        self._kernel.set_wall_offset(clock.wall_offset_ns())
+        log("info", "The clock was set.")
+
+    def _on_links(self, links: devices.Watch) -> None:
+        links.clear()
+        gone = self._interfaces.discover()
+        for ifindex in gone:
+            self._interfaces.detach(ifindex, self._kernel, self._taps)
+        if gone and not self._plan.is_any:
+            self._trouble = f"The network device {self._plan.device!r} is gone."
+            self._stop()
+        self._interfaces.attach(self._kernel, self._taps)
+
+    # Counts.
+
+    def _tell_losses(self) -> None:
+        """Now and then, if packets were lost since, write the counts."""
+        if not self._uncounted or time.monotonic() - self._told_at < LOSS_REPORT_S:
+            return
+        self._told_at = time.monotonic()
+        self._uncounted = False
+        counts = self._interfaces.statistics(self._kernel)
+        before = self._told + [Statistics(0, 0, 0)] * (len(counts) - len(self._told))
+        for number, (old, new) in enumerate(zip(before, counts, strict=True)):
+            if new.dropped > old.dropped:
+                self._send_statistics(number, new)
+        lost = sum(count.dropped for count in counts)
+        if lost > sum(count.dropped for count in before):
+            report("lost", packets=lost)
+        self._told = counts
+
+    def _send_statistics(self, number: int, counts: Statistics) -> None:
+        self._send(self._section.statistics(number, time.time_ns(), counts))
+
+    # Stopping.
+
+    def _finish(self) -> None:
+        self._interfaces.silence(self._kernel)
+        wait_for_programs()
+        delivered = self._carry_rest()
+        counts = self._interfaces.statistics(self._kernel)
+        if delivered:
+            for number, count in enumerate(counts):
+                self._send_statistics(number, count)
+            delivered = self._flush_patiently()
+        os.close(self._output.fd)
+        report(
+            "end",
+            received=sum(count.received for count in counts),
+            accepted=sum(count.accepted for count in counts),
+            dropped=sum(count.dropped for count in counts),
+            complete=delivered,
+        )
+
+    def _carry_rest(self) -> bool:
+        """Empty the ring into the stream; tell whether the reader took it all."""
+        while self._flush_patiently():
+            if not self._carry():
+                return self._flush_patiently()
+        return False
+
+    def _flush_patiently(self) -> bool:
+        """Write all that waits, as long as the reader takes some of it."""
+        reader = select.poll()
+        reader.register(self._output.fd, select.POLLOUT)
+        while not self._flush():
+            if not reader.poll(STALL_S * 1000):
+                return False
+        return True
+
+
+@contextlib.contextmanager
+def _termination() -> Iterator[int]:
+    """Give a descriptor that becomes readable on SIGTERM."""
+    read_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(write_fd)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        yield read_fd
+    finally:
+        signal.set_wakeup_fd(-1)
+        os.close(read_fd)
+        os.close(write_fd)
+
+
+def _nothing() -> None:
+    """Handle a descriptor whose readiness alone is the message."""
+
+
+def _os_name() -> str:
+    system = os.uname()
+    return f"{system.sysname} {system.release}"

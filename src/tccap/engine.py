@@ -1,0 +1,82 @@
+"""The engine: the privileged half, from the kernel to the stream.
+
+It reads one Plan from stdin, writes pcapng to stdout and tells its state on
+stderr (status.py). It ends when stdin is closed, when nobody reads the stream
+any more, or when the captured device is gone; whatever happens, it takes its
+classifiers out of the kernel.
+
+Start-up is what a user waits for, so the two slow steps run side by side: the
+compiler in a thread, and the import of pyroute2 here.
+"""
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from tccap import abi
+from tccap.errors import TccapError
+from tccap.plan import Plan
+from tccap.status import report
+
+if TYPE_CHECKING:
+    from tccap.kernel import Kernel
+
+PLAN_LEN_MAX = 1 << 20
+PLAN_FD = 0
+STREAM_FD = 1
+
+
+def main() -> int:
+    """Capture as the Plan on stdin says; return the exit status."""
+    # The front decides when to stop; a Ctrl-C reaches its whole group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        _run(Plan.from_json(_read_plan()))
+    except TccapError as error:
+        report("error", message=str(error))
+        return 1
+    return 0
+
+
+def sweep() -> int:
+    """Remove what engines that were killed have left in the kernel."""
+    from tccap import clsact  # noqa: PLC0415  # slow, and no other call needs it
+
+    clsact.sweep()
+    return 0
+
+
+def _run(plan: Plan) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        kernel = pool.submit(_compile, plan)
+        started = time.monotonic()
+        from tccap.capture import Capture  # noqa: PLC0415  # see above
+
+        report("timing", step="import", seconds=time.monotonic() - started)
+        Capture(plan, PLAN_FD, STREAM_FD).run(kernel)
+
+
+def _compile(plan: Plan) -> "Kernel":
+    started = time.monotonic()
+    from tccap.kernel import Kernel  # noqa: PLC0415  # see above
+
+    report("timing", step="import bcc", seconds=time.monotonic() - started)
+    started = time.monotonic()
+    kernel = Kernel(plan.snaplen, abi.ring_pages(plan.ring_mib))
+    report("timing", step="compile", seconds=time.monotonic() - started)
+    return kernel
+
+
+def _read_plan() -> str:
+    """Return the first line of stdin; the rest of stdin is its end: stop."""
+    text = b""
+    while not text.endswith(b"\n"):
+        more = os.read(PLAN_FD, PLAN_LEN_MAX)
+        text += more
+        if not more or len(text) > PLAN_LEN_MAX:
+            raise TccapError("The engine got no plan: it is started by the extcap.")
+    return text.decode(errors="replace")

@@ -1,0 +1,104 @@
+"""The front: the unprivileged half, which speaks the extcap protocol.
+
+It answers Wireshark's short calls by itself and leaves a capture to
+`supervisor`.
+"""
+
+import argparse
+import sys
+from typing import NoReturn
+
+from tccap import extcap, linktypes, options
+from tccap.errors import TccapError
+from tccap.linktypes import LinkType
+from tccap.paths import README
+
+_FLAGS = (
+    "--extcap-interfaces",
+    "--extcap-dlts",
+    "--extcap-config",
+    "--capture",
+    "--extcap-cleanup-postkill",
+)
+_VALUES = (
+    "--extcap-interface",
+    "--extcap-version",
+    "--extcap-reload-option",
+    "--extcap-capture-filter",
+    "--fifo",
+)
+
+
+def main(argv: list[str]) -> int:
+    """Serve one extcap call; return the exit status."""
+    try:
+        return _serve(_parse(argv))
+    except TccapError as error:
+        print(error, file=sys.stderr)  # noqa: T201  # where Wireshark reads it
+        return 1
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    if arguments.capture:
+        from tccap import supervisor  # noqa: PLC0415  # the short calls do without
+
+        return supervisor.capture(arguments)
+    if arguments.extcap_cleanup_postkill:
+        from tccap import launcher  # noqa: PLC0415  # the short calls do without
+
+        launcher.sweep()
+        return 0
+    sys.stdout.write(_answer(arguments))
+    return 0
+
+
+def _answer(arguments: argparse.Namespace) -> str:
+    if arguments.extcap_interfaces:
+        return extcap.interfaces(_capturable_devices(), f"file://{README}")
+    if arguments.extcap_dlts:
+        return extcap.dlts(_link_type(extcap.device_of(arguments.extcap_interface)))
+    if arguments.extcap_config:
+        extcap.device_of(arguments.extcap_interface)
+        return extcap.config(arguments.extcap_reload_option)
+    raise TccapError("Wireshark runs this program; to see packets: tshark -i tccap-any")
+
+
+def _capturable_devices() -> list[str]:
+    from tccap import host  # noqa: PLC0415  # --extcap-config does without sockets
+
+    types = {name: host.hardware_type(name) for name in host.device_names()}
+    known = {
+        n: linktypes.of_hardware_type(t) for n, t in types.items() if t is not None
+    }
+    return [name for name, link in known.items() if link]
+
+
+def _link_type(device: str) -> LinkType | None:
+    """Return the device's link type; None for all devices together."""
+    from tccap import host  # noqa: PLC0415  # --extcap-config does without sockets
+
+    if device == extcap.ANY:
+        return None
+    hardware_type = host.hardware_type(device)
+    if hardware_type is None:
+        raise TccapError(f"There is no network device {device!r}.")
+    link = linktypes.of_hardware_type(hardware_type)
+    if link is None:
+        raise TccapError(f"Frames of {device!r} have a link type that is not known.")
+    return link
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = _Parser(prog="tccap", allow_abbrev=False, add_help=False)
+    for flag in _FLAGS:
+        parser.add_argument(flag, action="store_true")
+    for value in _VALUES:
+        parser.add_argument(value, nargs="?", default="")
+    options.add_arguments(parser)
+    # Newer Wiresharks may say more than we know.
+    return parser.parse_known_args(argv)[0]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise TccapError(f"The command line is not right: {message}.")

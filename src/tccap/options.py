@@ -1,0 +1,136 @@
+"""The capture options: one table for everything that speaks of them.
+
+From OPTIONS come the command line's arguments, the ``arg {}`` sentences that
+make Wireshark's options dialog, and the typed values. Wireshark does not pass
+a value that equals the default, so the defaults here are the only ones.
+"""
+
+import argparse
+from typing import NamedTuple
+
+from tccap.errors import TccapError
+
+
+class Option(NamedTuple):
+    """One capture option.
+
+    ``kind`` is the extcap argument type. ``limits`` are the smallest and the
+    largest value of a number; ``choices`` are the values of a selector, each
+    with the text that the dialog shows.
+    """
+
+    name: str
+    kind: str
+    default: str | int
+    display: str
+    tooltip: str
+    group: str
+    limits: tuple[int, int] | None = None
+    choices: tuple[tuple[str, str], ...] = ()
+
+
+SNAPLEN_MAX = 262144
+RING_MIB_MAX = 1024
+
+OPTIONS = (
+    Option(
+        name="direction",
+        kind="selector",
+        default="both",
+        display="Direction",
+        tooltip="Which way the captured packets go",
+        group="Capture",
+        choices=(
+            ("both", "Both directions"),
+            ("in", "Only packets that come in"),
+            ("out", "Only packets that go out"),
+        ),
+    ),
+    Option(
+        name="snaplen",
+        kind="unsigned",
+        default=SNAPLEN_MAX,
+        display="Snapshot length (bytes)",
+        tooltip="How many bytes of each packet to keep",
+        group="Capture",
+        limits=(1, SNAPLEN_MAX),
+    ),
+    Option(
+        name="ring-size",
+        kind="unsigned",
+        default=64,
+        display="Ring size (MiB)",
+        tooltip="Memory between the kernel and Wireshark; rounded up to a power of two",
+        group="Capture",
+        limits=(1, RING_MIB_MAX),
+    ),
+    Option(
+        name="log-level",
+        kind="selector",
+        default="warning",
+        display="Log level",
+        tooltip="How much to write into the log file",
+        group="Log",
+        choices=(
+            ("error", "Errors"),
+            ("warning", "Warnings"),
+            ("info", "Information"),
+            ("debug", "Everything"),
+        ),
+    ),
+    Option(
+        name="log-file",
+        kind="fileselect",
+        default="",
+        display="Log file",
+        tooltip="Where to write the log; empty for none",
+        group="Log",
+    ),
+)
+
+
+class Options(NamedTuple):
+    """The values of OPTIONS, in the same order, under the same names."""
+
+    direction: str
+    snaplen: int
+    ring_size: int
+    log_level: str
+    log_file: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add every option to ``parser`` as a text; `from_arguments` converts."""
+    for option in OPTIONS:
+        parser.add_argument(f"--{option.name}", default=option.default)
+
+
+def from_arguments(arguments: argparse.Namespace) -> Options:
+    """Convert and check parsed arguments; TccapError names what is wrong."""
+    values = vars(arguments)
+    return Options._make(
+        _convert(option, values[option.name.replace("-", "_")]) for option in OPTIONS
+    )
+
+
+def _convert(option: Option, value: str | int) -> str | int:
+    if option.kind == "unsigned":
+        return _number(option, value)
+    if option.choices and value not in dict(option.choices):
+        known = ", ".join(choice for choice, _ in option.choices)
+        raise TccapError(f"--{option.name} is one of {known}, not {value!r}.")
+    return value
+
+
+def _number(option: Option, value: str | int) -> int:
+    assert option.limits is not None
+    low, high = option.limits
+    try:
+        number = int(value)
+    except ValueError:
+        number = -1
+    if not low <= number <= high:
+        raise TccapError(
+            f"--{option.name} is a whole number from {low} to {high}, not {value!r}."
+        )
+    return number

@@ -1,0 +1,21 @@
+"""Where the parts of tccap lie, in a checkout and installed alike."""
+
+import os.path
+
+_HERE = os.path.dirname(os.path.realpath(__file__))
+TOP = os.path.dirname(os.path.dirname(_HERE))
+BPF_DIR = os.path.join(TOP, "bpf")
+SCRIPT = os.path.join(TOP, "extcap", "tccap.py")
+README = os.path.join(TOP, "README.md")
+
+
+def engine_python() -> str:
+    """Return the Python that sees bcc, pyroute2 and python-pcapng.
+
+    That is the virtual environment beside the program where there is one
+    (install.sh and the tests make it, with --system-site-packages); else the
+    distribution's own, since a python3 earlier on PATH does not see bcc.
+    """
+    places = (os.path.join(TOP, "venv"), os.path.join(TOP, ".venv"), "/usr")
+    pythons = (os.path.join(place, "bin", "python3") for place in places)
+    return next(filter(os.path.exists, pythons), "/usr/bin/python3")

@@ -1,0 +1,137 @@
+"""One capture, as the front sees it: open the FIFO, run the engine, stop it.
+
+Packets do not pass through here. What comes here are Wireshark's signals,
+answered by closing the engine's stdin, and the engine's status lines.
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from tccap import launcher, options, plan, status
+from tccap.errors import TccapError
+from tccap.options import Options
+
+# Wireshark waits 30 s after its SIGTERM; an engine that hangs must not.
+STOP_DEADLINE_S = 10
+_LEVELS = {
+    "error": logging.ERROR,
+    "warning": logging.WARNING,
+    "info": logging.INFO,
+    "debug": logging.DEBUG,
+}
+_log = logging.getLogger("tccap")
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def capture(arguments: argparse.Namespace) -> int:
+    """Serve --capture until it is stopped; return the exit status."""
+    _on_stop_signals(lambda *_: sys.exit(0))
+    # Before anything can fail: Wireshark 4.0 waits for ever for a writer.
+    stream_fd = _open_stream(arguments.fifo)
+    chosen = options.from_arguments(arguments)
+    _start_log(chosen)
+    the_plan = plan.make(arguments.extcap_interface, chosen)
+    engine = launcher.start(stream_fd)
+    os.close(stream_fd)
+    _Supervisor(engine).run(the_plan.to_json())
+    return 0
+
+
+class _Supervisor:
+    """Watches one engine."""
+
+    def __init__(self, engine: "subprocess.Popen[bytes]") -> None:
+        self._engine = engine
+        self._lost = 0
+        self._received = 0
+        self._complete = True
+        self._error = ""
+
+    def run(self, plan_json: str) -> None:
+        """Return when the engine has ended; TccapError if it could not capture."""
+        _on_stop_signals(self._stop)
+        signal.signal(signal.SIGALRM, lambda *_: self._engine.kill())
+        assert self._engine.stdin is not None
+        assert self._engine.stderr is not None
+        launcher.send_plan(self._engine.stdin, plan_json)
+        for line in self._engine.stderr:
+            self._heed(status.parse(line.decode(errors="replace")))
+        exit_status = self._engine.wait()
+        signal.alarm(0)
+        if exit_status < 0:
+            launcher.sweep()
+            self._error = f"The engine was ended by signal {-exit_status}."
+        self._tell_losses()
+        if exit_status != 0:
+            raise TccapError(self._error or "The engine ended without a reason.")
+
+    def _stop(self, *_: object) -> None:
+        signal.alarm(STOP_DEADLINE_S)
+        with contextlib.suppress(OSError):
+            self._engine.stdin.close()  # type: ignore[union-attr]  # it is a pipe
+
+    def _heed(self, event: dict[str, Any]) -> None:
+        level = _LEVELS.get(event.pop("level", "info"), logging.INFO)
+        kind = event.pop("event")
+        _log.log(level, "%s %s", kind, event.get("message") or event)
+        if kind == "error":
+            self._error = str(event.get("message"))
+        elif kind == "lost":
+            self._lost = int(event["packets"])
+        elif kind == "end":
+            self._lost = int(event["dropped"])
+            self._received = int(event["accepted"])
+            self._complete = bool(event["complete"])
+
+    def _tell_losses(self) -> None:
+        if self._lost:
+            of_all = f" of {self._received}" if self._received else ""
+            _warn(
+                f"{self._lost}{of_all} packets were lost because the reader was too "
+                "slow; a larger ring size or a capture filter helps."
+            )
+        if not self._complete:
+            _warn("The last packets were lost because nobody read them any more.")
+
+
+def _warn(message: str) -> None:
+    # Wireshark shows a line with this mark as a warning, without what is
+    # before the two dashes.
+    print(f"[tccap WARNING] -- {message}", file=sys.stderr)  # noqa: T201
+    _log.warning(message)
+
+
+def _on_stop_signals(handler: Any) -> None:
+    for number in _STOP_SIGNALS:
+        signal.signal(number, handler)
+
+
+def _open_stream(path: str | None) -> int:
+    if not path:
+        raise TccapError("--capture wants --fifo: Wireshark gives it.")
+    try:
+        return os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+    except OSError as error:
+        raise TccapError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def _start_log(chosen: Options) -> None:
+    if not chosen.log_file:
+        logging.disable()
+        return
+    try:
+        logging.basicConfig(
+            filename=chosen.log_file,
+            level=_LEVELS[chosen.log_level],
+            format="%(asctime)s %(levelname)s %(message)s",
+        )
+    except OSError as error:
+        raise TccapError(
+            f"The log file {chosen.log_file} cannot be written: {error.strerror}."
+        ) from None
