@@ -101,6 +101,10 @@ class Engine:
     def stop(self) -> stream.Stream:
         """Stop; return the stream."""
         self.end()
+        return self.whole()
+
+    def whole(self) -> stream.Stream:
+        """Return the stream of an engine that has ended."""
         assert self.output is not None
         return stream.parse(self.output.rest())
 
