@@ -103,6 +103,11 @@ class Engine:
         self.end()
         return self.whole()
 
+    def join(self) -> None:
+        """Return when an engine that was killed has let go of its pipes."""
+        for collector in filter(None, (self.output, self._status)):
+            collector.rest()
+
     def whole(self) -> stream.Stream:
         """Return the stream of an engine that has ended."""
         assert self.output is not None
@@ -148,6 +153,7 @@ def engine(
             yield running
         finally:
             process.kill()
+            running.join()
 
 
 class Tcpdump:
@@ -160,6 +166,11 @@ class Tcpdump:
         self._output = Collector(process.stdout)
         self._messages = Collector(process.stderr)
         self._messages.wait_for(b"listening on")
+
+    def join(self) -> None:
+        """Return when a tcpdump that was killed has let go of its pipes."""
+        self._output.rest()
+        self._messages.rest()
 
     def stop_after(self, marker: bytes) -> list[bytes]:
         """Stop when it has seen the marker; return the frames."""
@@ -179,10 +190,12 @@ def tcpdump(space: Namespace, device: str) -> Iterator[Tcpdump]:
     with subprocess.Popen(
         space.command(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
+        running = Tcpdump(process)
         try:
-            yield Tcpdump(process)
+            yield running
         finally:
             process.kill()
+            running.join()
 
 
 def until(condition: Any, what: str) -> None:
