@@ -8,7 +8,7 @@ import pytest
 
 from support import frames, netns, running, stream
 
-SNAPLENS = (1, 11, 13, 14, 15, 16, 64)
+SNAPLENS = (1, 13, 14, 15, 64)
 LENGTHS = range(14, 68)
 SIDES = {"in": {stream.INBOUND}, "out": {stream.OUTBOUND}}
 SIDES["both"] = SIDES["in"] | SIDES["out"]
@@ -58,27 +58,17 @@ def test_snaplen_cuts_and_pads_with_zeros(
 
 @pytest.mark.parametrize("direction", SIDES)
 def test_direction(pair: netns.Pair, direction: str) -> None:
-    with running.engine(pair.near, "veth0", direction=direction) as engine:
-        _exchange(pair, frames.CATALOGUE["arp"])
-        found = engine.stop()
-    assert {f.direction for f in found.frames} == SIDES[direction]
-    assert len(found.frames) == len(SIDES[direction])
-    assert found.counts[0].received == len(found.frames)
-
-
-@pytest.mark.parametrize("direction", SIDES)
-def test_lo_is_captured_once_in_every_direction(
-    space: netns.Namespace, direction: str
-) -> None:
     mark = frames.marker()
-    with running.engine(space, "lo", direction=direction) as engine:
-        with space.entered(), socket.socket(type=socket.SOCK_DGRAM) as receiver:
+    with running.engine(pair.near, "any", direction=direction) as engine:
+        _exchange(pair, frames.CATALOGUE["arp"])
+        with pair.near.entered(), socket.socket(type=socket.SOCK_DGRAM) as receiver:
             receiver.bind(("127.0.0.1", 0))
             with socket.socket(type=socket.SOCK_DGRAM) as sender:
                 sender.sendto(mark, receiver.getsockname())
             receiver.recv(100)
-        found = engine.stop()
-    assert len(found.frames) == 1
-    assert found.frames[0].data.endswith(mark)
-    wanted = stream.INBOUND if direction == "in" else stream.OUTBOUND
-    assert found.frames[0].direction == wanted
+        found = engine.stop_after(mark)
+    assert sorted(f.direction for f in found.of("veth0")) == sorted(SIDES[direction])
+    # lo has each packet twice, and is captured once whatever is asked for.
+    on_lo = stream.INBOUND if direction == "in" else stream.OUTBOUND
+    lo = [f for f in found.of("lo") if f.data.endswith(mark)]
+    assert [f.direction for f in lo] == [on_lo]
