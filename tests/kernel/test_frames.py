@@ -20,14 +20,14 @@ TOLERANCE_NS = 1_000_000  # of the boot clock plus offset against the wall clock
 
 @dataclass
 class Seen:
-    stream: stream.Stream
+    ours: stream.Stream
     tcpdump: list[bytes]
     began_ns: int
     turned_ns: int  # veth0 stopped sending and began to receive
     ended_ns: int
 
     def captured(self, direction: int) -> list[stream.Frame]:
-        return [f for f in self.stream.of("veth0") if f.direction == direction]
+        return [f for f in self.ours.of("veth0") if f.direction == direction]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def _send(space: netns.Namespace, device: str, packets: list[bytes]) -> None:
 
 
 def test_all_frames_are_tcpdumps_in_the_same_order(seen: Seen) -> None:
-    assert [f.data for f in seen.stream.of("veth0")] == seen.tcpdump
+    assert [f.data for f in seen.ours.of("veth0")] == seen.tcpdump
 
 
 @pytest.mark.parametrize("direction", [stream.OUTBOUND, stream.INBOUND])
@@ -93,14 +93,14 @@ def test_times_are_the_senders(seen: Seen) -> None:
 
 
 def test_the_counts_are_the_frames(seen: Seen) -> None:
-    for number, interface in enumerate(seen.stream.interfaces):
-        captured = len(seen.stream.of(interface.name))
+    for number, interface in enumerate(seen.ours.interfaces):
+        captured = len(seen.ours.of(interface.name))
         counts = stream.Counts(received=captured, accepted=captured, dropped=0)
-        assert seen.stream.counts[number] == counts
+        assert seen.ours.counts[number] == counts
 
 
 def test_the_interface_is_described(seen: Seen) -> None:
-    veth0 = next(i for i in seen.stream.interfaces if i.name == "veth0")
+    veth0 = next(i for i in seen.ours.interfaces if i.name == "veth0")
     assert veth0.linktype == 1
     assert veth0.snaplen == 262144
     assert veth0.options[4] == socket.inet_aton("10.9.0.1") + b"\xff\xff\xff\0"

@@ -22,7 +22,7 @@ def lossy() -> Iterator[tuple[stream.Stream, int, running.Engine]]:
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})  # losses are told once a CPU
     try:
-        with netns.pair() as pair, open(read_fd, "rb") as reader:
+        with netns.pair() as pair, os.fdopen(read_fd, "rb") as reader:
             with running.engine(
                 pair.near, "veth0", stdout=write_fd, ring_mib=1, direction="out"
             ) as engine:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,7 @@ def quiet() -> Iterator[netns.Pair]:
 def test_the_reader_stands_still(quiet: netns.Pair) -> None:
     """What nobody takes is given up, and said to be."""
     read_fd, write_fd = os.pipe()
-    with open(read_fd, "rb"), quiet.near.entered():
+    with os.fdopen(read_fd, "rb"), quiet.near.entered():
         sock = socket.socket(type=socket.SOCK_DGRAM)
         sock.connect((quiet.far_address, 9))
         with sock, running.engine(quiet.near, "veth0", stdout=write_fd) as engine:
@@ -61,7 +62,7 @@ def test_sigterm_ends_and_the_terminals_signals_do_not(quiet: netns.Pair) -> Non
 
 def test_a_full_disk_is_told(quiet: netns.Pair) -> None:
     with (
-        open("/dev/full", "wb") as full,
+        Path("/dev/full").open("wb") as full,
         pytest.raises(AssertionError, match="cannot be written: No space left"),
         running.engine(quiet.near, "veth0", stdout=full.fileno()),
     ):

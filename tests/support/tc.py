@@ -13,8 +13,7 @@ MATCH, PASS_BY = 4294967295, 0
 def listing(space: Namespace, device: str) -> str:
     """Return all that tc shows of a device's qdiscs and filters."""
     shown = [space.run("tc", "qdisc", "show", "dev", device)]
-    for side in SIDES:
-        shown.append(space.run("tc", "filter", "show", "dev", device, side))
+    shown += [space.run("tc", "filter", "show", "dev", device, s) for s in SIDES]
     return "\n".join(shown)
 
 

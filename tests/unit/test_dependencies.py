@@ -32,8 +32,7 @@ LISTINGS = (
     ("--extcap-interfaces", "--extcap-version=4.6"),
     ("--extcap-config", "--extcap-interface", "tccap-lo"),
     ("--extcap-dlts", "--extcap-interface", "tccap-lo"),
-    ("--extcap-config", "--extcap-interface", "tccap-lo")
-    + ("--extcap-reload-option", "direction"),
+    ("--extcap-config", "--extcap-interface=tccap-lo", "--extcap-reload-option=pid"),
 )
 
 

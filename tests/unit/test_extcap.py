@@ -5,7 +5,7 @@ import pytest
 from tccap import extcap
 from tccap.errors import TccapError
 from tccap.linktypes import ETHERNET, RAW_IP
-from tccap.options import OPTIONS
+from tccap.options import OPTIONS, Option
 
 SENTENCE = re.compile(r"(extcap|interface|dlt|arg|value) (\{[a-z]+=[^{}]*\})+")
 CALLS = [
@@ -34,8 +34,8 @@ def test_any_is_ethernet() -> None:
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
-def test_reload_gives_the_values_of_one_option(option: object) -> None:
-    number = OPTIONS.index(option)  # type: ignore[arg-type]
+def test_reload_gives_the_values_of_one_option(option: Option) -> None:
+    number = OPTIONS.index(option)
     lines = extcap.config().splitlines()
     wanted = [line for line in lines if line.startswith(f"value {{arg={number}}}")]
     assert extcap.config(OPTIONS[number].name).splitlines() == wanted

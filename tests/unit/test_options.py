@@ -69,7 +69,7 @@ def test_sentences_tell_the_same(option: Option) -> None:
     assert f"{{call=--{option.name}}}" in sentence
     assert f"{{type={option.kind}}}" in sentence
     if option.limits:
-        assert "{range=%d,%d}" % option.limits in sentence
+        assert f"{{range={option.limits[0]},{option.limits[1]}}}" in sentence
         assert f"{{default={option.default}}}" in sentence
     values = [line for line in lines if line.startswith(f"value {{arg={number}}}")]
     assert len(values) == len(option.choices)

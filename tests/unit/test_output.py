@@ -1,9 +1,10 @@
 """The stream over a real pipe, and over writes that end at every byte."""
 
-import errno
+import contextlib
 import itertools
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,10 +19,8 @@ def pipe() -> Iterator[tuple[int, int]]:
     read_fd, write_fd = os.pipe()
     yield read_fd, write_fd
     for fd in (read_fd, write_fd):
-        try:
+        with contextlib.suppress(OSError):  # a test may have closed it
             os.close(fd)
-        except OSError as error:
-            assert error.errno == errno.EBADF
 
 
 class Trickle:
@@ -104,7 +103,7 @@ def test_a_reader_that_is_gone(pipe: tuple[int, int]) -> None:
 
 
 def test_a_disk_that_is_full() -> None:
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         output = Output(full.fileno())
         assert not output.is_pipe
         with pytest.raises(OSError, match="No space left on device"):

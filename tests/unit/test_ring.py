@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tccap import ring
+from tccap import abi, ring
 from tccap.abi import PAGE_LEN
 from tccap.ring import BATCH_BLOCKS, BATCH_BYTES, BUSY, DISCARDED, Ring
 
@@ -148,8 +148,8 @@ def test_a_batch_has_a_limit_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_batch_holds_at_least_the_largest_block() -> None:
-    assert BATCH_BYTES >= 262144
-    assert BATCH_BLOCKS <= os.sysconf("SC_IOV_MAX")
+    assert abi.BLOCK_MAX <= BATCH_BYTES
+    assert os.sysconf("SC_IOV_MAX") >= BATCH_BLOCKS
 
 
 @settings(deadline=None, max_examples=50)
