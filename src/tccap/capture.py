@@ -28,7 +28,7 @@ from tccap.interfaces import Interfaces
 from tccap.kernel import Kernel, wait_for_programs
 from tccap.output import Buffer, Output, ReaderGoneError
 from tccap.plan import Plan
-from tccap.ring import BATCH_BLOCKS, Batch, Ring
+from tccap.ring import Batch, Ring
 from tccap.status import log, report
 from tccap.taps import Taps
 
@@ -102,7 +102,7 @@ class Capture:
         batch_was_full = False
         while not self._stopping:
             self._wait(0 if batch_was_full else self._patience_s())
-            batch_was_full = self._carry() == BATCH_BLOCKS
+            batch_was_full = self._carry()
             self._tell_losses()
             if not batch_was_full and self._batch is None:
                 time.sleep(BATCHING_S)
@@ -117,17 +117,17 @@ class Capture:
         """Return how long to sleep: for ever, unless counts are to be told."""
         return LOSS_REPORT_S if self._uncounted else None
 
-    def _carry(self) -> int:
-        """Write one batch; return how many blocks were taken from the ring."""
+    def _carry(self) -> bool:
+        """Write one batch; tell whether more waits behind it."""
         if not self._flush():
-            return 0
+            return False
         batch = self._ring.take()
         if batch.blocks:
             self._batch = batch
             self._uncounted = True
             self._send(*batch.blocks)
             self._flush()
-        return len(batch.blocks)
+        return batch.is_full
 
     def _flush(self) -> bool:
         """Write what waits; tell whether the stream takes more."""

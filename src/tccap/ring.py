@@ -28,6 +28,7 @@ class Batch(NamedTuple):
 
     blocks: list[memoryview]
     end: int  # the consumer's position behind them
+    is_full: bool  # it reached a limit, and more is there
 
 
 class Ring:
@@ -54,7 +55,8 @@ class Ring:
         # This is the one loop that runs once a packet: names are local, and
         # nothing in it allocates but the views.
         position = start = self._consumer[0]
-        limit = min(self._producer[0], start + BATCH_BYTES)
+        produced = self._producer[0]
+        limit = min(produced, start + BATCH_BYTES)
         data, words, mask = self._data, self._words, self._mask
         blocks: list[memoryview] = []
         append = blocks.append
@@ -71,7 +73,7 @@ class Ring:
                 if len(blocks) == BATCH_BLOCKS:
                     limit = position
             position += (length + HEADER_LEN + 7) & ~7
-        return Batch(blocks, position)
+        return Batch(blocks, position, limit <= position < produced)
 
     def release(self, batch: Batch) -> None:
         """Give the space of a batch back to the kernel."""

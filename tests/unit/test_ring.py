@@ -110,6 +110,7 @@ def test_busy_ends_a_batch_and_is_taken_later(kernel: Kernel) -> None:
     kernel.put(b"done")
     kernel.put(b"half", BUSY)
     kernel.put(b"late")
+    assert not kernel.reader.take().is_full  # there is nothing to hurry for
     assert _taken(kernel.reader) == [b"done"]
     assert _taken(kernel.reader) == []
     at = 2 * PAGE_LEN + 16
@@ -129,7 +130,9 @@ def test_a_batch_has_a_limit_of_blocks() -> None:
     kernel = Kernel(32 * PAGE_LEN)
     for number in range(BATCH_BLOCKS + 10):
         assert kernel.put(struct.pack("=I", number))
+    assert kernel.reader.take().is_full
     first, second = _taken(kernel.reader), _taken(kernel.reader)
+    assert not kernel.reader.take().is_full
     assert (len(first), len(second)) == (BATCH_BLOCKS, 10)
     assert [*first, *second] == [
         struct.pack("=I", number) for number in range(BATCH_BLOCKS + 10)
@@ -142,8 +145,13 @@ def test_a_batch_has_a_limit_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = Kernel(4 * PAGE_LEN)
     for _ in range(10):
         assert kernel.put(bytes(32))
+    found = []
+    for _ in range(5):
+        batch = kernel.reader.take()
+        kernel.reader.release(batch)
+        found.append((len(batch.blocks), batch.is_full))
     # The record in which the limit lies is still taken.
-    assert [len(_taken(kernel.reader)) for _ in range(5)] == [3, 3, 3, 1, 0]
+    assert found == [(3, True), (3, True), (3, True), (1, False), (0, False)]
     kernel.close()
 
 
