@@ -85,7 +85,9 @@ class Suite:
         chosen = self._needed_by(f"linux-image-{arch}")
         offered = self.apt(["apt-cache", "pkgnames", "linux-image-"]).split()
         image = re.compile(rf"linux-image-(\d[^-]*(?:-\d+)?-{arch})")
-        found = map(image.fullmatch, [*chosen, *sorted(offered, reverse=True)])
+        found = map(
+            image.fullmatch, [*chosen, *sorted(offered, key=_numbers, reverse=True)]
+        )
         return list(dict.fromkeys(match[1] for match in found if match))
 
     def _needed_by(self, package: str) -> list[str]:
@@ -99,12 +101,18 @@ class Suite:
 
 def find(kernel: Kernel, lists: Path) -> KernelPackages:
     """Look for a kernel in its suites; package lists are kept below lists."""
+    failure: VmError | None = None
     for name in kernel.suites:
         suite = Suite(name, lists / name)
-        suite.update()
-        if packages := suite.packages_of(kernel):
-            return packages
-    raise VmError(
+        try:
+            suite.update()
+            packages = suite.packages_of(kernel)
+        except VmError as error:
+            failure = error
+        else:
+            if packages:
+                return packages
+    raise failure or VmError(
         f"Debian's {' and '.join(kernel.suites)} no longer have Linux {kernel.name}: "
         "name another suite or another kernel in kernels.toml."
     )
@@ -120,6 +128,10 @@ def mirror_of(suite: str) -> str:
         if (origin, its_label) == ("Debian", label):
             return address
     raise VmError(f"This machine's apt has no source of {label} to take kernels from.")
+
+
+def _numbers(release: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", release)]
 
 
 def _run(command: Sequence[str], cwd: Path | None = None) -> str:

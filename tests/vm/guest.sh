@@ -9,7 +9,7 @@ share=$1 kernel=$2
 release=$(uname -r)
 
 # The root that virtme-ng mounts asks the host about every file, every time.
-# The same files over a caching mount are ten to twenty times faster; the host's
+# The same files over a caching mount are three to five times faster; the host's
 # files do not change while a test runs.
 mkdir -p /run/root/lower /run/root/upper /run/root/new
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,access=any,msize=512000,cache=loose \

@@ -72,12 +72,11 @@ class Machine:
         self, job: Job, share: Path, on_line: Callable[[str], None]
     ) -> Outcome:
         """Run a job, handing over each line it prints; share is the guest's too."""
-        shutil.copy(Path(__file__).with_name("guest.sh"), share)
-        (share / "job").write_text(job.script())
+        self._prepare(share, job)
         began, outcome = time.monotonic(), Outcome()
         try:
-            async with asyncio.timeout(self.deadline_s), self._process(share) as output:
-                async for line in output:
+            async with asyncio.timeout(self.deadline_s), self._process(share) as lines:
+                async for line in lines:
                     self._take(line, began, outcome, on_line)
         except TimeoutError:
             outcome.problem = f"was stopped after {self.deadline_s:.0f} s"
@@ -102,7 +101,9 @@ class Machine:
     @asynccontextmanager
     async def _process(self, share: Path) -> AsyncIterator[AsyncIterator[str]]:
         process = await asyncio.create_subprocess_exec(
-            *self.command(share),
+            *self._command(
+                share, "--show-boot-console", "--script-sh", str(share / "enter")
+            ),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -116,21 +117,36 @@ class Machine:
         finally:
             await _stop(process)
 
-    def command(self, share: Path) -> list[str]:
-        """Return the command that boots the machine with guest.sh in charge."""
-        mount = "mount -t 9p -o trans=virtio,version=9p2000.L,access=any"
-        script = (
-            f"mkdir {GUEST_SHARE} && {mount} {GUEST_SHARE_TAG} {GUEST_SHARE} && "
-            f"exec sh {GUEST_SHARE}/guest.sh {GUEST_SHARE} "
-            f"{shlex.quote(str(self.kernel.root))}"
+    async def attend(self, job: Job, share: Path) -> Outcome:
+        """Run a job on this terminal, which is the guest's console meanwhile."""
+        self._prepare(share, job)
+        process = await asyncio.create_subprocess_exec(
+            *self._command(share, "--shell", str(share / "enter"))
         )
+        await process.wait()
+        return Outcome(_status(share), "went down before the shell ended")
+
+    def _prepare(self, share: Path, job: Job) -> None:
+        """Put into the shared folder what the guest runs, and enter to start it."""
+        shutil.copy(Path(__file__).with_name("guest.sh"), share)
+        (share / "job").write_text(job.script())
+        mount = "mount -t 9p -o trans=virtio,version=9p2000.L,access=any"
+        kernel = shlex.quote(str(self.kernel.root))
+        (share / "enter").write_text(
+            "#!/bin/sh\nset -e\n"
+            f"mkdir {GUEST_SHARE}\n"
+            f"{mount} {GUEST_SHARE_TAG} {GUEST_SHARE}\n"
+            f"exec sh {GUEST_SHARE}/guest.sh {GUEST_SHARE} {kernel}\n"
+        )
+        (share / "enter").chmod(0o755)
+
+    def _command(self, share: Path, *start: str) -> list[str]:
         return [
             *(str(REPO / ".venv/bin/virtme-run"), "--kimg", str(self.kernel.image)),
             *("--mods", "auto", "--user", "root", "--disable-kvm", "--force-9p"),
-            *("--cpus", str(self.cpus), "--memory", self.memory),
-            *("--show-boot-console", "--kopt", "loglevel=4"),
-            *("--script-sh", script),
-            "--qemu-opts",
+            *("--name", "tccap", "--cpus", str(self.cpus), "--memory", self.memory),
+            *("--kopt", "loglevel=4", "--kopt", "panic=-1", *start),
+            *("--qemu-opts", "-no-reboot"),
             *_shared_folder("root", Path("/"), GUEST_ROOT_TAG, "readonly=on"),
             *_shared_folder("share", share, GUEST_SHARE_TAG, "readonly=off"),
         ]
@@ -146,8 +162,12 @@ def _shared_folder(name: str, folder: Path, tag: str, access: str) -> Iterator[s
 
 @contextmanager
 def shared_folder() -> Iterator[Path]:
-    """Provide a folder to share with a guest, for as long as the guest lives."""
-    with tempfile.TemporaryDirectory(prefix="tccap-vm-") as folder:
+    """Provide a folder to share with a guest, for as long as the guest lives.
+
+    Always in /tmp: virtme-ng's init hides the host's /var/tmp and /var/cache from
+    the guest, and the guest's first command comes from this folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="tccap-vm-", dir="/tmp") as folder:
         yield Path(folder)
 
 
