@@ -110,12 +110,13 @@ struct owner {
 #define PEER_MAX 128
 #define COMM_LEN 16
 
-/* What is stamped on a process's packets; texts are padded with zeros. */
+/* What is stamped on a process's packets. Zero bytes follow each text. */
 struct process {
 	u32 euid;
 	u32 wanted;	  /* passes the process filter */
 	u32 block_number; /* its Process Information Block plus 1; 0: none */
-	u32 dead;
+	u32 dead; /* it has exited; its sockets may still be closing */
+	u32 zero;
 	u16 label_len;
 	u16 peer_len;
 	char comm[COMM_LEN];

@@ -43,8 +43,7 @@ static __always_inline int load_tagged(struct __sk_buff *skb, u8 *data, u64 len)
 	if (len <= ETH_ADDRESSES_LEN + VLAN_TAG_LEN)
 		return 0;
 	rest_len = len - ETH_ADDRESSES_LEN - VLAN_TAG_LEN;
-	OPAQUE(rest_len);
-	if (rest_len == 0 || rest_len > SNAPLEN)
+	if (!IS_LENGTH(rest_len, SNAPLEN))
 		return -1;
 	return bpf_skb_load_bytes(skb, ETH_ADDRESSES_LEN,
 				  data + ETH_ADDRESSES_LEN + VLAN_TAG_LEN,
@@ -53,10 +52,9 @@ static __always_inline int load_tagged(struct __sk_buff *skb, u8 *data, u64 len)
 
 static __always_inline int load_plain(struct __sk_buff *skb, u8 *data, u64 len)
 {
-	OPAQUE(len);
 	if (len == 0)
 		return 0;
-	if (len > SNAPLEN)
+	if (!IS_LENGTH(len, SNAPLEN))
 		return -1;
 	return bpf_skb_load_bytes(skb, 0, data, len);
 }
@@ -183,8 +181,7 @@ static __always_inline u64 build(struct __sk_buff *skb,
 
 static __always_inline bool store(struct scratch *block, u64 block_len)
 {
-	OPAQUE(block_len);
-	if (block_len == 0 || block_len > sizeof(*block))
+	if (!IS_LENGTH(block_len, sizeof(*block)))
 		return false;
 	return ring.ringbuf_output(block, block_len, 0) == 0;
 }

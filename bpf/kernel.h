@@ -21,6 +21,17 @@
  * copy. */
 #define OPAQUE(x) asm volatile("" : "+r"(x))
 
+/* Is a length, a u64 variable, 1 .. max, and so that older verifiers see it?
+ * They learn nothing from a comparison with zero for inequality. */
+#define IS_LENGTH(len, max)                                                    \
+	({                                                                     \
+		bool positive_;                                                \
+		OPAQUE(len);                                                   \
+		positive_ = (s64)(len) > 0;                                    \
+		OPAQUE(len);                                                   \
+		positive_ && (len) <= (max);                                   \
+	})
+
 /* The value of a type at an offset from a kernel address; 0 if unreadable. */
 #define READ(type, address, offset)                                            \
 	({                                                                     \

@@ -26,90 +26,19 @@ BPF_TABLE("lru_hash", struct process_id, u32, descendants, PROCESSES);
 struct draft {
 	struct process process;
 	u64 len;
+	u64 pid_end;  /* in the label */
+	u64 comm_end;
 };
 BPF_PERCPU_ARRAY(drafts, struct draft, 1);
 
 #define CLOCK_TICK_NS 10000000
 
-static __always_inline void put(char *text, u64 cap, volatile u64 *len, char c)
-{
-	u64 at = *len & (cap - 1);
-
-	OPAQUE(at);
-	if (at < cap)
-		text[at] = c;
-	*len += 1;
-}
-
-/* Unrolled, the loops take seconds to compile. */
-#define ROLLED _Pragma("clang loop unroll(disable)")
-
-#define PUT(c) put(text, cap, len, c)
-
-static __always_inline void put_number(char *text, u64 cap, volatile u64 *len,
-				       u32 number)
-{
-	u32 divisor = 1000000000;
-	bool begun = false;
-
-	ROLLED
-	for (int i = 0; i < 10; i++) {
-		u32 digit = number / divisor % 10;
-
-		begun |= digit || i == 9;
-		if (begun)
-			PUT('0' + digit);
-		divisor /= 10;
-	}
-}
-
-static __always_inline bool is_plain(u8 c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-	       (c >= '+' && c <= ':') || c == '_' || c == '@';
-}
-
-static __always_inline void put_hex_digit(char *text, u64 cap,
-					  volatile u64 *len, u8 digit)
-{
-	PUT(digit < 10 ? '0' + digit : 'a' - 10 + digit);
-}
-
-/* A name that holds more than letters, digits and _@+,-./: is put in quotes;
- * quotes, backslashes and all that is not printable ASCII become \xNN. */
-static __always_inline void put_comm(char *text, u64 cap, volatile u64 *len,
-				     const char *comm)
-{
-	bool quoted = !comm[0];
-
-	ROLLED
-	for (int i = 0; i < COMM_LEN; i++)
-		quoted |= comm[i] && !is_plain(comm[i]);
-	if (quoted)
-		PUT('"');
-	ROLLED
-	for (int i = 0; i < COMM_LEN; i++) {
-		u8 c = comm[i];
-
-		if (!c)
-			break;
-		if (c == '"' || c == '\\' || c < ' ' || c > '~') {
-			PUT('\\');
-			PUT('x');
-			put_hex_digit(text, cap, len, c >> 4);
-			put_hex_digit(text, cap, len, c & 15);
-		} else {
-			PUT(c);
-		}
-	}
-	if (quoted)
-		PUT('"');
-}
-
-/* Up to eight characters at once: the programs have no read-only data that a
- * string could lie in. */
-static __always_inline void put_word(char *text, u64 cap, volatile u64 *len,
-				     u64 chars, u64 count)
+/* Up to eight characters at once; the rest of the eight bytes is overwritten by
+ * what follows. The programs have no read-only data that a string could lie in,
+ * and older kernels refuse the shape that the compiler gives to loops ("back-edge
+ * from insn"), so all of this is straight code. */
+static __always_inline void put(char *text, u64 cap, volatile u64 *len, u64 chars,
+				u64 count)
 {
 	u64 at = *len & (cap - 1);
 
@@ -120,42 +49,110 @@ static __always_inline void put_word(char *text, u64 cap, volatile u64 *len,
 }
 
 #define BYTE(w, i) ((u64)(i < sizeof(w) ? (w)[i] : 0) << 8 * i)
-#define WORD(w)                                                                \
-	put_word(text, cap, len,                                               \
-		 BYTE(w, 0) | BYTE(w, 1) | BYTE(w, 2) | BYTE(w, 3) |           \
-			 BYTE(w, 4) | BYTE(w, 5) | BYTE(w, 6) | BYTE(w, 7),    \
-		 sizeof(w) - 1)
+#define PUT_WORD(w)                                                            \
+	put(text, cap, len,                                                    \
+	    BYTE(w, 0) | BYTE(w, 1) | BYTE(w, 2) | BYTE(w, 3) | BYTE(w, 4) |   \
+		    BYTE(w, 5) | BYTE(w, 6) | BYTE(w, 7),                      \
+	    sizeof(w) - 1)
 
-static __always_inline void write_label(struct draft *draft, u32 pid)
+static __always_inline void put_number(char *text, u64 cap, volatile u64 *len,
+				       u32 number)
 {
-	char *text = draft->process.label;
+	const u32 divisors[] = { 1000000000, 100000000, 10000000, 1000000, 100000,
+				 10000,	     1000,	100,	  10,	   1 };
+
+#pragma unroll
+	for (int i = 0; i < 10; i++)
+		put(text, cap, len, '0' + number / divisors[i] % 10,
+		    number >= divisors[i] || i == 9);
+}
+
+static __always_inline bool is_plain(u8 c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+	       (c >= '+' && c <= ':') || c == '_' || c == '@';
+}
+
+static __always_inline u64 hex_digit(u8 digit)
+{
+	return digit + (digit < 10 ? '0' : 'a' - 10);
+}
+
+/* A name that holds more than letters, digits and _@+,-./: is put in quotes;
+ * quotes, backslashes and all that is not printable ASCII become \xNN. */
+static __always_inline void put_comm(char *text, u64 cap, volatile u64 *len,
+				     const char *comm)
+{
+	bool quoted = !comm[0];
+
+#pragma unroll
+	for (int i = 0; i < COMM_LEN - 1; i++)
+		quoted |= comm[i] && !is_plain(comm[i]);
+	put(text, cap, len, '"', quoted);
+#pragma unroll
+	for (int i = 0; i < COMM_LEN - 1; i++) {
+		u8 c = comm[i];
+		bool escaped = c == '"' || c == '\\' || c < ' ' || c > '~';
+		u64 code = '\\' | 'x' << 8 | hex_digit(c >> 4) << 16 |
+			   hex_digit(c & 15) << 24;
+
+		put(text, cap, len, escaped ? code : c, !c ? 0 : escaped ? 4 : 1);
+	}
+	put(text, cap, len, '"', quoted);
+}
+
+/* Copies part of a text; what is copied too much is overwritten. */
+static __always_inline void put_part(char *text, u64 cap, volatile u64 *len,
+				     const char *from, u64 from_cap, u64 start,
+				     u64 end, u32 words)
+{
+#pragma unroll
+	for (u32 i = 0; i < words; i++) {
+		u64 at = (start + i * 8) & (from_cap - 1);
+
+		OPAQUE(at);
+		if (at <= from_cap - 8)
+			put(text, cap, len, *(u64 *)(from + at), 8);
+	}
+	*len -= words * 8 - (end - start);
+}
+
+/* Room for the longest pid and comm with their keys, in words of eight bytes. */
+#define PID_WORDS 2
+#define COMM_WORDS 9
+
+/* Writes both texts: "pid=1 comm=init uid=0", and, out of the parts of the
+ * first, " peer_pid=1 peer_comm=init". */
+static __always_inline void write_texts(struct draft *draft, u32 pid)
+{
+	struct process *process = &draft->process;
 	volatile u64 *len = &draft->len;
+	char *text = process->label;
 	u64 cap = LABEL_MAX;
 
 	*len = 0;
-	WORD("pid=");
+	PUT_WORD("pid=");
 	put_number(text, cap, len, pid);
-	WORD(" comm=");
-	put_comm(text, cap, len, draft->process.comm);
-	WORD(" uid=");
-	put_number(text, cap, len, draft->process.euid);
-	draft->process.label_len = *len;
-}
+	draft->pid_end = *len;
+	PUT_WORD(" comm=");
+	put_comm(text, cap, len, process->comm);
+	draft->comm_end = *len;
+	PUT_WORD(" uid=");
+	put_number(text, cap, len, process->euid);
+	process->label_len = *len;
+	put(text, cap, len, 0, 0);
 
-static __always_inline void write_peer(struct draft *draft, u32 pid)
-{
-	char *text = draft->process.peer;
-	volatile u64 *len = &draft->len;
-	u64 cap = PEER_MAX;
-
+	text = process->peer;
+	cap = PEER_MAX;
 	*len = 0;
-	WORD(" peer_");
-	WORD("pid=");
-	put_number(text, cap, len, pid);
-	WORD(" peer_");
-	WORD("comm=");
-	put_comm(text, cap, len, draft->process.comm);
-	draft->process.peer_len = *len;
+	PUT_WORD(" peer_");
+	put_part(text, cap, len, process->label, LABEL_MAX, 0, draft->pid_end,
+		 PID_WORDS);
+	PUT_WORD(" peer_");
+	put_part(text, cap, len, process->label, LABEL_MAX, draft->pid_end + 1,
+		 draft->comm_end, COMM_WORDS);
+	process->peer_len = *len;
+	put(text, cap, len, 0, 0);
 }
 
 static __always_inline bool is_wanted(const struct process_id *id, u32 euid,
@@ -199,12 +196,12 @@ static __always_inline void describe(struct process_id *id, u32 euid,
 	if (!draft)
 		return;
 	process = &draft->process;
-	__builtin_memset(process, 0, sizeof(*process));
 	process->euid = euid;
+	process->block_number = 0;
+	process->dead = 0;
 	__builtin_memcpy(process->comm, comm->text, COMM_LEN - 1);
 	process->wanted = is_wanted(id, euid, process->comm);
-	write_label(draft, id->tgid);
-	write_peer(draft, id->tgid);
+	write_texts(draft, id->tgid);
 	processes.update(id, process);
 	announce(id, process);
 }

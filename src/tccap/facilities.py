@@ -36,14 +36,15 @@ def symbols(*names: str) -> dict[str, int]:
     return found
 
 
-def seeding_defines() -> dict[str, int]:
+def seeding_defines() -> dict[str, int | str]:
     """Return the definitions that bpf/seed.c needs."""
     known = symbols("bpf_sock_from_file", "socket_file_ops")
     if "bpf_sock_from_file" in known:
         return {"HAS_SOCK_FROM_FILE": 1, "SOCKET_FILE_OPS": 0}
-    if not known.get("socket_file_ops"):
+    address = known.get("socket_file_ops")
+    if not address:
         raise TccapError("/proc/kallsyms hides addresses: processes cannot be told.")
-    return {"HAS_SOCK_FROM_FILE": 0, "SOCKET_FILE_OPS": known["socket_file_ops"]}
+    return {"HAS_SOCK_FROM_FILE": 0, "SOCKET_FILE_OPS": f"{address:#x}ULL"}
 
 
 def _is_confidential() -> bool:
