@@ -34,31 +34,42 @@ static __always_inline u32 euid_of(u64 task)
 }
 
 
-/* Tail calls keep the one long program from being compiled into each hook. */
+/* The one long program is compiled once, and the hooks end in a call to it. */
 BPF_PROG_ARRAY(tails, 1);
-#define DESCRIBE_CURRENT 0
+#define RECORD 0
 
-/* Records the current task's process. */
-int on_new_process(struct pt_regs *ctx)
+int on_record(struct pt_regs *ctx)
 {
-	u64 task = bpf_get_current_task();
-	u64 leader = READ(u64, task, TASK_STRUCT__GROUP_LEADER);
-	struct process_id id = id_of(leader);
-	struct comm comm = comm_at(leader + TASK_STRUCT__COMM);
+	u32 zero = 0;
+	struct draft *draft = drafts.lookup(&zero);
 
-	describe(&id, euid_of(task), &comm);
+	if (draft)
+		describe(draft);
 	return 0;
 }
 
-/* A new name: prctl(2), a thread group's leader renamed, or exec. */
-int on_task_rename(struct bpf_raw_tracepoint_args *ctx)
+/* Records a process. The last thing that a hook does. */
+static __always_inline void record(struct pt_regs *ctx, const struct process_id *id,
+				   u32 euid, u64 comm_address)
 {
-	u64 task = ctx->args[0];
-	struct comm comm = comm_at(ctx->args[1]);
+	u32 zero = 0;
+	struct draft *draft = drafts.lookup(&zero);
+	struct comm comm = comm_at(comm_address);
+
+	if (!draft)
+		return;
+	begin_draft(draft, id, euid, &comm);
+	tails.call(ctx, RECORD);
+}
+
+/* __set_task_comm(task, comm, exec): a new name. */
+int on_rename(struct pt_regs *ctx)
+{
+	u64 task = PT_REGS_PARM1(ctx);
 	struct process_id id = id_of(task);
 
 	if (READ(u32, task, TASK_STRUCT__PID) == id.tgid && processes.lookup(&id))
-		describe(&id, euid_of(task), &comm);
+		record(ctx, &id, euid_of(task), PT_REGS_PARM2(ctx));
 	return 0;
 }
 
@@ -68,11 +79,10 @@ int on_commit_creds(struct pt_regs *ctx)
 	u64 leader = READ(u64, bpf_get_current_task(), TASK_STRUCT__GROUP_LEADER);
 	u32 euid = READ(u32, PT_REGS_PARM1(ctx), CRED__EUID);
 	struct process_id id = id_of(leader);
-	struct comm comm = comm_at(leader + TASK_STRUCT__COMM);
 	struct process *known = processes.lookup(&id);
 
 	if (known && known->euid != euid)
-		describe(&id, euid, &comm);
+		record(ctx, &id, euid, leader + TASK_STRUCT__COMM);
 	return 0;
 }
 
@@ -125,7 +135,8 @@ static __always_inline void use(struct pt_regs *ctx, u64 sk)
 		return;
 	own(sk, &now);
 	if (!processes.lookup(&now.process))
-		tails.call(ctx, DESCRIBE_CURRENT);
+		record(ctx, &now.process, euid_of(task),
+		       leader + TASK_STRUCT__COMM);
 }
 
 /* Sockets that the kernel made for itself have no file, and no owner. */

@@ -24,6 +24,7 @@ BPF_TABLE("lru_hash", struct process_id, u32, descendants, PROCESSES);
 /* A text under construction lies in a map: a length in memory is any number to
  * the verifier, so that it looks at each step once and not at every history. */
 struct draft {
+	struct process_id id;
 	struct process process;
 	u64 len;
 	u64 pid_end;  /* in the label */
@@ -185,23 +186,25 @@ static __always_inline void announce(const struct process_id *id,
 	ring.ringbuf_output(&message, sizeof(message), 0);
 }
 
-/* Records the process as it is now. */
-static __always_inline void describe(struct process_id *id, u32 euid,
-				     const struct comm *comm)
+/* Records the process that the draft names, with its euid and comm. */
+static __always_inline void describe(struct draft *draft)
 {
-	u32 zero = 0;
-	struct draft *draft = drafts.lookup(&zero);
-	struct process *process;
+	struct process *process = &draft->process;
+	struct process_id id = draft->id;
 
-	if (!draft)
-		return;
-	process = &draft->process;
-	process->euid = euid;
 	process->block_number = 0;
 	process->dead = 0;
-	__builtin_memcpy(process->comm, comm->text, COMM_LEN - 1);
-	process->wanted = is_wanted(id, euid, process->comm);
-	write_texts(draft, id->tgid);
-	processes.update(id, process);
-	announce(id, process);
+	process->wanted = is_wanted(&id, process->euid, process->comm);
+	write_texts(draft, id.tgid);
+	processes.update(&id, process);
+	announce(&id, process);
+}
+
+static __always_inline void begin_draft(struct draft *draft,
+					const struct process_id *id, u32 euid,
+					const struct comm *comm)
+{
+	draft->id = *id;
+	draft->process.euid = euid;
+	__builtin_memcpy(draft->process.comm, comm->text, COMM_LEN);
 }

@@ -117,10 +117,13 @@ static __always_inline void keep_described(struct process_id *id, u64 leader)
 {
 	struct process *process = processes.lookup(id);
 	struct comm comm = comm_of_task(leader);
-	u32 euid = euid_of_task(leader);
+	u32 euid = euid_of_task(leader), zero = 0;
+	struct draft *draft = drafts.lookup(&zero);
 
-	if (!process || !looks_like(process, euid, &comm))
-		describe(id, euid, &comm);
+	if (!draft || (process && looks_like(process, euid, &comm)))
+		return;
+	begin_draft(draft, id, euid, &comm);
+	describe(draft);
 }
 
 /* Several processes may have the same socket open. A listening one is the

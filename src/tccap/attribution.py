@@ -91,7 +91,7 @@ class Attribution:
         self._filter(kernel)
         if self._way == "hooks":
             known = facilities.symbols(*hooks.FUNCTIONS)
-            kernel.set_tail("tails", 0, "on_new_process")
+            kernel.set_tail(*hooks.TAIL)
             hooks.attach(kernel.bpf, known, follow_children=self._plan.children)
         if self.finds_owners:
             self._seeding = Seeding(kernel.bpf, kernel.lib)

@@ -39,17 +39,17 @@ HOOKS = (
     Hook("on_timewait", ("inet_twsk_hashdance_schedule", "inet_twsk_hashdance")),
     Hook("on_destruct", ("inet_sock_destruct",)),
     Hook("on_commit_creds", ("commit_creds",)),
+    Hook("on_rename", ("__set_task_comm",)),
 )
 # The entry of security_sock_graft comes after accept has chosen the connection;
 # kernels without LSM network hooks do not have it.
 ACCEPT = Hook("on_accept", ("security_sock_graft",))
 ACCEPT_RETURN = Hook("on_accept_return", ("inet_csk_accept",), on_return=True)
 
-TRACEPOINTS = (
-    ("on_task_rename", "task_rename"),
-    ("on_process_exit", "sched_process_exit"),
-)
+EXIT = ("on_process_exit", "sched_process_exit")
 FORK = ("on_process_fork", "sched_process_fork")
+# What hooks end in: a kprobe program in the map of tail calls.
+TAIL = ("tails", 0, "on_record")
 
 
 FUNCTIONS = tuple(f for h in (*HOOKS, ACCEPT, ACCEPT_RETURN) for f in h.functions)
@@ -67,7 +67,7 @@ def attach(bpf: Any, known: Container[str], *, follow_children: bool) -> None:
             _attach(bpf, hook, function)
         elif hook.needed:
             raise TccapError(f"The kernel has no function {hook.functions[0]}.")
-    for program, tracepoint in (*TRACEPOINTS, *([FORK] if follow_children else [])):
+    for program, tracepoint in (EXIT, FORK) if follow_children else (EXIT,):
         bpf.attach_raw_tracepoint(tp=tracepoint, fn_name=program)
 
 
