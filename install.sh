@@ -232,13 +232,16 @@ link() { # part of the copy, path of the link
     if [ -e "$2" ] && [ ! -L "$2" ]; then
         fail "$2 is there and is not tccap's: move it away, then run install.sh again."
     fi
-    folder=$(dirname "$2")
-    if [ ! -d "$folder" ]; then
-        echo "$folder" >>"$top/$places"
-        mkdir -p "$folder"
-    fi
+    make_folder "$(dirname "$2")"
     echo "$2" >>"$top/$places"
     ln -sfn "$top/$1" "$2"
+}
+
+make_folder() { # with those above it; noted, so that they go with the link
+    [ ! -d "$1" ] || return 0
+    make_folder "$(dirname "$1")"
+    echo "$1" >>"$top/$places"
+    mkdir "$1"
 }
 
 remove_links() {

@@ -34,8 +34,10 @@ def installed_machine(folder: Path, fresh_machine: Machine) -> Machine:
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.splitlines() == [
         "Installing python3-bpfcc python3-venv tshark ...",
-        "tccap is installed in /usr/local/lib/tccap; "
-        + "'sudo tccap check' tells what works here.",
+        (
+            "tccap is installed in /usr/local/lib/tccap; "
+            "'sudo tccap check' tells what works here."
+        ),
     ]
     return machine
 

@@ -27,6 +27,10 @@ mkdir -p /opt/other
 printf '#!/bin/sh\necho this is another python >&2\nexit 3\n' >/opt/other/python3
 chmod +x /opt/other/python3
 """
+MADE_BY_PACKAGES = (
+    r"/var/(lib/dpkg|lib/apt|lib/python|cache|log)/|/etc/|.*/__pycache__(/|$)"
+    r"|/usr/local/lib/python3\.\d+(/dist-packages)?$"
+)
 # The sender goes on until tshark has ended, and with it the namespace.
 CAPTURE_WITH_TRAFFIC = """
 /usr/bin/python3 -Ic '
@@ -150,8 +154,7 @@ def test_uninstall_leaves_nothing_but_packages(
 
 def is_of_dpkg(path: str) -> bool:
     """Tell whether packages make such files as they are installed."""
-    kept = r"/var/(lib/dpkg|lib/apt|lib/systemd|cache|log)/|/etc/|.*/__pycache__(/|$)"
-    return re.match(kept, path) is not None
+    return re.match(MADE_BY_PACKAGES, path) is not None
 
 
 def test_uninstall_without_an_install_is_no_error(fresh_machine: Machine) -> None:
@@ -192,8 +195,10 @@ def test_a_command_of_that_name_is_not_overwritten(machine: Machine) -> None:
     result = machine.run(f"{CHECKOUT}/install.sh")
     assert (result.returncode, result.stderr) == (
         1,
-        f"{command} is there and is not tccap's: "
-        + "move it away, then run install.sh again.\n",
+        (
+            f"{command} is there and is not tccap's: "
+            "move it away, then run install.sh again.\n"
+        ),
     )
     assert machine.shell(f"cat {command}") == "mine\n"
 
