@@ -35,6 +35,11 @@ _NETWORK_FILES = (
 _NETWORK_VARIABLES = re.compile(
     r"(https?|no|all)_proxy|PIP_(INDEX_URL|CERT|PROXY)|SSL_CERT_FILE", re.IGNORECASE
 )
+# The kernel ends the command with whoever waits for it.
+_UNSHARE = (
+    *("setpriv", "--pdeathsig", "KILL"),
+    *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
+)
 _ENTER = """
 set -e
 lower=$1 layer=$2 archives=$3 network=$4 user=$5 folder=$6
@@ -77,11 +82,10 @@ class Machine:
         """Run a command to its end, with a network of its own or with ours."""
         archives = _CACHE / "archives"
         (archives / "partial").mkdir(parents=True, exist_ok=True)
-        unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
         places = [":".join(map(str, self._below)), str(self._layer), str(archives)]
         return subprocess.run(
             [
-                *unshare,
+                *_UNSHARE,
                 *([] if network else ["--net"]),
                 *["sh", "-c", _ENTER, "enter", *places],
                 *["ours" if network else "none", str(USERS[user]), folder],
@@ -149,8 +153,8 @@ def _debootstrap(release: str, root: Path) -> None:
     # Killed, debootstrap would leave /proc mounted.
     subprocess.run(
         [
-            *["unshare", "--mount", "--pid", "--fork", "--kill-child", "debootstrap"],
-            *["--variant=minbase", "--include=ca-certificates"],
+            *_UNSHARE,
+            *["debootstrap", "--variant=minbase", "--include=ca-certificates"],
             *[release, str(root), _mirror(release)],
         ],
         check=True,

@@ -28,7 +28,7 @@ printf '#!/bin/sh\necho this is another python >&2\nexit 3\n' >/opt/other/python
 chmod +x /opt/other/python3
 """
 MADE_BY_PACKAGES = (
-    r"/var/(lib/dpkg|lib/apt|lib/python|cache|log)/|/etc/|.*/__pycache__(/|$)"
+    r"/var/(lib/(dpkg|apt|python)|cache|log)(/|$)|/etc/|.*/__pycache__(/|$)"
     r"|/usr/local/lib/python3\.\d+(/dist-packages)?$"
 )
 # The sender goes on until tshark has ended, and with it the namespace.
