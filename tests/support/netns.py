@@ -1,0 +1,102 @@
+"""Network namespaces of a test's own, with veth pairs between them."""
+
+import contextlib
+import itertools
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A network namespace, by its name for ip-netns(8)."""
+
+    name: str
+
+    def command(self, *command: str) -> list[str]:
+        """Return the command that runs ``command`` in here."""
+        return ["ip", "netns", "exec", self.name, *command]
+
+    def run(self, *command: str) -> str:
+        """Run a command in here; return its output."""
+        return subprocess.run(
+            self.command(*command), check=True, capture_output=True, text=True
+        ).stdout
+
+    def ip(self, *arguments: str) -> str:
+        """Run ip(8) in here."""
+        command = ["ip", "-n", self.name, *arguments]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return done.stdout
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Be in here, for sockets that the block makes; this thread only."""
+        with open("/proc/thread-self/ns/net", "rb") as before:
+            with open(f"/run/netns/{self.name}", "rb") as here:
+                _setns(here.fileno())
+            try:
+                yield
+            finally:
+                _setns(before.fileno())
+
+
+@contextlib.contextmanager
+def namespace() -> Iterator[Namespace]:
+    """Give a new namespace with lo up and without router chatter."""
+    space = Namespace(f"tccap-test-{os.getpid()}-{next(_numbers)}")
+    subprocess.run(["ip", "netns", "add", space.name], check=True)
+    try:
+        space.ip("link", "set", "lo", "up")
+        yield space
+    finally:
+        subprocess.run(["ip", "netns", "del", space.name], check=True)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two namespaces joined by veth0 (10.9.0.1) and veth1 (10.9.0.2)."""
+
+    near: Namespace
+    far: Namespace
+    near_device: str = "veth0"
+    far_device: str = "veth1"
+    near_address: str = "10.9.0.1"
+    far_address: str = "10.9.0.2"
+    near_mac: str = "02:00:00:00:09:01"
+    far_mac: str = "02:00:00:00:09:02"
+
+
+@contextlib.contextmanager
+def pair(*, quiet: bool = True) -> Iterator[Pair]:
+    """Give two joined namespaces; quiet ones send nothing by themselves."""
+    with namespace() as near, namespace() as far:
+        joined = Pair(near, far)
+        near.ip(
+            *("link", "add", joined.near_device, "address", joined.near_mac),
+            *("type", "veth", "peer", "name", joined.far_device),
+            *("address", joined.far_mac, "netns", far.name),
+        )
+        for space, device, address, other, mac in (
+            (near, "veth0", "10.9.0.1", "10.9.0.2", joined.far_mac),
+            (far, "veth1", "10.9.0.2", "10.9.0.1", joined.near_mac),
+        ):
+            if quiet:
+                space.run("sysctl", "-qw", f"net.ipv6.conf.{device}.disable_ipv6=1")
+                space.ip("link", "set", device, "arp", "off")
+            space.ip("addr", "add", f"{address}/24", "dev", device)
+            space.ip("link", "set", device, "up")
+            if quiet:
+                space.ip("neigh", "replace", other, "lladdr", mac, "dev", device)
+        yield joined
+
+
+def _setns(fd: int) -> None:
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(fd, 0x40000000):  # CLONE_NEWNET
+        raise OSError(ctypes.get_errno(), "setns")
