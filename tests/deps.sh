@@ -28,7 +28,11 @@ main() {
 
 have_packages() {
     states=$(dpkg-query -W -f '${db:Status-Status}\n' "$@" 2>/dev/null) || return 1
-    ! echo "$states" | grep -qvx installed
+    ! echo "$states" | grep -qvx installed && have_lists
+}
+
+have_lists() { # debootstrap is told the mirror that they come from
+    [ -n "$(apt-get indextargets)" ]
 }
 
 install_packages() {
