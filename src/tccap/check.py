@@ -262,7 +262,7 @@ def _output(*command: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         check=False,
-        timeout=30,
+        timeout=120,  # slow machines exist; this is against hanging
     )
     return result.stdout.decode(errors="replace")
 
