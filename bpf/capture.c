@@ -162,12 +162,14 @@ static __always_inline u64 build(struct __sk_buff *skb,
 	block->header.captured_len = captured_len;
 	block->header.original_len = original_len;
 
-	/* Padding must not show bytes of an earlier frame. */
-	if (padded_len >= 4)
-		*(u32 *)(block->body + padded_len - 4) = 0;
 	if (tagged ? load_tagged(skb, block->body, captured_len)
 		   : load_plain(skb, block->body, captured_len))
 		return 0;
+	/* Padding must not show bytes of an earlier frame, or of a tag that is
+	 * cut off: the last word keeps its first bytes. */
+	if (padded_len >= 4)
+		*(__be32 *)(block->body + padded_len - 4) &=
+			bpf_htonl(~0u << 8 * (padded_len - captured_len));
 
 	block_len = EPB_HEADER_LEN + padded_len;
 	options_len = write_options(block->body + padded_len, direction, block_len,

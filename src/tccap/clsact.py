@@ -65,6 +65,12 @@ class Clsact:
         """Add a filter ahead of the others; OSError as tc reports it."""
         try:
             origin = self._qdisc(ifindex)
+            if parent == EGRESS and not self._has_clsact(ifindex):
+                raise OSError(
+                    errno.EBUSY,
+                    "outgoing packets need a clsact qdisc, and an ingress qdisc "
+                    "is in its place",
+                )
             filters = _filters(self._netlink, ifindex)
             self._netlink.tc(
                 "add-filter",
@@ -103,6 +109,14 @@ class Clsact:
             filters = _filters(self._netlink, ifindex)
             return _MADE if any(f.made_qdisc for f in filters) else _FOUND
         return _MADE
+
+    def _has_clsact(self, ifindex: int) -> bool:
+        """Tell clsact from the older ingress qdisc, which takes either filter.
+
+        There it would see incoming packets only, and call them outgoing.
+        """
+        qdiscs = self._netlink.get_qdiscs(index=ifindex)
+        return any(qdisc.get("kind") == "clsact" for qdisc in qdiscs)
 
 
 def sweep() -> int:

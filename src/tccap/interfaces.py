@@ -6,6 +6,7 @@ in the stream, `attach` starts the packets. An Interface Description Block is
 therefore always ahead of the interface's packets.
 """
 
+import errno
 from collections.abc import Callable
 
 from tccap import abi, devices, linktypes
@@ -55,6 +56,8 @@ class Interfaces:
             try:
                 taps.attach(device.ifindex, self._sides(device))
             except OSError as error:
+                if error.errno == errno.ENODEV:
+                    continue  # gone again, which `discover` finds
                 self._refuse(f"{device.name} cannot be captured: {error.strerror}.")
         self._waiting.clear()
 

@@ -85,7 +85,7 @@ class Plan:
         """Read a Plan; TccapError on anything but exactly its fields."""
         try:
             values: Any = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise TccapError("The plan is not JSON.") from None
         if not isinstance(values, dict) or set(values) != {f.name for f in fields(cls)}:
             raise TccapError("The plan does not have exactly the known fields.")

@@ -62,7 +62,7 @@ def main() -> None:
         sock.connect((address, port))
         if len(sys.argv) > 5:
             sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, int(sys.argv[5]))
-        print(count, flood(sock, payload_len, count))
+        sys.stdout.write(f"{count} {flood(sock, payload_len, count)}\n")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,19 @@
 """Network namespaces of a test's own, with veth pairs between them."""
 
 import contextlib
+import ctypes
 import itertools
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+DISCARD_PORT = 9
+CLONE_NEWNET = 0x40000000
 _numbers = itertools.count()
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,8 @@ class Namespace:
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """Be in here, for sockets that the block makes; this thread only."""
-        with open("/proc/thread-self/ns/net", "rb") as before:
-            with open(f"/run/netns/{self.name}", "rb") as here:
+        with Path("/proc/thread-self/ns/net").open("rb") as before:
+            with Path(f"/run/netns/{self.name}").open("rb") as here:
                 _setns(here.fileno())
             try:
                 yield
@@ -91,12 +97,21 @@ def pair(*, quiet: bool = True) -> Iterator[Pair]:
             space.ip("link", "set", device, "up")
             if quiet:
                 space.ip("neigh", "replace", other, "lladdr", mac, "dev", device)
-        yield joined
+        with _sink(near), _sink(far):
+            yield joined
+
+
+@contextlib.contextmanager
+def _sink(space: Namespace) -> Iterator[None]:
+    """Take what is sent to the discard port, so that no ICMP error answers."""
+    with space.entered():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        sock.bind(("0.0.0.0", DISCARD_PORT))
+        yield
 
 
 def _setns(fd: int) -> None:
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(fd, 0x40000000):  # CLONE_NEWNET
+    if _libc.setns(fd, CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "setns")

@@ -1,0 +1,203 @@
+"""The real tshark as the client."""
+
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from support import netns, stream
+from support.wireshark import Captures, Log, Wireshark, watch
+
+# All that tshark says by itself; an extcap's words would stand beside it.
+USUAL = re.compile(
+    r"Running as user .*|Capturing on .*| \*\* .* MESSAGE\] -- (Capture|File).*"
+    r"|tshark: |\d+ packets? captured|"
+)
+
+
+def _options(device: str, log: Log) -> tuple[str, ...]:
+    preference = f"extcap.tccap_{device}"
+    file = ("-o", f"{preference}.logfile:{log.path}")
+    return ("-i", f"tccap-{device}", *file, "-o", f"{preference}.loglevel:debug")
+
+
+@contextmanager
+def tshark(
+    wireshark: Wireshark,
+    space: netns.Namespace,
+    *options: str,
+    devices: tuple[str, ...] = ("veth0",),
+) -> Iterator[Captures]:
+    """Give a tshark whose captures are ready."""
+    with ExitStack() as stack:
+        command = ["tshark", "-l"]
+        logs = []
+        for device in devices:
+            logs.append(Log(wireshark.temporary))
+            stack.callback(logs[-1].close)
+            command += _options(device, logs[-1])
+        full = wireshark.command(space, *command, *options)
+        yield stack.enter_context(watch(space, full, logs, wireshark.environment))
+
+
+def _send(pair: netns.Pair, count: int, address: str = "") -> None:
+    with pair.near.entered(), socket.socket(type=socket.SOCK_DGRAM) as sock:
+        for number in range(count):
+            packet = b"e2e" + struct.pack("=I", number)
+            sock.sendto(packet, (address or pair.far_address, 9))
+
+
+def _assert_usual(stderr: str) -> None:
+    for line in stderr.splitlines():
+        assert USUAL.fullmatch(line), stderr
+
+
+def test_interfaces_are_listed(wireshark: Wireshark, pair: netns.Pair) -> None:
+    lines = wireshark.run(pair.near, "tshark", "-D").stdout.splitlines()
+    ours = [line.split(maxsplit=1)[1] for line in lines if "tccap-" in line]
+    assert {
+        f"tccap-{name} (eBPF TC (pid-aware))" for name in ("any", "lo", "veth0")
+    } <= {*ours}
+
+
+def test_count(wireshark: Wireshark, pair: netns.Pair) -> None:
+    fields = ("-T", "fields", "-e", "frame.interface_name", "-e", "udp.dstport")
+    with tshark(wireshark, pair.near, "-c", "5", *fields) as captures:
+        _send(pair, 7)
+        stdout, stderr = captures.finish()
+        assert captures.left() == []
+    assert stdout == "veth0\t9\n" * 5
+    assert captures.process.returncode == 0
+    _assert_usual(stderr)
+
+
+def test_duration(wireshark: Wireshark, pair: netns.Pair, folder: Path) -> None:
+    file = folder / "file.pcapng"
+    file.touch()
+    file.chmod(0o666)
+    with tshark(wireshark, pair.near, "-a", "duration:3", "-w", str(file)) as captures:
+        _send(pair, 10)
+        _, stderr = captures.finish()
+        assert captures.left() == []
+    frames = stream.parse(file.read_bytes()).frames
+    assert [f.data[42:45] for f in frames if f.direction == 2] == [b"e2e"] * 10
+    assert captures.process.returncode == 0
+    _assert_usual(stderr)
+
+
+def test_control_c(wireshark: Wireshark, pair: netns.Pair) -> None:
+    with tshark(wireshark, pair.near, "-T", "fields", "-e", "udp.port") as captures:
+        _send(pair, 1)
+        assert captures.process.stdout
+        assert captures.process.stdout.readline().endswith(",9\n")
+        captures.interrupt()
+        _, stderr = captures.finish()
+        assert captures.left() == []
+    assert captures.process.returncode == 0
+    _assert_usual(stderr)
+
+
+def test_two_interfaces_at_once(wireshark: Wireshark, pair: netns.Pair) -> None:
+    fields = ("-T", "fields", "-e", "frame.interface_name")
+    devices = ("veth0", "lo")
+    with tshark(wireshark, pair.near, *fields, devices=devices) as captures:
+        assert captures.process.stdout
+        for device, address in (("veth0", ""), ("lo", "127.0.0.1")):
+            _send(pair, 1, address)
+            line = captures.process.stdout.readline()
+            assert line == f"{device}\n"
+        captures.interrupt()
+        _, stderr = captures.finish()
+        assert captures.left() == []
+    _assert_usual(stderr)
+
+
+def test_any(wireshark: Wireshark, pair: netns.Pair) -> None:
+    fields = ("-T", "fields", "-e", "frame.interface_name", "-c", "2")
+    with tshark(wireshark, pair.near, *fields, devices=("any",)) as captures:
+        _send(pair, 1)
+        _send(pair, 1, "127.0.0.1")
+        stdout, _ = captures.finish()
+        assert captures.left() == []
+    assert set(stdout.split()) <= {"veth0", "lo"}
+    assert len(stdout.split()) == 2
+
+
+@pytest.mark.parametrize("victim", ["tshark", "dumpcap", "front", "engine"])
+def test_a_kill_leaves_nothing(
+    wireshark: Wireshark, pair: netns.Pair, victim: str
+) -> None:
+    with tshark(wireshark, pair.near) as captures:
+        _send(pair, 3)
+        if victim == "tshark":
+            captures.process.kill()
+        else:
+            _kill(captures, victim)
+        # A dead front is for Wireshark a capture without packets.
+        captures.interrupt()
+        captures.finish()
+        assert captures.left() == []
+
+
+def _kill(captures: Captures, victim: str) -> None:
+
+    if victim == "dumpcap":
+        children = subprocess.run(
+            ["ps", "-o", "pid=,comm=", "--ppid", str(captures.process.pid)],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        (pid,) = (
+            int(line.split()[0]) for line in children.splitlines() if victim in line
+        )
+    else:
+        (pid,) = captures.fronts if victim == "front" else captures.engines
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_an_engine_that_dies_is_told(wireshark: Wireshark, pair: netns.Pair) -> None:
+    with tshark(wireshark, pair.near) as captures:
+        _kill(captures, "engine")
+        _, stderr = captures.finish()
+        assert captures.left() == []
+    assert "The engine was ended by signal 9." in stderr
+
+
+@pytest.mark.parametrize(
+    ("preference", "sentence"),
+    [
+        ("snaplen:0", "--snaplen is a whole number from 1 to 262144, not '0'."),
+        ("ringsize:many", "--ring-size is a whole number from 1 to 1024, not 'many'."),
+        ("direction:up", "--direction is one of both, in, out, not 'up'."),
+        ("logfile:/nowhere/log", "The log file /nowhere/log cannot be written"),
+    ],
+)
+def test_a_bad_option_is_told(
+    wireshark: Wireshark, pair: netns.Pair, preference: str, sentence: str
+) -> None:
+    option = ("-o", f"extcap.tccap_veth0.{preference}")
+    done = wireshark.run(pair.near, "tshark", "-i", "tccap-veth0", *option, check=False)
+    assert done.stderr.count(sentence) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_interface_is_told(wireshark: Wireshark, pair: netns.Pair) -> None:
+    done = wireshark.run(pair.near, "tshark", "-i", "tccap-absent", check=False)
+    assert done.returncode != 0
+    assert "tccap-absent" in done.stderr
+
+
+def test_listings_work_for_an_ordinary_user(
+    wireshark: Wireshark, pair: netns.Pair
+) -> None:
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    listed = wireshark.run(pair.near, *nobody, "tshark", "-D").stdout
+    assert "tccap-veth0 (eBPF TC (pid-aware))" in listed

@@ -1,0 +1,208 @@
+"""Kinds of device beside Ethernet: what is in the file is what tcpdump sees."""
+
+import contextlib
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+
+import pytest
+from pyroute2 import WireGuard
+
+from support import frames, netns, probes, running, stream
+
+RAW_IP, ETHERNET = 101, 1
+TUNSETIFF, IFF_TUN, IFF_TAP, IFF_NO_PI = 0x400454CA, 1, 2, 0x1000
+# include/uapi/linux/ppp-ioctl.h
+PPPIOCNEWUNIT, PPPIOCSFLAGS, SC_LOOP_TRAFFIC = 0xC004743E, 0x40047459, 0x200
+PPPIOCSNPMODE, NPMODE_PASS = 0x4008744B, 0
+PPP_IP = 0x21
+INNER_NEAR, INNER_FAR = "10.8.0.1", "10.8.0.2"
+# Private and public key, made for these tests like `wg genkey` does.
+WG_NEAR = (
+    "ENzol57R9NqX3KFTRhBkrDnf7qBKRNjcyUS004Pf70g=",
+    "Q7sE/xv5XPf2Wli0FyX95UV4QNw7Hbz6thNoWYeOF24=",
+)
+WG_FAR = (
+    "MBOxtMun0+Il1kZYcpjje5Bfz56+gHXUivWe41qyaGg=",
+    "UlPnjHE9NuhrBIiYqT/q0tNSEyX0f5+wlDdwwnBpYEw=",
+)
+WG_PORT = 51820
+
+
+@contextlib.contextmanager
+def tunnel_file(space: netns.Namespace, name: str, mode: int) -> Iterator[int]:
+    """Give the descriptor of a tun or tap device: writing to it is receiving."""
+    with space.entered():
+        fd = os.open("/dev/net/tun", os.O_RDWR)
+        request = struct.pack("16sH22x", name.encode(), mode | IFF_NO_PI)
+        fcntl.ioctl(fd, TUNSETIFF, request)
+    try:
+        space.ip("addr", "add", f"{INNER_NEAR}/24", "dev", name)
+        space.ip("link", "set", name, "up")
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def say(space: netns.Namespace, address: str, text: bytes) -> None:
+    """Send a UDP packet, wherever the routes lead it."""
+    with space.entered(), socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.sendto(text, (address, 9))
+
+
+def compare(
+    space: netns.Namespace, device: str, linktype: int, talk: Callable[[bytes], None]
+) -> stream.Stream:
+    """Capture a talk with tcpdump beside us; the frames must be the same."""
+    mark = frames.marker()
+    with (
+        running.engine(space, device) as engine,
+        running.tcpdump(space, device) as tcpdump,
+    ):
+        talk(mark)
+        theirs = tcpdump.stop_after(mark)
+        ours = engine.stop_after(mark)
+    assert [frame.data for frame in ours.frames] == theirs
+    assert [idb.linktype for idb in ours.interfaces] == [linktype]
+    return ours
+
+
+def test_tun_is_raw_ip(space: netns.Namespace) -> None:
+    with tunnel_file(space, "tun0", IFF_TUN) as fd:
+
+        def talk(mark: bytes) -> None:
+            os.write(fd, frames.ipv4(frames.udp(b"from tun")))
+            os.write(fd, frames.ipv6(frames.udp(b"from tun")))
+            say(space, INNER_FAR, b"through tun")
+            say(space, INNER_FAR, mark)
+
+        found = compare(space, "tun0", RAW_IP, talk)
+    assert [f.data[0] >> 4 for f in found.frames if f.direction == 1] == [4, 6]
+    assert [f.data[0] >> 4 for f in found.frames if f.direction == 2][-2:] == [4, 4]
+
+
+def test_tap_is_ethernet(space: netns.Namespace) -> None:
+    with tunnel_file(space, "tap0", IFF_TAP) as fd:
+
+        def talk(mark: bytes) -> None:
+            os.write(fd, frames.CATALOGUE["qinq"])
+            os.write(fd, frames.ethernet(frames.EXPERIMENT, mark))
+
+        found = compare(space, "tap0", ETHERNET, talk)
+    assert frames.CATALOGUE["qinq"] in [frame.data for frame in found.frames]
+
+
+def test_vlan_device_and_the_device_under_it(pair: netns.Pair) -> None:
+    tag = ("link", "veth0", "name", "veth0.7", "type", "vlan", "id", "7")
+    there = probes.can_add(pair.near, *tag)
+    probes.skip_unless(there, "VLAN devices (8021q)", since=(2, 6))
+    pair.near.ip("addr", "add", f"{INNER_NEAR}/24", "dev", "veth0.7")
+    pair.near.ip("link", "set", "veth0.7", "up")
+    far_mac = ("lladdr", pair.far_mac, "dev", "veth0.7")
+    pair.near.ip("neigh", "replace", INNER_FAR, *far_mac)
+
+    def talk(mark: bytes) -> None:
+        say(pair.near, INNER_FAR, mark)
+
+    above = compare(pair.near, "veth0.7", ETHERNET, talk)
+    below = compare(pair.near, "veth0", ETHERNET, talk)
+    assert above.frames[-1].data[12:14] == b"\x08\x00"
+    assert below.frames[-1].data[12:18] == b"\x81\x00\x00\x07\x08\x00"
+
+
+@pytest.mark.parametrize("kind", ["ipip", "gre", "sit"])
+def test_tunnel_is_raw_ip(pair: netns.Pair, kind: str) -> None:
+    device = f"{kind}9"
+    ends = {pair.near: (pair.near_address, pair.far_address, INNER_NEAR)}
+    ends[pair.far] = (pair.far_address, pair.near_address, INNER_FAR)
+    for space, (local, remote, inner) in ends.items():
+        shape = ("type", kind, "local", local, "remote", remote)
+        there = probes.can_add(space, device, *shape)
+        probes.skip_unless(there, f"{kind} tunnels", since=(2, 6))
+        six = {INNER_NEAR: "fd08::1", INNER_FAR: "fd08::2"}[inner]
+        address = f"{six}/64" if kind == "sit" else f"{inner}/24"
+        space.ip("addr", "add", address, "dev", device, *_no_dad(kind))
+        space.ip("link", "set", device, "up")
+    family = socket.AF_INET6 if kind == "sit" else socket.AF_INET
+    near, far = ("fd08::1", "fd08::2") if kind == "sit" else (INNER_NEAR, INNER_FAR)
+
+    def talk(mark: bytes) -> None:
+        with pair.far.entered(), socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"in " + mark[:4], (near, 9))
+        with pair.near.entered(), socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.sendto(mark, (far, 9))
+
+    found = compare(pair.near, device, RAW_IP, talk)
+    assert {frame.direction for frame in found.frames} == {1, 2}
+    for space in ends:
+        space.ip("link", "del", device)
+
+
+def _no_dad(kind: str) -> tuple[str, ...]:
+    return ("nodad",) if kind == "sit" else ()
+
+
+def test_wireguard_is_raw_ip(pair: netns.Pair) -> None:
+    there = probes.can_add(pair.near, "wg0", "type", "wireguard")
+    probes.skip_unless(there, "WireGuard", since=(5, 6))
+    pair.far.ip("link", "add", "wg0", "type", "wireguard")
+    for space, inner, key, peer, peer_address in (
+        (pair.near, INNER_NEAR, WG_NEAR, WG_FAR, pair.far_address),
+        (pair.far, INNER_FAR, WG_FAR, WG_NEAR, pair.near_address),
+    ):
+        with space.entered(), WireGuard() as wireguard:
+            wireguard.set(
+                "wg0",
+                private_key=key[0],
+                listen_port=WG_PORT,
+                peer={
+                    "public_key": peer[1],
+                    "endpoint_addr": peer_address,
+                    "endpoint_port": WG_PORT,
+                    "allowed_ips": ["10.8.0.0/24"],
+                },
+            )
+        space.ip("addr", "add", f"{inner}/24", "dev", "wg0")
+        space.ip("link", "set", "wg0", "up")
+
+    def talk(mark: bytes) -> None:
+        with pair.near.entered():
+            near = socket.socket(type=socket.SOCK_DGRAM)
+        with pair.far.entered():
+            far = socket.socket(type=socket.SOCK_DGRAM)
+        with near, far:
+            near.bind((INNER_NEAR, 0))
+            near.settimeout(running.DEADLINE_S)
+            far.sendto(b"a first word", near.getsockname())
+            assert near.recv(100) == b"a first word"  # the handshake is done
+            near.sendto(mark, (INNER_FAR, 9))
+
+    found = compare(pair.near, "wg0", RAW_IP, talk)
+    assert {frame.direction for frame in found.frames} == {1, 2}
+
+
+def test_ppp_is_raw_ip(space: netns.Namespace) -> None:
+    with space.entered():
+        fd = _ppp_unit()
+    # A unit without a channel below it gives its packets back to pppd.
+    fcntl.ioctl(fd, PPPIOCSFLAGS, struct.pack("i", SC_LOOP_TRAFFIC))
+    fcntl.ioctl(fd, PPPIOCSNPMODE, struct.pack("ii", PPP_IP, NPMODE_PASS))
+    space.ip("addr", "add", INNER_NEAR, "peer", INNER_FAR, "dev", "ppp0")
+    space.ip("link", "set", "ppp0", "up")
+
+    found = compare(space, "ppp0", RAW_IP, lambda mark: say(space, INNER_FAR, mark))
+    assert found.frames[-1].data[0] == 0x45
+    os.close(fd)
+
+
+def _ppp_unit() -> int:
+    there = True
+    try:
+        fd = os.open("/dev/ppp", os.O_RDWR)
+        fcntl.ioctl(fd, PPPIOCNEWUNIT, struct.pack("i", 0))
+    except OSError:
+        there = False
+    probes.skip_unless(there, "PPP", since=(2, 6))
+    return fd

@@ -1,0 +1,86 @@
+"""What is left in the kernel by an engine that was killed, and its removal."""
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from support import bpf, netns, probes, running, tc
+from tccap.paths import SCRIPT
+
+
+@pytest.fixture
+def fresh() -> Iterator[netns.Pair]:
+    with netns.pair() as made:
+        yield made
+
+
+def _kill_one(space: netns.Namespace, *, without_tcx: bool) -> set[int]:
+    """Start an engine and kill it; return the programs that it had."""
+    with running.engine(space, "any", without_tcx=without_tcx) as engine:
+        programs = bpf.programs_of(engine.process.pid)
+        assert len(programs) == 2
+        engine.process.kill()
+        engine.process.wait(running.DEADLINE_S)
+    return programs
+
+
+def _gone(programs: set[int]) -> None:
+    running.until(
+        lambda: not any(map(bpf.program_exists, programs)), f"the end of {programs}"
+    )
+
+
+def _cleanup(space: netns.Namespace) -> None:
+    done = subprocess.run(
+        space.command(SCRIPT, "--extcap-cleanup-postkill"),
+        check=True,
+        capture_output=True,
+    )
+    assert done.stdout + done.stderr == b""
+
+
+def test_tcx_leaves_nothing(fresh: netns.Pair) -> None:
+    probes.skip_unless(bpf.has_tcx(), "TCX", since=(6, 6))
+    programs = _kill_one(fresh.near, without_tcx=False)
+    _gone(programs)
+    assert tc.left(fresh.near) == []
+
+
+def test_the_next_start_sweeps(fresh: netns.Pair) -> None:
+    programs = _kill_one(fresh.near, without_tcx=True)
+    assert tc.left(fresh.near)
+    with running.engine(fresh.near, "lo") as engine:
+        assert "tccap" not in tc.listing(fresh.near, "veth0")
+        _gone(programs)
+        engine.stop()
+    assert tc.left(fresh.near) == []
+
+
+def test_a_sweep_spares_the_living(fresh: netns.Pair) -> None:
+    with running.engine(fresh.near, "veth0", without_tcx=True) as engine:
+        before = tc.listing(fresh.near, "veth0")
+        programs = _kill_one(fresh.near, without_tcx=True)
+        assert tc.listing(fresh.near, "veth0") != before
+        _cleanup(fresh.near)
+        _gone(programs)
+        assert tc.listing(fresh.near, "veth0").count("tccap_") == 2
+        engine.stop()
+    assert tc.left(fresh.near) == []
+
+
+def test_cleanup_postkill_sweeps_all_but_other_people(fresh: netns.Pair) -> None:
+    near = fresh.near
+    near.run("tc", "qdisc", "add", "dev", "veth0", "clsact")
+    tc.add_filter(near, "veth0", "ingress", 3)
+    near.ip("link", "add", "one", "type", "veth", "peer", "name", "onep")
+    before = tc.listing(near, "veth0")
+    programs = _kill_one(near, without_tcx=True) | _kill_one(near, without_tcx=True)
+    assert "tccap" in tc.listing(near, "one")
+    tc.add_filter(near, "lo", "egress", 4)  # on a qdisc that we made
+    _cleanup(near)
+    assert tc.listing(near, "veth0") == before
+    assert "clsact" not in tc.listing(near, "one")
+    assert "pref 4 bpf chain 0 handle 0x1" in tc.listing(near, "lo")
+    assert "tccap" not in tc.listing(near, "lo")
+    _gone(programs)

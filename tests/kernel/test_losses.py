@@ -1,0 +1,89 @@
+"""A reader that is too slow: what is lost is counted, and told, exactly."""
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from support import frames, netns, running, stream
+from support.flood import flood
+
+PAYLOAD_LEN = 1000
+SENT = 20_000  # twenty times what fits into pipe and ring
+PAYLOAD = 14 + 20 + 8
+
+
+@pytest.fixture(scope="module")
+def lossy() -> Iterator[tuple[stream.Stream, int, running.Engine]]:
+    """A flood that nobody reads, then a reader, then a few packets more."""
+    read_fd, write_fd = os.pipe()
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})  # losses are told once a CPU
+    try:
+        with netns.pair() as pair, os.fdopen(read_fd, "rb") as reader:
+            with running.engine(
+                pair.near, "veth0", stdout=write_fd, ring_mib=1, direction="out"
+            ) as engine:
+                os.close(write_fd)
+                found, sent = _flood(pair, engine, reader)
+            yield found, sent, engine
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def _flood(
+    pair: netns.Pair, engine: running.Engine, reader: object
+) -> tuple[stream.Stream, int]:
+    with pair.far.entered():
+        sink = socket.socket(type=socket.SOCK_DGRAM)
+    with pair.near.entered():
+        sock = socket.socket(type=socket.SOCK_DGRAM)
+    with sink, sock:
+        sink.bind((pair.far_address, 0))
+        sock.connect(sink.getsockname())
+        flood(sock, PAYLOAD_LEN, SENT)
+        engine.wait_for('"lost"')  # told while the reader still stands
+        engine.output = running.Collector(reader)  # type: ignore[arg-type]
+        mark, sent = frames.marker(), SENT
+
+        def seen() -> bool:
+            nonlocal sent
+            sock.send(struct.pack("=Q", sent) + mark)
+            sent += 1
+            assert engine.output
+            return mark in engine.output.so_far()
+
+        running.until(seen, "a packet after the losses")
+    return engine.stop(), sent
+
+
+Lossy = tuple[stream.Stream, int, running.Engine]
+
+
+def test_sent_is_captured_plus_counted(lossy: Lossy) -> None:
+    found, sent, _ = lossy
+    counts = found.counts[0]
+    assert counts.received == counts.accepted == sent
+    assert 0 < len(found.frames) < SENT / 2
+    assert len(found.frames) + counts.dropped == sent
+
+
+def test_each_block_tells_the_gap_before_it(lossy: Lossy) -> None:
+    found, sent, _ = lossy
+    expected = 0
+    for frame in found.frames:
+        (number,) = struct.unpack_from("=Q", frame.data, PAYLOAD)
+        assert number == expected + frame.dropcount
+        expected = number + 1
+    assert expected == sent
+    assert sum(f.dropcount for f in found.frames) == found.counts[0].dropped
+
+
+def test_the_status_tells_the_same(lossy: Lossy) -> None:
+    found, sent, engine = lossy
+    end = next(event for event in engine.events() if event["event"] == "end")
+    assert end["received"] == end["accepted"] == sent
+    assert end["dropped"] == found.counts[0].dropped
+    assert end["complete"]

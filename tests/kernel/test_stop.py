@@ -1,0 +1,110 @@
+"""Every way in which a capture ends, and that it ends."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import bpf, netns, running, stream, tc
+from support.flood import flood
+
+
+@pytest.fixture(scope="module")
+def quiet() -> Iterator[netns.Pair]:
+    with netns.pair() as made:
+        yield made
+        assert tc.left(made.near) == []
+
+
+def test_the_reader_stands_still(quiet: netns.Pair) -> None:
+    """What nobody takes is given up, and said to be."""
+    read_fd, write_fd = os.pipe()
+    with os.fdopen(read_fd, "rb"), quiet.near.entered():
+        sock = socket.socket(type=socket.SOCK_DGRAM)
+        sock.connect((quiet.far_address, 9))
+        with sock, running.engine(quiet.near, "veth0", stdout=write_fd) as engine:
+            os.close(write_fd)
+            programs = bpf.programs_of(engine.process.pid)
+            flood(sock, 1000, 5000)  # five times what the pipe holds
+            assert not engine.end()["complete"]
+        running.until(
+            lambda: not any(map(bpf.program_exists, programs)), "an end of programs"
+        )
+
+
+def test_the_reader_goes_away_while_nothing_happens(quiet: netns.Pair) -> None:
+    read_fd, write_fd = os.pipe()
+    with running.engine(quiet.near, "veth0", stdout=write_fd) as engine:
+        os.close(write_fd)
+        os.close(read_fd)
+        assert engine.process.wait(running.DEADLINE_S) == 0
+    assert "error" not in {event["event"] for event in engine.events()}
+
+
+def test_sigterm_ends_and_the_terminals_signals_do_not(quiet: netns.Pair) -> None:
+    with running.engine(quiet.near, "veth0") as engine:
+        engine.process.send_signal(signal.SIGINT)
+        engine.process.send_signal(signal.SIGHUP)
+        with quiet.near.entered(), socket.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"still there", (quiet.far_address, 9))
+        assert engine.output
+        engine.output.wait_for(b"still there")
+        engine.process.send_signal(signal.SIGTERM)
+        assert engine.process.wait(running.DEADLINE_S) == 0
+        found = engine.whole()
+    assert found.counts[0].received == len(found.frames)
+
+
+def test_a_full_disk_is_told(quiet: netns.Pair) -> None:
+    with (
+        Path("/dev/full").open("wb") as full,
+        pytest.raises(AssertionError, match="cannot be written: No space left"),
+        running.engine(quiet.near, "veth0", stdout=full.fileno()),
+    ):
+        pass
+
+
+def _run(space: netns.Namespace, stdin: bytes) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        space.command(*running.engine_command()),
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=running.DEADLINE_S,
+    )
+
+
+def test_a_stop_during_the_start(quiet: netns.Pair) -> None:
+    plan = json.dumps({"device": "veth0", **running.PLAN}).encode()
+    done = _run(quiet.near, plan + b"\n")
+    assert done.returncode == 0
+    found = stream.parse(done.stdout)
+    assert [interface.name for interface in found.interfaces] == ["veth0"]
+
+
+@pytest.mark.parametrize(
+    ("stdin", "sentence"),
+    [
+        (b"", "The engine got no plan: it is started by the extcap."),
+        (b"half a plan", "The engine got no plan: it is started by the extcap."),
+        (b"x" * (2 << 20), "The engine got no plan: it is started by the extcap."),
+        (b"nonsense\n", "The plan is not JSON."),
+        (b"[" * 500_000 + b"\n", "The plan is not JSON."),
+        (b"{}\n", "The plan does not have exactly the known fields."),
+        (b"\xff\xfe\n", "The plan is not JSON."),
+    ],
+    ids=["nothing", "half", "endless", "nonsense", "deep", "empty", "binary"],
+)
+def test_a_bad_plan_is_one_sentence(
+    quiet: netns.Pair, stdin: bytes, sentence: str
+) -> None:
+    done = _run(quiet.near, stdin)
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert events == [{"event": "error", "message": sentence}]
+    assert done.returncode == 1
+    assert done.stdout == b""

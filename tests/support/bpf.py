@@ -1,0 +1,78 @@
+"""Asks the kernel which BPF programs there are (bpf(2), by number)."""
+
+import ctypes
+import errno
+import os
+import re
+from pathlib import Path
+
+BPF_PROG_GET_FD_BY_ID = 13
+BPF_PROG_QUERY = 16
+TCX = {"in": 46, "out": 47}  # BPF_TCX_INGRESS, BPF_TCX_EGRESS
+_SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Query(ctypes.Structure):
+    _fields_ = (
+        ("target_ifindex", ctypes.c_uint32),
+        ("attach_type", ctypes.c_uint32),
+        ("query_flags", ctypes.c_uint32),
+        ("attach_flags", ctypes.c_uint32),
+        ("prog_ids", ctypes.c_uint64),
+        ("prog_cnt", ctypes.c_uint32),
+        ("unused", ctypes.c_uint32),
+        ("more", ctypes.c_uint64 * 4),
+    )
+
+
+def has_tcx() -> bool:
+    """Tell whether the kernel understands a question about TCX."""
+    try:
+        tcx_programs(1, "in")
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            return False
+        raise
+    return True
+
+
+def tcx_programs(ifindex: int, side: str) -> list[int]:
+    """Return the ids of the programs on a device of this network namespace."""
+    ids = (ctypes.c_uint32 * 64)()
+    query = _Query(
+        target_ifindex=ifindex,
+        attach_type=TCX[side],
+        prog_ids=ctypes.addressof(ids),
+        prog_cnt=len(ids),
+    )
+    _bpf(BPF_PROG_QUERY, query)
+    return list(ids[: query.prog_cnt])
+
+
+def program_exists(program_id: int) -> bool:
+    """Tell whether the kernel still has the program."""
+    try:
+        os.close(_bpf(BPF_PROG_GET_FD_BY_ID, (ctypes.c_uint32 * 3)(program_id)))
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise
+    return True
+
+
+def programs_of(pid: int) -> set[int]:
+    """Return the ids of the programs that a process holds."""
+    texts = (path.read_text() for path in Path(f"/proc/{pid}/fdinfo").iterdir())
+    found = (re.search(r"^prog_id:\t(\d+)$", text, re.MULTILINE) for text in texts)
+    return {int(match[1]) for match in found if match}
+
+
+def _bpf(
+    command: int, request: "ctypes.Structure | ctypes.Array[ctypes.c_uint32]"
+) -> int:
+    size = ctypes.sizeof(request)
+    result: int = _libc.syscall(_SYS_BPF, command, ctypes.byref(request), size)
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result

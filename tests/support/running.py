@@ -1,0 +1,211 @@
+"""Runs a capture and gives its frames: ours, or tcpdump's beside it.
+
+Nothing here sleeps: a capture has begun when its status says ``ready``, and a
+packet has been seen when its bytes are in the stream.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from support import stream
+from support.netns import Namespace
+from tccap.paths import SCRIPT, engine_python
+
+# What may take seconds takes minutes in an emulated machine.
+DEADLINE_S = 120.0
+WITHOUT_TCX = str(Path(__file__).with_name("engine_without_tcx.py"))
+PLAN = {"direction": "both", "snaplen": 262144, "ring_mib": 64}
+
+
+class Collector:
+    """Reads a descriptor to its end, in a thread."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._data = bytearray()
+        self._changed = threading.Condition()
+        self._ended = False
+        self._thread = threading.Thread(target=self._read, args=(source,), daemon=True)
+        self._thread.start()
+
+    def wait_for(self, needle: bytes) -> None:
+        """Return when the bytes were read."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: needle in self._data or self._ended, DEADLINE_S
+            )
+            assert needle in self._data, f"{needle!r} never came: {self._tail()}"
+
+    def rest(self) -> bytes:
+        """Return everything, once the other side has closed."""
+        self._thread.join(DEADLINE_S)
+        assert self._ended
+        return bytes(self._data)
+
+    def so_far(self) -> bytes:
+        """Return what has been read."""
+        with self._changed:
+            return bytes(self._data)
+
+    def _tail(self) -> str:
+        return bytes(self._data[-2000:]).decode(errors="replace")
+
+    def _read(self, source: IO[bytes]) -> None:
+        while data := os.read(source.fileno(), 1 << 20):
+            with self._changed:
+                self._data += data
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+
+class Engine:
+    """An engine that is capturing."""
+
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", output: Collector | None
+    ) -> None:
+        assert process.stderr is not None
+        self.process = process
+        self.output = output
+        self._status = Collector(process.stderr)
+
+    def wait_for(self, text: str) -> None:
+        """Return when the engine's status has shown the text."""
+        self._status.wait_for(text.encode())
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the status events so far."""
+        return [json.loads(line) for line in self._status.so_far().splitlines()]
+
+    def close_stdin(self) -> None:
+        """Ask for the end, as the front does."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def end(self) -> dict[str, Any]:
+        """Stop; return what the engine says at its end."""
+        self.close_stdin()
+        assert self.process.wait(DEADLINE_S) == 0, self._status.rest().decode()
+        self._status.rest()
+        return next(e for e in self.events() if e["event"] == "end")
+
+    def stop(self) -> stream.Stream:
+        """Stop; return the stream."""
+        self.end()
+        return self.whole()
+
+    def join(self) -> None:
+        """Return when an engine that was killed has let go of its pipes."""
+        for collector in filter(None, (self.output, self._status)):
+            collector.rest()
+
+    def whole(self) -> stream.Stream:
+        """Return the stream of an engine that has ended."""
+        assert self.output is not None
+        return stream.parse(self.output.rest())
+
+    def stop_after(self, marker: bytes) -> stream.Stream:
+        """Stop when the stream holds the marker; return the stream."""
+        assert self.output is not None
+        self.output.wait_for(marker)
+        return self.stop()
+
+
+def engine_command(*, without_tcx: bool = False) -> list[str]:
+    """Return the command of an engine, if asked for as on a kernel before 6.6."""
+    if without_tcx:
+        return [engine_python(), "-I", WITHOUT_TCX]
+    return [engine_python(), "-I", SCRIPT, "engine"]
+
+
+@contextlib.contextmanager
+def engine(
+    space: Namespace,
+    device: str,
+    *,
+    stdout: int | None = None,
+    without_tcx: bool = False,
+    **plan: Any,
+) -> Iterator[Engine]:
+    """Give an engine that is ready; its stream goes to ``stdout`` if given."""
+    with subprocess.Popen(
+        space.command(*engine_command(without_tcx=without_tcx)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE if stdout is None else stdout,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        running = Engine(process, Collector(process.stdout) if process.stdout else None)
+        try:
+            text = json.dumps({"device": device, **PLAN, **plan})
+            process.stdin.write(text.encode() + b"\n")
+            process.stdin.flush()
+            running.wait_for('"ready"')
+            yield running
+        finally:
+            process.kill()
+            running.join()
+
+
+class Tcpdump:
+    """A tcpdump that is capturing."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._process = process
+        self._output = Collector(process.stdout)
+        self._messages = Collector(process.stderr)
+        self._messages.wait_for(b"listening on")
+
+    def join(self) -> None:
+        """Return when a tcpdump that was killed has let go of its pipes."""
+        self._output.rest()
+        self._messages.rest()
+
+    def stop_after(self, marker: bytes) -> list[bytes]:
+        """Stop when it has seen the marker; return the frames."""
+        self._output.wait_for(marker)
+        self._process.terminate()
+        frames = stream.pcap(self._output.rest())
+        assert b"\n0 packets dropped by kernel" in self._messages.rest()
+        return frames
+
+
+@contextlib.contextmanager
+def tcpdump(space: Namespace, device: str) -> Iterator[Tcpdump]:
+    """Give a tcpdump that is ready; frames up to 70 kB are whole."""
+    # Immediate mode has a slot of this length for every frame.
+    sizes = ("-s", "70000", "-B", "65536")
+    command = ("tcpdump", "-i", device, "-w", "-", "-U", "--immediate-mode", *sizes)
+    with subprocess.Popen(
+        space.command(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        running = Tcpdump(process)
+        try:
+            yield running
+        finally:
+            process.kill()
+            running.join()
+
+
+def until(condition: Any, what: str) -> None:
+    """Wait for what the kernel gives no event for."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.01)
+
+
+def python(*code: str) -> list[str]:
+    """Return the command that runs some Python."""
+    return [sys.executable, "-c", "\n".join(code)]

@@ -1,0 +1,44 @@
+"""Other people's use of tc, and what of ours is left there."""
+
+import socket
+
+from support import bpf
+from support.netns import Namespace
+
+SIDES = ("ingress", "egress")
+# Classic BPF that matches everything (and so ends the classification), or nothing.
+MATCH, PASS_BY = 4294967295, 0
+
+
+def listing(space: Namespace, device: str) -> str:
+    """Return all that tc shows of a device's qdiscs and filters."""
+    shown = [space.run("tc", "qdisc", "show", "dev", device)]
+    shown += [space.run("tc", "filter", "show", "dev", device, s) for s in SIDES]
+    return "\n".join(shown)
+
+
+def add_filter(
+    space: Namespace, device: str, side: str, priority: int, verdict: int = MATCH
+) -> None:
+    """Add somebody's filter."""
+    where = ("dev", device, side, "prio", str(priority))
+    what = ("protocol", "ip", "bpf", "bytecode", f"1,6 0 0 {verdict}")
+    space.run("tc", "filter", "add", *where, *what)
+
+
+def left(space: Namespace) -> list[str]:
+    """Return what a capture has left on the devices of a namespace."""
+    found = []
+    with space.entered():
+        for ifindex, name in socket.if_nameindex():
+            if "tccap" in (shown := listing(space, name)):
+                found.append(f"filters: {shown}")
+            if "clsact" in shown:
+                found.append(f"qdisc: {shown}")
+            if bpf.has_tcx():
+                for side in bpf.TCX:
+                    found += [
+                        f"program {number} on {name}"
+                        for number in bpf.tcx_programs(ifindex, side)
+                    ]
+    return found
