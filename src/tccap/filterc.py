@@ -26,7 +26,7 @@ HEAD_MAX: Final = 96
 # frame.h looks at the 16 bytes around a VLAN tag and what follows.
 HEAD_MIN: Final = 20
 # The verifier follows every turn of a loop: IPv6 header chains end here.
-LOOP_TURNS: Final = 40
+LOOP_TURNS: Final = 12
 
 _OPERATORS: Final = {
     cbpf.ADD: "+",
