@@ -16,9 +16,21 @@
 #define TAG_LEN 4
 #define FRAME_ROOM ((FRAME_HEAD + 2 + 7) / 8)
 
+/* Reads a field of the context. clang would otherwise keep the address of a
+ * field that many places read, and the verifier refuses such a pointer. */
+#define skb_field(skb, field)                                                  \
+	({                                                                     \
+		u64 value_;                                                    \
+		asm volatile("%0 = *(u32 *)(%1 + %2)"                          \
+			     : "=r"(value_)                                    \
+			     : "r"(skb),                                       \
+			       "i"(__builtin_offsetof(struct __sk_buff, field))); \
+		value_;                                                        \
+	})
+
 /* Where the linear part ends. Tests move it, to run what follows from it. */
 #ifndef FRAME_IN_LINE_END
-#define FRAME_IN_LINE_END(skb) ((const u8 *)(long)(skb)->data_end)
+#define FRAME_IN_LINE_END(skb) ((const u8 *)skb_field(skb, data_end))
 #endif
 
 /* Keeps clang from replacing a value that the verifier has seen checked by an
@@ -89,7 +101,7 @@ static __always_inline void frame_insert_tag(struct frame *f, u8 *head)
 static __always_inline void frame_open(struct frame *f, struct __sk_buff *skb,
 				       u32 start, bool tagged, u8 *copy)
 {
-	u8 *data = (u8 *)(long)skb->data + start;
+	const u8 *data = (const u8 *)skb_field(skb, data) + start;
 
 	f->skb = skb;
 	f->start = start;
@@ -141,7 +153,7 @@ static __always_inline bool frame_read(const struct frame *f, u64 at, u32 size,
 		at -= TAG_LEN;
 	}
 	at += f->start;
-	data = (const u8 *)(long)f->skb->data;
+	data = (const u8 *)skb_field(f->skb, data);
 	as_checked(at);
 	from = data + (at & 0x7fff);
 	as_checked(from);

@@ -78,6 +78,9 @@ def load(text: str, name: str, *flags: str) -> tuple[Any, int]:
     return compiled, compiled.load_func(name.encode(), bcc.BPF.SCHED_CLS).fd
 
 
+# `bits` grows from a number that the verifier does not know: it would follow
+# every combination of verdicts if it could tell them apart.
+#
 # A mark in the context asks for a tag: the EtherType in the upper half, and
 # the tag's value below. The kernel then keeps it beside the data.
 _ENTRY = """
@@ -85,7 +88,7 @@ int verdicts(struct __sk_buff *skb)
 {
 	u64 room[FRAME_ROOM];
 	struct frame f;
-	u32 bits = 0;
+	u64 bits = skb_field(skb, mark);
 
 	u16 type = skb->cb[0];
 
@@ -94,7 +97,7 @@ int verdicts(struct __sk_buff *skb)
 		bpf_skb_vlan_push(skb, __builtin_bswap16(skb->mark >> 16),
 				  skb->mark & 0xffff);
 	frame_open(&f, skb, START, skb->vlan_present, (u8 *)room + PAD);
-%s	return bits;
+%s	return bits - skb_field(skb, mark);
 }
 """
 
@@ -108,7 +111,7 @@ def verdicts(programs: Sequence[Program], *, start: int, pad: int) -> str:
         for at, program in enumerate(programs)
     ]
     calls = "".join(
-        f"\tbits |= (u32)filter_{at}(&f) << {at};\n" for at in range(len(programs))
+        f"\tbits += (u64)filter_{at}(&f) << {at};\n" for at in range(len(programs))
     )
     include = '#include "frame.h"\n'
     return defines + include + "".join(functions) + _ENTRY % calls

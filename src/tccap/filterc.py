@@ -25,8 +25,9 @@ from tccap.filterblocks import (
 HEAD_MAX: Final = 96
 # frame.h looks at the 16 bytes around a VLAN tag and what follows.
 HEAD_MIN: Final = 20
-# The verifier follows every turn of a loop: IPv6 header chains end here.
-LOOP_TURNS: Final = 12
+# The verifier follows every turn of a loop, at a cost that grows with the square:
+# chains of headers ("protochain") are followed this far, in all.
+LOOP_TURNS: Final = 8
 
 _OPERATORS: Final = {
     cbpf.ADD: "+",
