@@ -297,6 +297,8 @@ LONG = [
 ]
 
 NEGATIONS = [f"not ({primitive})" for primitive in PRIMITIVES[::3]]
+# Without geneve: what it computes is read even where it did not match, and
+# libpcap's interpreter then reads scratch words that were never set.
 PAIRS = [
     f"({one}) {word} ({other})"
     for (one, other), word in zip(
@@ -304,6 +306,7 @@ PAIRS = [
         ("and", "or", "and not", "or not") * 100,
         strict=False,
     )
+    if "geneve" not in one + other
 ]
 
 ALL = [*PRIMITIVES, *COMBINATIONS, *LONG, *NEGATIONS, *PAIRS]

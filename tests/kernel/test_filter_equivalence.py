@@ -18,7 +18,7 @@ from tccap.cbpf import FilterError, Program
 SAMPLE = 10 if os.environ.get("TCCAP_VM") else 1
 FILTERS = expressions.ALL[:: SAMPLE if SAMPLE == 1 else 4]
 FRAMES = 2400 // SAMPLE
-FILTERS_IN_ONE = 32
+FILTERS_IN_ONE = 16
 TAGS = ((0x8100, 5), (0x88A8, 6), (0x8100, 0x2005))
 ETHERNET, RAW = libpcap.LINKTYPE_ETHERNET, libpcap.LINKTYPE_RAW
 # Every read behind the head goes through the helper, as for data that is not
