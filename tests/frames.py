@@ -35,7 +35,7 @@ class Builder:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
 
-    def bytes(self, most: int) -> bytes:
+    def payload(self, most: int) -> bytes:
         return self.random.randbytes(self.random.choice((0, 1, 8, most)))
 
     # --- transport ----------------------------------------------------------
@@ -46,14 +46,23 @@ class Builder:
     def tcp(self) -> bytes:
         options = self.random.choice((0, 0, 4, 12))
         flags = self.random.choice((2, 16, 18, 17, 4, 24))
-        payload = self.random.choice((b"", b"GET / HTTP/1.1", b"\x16\x03\x01", bytes(40)))
+        payload = self.random.choice(
+            (b"", b"GET / HTTP/1.1", b"\x16\x03\x01", bytes(40))
+        )
         head = struct.pack(
-            ">IIBBHHH", self.random.getrandbits(32), 9, (5 + options // 4) << 4, flags, 500, 0, 0
+            ">IIBBHHH",
+            self.random.getrandbits(32),
+            9,
+            (5 + options // 4) << 4,
+            flags,
+            500,
+            0,
+            0,
         )
         return self._ports() + head + bytes(options) + payload
 
     def udp(self) -> bytes:
-        payload = self.bytes(120)
+        payload = self.payload(120)
         return self._ports() + struct.pack(">HH", 8 + len(payload), 0) + payload
 
     def geneve(self) -> bytes:
@@ -67,14 +76,20 @@ class Builder:
         return ports + head + inner
 
     def sctp(self) -> bytes:
-        return self._ports() + bytes(8) + bytes([self.random.choice((0, 1, 3))]) + bytes(9)
+        return (
+            self._ports() + bytes(8) + bytes([self.random.choice((0, 1, 3))]) + bytes(9)
+        )
 
     def icmp(self) -> bytes:
         kind = self.random.choice((0, 3, 8, 11))
-        return bytes([kind, self.random.choice((0, 1))]) + bytes(6) + self.bytes(30)
+        return bytes([kind, self.random.choice((0, 1))]) + bytes(6) + self.payload(30)
 
     def icmp6(self) -> bytes:
-        return bytes([self.random.choice((128, 129, 133, 135)), 0]) + bytes(6) + self.bytes(30)
+        return (
+            bytes([self.random.choice((128, 129, 133, 135)), 0])
+            + bytes(6)
+            + self.payload(30)
+        )
 
     def igmp(self) -> bytes:
         return bytes([self.random.choice((0x11, 0x16, 0x22)), 0]) + bytes(6)
@@ -89,7 +104,7 @@ class Builder:
             (1, self.icmp),
             (58, self.icmp6),
             (2, self.igmp),
-            (self.random.choice((9, 50, 89, 103, 112, 51)), lambda: self.bytes(40)),
+            (self.random.choice((9, 50, 89, 103, 112, 51)), lambda: self.payload(40)),
         ]
         if depth:
             kinds.append((17, self.geneve))
@@ -149,12 +164,16 @@ class Builder:
 
     def llc(self) -> bytes:
         """An 802.2 header: STP, ISO, NetBEUI, SNAP, or any control field."""
-        sap = self.random.choice((b"\x42\x42", b"\xfe\xfe", b"\xf0\xf0", b"\xaa\xaa", b"\xff\xff"))
+        sap = self.random.choice(
+            (b"\x42\x42", b"\xfe\xfe", b"\xf0\xf0", b"\xaa\xaa", b"\xff\xff")
+        )
         if sap == b"\xaa\xaa":
             oui = self.random.choice((bytes(3), b"\x08\x00\x07"))
             kind = self.random.choice((0x0800, 0x809B, 0x8137))
             return sap + b"\x03" + oui + struct.pack(">H", kind) + self.ipv4(0)
-        control = self.random.choice((0x03, 0x73, 0x00, 0x01, 0x05, 0x09, 0x63, 0xE3, 0xAF, 0x87, 0x43))
+        control = self.random.choice(
+            (0x03, 0x73, 0x00, 0x01, 0x05, 0x09, 0x63, 0xE3, 0xAF, 0x87, 0x43)
+        )
         nlpid = self.random.choice((0x81, 0x82, 0x83))
         return sap + bytes([control, nlpid]) + self.random.randbytes(30)
 
@@ -169,7 +188,10 @@ class Builder:
     def pppoe(self) -> bytes:
         number, make = self.random.choice(((0x0021, self.ipv4), (0x0057, self.ipv6)))
         inner = struct.pack(">H", number) + make()
-        return struct.pack(">BBHH", 0x11, 0, self.random.choice((7, 8)), len(inner)) + inner
+        return (
+            struct.pack(">BBHH", 0x11, 0, self.random.choice((7, 8)), len(inner))
+            + inner
+        )
 
     def vlan(self, depth: int) -> bytes:
         tag = struct.pack(">H", self.random.choice((5, 6, 0x2005)))
@@ -187,7 +209,12 @@ class Builder:
             (0x8035, self.arp),
             (0x8847, self.mpls),
             (0x8864, self.pppoe),
-            (self.random.choice((0x8863, 0x88CC, 0x80F3, 0x809B, 0x6003, 0x8137, 0x6004)), lambda: self.bytes(50)),
+            (
+                self.random.choice(
+                    (0x8863, 0x88CC, 0x80F3, 0x809B, 0x6003, 0x8137, 0x6004)
+                ),
+                lambda: self.payload(50),
+            ),
         ]
         if depth:
             tag = self.random.choice((0x8100, 0x88A8, 0x9100))
@@ -208,8 +235,12 @@ class Builder:
         changed = bytearray(frame)
         for _ in range(self.random.choice((1, 2, 6))):
             # Headers decide, so most damage is there.
-            at = self.random.randrange(self.random.choice((len(changed), min(70, len(changed)))))
-            changed[at] = self.random.choice((0, 0xFF, changed[at] ^ 1 << self.random.randrange(8)))
+            at = self.random.randrange(
+                self.random.choice((len(changed), min(70, len(changed))))
+            )
+            changed[at] = self.random.choice(
+                (0, 0xFF, changed[at] ^ 1 << self.random.randrange(8))
+            )
         return bytes(changed)
 
     def cut(self, frame: bytes) -> bytes:
@@ -221,7 +252,14 @@ class Builder:
         while True:
             frame = make()
             yield self.random.choice(
-                (frame, frame, frame, self.cut(frame), self.damaged(frame), frame + bytes(1400))
+                (
+                    frame,
+                    frame,
+                    frame,
+                    self.cut(frame),
+                    self.damaged(frame),
+                    frame + bytes(1400),
+                )
             )
 
     def ip(self) -> bytes:

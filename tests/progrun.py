@@ -42,7 +42,9 @@ class _TestRun(ctypes.Structure):
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def run(prog_fd: int, frame: bytes, *, repeat: int = 1, mark: int = 0) -> tuple[int, int]:
+def run(
+    prog_fd: int, frame: bytes, *, repeat: int = 1, mark: int = 0
+) -> tuple[int, int]:
     """The program's return value for a frame, and nanoseconds a run.
 
     Newer kernels refuse frames whose EtherType announces an IP header that has
@@ -86,18 +88,16 @@ def load(text: str, name: str, *flags: str) -> tuple[Any, int]:
 _ENTRY = """
 int verdicts(struct __sk_buff *skb)
 {
-	u64 room[FRAME_ROOM];
-	struct frame f;
-	u64 bits = skb_field(skb, mark);
+    u64 room[FRAME_ROOM];
+    struct frame f;
+    u64 bits = skb_field(skb, mark);
+    u16 type = skb->cb[0];
 
-	u16 type = skb->cb[0];
-
-	bpf_skb_store_bytes(skb, 12, &type, sizeof(type), 0);
-	if (skb->mark)
-		bpf_skb_vlan_push(skb, __builtin_bswap16(skb->mark >> 16),
-				  skb->mark & 0xffff);
-	frame_open(&f, skb, START, skb->vlan_present, (u8 *)room + PAD);
-%s	return bits - skb_field(skb, mark);
+    bpf_skb_store_bytes(skb, 12, &type, sizeof(type), 0);
+    if (skb->mark)
+        bpf_skb_vlan_push(skb, __builtin_bswap16(skb->mark >> 16), (u16)skb->mark);
+    frame_open(&f, skb, START, skb->vlan_present, (u8 *)room + PAD);
+%s    return bits - skb_field(skb, mark);
 }
 """
 

@@ -120,7 +120,7 @@ _VALID: Final = frozenset(
 
 
 def successors(at: int, insn: Insn) -> tuple[int, ...]:
-    """Indices of the instructions that may follow the one at index `at`."""
+    """Return the indices of the instructions that may follow the one at index `at`."""
     if insn.kind == RET:
         return ()
     if insn.kind != JMP:

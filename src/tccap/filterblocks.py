@@ -311,7 +311,7 @@ def _group(blocks: Blocks) -> Blocks:
 
 
 def _chain(blocks: Blocks, entries: Counter[int], at: int) -> Iterator[Link]:
-    """The links that follow each other on "no" and share where "yes" leads."""
+    """Yield the links that follow on "no" and share where "yes" leads."""
     body: Program = ()
     out = None
     while True:
@@ -330,7 +330,9 @@ def _chain(blocks: Blocks, entries: Counter[int], at: int) -> Iterator[Link]:
         at = end.no
 
 
-def _regroup(blocks: Blocks, live: Mapping[int, frozenset[str]], chain: list[Link]) -> None:
+def _regroup(
+    blocks: Blocks, live: Mapping[int, frozenset[str]], chain: list[Link]
+) -> None:
     first, last = blocks[chain[0].at].end, blocks[chain[-1].at].end
     if not (isinstance(first, Test) and isinstance(last, Test)):
         raise TypeError(chain)

@@ -76,7 +76,7 @@ def compile_filter(
     *,
     deadline_s: float | None = None,
 ) -> Program:
-    """What libpcap makes of a filter expression (pcap-filter(7)).
+    """Return what libpcap makes of a filter expression (pcap-filter(7)).
 
     `linktype` is a LINKTYPE_ number, `snaplen` in bytes what an accepting
     program returns. Raises FilterError with libpcap's own message, or with one
@@ -124,7 +124,7 @@ def _unanswered(status: int, wait_s: float) -> str:
 def _in_child(
     text: bytes, linktype: int, snaplen: int, wait_s: float
 ) -> tuple[list[tuple[bytes, bytes]], int]:
-    """The child's answers, each (kind, payload), and its wait status."""
+    """Return the child's answers, each (kind, payload), and its wait status."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -230,7 +230,7 @@ def _declare(pcap: ctypes.CDLL) -> ctypes.CDLL:
 
 
 def offline_filter(program: Program) -> Callable[[bytes], bool]:
-    """A function that runs a program on a whole frame in libpcap's interpreter."""
+    """Return a function that runs a program on a frame in libpcap's interpreter."""
     run = _library().pcap_offline_filter
     insns = (_Insn * len(program))(*program)
     compiled = _Program(len(program), insns)

@@ -49,7 +49,9 @@ def batches(linktype: int) -> Iterator[list[tuple[str, Program]]]:
 
 
 def differences(
-    batch: Sequence[tuple[str, Program]], prog_fd: int, cases: Sequence[tuple[bytes, bytes, int]]
+    batch: Sequence[tuple[str, Program]],
+    prog_fd: int,
+    cases: Sequence[tuple[bytes, bytes, int]],
 ) -> Iterator[str]:
     """Cases are (frame as the file shows it, skb data, mark)."""
     oracles = [libpcap.offline_filter(program) for _, program in batch]
