@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,11 +51,12 @@ def run(
     Newer kernels refuse frames whose EtherType announces an IP header that has
     been cut; the context's cb[0] carries the type past them.
     """
-    data = ctypes.create_string_buffer(frame, len(frame))
-    data[12:14] = _UNKNOWN_TYPE
+    shown = frame[:12] + _UNKNOWN_TYPE + frame[14:]
+    data = ctypes.create_string_buffer(shown, len(shown))
     context = ctypes.create_string_buffer(_SKB_CONTEXT_LEN)
     ctypes.c_uint32.from_buffer(context, _MARK_AT).value = mark
-    context[_CB_AT : _CB_AT + 2] = frame[12:14]
+    carried = int.from_bytes(frame[12:14], sys.byteorder)
+    ctypes.c_uint32.from_buffer(context, _CB_AT).value = carried
     test = _TestRun(
         prog_fd=prog_fd,
         data_size_in=len(frame),

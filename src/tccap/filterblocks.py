@@ -25,8 +25,8 @@ from tccap import cbpf
 from tccap.cbpf import Insn, Program
 
 
-class Test(NamedTuple):
-    """Leave a block by comparing A.
+class Branch(NamedTuple):
+    """Leave a block by comparing A, one way or the other.
 
     `operation` is JEQ, JGT, JGE or JSET. `values` holds the constants: one,
     several for JEQ (equal to any of them), none when the operand is X.
@@ -50,7 +50,7 @@ class Return(NamedTuple):
     value: int | None
 
 
-End = Test | Goto | Return
+End = Branch | Goto | Return
 
 
 class Block(NamedTuple):
@@ -96,13 +96,13 @@ def _end(at: int, insn: Insn) -> End:
     if not no:
         return Goto(yes)
     values = () if insn.takes_x else (insn.k,)
-    return Test(insn.operation, values, yes, no[0])
+    return Branch(insn.operation, values, yes, no[0])
 
 
 def exits(block: Block) -> tuple[int, ...]:
     """Keys of the blocks that may follow."""
     match block.end:
-        case Test(_, _, yes, no):
+        case Branch(_, _, yes, no):
             return (yes, no)
         case Goto(to):
             return (to,)
@@ -180,7 +180,7 @@ def _live(blocks: Blocks) -> dict[int, frozenset[str]]:
 
 def _end_needs(end: End) -> frozenset[str]:
     match end:
-        case Test(_, values):
+        case Branch(_, values):
             return frozenset("A" if values else "AX")
         case Return(None):
             return frozenset("A")
@@ -190,7 +190,7 @@ def _end_needs(end: End) -> frozenset[str]:
 
 def _is_closed(block: Block) -> bool:
     """Whether the outcome depends on the packet alone, and nothing is stored."""
-    if not block.body or not isinstance(block.end, Test) or not block.end.values:
+    if not block.body or not isinstance(block.end, Branch) or not block.end.values:
         return False
     stores = any(insn.kind in (cbpf.ST, cbpf.STX) for insn in block.body)
     return not stores and not _body_uses(block.body).needs
@@ -217,7 +217,7 @@ def _thread(blocks: Blocks) -> Blocks:
 
 def _redirect(end: End, ways: list[int]) -> End:
     match end:
-        case Test():
+        case Branch():
             return end._replace(yes=ways[0], no=ways[1])
         case Goto():
             return Goto(ways[0])
@@ -227,7 +227,7 @@ def _redirect(end: End, ways: list[int]) -> End:
 
 def _ways(block: Block, facts: Facts) -> Iterator[tuple[int, Facts]]:
     """Every way out of the block, with what is known there."""
-    if isinstance(block.end, Test) and _is_closed(block):
+    if isinstance(block.end, Branch) and _is_closed(block):
         yield block.end.yes, _learn(facts, block.body, block.end, outcome=True)
         yield block.end.no, _learn(facts, block.body, block.end, outcome=False)
     else:
@@ -235,7 +235,7 @@ def _ways(block: Block, facts: Facts) -> Iterator[tuple[int, Facts]]:
             yield to, facts
 
 
-def _learn(facts: Facts, body: Program, test: Test, *, outcome: bool) -> Facts:
+def _learn(facts: Facts, body: Program, test: Branch, *, outcome: bool) -> Facts:
     known = facts.get(body, {})
     if len(known) >= MAX_FACTS or len(facts) >= 2 * MAX_FACTS:
         return facts
@@ -265,7 +265,7 @@ def _beyond(block: Block, facts: Facts) -> int | None:
     """Which way the block will be left, if that is certain and it does nothing."""
     if isinstance(block.end, Goto):
         return None if block.body else block.end.to
-    if not isinstance(block.end, Test) or not _is_closed(block):
+    if not isinstance(block.end, Branch) or not _is_closed(block):
         return None
     match _decide(facts.get(block.body, {}), block.end):
         case None:
@@ -274,7 +274,7 @@ def _beyond(block: Block, facts: Facts) -> int | None:
             return block.end.yes if outcome else block.end.no
 
 
-def _decide(known: Known, test: Test) -> bool | None:
+def _decide(known: Known, test: Branch) -> bool | None:
     same = known.get((test.operation, test.values))
     if same is not None or test.operation != cbpf.JEQ:
         return same
@@ -318,7 +318,7 @@ def _chain(blocks: Blocks, entries: Counter[int], at: int) -> Iterator[Link]:
         block = blocks[at]
         end = block.end
         fresh = _is_closed(block)
-        if not (isinstance(end, Test) and end.operation == cbpf.JEQ and end.values):
+        if not (isinstance(end, Branch) and end.operation == cbpf.JEQ and end.values):
             return
         # An empty body tests what the link before it has computed.
         if not (fresh or (body and not block.body)) or out not in (None, end.yes):
@@ -334,7 +334,7 @@ def _regroup(
     blocks: Blocks, live: Mapping[int, frozenset[str]], chain: list[Link]
 ) -> None:
     first, last = blocks[chain[0].at].end, blocks[chain[-1].at].end
-    if not (isinstance(first, Test) and isinstance(last, Test)):
+    if not (isinstance(first, Branch) and isinstance(last, Branch)):
         raise TypeError(chain)
     if live[first.yes] | live[last.no]:
         return

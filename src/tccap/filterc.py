@@ -12,9 +12,9 @@ from tccap.cbpf import Insn, Program
 from tccap.filterblocks import (
     Block,
     Blocks,
+    Branch,
     Goto,
     Return,
-    Test,
     exits,
     has_loop,
     parse,
@@ -107,7 +107,7 @@ class _Writer:
                 yield f"return {'A' if value is None else value} != 0;"
             case Goto(to):
                 yield from self._goto(at, to, after)
-            case Test() as test:
+            case Branch() as test:
                 yield from self._test(test)
                 yield from self._goto(at, test.no, after)
 
@@ -117,7 +117,7 @@ class _Writer:
         if to != after:
             yield f"goto b{to};"
 
-    def _test(self, test: Test) -> Iterator[str]:
+    def _test(self, test: Branch) -> Iterator[str]:
         if len(test.values) > 1:
             cases = "".join(f" case {value:#x}:" for value in test.values)
             yield f"switch (A) {{{cases} goto b{test.yes}; }}"

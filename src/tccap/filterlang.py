@@ -146,8 +146,9 @@ class _Parser:
 
     def _inherited(self, before: Filter) -> Process | None:
         """`pid 1 or 2`, as libpcap lends `port` in `port 1 or 2`."""
-        lends = isinstance(before, Process) and before.word != "comm"
-        if not lends or not self._next().isdecimal():
+        if not isinstance(before, Process) or before.word == "comm":
+            return None
+        if not self._next().isdecimal():
             return None
         self.at += 1
         return _process(before.word, self._tokens[self.at - 1].text)
@@ -228,7 +229,8 @@ def _joined(terms: list[Filter], joins: list[str]) -> Filter:
     texts = [term.text for term in terms if isinstance(term, Packet)]
     others = [term for term in terms if not isinstance(term, Packet)]
     packet = [Packet(f" {joins[0]} ".join(texts))] if texts else []
-    return kinds.pop()((*packet, *others))
+    every = (*packet, *others)
+    return All(every) if All in kinds else Any(every)
 
 
 # --- what can be done with a filter -----------------------------------------------

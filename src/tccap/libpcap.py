@@ -232,7 +232,7 @@ def _declare(pcap: ctypes.CDLL) -> ctypes.CDLL:
 def offline_filter(program: Program) -> Callable[[bytes], bool]:
     """Return a function that runs a program on a frame in libpcap's interpreter."""
     run = _library().pcap_offline_filter
-    insns = (_Insn * len(program))(*program)
+    insns = (_Insn * len(program))(*(_Insn(*insn) for insn in program))
     compiled = _Program(len(program), insns)
     header = _PacketHeader()
 

@@ -12,7 +12,7 @@ import expressions
 from frames import ethernet_frames
 from tccap import cbpf, filterblocks, filterc, libpcap
 from tccap.cbpf import FilterError, Insn, Program
-from tccap.filterblocks import Blocks, Goto, Return, Test
+from tccap.filterblocks import Blocks, Branch, Goto, Return
 
 ETHERNET = libpcap.LINKTYPE_ETHERNET
 FRAMES = ethernet_frames(400)
@@ -40,7 +40,7 @@ def _exit(end: filterblocks.End) -> list[Insn]:
             return [Insn(cbpf.RET | (cbpf.A if value is None else 0), 0, 0, value or 0)]
         case Goto(to):
             return [Insn(JUMP, 0, 0, to)]
-        case Test(operation, values, yes, no):
+        case Branch(operation, values, yes, no):
             source = cbpf.K if values else cbpf.X
             code = cbpf.JMP | operation | source
             tests = [
