@@ -28,9 +28,10 @@
 		value_;                                                        \
 	})
 
-/* Where the linear part ends. Tests move it, to run what follows from it. */
-#ifndef FRAME_IN_LINE_END
-#define FRAME_IN_LINE_END(skb) ((const u8 *)skb_field(skb, data_end))
+/* Whether bytes are in the linear part. Tests deny it, to run what follows. */
+#ifndef FRAME_IN_LINE
+#define FRAME_IN_LINE(skb, from, size)                                         \
+	((from) + (size) <= (const u8 *)skb_field(skb, data_end))
 #endif
 
 /* Keeps clang from replacing a value that the verifier has seen checked by an
@@ -109,7 +110,7 @@ static __always_inline void frame_open(struct frame *f, struct __sk_buff *skb,
 	f->len = skb->len - start + f->tag_len;
 	f->around_tag[0] = f->around_tag[1] = 0;
 	f->head = data;
-	if (!tagged && data + FRAME_HEAD <= FRAME_IN_LINE_END(skb))
+	if (!tagged && FRAME_IN_LINE(skb, data, FRAME_HEAD))
 		return;
 	/* The verifier has to see that no byte is left unset. */
 	__builtin_memset(copy, 0, FRAME_HEAD);
@@ -157,7 +158,7 @@ static __always_inline bool frame_read(const struct frame *f, u64 at, u32 size,
 	as_checked(at);
 	from = data + (at & 0x7fff);
 	as_checked(from);
-	if (at <= 0x7fff && from + size <= FRAME_IN_LINE_END(f->skb)) {
+	if (at <= 0x7fff && FRAME_IN_LINE(f->skb, from, size)) {
 		*value = size == 1 ? frame_u8(from) :
 			 size == 2 ? frame_u16(from) : frame_u32(from);
 		return true;

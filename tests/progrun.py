@@ -98,7 +98,7 @@ int verdicts(struct __sk_buff *skb)
     bpf_skb_store_bytes(skb, 12, &type, sizeof(type), 0);
     if (skb->mark)
         bpf_skb_vlan_push(skb, __builtin_bswap16(skb->mark >> 16), (u16)skb->mark);
-    frame_open(&f, skb, START, skb->vlan_present, (u8 *)room + PAD);
+    frame_open(&f, skb, START, TAGGED && skb->vlan_present, (u8 *)room + PAD);
 %s    return bits - skb_field(skb, mark);
 }
 """
@@ -107,7 +107,11 @@ int verdicts(struct __sk_buff *skb)
 def verdicts(programs: Sequence[Program], *, start: int, pad: int) -> str:
     """C of a program that returns one bit for each of up to 32 filters."""
     head = filterc.head_len(programs)
-    defines = f"#define FRAME_HEAD {head}\n#define START {start}\n#define PAD {pad}\n"
+    # Without an Ethernet header (start > 0) there is no place for a tag.
+    constants = {"FRAME_HEAD": head, "START": start, "PAD": pad, "TAGGED": not start}
+    defines = "".join(
+        f"#define {name} {value:d}\n" for name, value in constants.items()
+    )
     functions = [
         filterc.function(f"filter_{at}", program, head=head, pad=pad)
         for at, program in enumerate(programs)
