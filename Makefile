@@ -1,7 +1,7 @@
 # Everything a contributor runs. test and test-vm install what they need.
 PYTHON = .venv/bin/python
 
-.PHONY: deps lint unit test cycles bench
+.PHONY: deps lint unit test test-vm vm-shell cycles bench
 
 deps:
 	tests/deps.sh
@@ -17,6 +17,14 @@ unit:
 # The README's test command: sudo make test
 test: deps lint
 	$(PYTHON) -m pytest tests/unit tests/golden tests/kernel tests/e2e tests/install
+
+# Tests on every kernel of tests/vm/kernels.toml, or on one: make test-vm KERNEL=6.1
+test-vm:
+	tests/vm/run.sh test $(KERNEL)
+
+# A shell in a guest, or one command there: make vm-shell KERNEL=6.1 CMD='uname -a'
+vm-shell:
+	tests/vm/run.sh shell $(KERNEL) -- $(CMD)
 
 # 1000 starts and stops, 100 SIGKILLs of the front and of the engine
 cycles:

@@ -14,6 +14,19 @@
  *   RING_PAGES     pages of the ring, a power of two
  *   CPUS           possible processors
  *   INTERFACES     interfaces that one capture can describe
+ *   SOCKETS        sockets whose owner can be known at a time
+ *   PROCESSES      processes whose name can be known at a time
+ *   LABEL_MAX      bytes of a process's label, a power of two
+ *   ATTRIBUTION    1: find the processes of packets
+ *   HOOKS          1: kprobes tell the owners; 0: seed.c does, again and again
+ *   HAS_SOCK_FROM_FILE  1: the kernel has this helper
+ *   SOCKET_FILE_OPS     where it has not: address of that kernel variable
+ *   LABELS         1: and write them into the blocks
+ *   FILTER_PIDS, FILTER_UIDS, FILTER_COMMS, FOLLOW_CHILDREN
+ *                  1: the process filter has such terms
+ *   FILTER_PROCESSES  1: it has any
+ *   OWN_NETNS      inode number of the network namespace of the capture
+ * and the offsets into kernel structures, from BTF (src/tccap/btf.py).
  */
 #ifndef TCCAP_ABI_H
 #define TCCAP_ABI_H
@@ -27,8 +40,12 @@
 /* Enhanced Packet Block, pcapng section 4.3. */
 #define EPB_TYPE 6
 #define EPB_HEADER_LEN 28
+#define OPT_COMMENT 1
 #define EPB_FLAGS 2
 #define EPB_DROPCOUNT 4
+#define EPB_PROCESS_THREAD 8
+/* Wireshark 4.6: number of the process's Process Information Block. */
+#define EPB_DARWIN_PROCESS 32769
 #define EPB_INBOUND 1
 #define EPB_OUTBOUND 2
 
@@ -51,15 +68,68 @@ struct scratch {
 /* What the classifier must know of a device, by its ifindex. */
 struct device {
 	u32 interface_id; /* of its Interface Description Block */
-	u32 has_ethernet; /* frames begin with an Ethernet header */
+	u16 has_ethernet; /* frames begin with an Ethernet header */
+	u16 is_loopback;
+	/* Of the other end of a container's veth pair: its network namespace's
+	 * id as seen from here; -1: none. */
+	s32 far_namespace;
 };
 
-/* For each interface and CPU; received = captured + dropped + filtered. */
+/* For each interface and CPU; accepted = captured + dropped. */
 struct counters {
 	u64 received; /* seen by the classifier */
 	u64 accepted; /* passed the filters */
 	u64 dropped;  /* accepted, but the ring had no room */
 	u64 untold;   /* of those dropped, not yet in an epb_dropcount */
+	u64 unowned;  /* passed over by a process filter: owner not known */
 };
+
+/* For each CPU: what attribution could not keep. */
+struct shortages {
+	u64 sockets;   /* owners not recorded: more than SOCKETS at a time */
+	u64 processes; /* packets without label: the process was forgotten */
+};
+
+/* A process for its whole life and no longer: pids come round again. */
+struct process_id {
+	u64 start_ns; /* task_struct.start_boottime of the group leader */
+	u32 tgid;
+	u32 zero;
+};
+
+/* Who uses a socket; keyed by the address of the kernel's struct sock. */
+struct owner {
+	struct process_id process;
+	u32 tid;
+	u32 seeded; /* run of seed.c that found it; 0: a hook saw its use */
+	u32 doubtful; /* found open in several processes, not seen in use */
+	u32 zero;
+};
+
+/* "peer_pid=4294967295 peer_comm=" and a comm with every byte escaped. */
+#define PEER_MAX 128
+#define COMM_LEN 16
+
+/* What is stamped on a process's packets. Zero bytes follow each text. */
+struct process {
+	u32 euid;
+	u32 wanted;	  /* passes the process filter */
+	u32 block_number; /* its Process Information Block plus 1; 0: none */
+	u32 dead; /* it has exited; its sockets may still be closing */
+	u32 zero;
+	u16 label_len;
+	u16 peer_len;
+	char comm[COMM_LEN];
+	char label[LABEL_MAX]; /* "pid=1 comm=init uid=0" */
+	char peer[PEER_MAX];   /* " peer_pid=1 peer_comm=init" */
+};
+
+/* Message: a process was seen for the first time, or looks different now. */
+struct process_message {
+	struct process_id id;
+	u32 euid;
+	char comm[COMM_LEN];
+	u8 kind;
+} __attribute__((packed));
 
 #endif

@@ -7,24 +7,14 @@
  * Whatever happens to the capture, the frame itself goes on as if nobody had
  * looked: TC_ACT_UNSPEC hands it to the next filter of the device.
  */
-#include "abi.h"
-
 #define TC_ACT_UNSPEC (-1)
 #define ETH_ADDRESSES_LEN 12
-#define VLAN_TAG_LEN 4
 
-BPF_RINGBUF_OUTPUT(ring, RING_PAGES);
 BPF_ARRAY(scratch, struct scratch, CPUS);
 BPF_HASH(devices, u32, struct device, INTERFACES);
 BPF_PERCPU_ARRAY(counters, struct counters, INTERFACES);
 /* Wall clock minus boot clock, in ns: the engine keeps it current. */
 BPF_ARRAY(wall_offset, u64, 1);
-
-/* Hides where a value came from. Without it the compiler checks the bounds of
- * one copy of a value and uses another, and the verifier refuses the program.
- * For the same reason lengths are u64: a u32 is compared by way of a shifted
- * copy. */
-#define OPAQUE(x) asm volatile("" : "+r"(x))
 
 static __always_inline bool tag_in_metadata(struct __sk_buff *skb,
 					    const struct device *device)
@@ -53,8 +43,7 @@ static __always_inline int load_tagged(struct __sk_buff *skb, u8 *data, u64 len)
 	if (len <= ETH_ADDRESSES_LEN + VLAN_TAG_LEN)
 		return 0;
 	rest_len = len - ETH_ADDRESSES_LEN - VLAN_TAG_LEN;
-	OPAQUE(rest_len);
-	if (rest_len == 0 || rest_len > SNAPLEN)
+	if (!IS_LENGTH(rest_len, SNAPLEN))
 		return -1;
 	return bpf_skb_load_bytes(skb, ETH_ADDRESSES_LEN,
 				  data + ETH_ADDRESSES_LEN + VLAN_TAG_LEN,
@@ -63,33 +52,88 @@ static __always_inline int load_tagged(struct __sk_buff *skb, u8 *data, u64 len)
 
 static __always_inline int load_plain(struct __sk_buff *skb, u8 *data, u64 len)
 {
-	OPAQUE(len);
 	if (len == 0)
 		return 0;
-	if (len > SNAPLEN)
+	if (!IS_LENGTH(len, SNAPLEN))
 		return -1;
 	return bpf_skb_load_bytes(skb, 0, data, len);
 }
 
+static __always_inline void copy_text(u8 *to, const char *text, u32 cap)
+{
+#pragma unroll
+	for (u32 i = 0; i < cap / 8; i++)
+		((u64 *)to)[i] = ((const u64 *)text)[i];
+}
+
+/* Writes the label as a comment; returns the option's length. */
+static __always_inline u64 write_label_option(u8 *at, const struct process *process,
+					      const struct process *peer)
+{
+	u64 label_len = process->label_len, peer_len = 0;
+
+	OPAQUE(label_len);
+	if (label_len > LABEL_MAX)
+		return 0;
+	copy_text(at + 4, process->label, LABEL_MAX);
+	if (peer) {
+		copy_text(at + 4 + label_len, peer->peer, PEER_MAX);
+		peer_len = peer->peer_len;
+		OPAQUE(peer_len);
+		if (peer_len > PEER_MAX)
+			return 0;
+	}
+	*(u32 *)at = OPT_COMMENT | (label_len + peer_len) << 16;
+	return 4 + ((label_len + peer_len + 3) & ~3ull);
+}
+
+/* Writes who sent or got the packet; returns the options' length. */
+static __always_inline u64 write_parties(u8 *at, const struct party *sender,
+					 const struct party *receiver)
+{
+	const struct party *first = sender->process ? sender : receiver;
+	struct process *peer = sender->process ? receiver->process : NULL;
+	u32 *word = (u32 *)at;
+	u64 len = 12;
+
+	if (!first->process)
+		return 0;
+	word[0] = EPB_PROCESS_THREAD | 8 << 16;
+	word[1] = first->id.tgid;
+	word[2] = first->tid;
+	if (first->process->block_number) {
+		word[3] = EPB_DARWIN_PROCESS | 4 << 16;
+		word[4] = first->process->block_number - 1;
+		len = 20;
+	}
+	return len + write_label_option(at + len, first->process, peer);
+}
+
 /* Writes the options and the trailing length; returns their length. */
-static __always_inline u32 write_options(u8 *at, u32 direction, u32 head_len,
-					 struct counters *count)
+static __always_inline u64 write_options(u8 *at, u32 direction, u64 head_len,
+					 const struct counters *count,
+					 const struct party *sender,
+					 const struct party *receiver)
 {
 	u32 *word = (u32 *)at;
-	u32 len;
+	u64 len = 8;
 
 	word[0] = EPB_FLAGS | 4 << 16;
 	word[1] = direction;
-	len = 8;
 	if (count->untold) {
 		word[2] = EPB_DROPCOUNT | 8 << 16;
 		word[3] = (u32)count->untold;
 		word[4] = (u32)(count->untold >> 32);
-		word += 3;
-		len += 12;
+		len = 20;
 	}
-	word[2] = 0; /* opt_endofopt */
-	word[3] = head_len + len + 8;
+	if (LABELS)
+		len += write_parties(at + len, sender, receiver);
+	OPAQUE(len);
+	if (len > OPTIONS_MAX - 8)
+		return 0;
+	word = (u32 *)(at + len);
+	word[0] = 0; /* opt_endofopt */
+	word[1] = head_len + len + 8;
 	return len + 8;
 }
 
@@ -97,14 +141,16 @@ static __always_inline u32 write_options(u8 *at, u32 direction, u32 head_len,
 static __always_inline u64 build(struct __sk_buff *skb,
 				 const struct device *device,
 				 struct scratch *block, u32 direction,
-				 struct counters *count)
+				 const struct counters *count,
+				 const struct party *sender,
+				 const struct party *receiver)
 {
 	bool tagged = tag_in_metadata(skb, device);
 	u64 original_len = skb->len + (tagged ? VLAN_TAG_LEN : 0);
 	u64 captured_len = original_len > SNAPLEN ? SNAPLEN : original_len;
 	u64 padded_len = (captured_len + 3) & ~3ull;
 	u64 now_ns = wall_clock_ns();
-	u64 block_len;
+	u64 block_len, options_len;
 
 	OPAQUE(padded_len);
 	if (padded_len > SNAPLEN_PADDED)
@@ -126,18 +172,31 @@ static __always_inline u64 build(struct __sk_buff *skb,
 			bpf_htonl(~0u << 8 * (padded_len - captured_len));
 
 	block_len = EPB_HEADER_LEN + padded_len;
-	block_len += write_options(block->body + padded_len, direction,
-				   block_len, count);
+	options_len = write_options(block->body + padded_len, direction, block_len,
+				    count, sender, receiver);
+	if (!options_len)
+		return 0;
+	block_len += options_len;
 	block->header.block_len = block_len;
 	return block_len;
 }
 
 static __always_inline bool store(struct scratch *block, u64 block_len)
 {
-	OPAQUE(block_len);
-	if (block_len == 0 || block_len > sizeof(*block))
+	if (!IS_LENGTH(block_len, sizeof(*block)))
 		return false;
 	return ring.ringbuf_output(block, block_len, 0) == 0;
+}
+
+/* Does the process filter take the packet? One end is enough. */
+static __always_inline bool passes(const struct party *sender,
+				   const struct party *receiver,
+				   struct counters *count)
+{
+	if (!sender->process && !receiver->process)
+		count->unowned++;
+	return (sender->process && sender->process->wanted) ||
+	       (receiver->process && receiver->process->wanted);
 }
 
 static __always_inline void capture(struct __sk_buff *skb, u32 direction)
@@ -146,6 +205,7 @@ static __always_inline void capture(struct __sk_buff *skb, u32 direction)
 	u32 cpu = bpf_get_smp_processor_id();
 	struct device *device = devices.lookup(&ifindex);
 	struct scratch *block = scratch.lookup(&cpu);
+	struct party sender = {}, receiver = {};
 	struct counters *count;
 	u32 id;
 
@@ -157,8 +217,14 @@ static __always_inline void capture(struct __sk_buff *skb, u32 direction)
 		return;
 
 	count->received++;
+	if (ATTRIBUTION)
+		find_parties(skb, device, direction == EPB_OUTBOUND, &sender,
+			     &receiver);
+	if (FILTER_PROCESSES && !passes(&sender, &receiver, count))
+		return;
 	count->accepted++;
-	if (store(block, build(skb, device, block, direction, count))) {
+	if (store(block, build(skb, device, block, direction, count, &sender,
+			       &receiver))) {
 		count->untold = 0;
 	} else {
 		count->dropped++;

@@ -11,6 +11,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from typing import NamedTuple
 
 from pcapng import FileWriter, blocks
+from pcapng.structs import IntField, Option, OptionsField
 
 from tccap import __version__
 
@@ -39,6 +40,19 @@ class Statistics(NamedTuple):
     received: int  # seen by the classifier
     accepted: int  # passed the filters
     dropped: int  # accepted, but lost for want of room
+    unowned: int  # not accepted by a process filter: owner not known
+
+
+@blocks.register_block
+class ProcessInformation(blocks.SectionMemberBlock):
+    """The Process Information Block of macOS, which Wireshark 4.6 knows."""
+
+    magic_number = 0x80000001
+    __slots__ = ()
+    schema = (
+        ("process_id", IntField(32, signed=False), 0),
+        ("options", OptionsField([Option(2, "name")]), None),
+    )
 
 
 class Section:
@@ -54,6 +68,7 @@ class Section:
                 "shb_userappl": f"tccap {__version__}",
             },
         )
+        self._process_count = 0
         self._written = io.BytesIO()
         self._writer = FileWriter(self._written, self._shb)
         self.header = self._take()  # the Section Header Block
@@ -67,6 +82,14 @@ class Section:
             options=self._interface_options(interface),
         )
         return block.interface_id, self._encoded(block)
+
+    def describe_process(self, pid: int, name: bytes) -> tuple[int, bytes]:
+        """Return the number and the bytes of a Process Information Block."""
+        number, self._process_count = self._process_count, self._process_count + 1
+        block = self._shb.new_member(
+            ProcessInformation, process_id=pid, options={"name": name}
+        )
+        return number, self._encoded(block)
 
     def statistics(self, interface_id: int, at_ns: int, counts: Statistics) -> bytes:
         """Return an Interface Statistics Block; ``at_ns`` is ns since 1970."""

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 from tccap import clock, clsact, devices, taps
+from tccap.attribution import Attribution
 from tccap.blocks import Section, Statistics
 from tccap.errors import TccapError
 from tccap.interfaces import Interfaces
@@ -58,7 +59,7 @@ class Capture:
         self._told_at = time.monotonic()
         self._uncounted = False  # packets came since the counts were looked at
 
-    def run(self, kernel: Future[Kernel]) -> None:
+    def run(self, programs: Future[tuple[Kernel, Attribution]]) -> None:
         """Capture until told to stop; TccapError says why it could not go on."""
         with contextlib.ExitStack() as stack:
             self._watch(self._control_fd, self._on_control)
@@ -68,7 +69,7 @@ class Capture:
             with contextlib.suppress(ReaderGoneError):
                 self._send(self._section.header)
                 self._interfaces.discover()
-                self._start(kernel.result(), stack)
+                self._start(*programs.result(), stack)
                 self._watch(links.fileno(), lambda: self._on_links(links))
                 self._watch(alarm.fileno(), lambda: self._on_clock(alarm))
                 self._loop()
@@ -78,12 +79,15 @@ class Capture:
 
     # Starting.
 
-    def _start(self, kernel: Kernel, stack: contextlib.ExitStack) -> None:
+    def _start(
+        self, kernel: Kernel, attribution: Attribution, stack: contextlib.ExitStack
+    ) -> None:
         started = time.monotonic()
         kernel.load()
         kernel.set_wall_offset(clock.wall_offset_ns())
-        self._kernel = kernel
+        self._kernel, self._attribution = kernel, attribution
         self._ring = Ring(kernel.ring_fd, kernel.ring_len)
+        attribution.start(kernel, self._section)
         report("timing", step="load", seconds=time.monotonic() - started)
         started = time.monotonic()
         clsact.sweep()
@@ -99,12 +103,13 @@ class Capture:
     # Running.
 
     def _loop(self) -> None:
-        batch_was_full = False
+        more = False
         while not self._stopping:
-            self._wait(0 if batch_was_full else self._patience_s())
-            batch_was_full = self._carry()
+            self._wait(0 if more else self._patience_s())
+            taken = self._carry()
+            more = taken and self._ring.has_more()
             self._tell_losses()
-            if not batch_was_full and self._batch is None:
+            if not more and self._batch is None:
                 time.sleep(BATCHING_S)
 
     def _wait(self, timeout_s: float | None) -> None:
@@ -117,17 +122,20 @@ class Capture:
         """Return how long to sleep: for ever, unless counts are to be told."""
         return LOSS_REPORT_S if self._uncounted else None
 
-    def _carry(self) -> bool:
-        """Write one batch; tell whether more waits behind it."""
+    def _carry(self) -> int:
+        """Write one batch; return how many blocks were taken from the ring."""
         if not self._flush():
-            return False
+            return 0
         batch = self._ring.take()
-        if batch.blocks:
+        if batch.blocks or batch.message:
             self._batch = batch
             self._uncounted = True
             self._send(*batch.blocks)
+            if batch.message:
+                self._send(self._attribution.answer(batch.message))
             self._flush()
-        return batch.is_full
+            self._attribution.poll()
+        return len(batch.blocks) + bool(batch.message)
 
     def _flush(self) -> bool:
         """Write what waits; tell whether the stream takes more."""
@@ -196,7 +204,7 @@ class Capture:
         self._told_at = time.monotonic()
         self._uncounted = False
         counts = self._interfaces.statistics(self._kernel)
-        before = self._told + [Statistics(0, 0, 0)] * (len(counts) - len(self._told))
+        before = self._told + [Statistics(0, 0, 0, 0)] * (len(counts) - len(self._told))
         for number, (old, new) in enumerate(zip(before, counts, strict=True)):
             if new.dropped > old.dropped:
                 self._send_statistics(number, new)
@@ -225,7 +233,9 @@ class Capture:
             received=sum(count.received for count in counts),
             accepted=sum(count.accepted for count in counts),
             dropped=sum(count.dropped for count in counts),
+            unowned=sum(count.unowned for count in counts),
             complete=delivered,
+            **self._kernel.shortages()._asdict(),
         )
 
     def _carry_rest(self) -> bool:

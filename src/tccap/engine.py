@@ -21,6 +21,7 @@ from tccap.plan import Plan
 from tccap.status import report
 
 if TYPE_CHECKING:
+    from tccap.attribution import Attribution
     from tccap.kernel import Kernel
 
 PLAN_LEN_MAX = 1 << 20
@@ -52,23 +53,27 @@ def sweep() -> int:
 
 def _run(plan: Plan) -> None:
     with ThreadPoolExecutor(1) as pool:
-        kernel = pool.submit(_compile, plan)
+        programs = pool.submit(_prepare, plan)
         started = time.monotonic()
         from tccap.capture import Capture  # noqa: PLC0415  # see above
 
         report("timing", step="import", seconds=time.monotonic() - started)
-        Capture(plan, PLAN_FD, STREAM_FD).run(kernel)
+        Capture(plan, PLAN_FD, STREAM_FD).run(programs)
 
 
-def _compile(plan: Plan) -> "Kernel":
+def _prepare(plan: Plan) -> "tuple[Kernel, Attribution]":
     started = time.monotonic()
-    from tccap.kernel import Kernel  # noqa: PLC0415  # see above
+    from tccap.attribution import Attribution  # noqa: PLC0415  # see above
+    from tccap.kernel import Kernel, possible_cpus  # noqa: PLC0415  # see above
 
     report("timing", step="import bcc", seconds=time.monotonic() - started)
     started = time.monotonic()
-    kernel = Kernel(plan.snaplen, abi.ring_pages(plan.ring_mib))
+    attribution = Attribution(plan)
+    defines = abi.defines(plan.snaplen, possible_cpus()) | attribution.defines()
+    pages = abi.ring_pages(plan.ring_mib)
+    kernel = Kernel(attribution.sources(), defines, pages)
     report("timing", step="compile", seconds=time.monotonic() - started)
-    return kernel
+    return kernel, attribution
 
 
 def _read_plan() -> str:

@@ -4,7 +4,7 @@ Each function returns the whole text of one call. Wireshark splits a sentence
 at ``{key=value}``; a value must not hold a brace.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from tccap import __version__
 from tccap.errors import TccapError
@@ -32,16 +32,22 @@ def dlts(link: LinkType | None) -> str:
     )
 
 
-def config(reload: str = "") -> str:
+Choices = Sequence[tuple[str, str]]
+
+
+def config(reload: str, changing: Callable[[str], Choices]) -> str:
     """Answer --extcap-config: the options, then the values of the selectors.
 
-    ``reload`` names the one selector whose values are asked for again.
+    ``reload`` names the one selector whose values are asked for again, or is
+    empty; ``changing`` gives the present values of a selector with a reload
+    button.
     """
     numbered = list(enumerate(OPTIONS))
     sentences = [] if reload else [_arg(*pair) for pair in numbered]
     for number, option in numbered:
         if reload in ("", option.name):
-            sentences += _values(number, option)
+            choices = changing(option.name) if option.reload else option.choices
+            sentences += _values(number, choices, option.default)
     return _text(sentences)
 
 
@@ -65,17 +71,20 @@ def _arg(number: int, option: Option) -> str:
         "tooltip": option.tooltip,
         "type": option.kind,
     }
-    if not option.choices and option.default != "":
+    if option.kind not in ("selector", "boolflag") and option.default != "":
         parts["default"] = option.default
     if option.limits:
         parts["range"] = f"{option.limits[0]},{option.limits[1]}"
     if option.kind == "fileselect":
         parts["mustexist"] = "false"
+    if option.reload:
+        parts["reload"] = "true"
+        parts["placeholder"] = option.reload
     parts["group"] = option.group
     return "arg " + _braced(parts)
 
 
-def _values(number: int, option: Option) -> list[str]:
+def _values(number: int, choices: Choices, default: object) -> list[str]:
     return [
         "value "
         + _braced(
@@ -83,10 +92,10 @@ def _values(number: int, option: Option) -> list[str]:
                 "arg": number,
                 "value": value,
                 "display": display,
-                "default": "true" if value == option.default else "false",
+                "default": "true" if value == default else "false",
             }
         )
-        for value, display in option.choices
+        for value, display in choices
     ]
 
 

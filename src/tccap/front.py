@@ -59,7 +59,7 @@ def _answer(arguments: argparse.Namespace) -> str:
         return extcap.dlts(_link_type(extcap.device_of(arguments.extcap_interface)))
     if arguments.extcap_config:
         extcap.device_of(arguments.extcap_interface)
-        return extcap.config(arguments.extcap_reload_option)
+        return extcap.config(arguments.extcap_reload_option or "", _present_values)
     raise TccapError("Wireshark runs this program; to see packets: tshark -i tccap-any")
 
 
@@ -71,6 +71,17 @@ def _capturable_devices() -> list[str]:
         n: linktypes.of_hardware_type(t) for n, t in types.items() if t is not None
     }
     return [name for name, link in known.items() if link]
+
+
+def _present_values(option: str) -> extcap.Choices:
+    from tccap import proc  # noqa: PLC0415  # the other calls do without
+
+    assert option == "process"
+    anyone = [("", "All processes")]
+    return anyone + [
+        (str(found.pid), f"{found.pid} {found.comm} {found.user}")
+        for found in proc.with_sockets()
+    ]
 
 
 def _link_type(device: str) -> LinkType | None:

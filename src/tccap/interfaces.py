@@ -13,7 +13,7 @@ from tccap import abi, devices, linktypes
 from tccap.blocks import Interface, Section, Statistics
 from tccap.devices import Device
 from tccap.errors import TccapError
-from tccap.kernel import Kernel
+from tccap.kernel import Classified, Kernel
 from tccap.linktypes import LinkType
 from tccap.plan import Plan
 from tccap.status import log
@@ -52,8 +52,7 @@ class Interfaces:
     def attach(self, kernel: Kernel, taps: Taps) -> None:
         """Start the packets of the devices that were described."""
         for device, link in self._waiting:
-            interface_id = self._ids[device.ifindex]
-            kernel.add_device(device.ifindex, interface_id, ethernet=link.has_ethernet)
+            kernel.add_device(device.ifindex, self._classified(device, link))
             try:
                 taps.attach(device.ifindex, self._sides(device))
             except OSError as error:
@@ -108,6 +107,14 @@ class Interfaces:
             ipv6=device.ipv6,
             speed_bps=device.speed_bps,
             filter="",
+        )
+
+    def _classified(self, device: Device, link: LinkType) -> Classified:
+        return Classified(
+            interface_id=self._ids[device.ifindex],
+            has_ethernet=link.has_ethernet,
+            is_loopback=device.hardware_type == LOOPBACK,
+            far_namespace=device.far_namespace,
         )
 
     def _sides(self, device: Device) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 import ctypes
 import os
 import resource
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from tccap import abi
 from tccap.blocks import Statistics
@@ -11,7 +12,7 @@ from tccap.errors import TccapError
 from tccap.paths import BPF_DIR
 
 try:
-    from bcc import BPF
+    from bcc import BPF, lib
     from bcc.utils import get_possible_cpus
 except ImportError:
     raise TccapError(
@@ -20,29 +21,51 @@ except ImportError:
     ) from None
 
 
-class Kernel:
-    """The loaded programs and their maps; closing the process frees them."""
+class Classified(NamedTuple):
+    """What the classifier must know of a device: struct device of bpf/abi.h."""
 
-    def __init__(self, snaplen: int, ring_pages: int) -> None:
+    interface_id: int
+    has_ethernet: bool
+    is_loopback: bool
+    far_namespace: int
+
+
+class Shortages(NamedTuple):
+    """What attribution could not keep."""
+
+    sockets: int  # owners that were not recorded
+    processes: int  # packets without label, as their process was forgotten
+
+
+class Kernel:
+    """The loaded programs and their maps; closing the process frees them.
+
+    ``sources`` are the files of bpf/ that make up the programs, in order, and
+    ``defines`` what they are compiled with (bpf/abi.h).
+    """
+
+    lib = lib
+
+    def __init__(
+        self, sources: tuple[str, ...], defines: dict[str, int], ring_pages: int
+    ) -> None:
         _lift_memory_lock_limit()
         # Whatever the caller's environment says: only this tree is tried.
         os.environ["BCC_KERNEL_SOURCE"] = BPF_DIR
-        cpus = max(get_possible_cpus()) + 1
-        self._bpf = _compile(abi.defines(snaplen, ring_pages, cpus))
+        self.bpf = _compile(_text(sources), defines | {"RING_PAGES": ring_pages})
         self.ring_len = ring_pages * abi.PAGE_LEN
 
     def load(self) -> None:
         """Load the classifiers: `ingress_fd` and `egress_fd` refer to them."""
         self.ingress_fd = self._load("tccap_ingress")
         self.egress_fd = self._load("tccap_egress")
-        self.ring_fd: int = self._bpf["ring"].map_fd
-        self._devices = self._bpf["devices"]
-        self._counters = self._bpf["counters"]
+        self.ring_fd: int = self.bpf["ring"].map_fd
+        self._devices = self.bpf["devices"]
+        self._counters = self.bpf["counters"]
 
-    def add_device(self, ifindex: int, interface_id: int, *, ethernet: bool) -> None:
+    def add_device(self, ifindex: int, classified: Classified) -> None:
         """Let the classifier take frames of the device."""
-        key = self._devices.Key(ifindex)
-        self._devices[key] = self._devices.Leaf(interface_id, ethernet)
+        self._devices[self._devices.Key(ifindex)] = self._devices.Leaf(*classified)
 
     def remove_device(self, ifindex: int) -> None:
         """Make the classifier pass over frames of the device."""
@@ -51,9 +74,35 @@ class Kernel:
         except KeyError:
             return
 
+    def table(self, name: str) -> Any:
+        """Return a map."""
+        return self.bpf[name]
+
+    def fill(self, name: str, entries: dict[Any, int]) -> None:
+        """Write entries into a map of numbers; a tuple makes a structured key."""
+        table = self.bpf[name]
+        for key, value in entries.items():
+            parts = key if isinstance(key, tuple) else (key,)
+            table[table.Key(*parts)] = table.Leaf(value)
+
+    def set_tail(self, name: str, index: int, program: str) -> None:
+        """Put a kprobe program into a map of tail calls."""
+        table = self.bpf[name]
+        function = self.bpf.load_func(program, BPF.KPROBE)
+        table[table.Key(index)] = table.Leaf(function.fd)
+
+    def shortages(self) -> Shortages:
+        """Return what attribution could not keep, over all CPUs."""
+        table = self.bpf["shortages"]
+        shares = table[table.Key(0)]
+        return Shortages(
+            sockets=sum(share.sockets for share in shares),
+            processes=sum(share.processes for share in shares),
+        )
+
     def set_wall_offset(self, offset_ns: int) -> None:
         """Tell the programs wall clock minus boot clock, in ns."""
-        table = self._bpf["wall_offset"]
+        table = self.bpf["wall_offset"]
         table[table.Key(0)] = table.Leaf(offset_ns)
 
     def statistics(self, interface_id: int) -> Statistics:
@@ -63,11 +112,12 @@ class Kernel:
             received=sum(share.received for share in shares),
             accepted=sum(share.accepted for share in shares),
             dropped=sum(share.dropped for share in shares),
+            unowned=sum(share.unowned for share in shares),
         )
 
     def _load(self, name: str) -> int:
         try:
-            return int(self._bpf.load_func(name, BPF.SCHED_CLS).fd)
+            return int(self.bpf.load_func(name, BPF.SCHED_CLS).fd)
         except Exception as error:  # noqa: BLE001  # bcc raises nothing narrower
             raise TccapError(
                 "The kernel refused the classifier: capturing needs root, "
@@ -76,11 +126,17 @@ class Kernel:
             ) from None
 
 
-def _compile(defines: dict[str, int]) -> Any:
+def _text(sources: tuple[str, ...]) -> str:
+    """Join the sources: bcc translates map accesses in one file only."""
+    files = ((name, Path(BPF_DIR, name)) for name in sources)
+    return "".join(f'#line 1 "{n}"\n{f.read_text("ascii")}' for n, f in files)
+
+
+def _compile(text: str, defines: dict[str, int]) -> Any:
     flags = [f"-D{name}={value}" for name, value in defines.items()]
     try:
         return BPF(
-            src_file=f"{BPF_DIR}/capture.c",
+            text=text,
             cflags=[f"-I{BPF_DIR}", "-Wno-macro-redefined", *flags],
         )
     except Exception as error:  # noqa: BLE001  # bcc raises nothing narrower
@@ -98,6 +154,11 @@ def _lift_memory_lock_limit() -> None:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
     except (OSError, ValueError):
         return  # loading tells whether it mattered
+
+
+def possible_cpus() -> int:
+    """Return how many CPUs the kernel may ever number."""
+    return int(max(get_possible_cpus())) + 1
 
 
 def wait_for_programs() -> None:

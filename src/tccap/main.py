@@ -1,11 +1,19 @@
-"""The one entry point: the extcap calls, and the engine behind them."""
+"""The one entry point: the extcap calls, the engine behind them, and the check."""
 
 import sys
+
+from tccap import paths
 
 
 def main() -> int:
     """Run what the first argument says; return the exit status."""
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    if verb in ("check", "sweep") and not _is_engine_python():
+        paths.restart(verb)
+    if verb == "check":
+        from tccap import check  # noqa: PLC0415  # each call loads what it needs
+
+        return check.main()
     if verb == "engine":
         from tccap import engine  # noqa: PLC0415  # each call loads what it needs
 
@@ -17,3 +25,8 @@ def main() -> int:
     from tccap import front  # noqa: PLC0415  # each call loads what it needs
 
     return front.main(sys.argv[1:])
+
+
+def _is_engine_python() -> bool:
+    """Tell whether we were started as the engine is: site packages, but no more."""
+    return bool(sys.flags.isolated) and not sys.flags.no_site

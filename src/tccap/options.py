@@ -16,7 +16,8 @@ class Option(NamedTuple):
 
     ``kind`` is the extcap argument type. ``limits`` are the smallest and the
     largest value of a number; ``choices`` are the values of a selector, each
-    with the text that the dialog shows.
+    with the text that the dialog shows; ``reload`` is the caption of the button
+    that asks for the values again, for a selector whose values change.
     """
 
     name: str
@@ -27,10 +28,12 @@ class Option(NamedTuple):
     group: str
     limits: tuple[int, int] | None = None
     choices: tuple[tuple[str, str], ...] = ()
+    reload: str = ""
 
 
 SNAPLEN_MAX = 262144
 RING_MIB_MAX = 1024
+TABLE_MAX = 1 << 22
 
 OPTIONS = (
     Option(
@@ -65,6 +68,78 @@ OPTIONS = (
         limits=(1, RING_MIB_MAX),
     ),
     Option(
+        name="label",
+        kind="selector",
+        default="short",
+        display="Process label",
+        tooltip="What the comment of each packet tells of its process",
+        group="Processes",
+        choices=(
+            ("off", "None"),
+            ("short", "pid, name and user id"),
+            ("full", "Also thread, parent, program, arguments and container"),
+        ),
+    ),
+    Option(
+        name="process",
+        kind="selector",
+        default="",
+        display="Only this process",
+        tooltip="Capture only packets of this process; the list holds those with sockets",
+        group="Processes",
+        reload="List processes again",
+    ),
+    Option(
+        name="pid",
+        kind="string",
+        default="",
+        display="Only these process ids",
+        tooltip="Process ids, with commas between them",
+        group="Processes",
+    ),
+    Option(
+        name="uid",
+        kind="string",
+        default="",
+        display="Only these users",
+        tooltip="User ids or names, with commas between them",
+        group="Processes",
+    ),
+    Option(
+        name="comm",
+        kind="string",
+        default="",
+        display="Only these process names",
+        tooltip="Names as ps -o comm shows them, with commas between them",
+        group="Processes",
+    ),
+    Option(
+        name="children",
+        kind="boolflag",
+        default="false",
+        display="And their children",
+        tooltip="Also the processes that the chosen ones start",
+        group="Processes",
+    ),
+    Option(
+        name="sockets",
+        kind="unsigned",
+        default=65536,
+        display="Sockets to remember",
+        tooltip="How many sockets' owners are known at a time",
+        group="Processes",
+        limits=(1024, TABLE_MAX),
+    ),
+    Option(
+        name="processes",
+        kind="unsigned",
+        default=16384,
+        display="Processes to remember",
+        tooltip="How many processes' names are known at a time",
+        group="Processes",
+        limits=(1024, TABLE_MAX),
+    ),
+    Option(
         name="log-level",
         kind="selector",
         default="warning",
@@ -95,6 +170,14 @@ class Options(NamedTuple):
     direction: str
     snaplen: int
     ring_size: int
+    label: str
+    process: str
+    pid: str
+    uid: str
+    comm: str
+    children: str
+    sockets: int
+    processes: int
     log_level: str
     log_file: str
 
@@ -102,7 +185,10 @@ class Options(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add every option to ``parser`` as a text; `from_arguments` converts."""
     for option in OPTIONS:
-        parser.add_argument(f"--{option.name}", default=option.default)
+        # A boolflag comes without a value when it is set.
+        parser.add_argument(
+            f"--{option.name}", default=option.default, nargs="?", const="true"
+        )
 
 
 def from_arguments(arguments: argparse.Namespace) -> Options:

@@ -5,13 +5,19 @@ values only, and the engine checks every one of them again.
 """
 
 import json
+import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
-from tccap import extcap
+from tccap import extcap, processfilter
 from tccap.errors import TccapError
-from tccap.options import RING_MIB_MAX, SNAPLEN_MAX, Options
+from tccap.options import RING_MIB_MAX, SNAPLEN_MAX, TABLE_MAX, Options
 
+LIST_MAX = 1024  # entries of the filter's tables, bpf/process.c
+PID_MAX = (1 << 22) - 1  # PID_MAX_LIMIT, include/linux/threads.h
+UID_MAX = (1 << 32) - 2
+COMM_LEN_MAX = 15  # TASK_COMM_LEN - 1
 IFNAME_LEN_MAX = 15  # IFNAMSIZ - 1, include/uapi/linux/if.h
 
 
@@ -20,13 +26,24 @@ class Plan:
     """One capture.
 
     ``device`` is a network device's name, or ``any``; ``snaplen`` counts
-    bytes of a frame, ``ring_mib`` MiB of the ring.
+    bytes of a frame, ``ring_mib`` MiB of the ring. A packet passes the process
+    filter if a process at one of its ends has one of ``pids``, one of ``uids``
+    (effective user ids) and one of ``comms``; an empty list lets all pass.
+    ``children`` adds what descends from such processes. ``sockets`` and
+    ``processes`` are the sizes of the kernel's tables.
     """
 
     device: str
     direction: Literal["both", "in", "out"]
     snaplen: int
     ring_mib: int
+    label: Literal["off", "short", "full"]
+    pids: tuple[int, ...]
+    uids: tuple[int, ...]
+    comms: tuple[str, ...]
+    children: bool
+    sockets: int
+    processes: int
 
     def __post_init__(self) -> None:
         for name, ok in self._checks().items():
@@ -40,7 +57,19 @@ class Plan:
             "direction": self.direction in ("both", "in", "out"),
             "snaplen": _is_within(self.snaplen, 1, SNAPLEN_MAX),
             "ring_mib": _is_within(self.ring_mib, 1, RING_MIB_MAX),
+            "label": self.label in ("off", "short", "full"),
+            "pids": _is_list(self.pids, lambda n: _is_within(n, 1, PID_MAX)),
+            "uids": _is_list(self.uids, lambda n: _is_within(n, 0, UID_MAX)),
+            "comms": _is_list(self.comms, _is_comm),
+            "children": isinstance(self.children, bool),
+            "sockets": _is_within(self.sockets, 1, TABLE_MAX),
+            "processes": _is_within(self.processes, 1, TABLE_MAX),
         }
+
+    @property
+    def filters_processes(self) -> bool:
+        """Tell whether only packets of certain processes are wanted."""
+        return bool(self.pids or self.uids or self.comms)
 
     @property
     def is_any(self) -> bool:
@@ -60,7 +89,8 @@ class Plan:
             raise TccapError("The plan is not JSON.") from None
         if not isinstance(values, dict) or set(values) != {f.name for f in fields(cls)}:
             raise TccapError("The plan does not have exactly the known fields.")
-        return cls(**values)
+        lists = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
+        return cls(**(values | lists))
 
 
 def make(interface: str, options: Options) -> Plan:
@@ -70,7 +100,24 @@ def make(interface: str, options: Options) -> Plan:
         direction=options.direction,  # type: ignore[arg-type]  # checked inside
         snaplen=options.snaplen,
         ring_mib=options.ring_size,
+        label=options.label,  # type: ignore[arg-type]  # checked inside
+        pids=processfilter.pids(f"{options.pid},{options.process}"),
+        uids=processfilter.uids(options.uid),
+        comms=processfilter.comms(options.comm),
+        children=options.children == "true",
+        sockets=options.sockets,
+        processes=options.processes,
     )
+
+
+def _is_list(value: object, is_item: Callable[[Any], bool]) -> bool:
+    return (
+        isinstance(value, tuple) and len(value) <= LIST_MAX and all(map(is_item, value))
+    )
+
+
+def _is_comm(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(os.fsencode(value)) <= COMM_LEN_MAX
 
 
 def _is_within(value: object, low: int, high: int) -> bool:

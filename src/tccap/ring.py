@@ -16,19 +16,25 @@ from tccap.abi import PAGE_LEN
 HEADER_LEN = 8
 BUSY = 1 << 31  # still being written
 DISCARDED = 1 << 30
-FLAGS = BUSY | DISCARDED
+# Blocks are multiples of four; what is not is a message (bpf/abi.h).
+MESSAGE = 3
+SPECIAL = BUSY | DISCARDED | MESSAGE
 LEN_MASK = DISCARDED - 1
 
+MORE_BYTES = 1 << 16
 BATCH_BLOCKS = 1024  # what one writev(2) takes: IOV_MAX
 BATCH_BYTES = 1 << 20  # a batch keeps its space in the ring until it is written
 
 
 class Batch(NamedTuple):
-    """Blocks that lie in the ring until `Ring.release` gives them back."""
+    """Blocks that lie in the ring until `Ring.release` gives them back.
+
+    A message ends a batch: it comes after the blocks.
+    """
 
     blocks: list[memoryview]
+    message: bytes  # empty: none
     end: int  # the consumer's position behind them
-    is_full: bool  # it reached a limit, and more is there
 
 
 class Ring:
@@ -55,25 +61,32 @@ class Ring:
         # This is the one loop that runs once a packet: names are local, and
         # nothing in it allocates but the views.
         position = start = self._consumer[0]
-        produced = self._producer[0]
-        limit = min(produced, start + BATCH_BYTES)
+        limit = min(self._producer[0], start + BATCH_BYTES)
         data, words, mask = self._data, self._words, self._mask
         blocks: list[memoryview] = []
+        message = b""
         append = blocks.append
         while position < limit:
             at = position & mask
             length = words[at >> 2]
-            if length & FLAGS:
+            at += HEADER_LEN
+            if length & SPECIAL:
                 if length & BUSY:
                     break
+                if not length & DISCARDED:
+                    message = bytes(data[at : at + length])
+                    limit = position
                 length &= LEN_MASK
             else:
-                at += HEADER_LEN
                 append(data[at : at + length])
                 if len(blocks) == BATCH_BLOCKS:
                     limit = position
             position += (length + HEADER_LEN + 7) & ~7
-        return Batch(blocks, position, limit <= position < produced)
+        return Batch(blocks, message, position)
+
+    def has_more(self) -> bool:
+        """Tell whether enough has come since for another batch worth a write."""
+        return self._producer[0] - self._consumer[0] > MORE_BYTES
 
     def release(self, batch: Batch) -> None:
         """Give the space of a batch back to the kernel."""

@@ -110,12 +110,29 @@ def test_busy_ends_a_batch_and_is_taken_later(kernel: Kernel) -> None:
     kernel.put(b"done")
     kernel.put(b"half", BUSY)
     kernel.put(b"late")
-    assert not kernel.reader.take().is_full  # there is nothing to hurry for
     assert _taken(kernel.reader) == [b"done"]
     assert _taken(kernel.reader) == []
     at = 2 * PAGE_LEN + 16
     kernel._pages[at : at + 4] = struct.pack("=I", 4)
     assert _taken(kernel.reader) == [b"half", b"late"]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 7, 4095])
+def test_a_message_ends_a_batch(kernel: Kernel, length: int) -> None:
+    kernel.put(b"before")
+    kernel.put(b"before..")
+    kernel.put(b"m" * length)
+    kernel.put(b"after...")
+    kernel.put(b"m" * length, DISCARDED)
+    first = kernel.reader.take()
+    assert first.message == b"before"  # six bytes are no block
+    kernel.reader.release(first)
+    second = kernel.reader.take()
+    assert [bytes(block) for block in second.blocks] == [b"before.."]
+    assert second.message == b"m" * length
+    kernel.reader.release(second)
+    assert _taken(kernel.reader) == [b"after..."]
+    assert kernel.reader.take().message == b""
 
 
 def test_discarded_records_are_passed_over(kernel: Kernel) -> None:
@@ -130,9 +147,7 @@ def test_a_batch_has_a_limit_of_blocks() -> None:
     kernel = Kernel(32 * PAGE_LEN)
     for number in range(BATCH_BLOCKS + 10):
         assert kernel.put(struct.pack("=I", number))
-    assert kernel.reader.take().is_full
     first, second = _taken(kernel.reader), _taken(kernel.reader)
-    assert not kernel.reader.take().is_full
     assert (len(first), len(second)) == (BATCH_BLOCKS, 10)
     assert [*first, *second] == [
         struct.pack("=I", number) for number in range(BATCH_BLOCKS + 10)
@@ -145,14 +160,29 @@ def test_a_batch_has_a_limit_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = Kernel(4 * PAGE_LEN)
     for _ in range(10):
         assert kernel.put(bytes(32))
-    found = []
-    for _ in range(5):
-        batch = kernel.reader.take()
-        kernel.reader.release(batch)
-        found.append((len(batch.blocks), batch.is_full))
     # The record in which the limit lies is still taken.
-    assert found == [(3, True), (3, True), (3, True), (1, False), (0, False)]
+    assert [len(_taken(kernel.reader)) for _ in range(5)] == [3, 3, 3, 1, 0]
     kernel.close()
+
+
+def test_it_tells_whether_another_batch_is_worth_a_write(
+    monkeypatch: pytest.MonkeyPatch, kernel: Kernel
+) -> None:
+    monkeypatch.setattr(ring, "MORE_BYTES", 100)
+    for _ in range(3):
+        kernel.put(bytes(32))
+    assert kernel.reader.has_more()
+    kernel.reader.release(kernel.reader.take())
+    assert not kernel.reader.has_more()
+    kernel.put(bytes(92))
+    assert not kernel.reader.has_more()
+    kernel.put(bytes(4))
+    assert kernel.reader.has_more()
+
+
+def test_frames_of_64_kib_never_wait_for_a_batch_to_fill() -> None:
+    """A pause behind each of them would let the ring run over."""
+    assert ring.MORE_BYTES <= 1 << 16
 
 
 def test_a_batch_holds_at_least_the_largest_block() -> None:

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Reading kernel structures at offsets that BTF told (src/tccap/btf.py defines
+ * STRUCT__MEMBER for each), and what both the hooks and the classifier use.
+ */
+#ifndef TCCAP_KERNEL_H
+#define TCCAP_KERNEL_H
+
+#include <linux/ptrace.h>
+
+#define AF_INET 2
+#define AF_INET6 10
+#define TCP_CLOSE 7
+#define TCP_LISTEN 10
+#define TCP_NEW_SYN_RECV 12
+#define PF_KTHREAD 0x00200000
+
+/* Hides where a value came from. Without it the compiler checks the bounds of
+ * one copy of a value and uses another, and the verifier refuses the program.
+ * For the same reason lengths are u64: a u32 is compared by way of a shifted
+ * copy. */
+#define OPAQUE(x) asm volatile("" : "+r"(x))
+
+/* Is a length, a u64 variable, 1 .. max, and so that older verifiers see it?
+ * They learn nothing from a comparison with zero for inequality. */
+#define IS_LENGTH(len, max)                                                    \
+	({                                                                     \
+		bool positive_;                                                \
+		OPAQUE(len);                                                   \
+		positive_ = (s64)(len) > 0;                                    \
+		OPAQUE(len);                                                   \
+		positive_ && (len) <= (max);                                   \
+	})
+
+/* The value of a type at an offset from a kernel address; 0 if unreadable. */
+#define READ(type, address, offset)                                            \
+	({                                                                     \
+		type value_ = 0;                                               \
+		bpf_probe_read_kernel(&value_, sizeof(value_),                 \
+				      (void *)((address) + (offset)));         \
+		value_;                                                        \
+	})
+
+#endif

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * From a packet to the processes at its two ends.
+ *
+ * What leaves carries its socket (skb->sk). For what arrives the kernel's own
+ * demultiplexer is asked which socket will get it (bpf_skc_lookup_tcp,
+ * bpf_sk_lookup_udp), which knows wildcards, dual stack, SO_REUSEPORT and
+ * namespaces. The rest is remembered from packets seen before: ICMP echo by its
+ * identifier, later fragments by the first, and connections whose socket is
+ * gone (owner.c).
+ */
+
+#define OWN_NAMESPACE (-1)
+
+/* Addresses of this host: {namespace id, family, address}. A socket that is
+ * bound to no address takes packets for these only. */
+struct local_address {
+	s32 namespace_id;
+	u32 family;
+	u8 address[16];
+};
+BPF_HASH(local_addresses, struct local_address, u32, 16384);
+
+/* Who sent an ICMP echo request, until the reply comes. */
+struct echo {
+	u8 remote[16];
+	u32 echo_id;
+	s32 namespace_id;
+};
+BPF_TABLE("lru_hash", struct echo, struct owner, echoes, 8192);
+
+/* Who gets the later fragments of a datagram. */
+struct fragments {
+	u8 source[16];
+	u8 destination[16];
+	u32 id;
+	s32 namespace_id;
+};
+BPF_TABLE("lru_hash", struct fragments, struct owner, fragmented, 8192);
+
+/* A pointer to a socket is no number to the verifier of older kernels; written
+ * to a map and read back it is one. */
+BPF_PERCPU_ARRAY(addresses_of_sockets, u64, 1);
+
+static __always_inline u64 address_of(void *sk)
+{
+	u32 zero = 0;
+	volatile u64 *slot = addresses_of_sockets.lookup(&zero);
+
+	if (!slot)
+		return 0;
+	*slot = (u64)sk;
+	return *slot;
+}
+
+/* A process at one end of a packet. */
+struct party {
+	struct process *process; /* NULL: not known */
+	struct process_id id;
+	u32 tid;
+};
+
+static __always_inline void resolve(struct party *party, const struct owner *owner)
+{
+	u32 zero = 0;
+	struct shortages *short_of;
+
+	party->id = owner->process;
+	party->tid = owner->tid;
+	party->process = processes.lookup(&party->id);
+	if (party->process)
+		return;
+	short_of = shortages.lookup(&zero);
+	if (short_of)
+		short_of->processes++;
+}
+
+/* A socket that outlives its process has gone to somebody else, who has not
+ * used it yet; but a connection may just be closing. */
+static __always_inline bool is_left_behind(u32 state, const struct process *process)
+{
+	bool may_be_closing = state != TCP_LISTEN && state != TCP_NEW_SYN_RECV &&
+			      state != TCP_CLOSE;
+
+	return process->dead && !may_be_closing;
+}
+
+static __always_inline struct owner *owner_of(struct bpf_sock *sk)
+{
+	u64 key;
+
+	if (HOOKS) {
+		key = address_of(sk);
+		return owners.lookup(&key);
+	}
+	sk = bpf_sk_fullsock(sk);
+	return sk ? polled.sk_storage_get(sk, 0, 0) : NULL;
+}
+
+static __always_inline void resolve_socket(struct party *party, struct bpf_sock *sk)
+{
+	u32 state = sk->state;
+	struct owner *owner;
+
+	/* A connection that is not established yet is the listener's. */
+	if (state == TCP_NEW_SYN_RECV)
+		sk = bpf_get_listener_sock(sk);
+	if (!sk)
+		return;
+	owner = owner_of(sk);
+	if (!owner || owner->doubtful)
+		return;
+	resolve(party, owner);
+	if (party->process && is_left_behind(state, party->process))
+		party->process = NULL;
+}
+
+static __always_inline bool is_own_address(const u8 *address, u32 family, s32 ns)
+{
+	struct local_address key = { .namespace_id = ns, .family = family };
+
+	if (family == AF_INET) {
+		/* Loopback, multicast and broadcast concern every host. */
+		if (address[0] == 127 || address[0] >= 224)
+			return true;
+	} else if (address[0] == 0xff) {
+		return true;
+	}
+	__builtin_memcpy(key.address, address, 16);
+	return local_addresses.lookup(&key) != NULL;
+}
+
+static __always_inline bool is_wildcard(struct bpf_sock *sk, u32 family)
+{
+	if (family == AF_INET)
+		return !sk->src_ip4;
+	return !(sk->src_ip6[0] | sk->src_ip6[1] | sk->src_ip6[2] |
+		 sk->src_ip6[3]);
+}
+
+/* Turns a packet round: what was sent is looked up as if it came back. */
+static __always_inline struct packet reversed(const struct packet *packet)
+{
+	struct packet back = *packet;
+
+	__builtin_memcpy(back.source, packet->destination, 16);
+	__builtin_memcpy(back.destination, packet->source, 16);
+	back.source_port = packet->destination_port;
+	back.destination_port = packet->source_port;
+	return back;
+}
+
+static __always_inline u32 write_tuple(struct bpf_sock_tuple *tuple,
+				       const struct packet *packet)
+{
+	if (packet->family == AF_INET) {
+		tuple->ipv4.saddr = *(u32 *)packet->source;
+		tuple->ipv4.daddr = *(u32 *)packet->destination;
+		tuple->ipv4.sport = packet->source_port;
+		tuple->ipv4.dport = packet->destination_port;
+		return sizeof(tuple->ipv4);
+	}
+	__builtin_memcpy(tuple->ipv6.saddr, packet->source, 16);
+	__builtin_memcpy(tuple->ipv6.daddr, packet->destination, 16);
+	tuple->ipv6.sport = packet->source_port;
+	tuple->ipv6.dport = packet->destination_port;
+	return sizeof(tuple->ipv6);
+}
+
+static __always_inline void find_closed(struct party *party,
+					const struct packet *packet)
+{
+	struct flow flow = { .family = packet->family };
+	struct owner *owner;
+
+	__builtin_memcpy(flow.local, packet->destination, 16);
+	__builtin_memcpy(flow.remote, packet->source, 16);
+	flow.local_port = packet->destination_port;
+	flow.remote_port = packet->source_port;
+	owner = closed.lookup(&flow);
+	if (owner)
+		resolve(party, owner);
+}
+
+/* Whose socket in the namespace gets the packet? */
+static __always_inline void find_by_socket(struct __sk_buff *skb,
+					   struct party *party,
+					   const struct packet *packet, s32 ns)
+{
+	bool own = is_own_address(packet->destination, packet->family, ns);
+	struct bpf_sock_tuple tuple = {};
+	u32 len = write_tuple(&tuple, packet);
+	struct bpf_sock *sk;
+
+	if (packet->protocol == IPPROTO_TCP) {
+		sk = bpf_skc_lookup_tcp(skb, &tuple, len, (u32)ns, 0);
+		if (sk) {
+			if (own || !is_wildcard(sk, packet->family))
+				resolve_socket(party, sk);
+			bpf_sk_release(sk);
+		}
+		if (!party->process && ns == OWN_NAMESPACE)
+			find_closed(party, packet);
+	} else if (packet->protocol == IPPROTO_UDP) {
+		sk = bpf_sk_lookup_udp(skb, &tuple, len, (u32)ns, 0);
+		if (sk) {
+			if (own || !is_wildcard(sk, packet->family))
+				resolve_socket(party, sk);
+			bpf_sk_release(sk);
+		}
+	}
+}
+
+/* Whose echo request does this answer? */
+static __always_inline void find_pinger(struct party *party,
+					const struct packet *packet, s32 ns)
+{
+	struct echo key = { .echo_id = packet->echo_id, .namespace_id = ns };
+	struct owner *owner;
+
+	__builtin_memcpy(key.remote, packet->source, 16);
+	owner = echoes.lookup(&key);
+	if (owner)
+		resolve(party, owner);
+}
+
+static __always_inline void remember_pinger(const struct party *party,
+					    const struct packet *packet, s32 ns)
+{
+	struct echo key = { .echo_id = packet->echo_id, .namespace_id = ns };
+	struct owner owner = { .process = party->id, .tid = party->tid };
+
+	__builtin_memcpy(key.remote, packet->destination, 16);
+	echoes.update(&key, &owner);
+}
+
+static __always_inline struct fragments fragments_key(const struct packet *packet,
+						      s32 ns)
+{
+	struct fragments key = { .id = packet->fragment_id, .namespace_id = ns };
+
+	__builtin_memcpy(key.source, packet->source, 16);
+	__builtin_memcpy(key.destination, packet->destination, 16);
+	return key;
+}
+
+/* Whose socket in the namespace gets the packet, or whose request it answers? */
+static __always_inline void find_receiver(struct __sk_buff *skb, struct party *party,
+					  const struct packet *packet, s32 ns)
+{
+	struct fragments key = fragments_key(packet, ns);
+	struct owner whole = {}, *first;
+
+	if (packet->later_fragment) {
+		first = fragmented.lookup(&key);
+		if (first)
+			resolve(party, first);
+		return;
+	}
+	if (packet->echo_id)
+		find_pinger(party, packet, ns);
+	else
+		find_by_socket(skb, party, packet, ns);
+	if (packet->fragmented && party->process) {
+		whole.process = party->id;
+		whole.tid = party->tid;
+		fragmented.update(&key, &whole);
+	}
+}
+
+/* Finds who sent a packet that does not carry its socket: the kernel's own
+ * answers on a connection carry another one or none, and what comes out of a
+ * container has lost it. */
+static __always_inline void find_sender(struct __sk_buff *skb,
+					const struct device *device, bool outbound,
+					struct party *party,
+					const struct packet *packet)
+{
+	bool from_container = !outbound && device->far_namespace >= 0;
+	bool own_tcp = packet->protocol == IPPROTO_TCP &&
+		       (outbound || device->is_loopback);
+	struct packet answer;
+
+	if (packet->about_inner || packet->echo_id || packet->later_fragment)
+		return;
+	if (!from_container && !own_tcp)
+		return;
+	answer = reversed(packet);
+	find_by_socket(skb, party, &answer,
+		       from_container ? device->far_namespace : OWN_NAMESPACE);
+}
+
+/* Finds the processes at the two ends of a packet. */
+static __always_inline void find_parties(struct __sk_buff *skb,
+					 const struct device *device,
+					 bool outbound, struct party *sender,
+					 struct party *receiver)
+{
+	bool arrives_here = !outbound || device->is_loopback;
+	struct bpf_sock *sk = outbound ? skb->sk : NULL;
+	struct packet packet = {};
+
+	if (sk)
+		resolve_socket(sender, sk);
+	if (!parse(skb, device, &packet))
+		return;
+	if (!sender->process)
+		find_sender(skb, device, outbound, sender, &packet);
+	if (packet.echo_request) {
+		if (sender->process)
+			remember_pinger(sender, &packet, OWN_NAMESPACE);
+		return;
+	}
+	if (arrives_here || device->far_namespace >= 0)
+		find_receiver(skb, receiver, &packet,
+			      arrives_here ? OWN_NAMESPACE : device->far_namespace);
+}

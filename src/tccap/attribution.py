@@ -1,0 +1,144 @@
+"""Finding the process of each packet: which way, and the engine's share in it.
+
+The kernel does the work (bpf/owner.c tells how). The engine chooses the way
+that this kernel has, starts it without a gap (hooks first, then the sockets
+that are there already), keeps the host's addresses current, and answers a
+message about a new process with its Process Information Block and, for a full
+label, with what /proc knows.
+"""
+
+import time
+
+from tccap import abi, btf, facilities, hooks, label, proc
+from tccap.abi import ProcessMessage
+from tccap.blocks import Section
+from tccap.errors import TccapError
+from tccap.kernel import Kernel
+from tccap.plan import Plan
+from tccap.seeding import Seeding
+from tccap.status import log
+
+# Of its time, the engine gives this share to looking for owners by polling.
+POLLING_SHARE = 0.05
+POLLING_PAUSE_S = 0.005
+
+
+class Attribution:
+    """Owners of sockets, in the way that suits the plan and the kernel."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._way = self._choose()
+        self._polled_at = 0.0
+        self._polling_pause_s = POLLING_PAUSE_S
+
+    def _choose(self) -> str:
+        """Return ``hooks``, ``polling`` or ``off``."""
+        if self._plan.label == "off" and not self._plan.filters_processes:
+            return "off"
+        if not facilities.has_btf():
+            return self._without_btf()
+        if not facilities.has_kprobes():
+            log(
+                "warning",
+                "The kernel has no kprobes: processes are found by polling, which "
+                "misses the first packets of a socket and short-lived processes.",
+            )
+            return "polling"
+        return "hooks"
+
+    def _without_btf(self) -> str:
+        reason = "The kernel has no BTF (CONFIG_DEBUG_INFO_BTF)"
+        if self._plan.filters_processes:
+            raise TccapError(f"{reason}: packets cannot be chosen by process.")
+        log("warning", f"{reason}: packets are captured without their processes.")
+        return "off"
+
+    @property
+    def finds_owners(self) -> bool:
+        """Tell whether packets get their processes at all."""
+        return self._way != "off"
+
+    def defines(self) -> dict[str, int]:
+        """Return the -D definitions of the BPF programs that concern owners."""
+        plan, found = self._plan, self.finds_owners
+        kernel_facts = btf.defines() | facilities.seeding_defines() if found else {}
+        return kernel_facts | {
+            "ATTRIBUTION": int(found),
+            "LABELS": int(found and plan.label != "off"),
+            "LABEL_MAX": self._label_max,
+            "HOOKS": int(self._way == "hooks"),
+            "SOCKETS": plan.sockets if self._way == "hooks" else 1,
+            "PROCESSES": plan.processes if found else 1,
+            "OWN_NETNS": facilities.own_netns(),
+            "FILTER_PIDS": int(bool(plan.pids)),
+            "FILTER_UIDS": int(bool(plan.uids)),
+            "FILTER_COMMS": int(bool(plan.comms)),
+            "FILTER_PROCESSES": int(plan.filters_processes),
+            "FOLLOW_CHILDREN": int(plan.children),
+        }
+
+    def sources(self) -> tuple[str, ...]:
+        """Return the files of bpf/ that the programs are made of, in order."""
+        ways = {"hooks": ("hooks.c", "seed.c"), "polling": ("seed.c",), "off": ()}
+        classifier = ("parse.c", "lookup.c", "capture.c")
+        return ("process.c", "owner.c", *ways[self._way], *classifier)
+
+    def start(self, kernel: Kernel, section: Section) -> None:
+        """Know the owners from here on; call it before packets are taken."""
+        self._section = section
+        self._processes = kernel.table("processes")
+        self._filter(kernel)
+        if self._way == "hooks":
+            known = facilities.symbols(*hooks.FUNCTIONS)
+            kernel.set_tail(*hooks.TAIL)
+            hooks.attach(kernel.bpf, known, follow_children=self._plan.children)
+        if self.finds_owners:
+            self._seeding = Seeding(kernel.bpf, kernel.lib)
+            self._seeding.run()
+
+    def answer(self, message: bytes) -> bytes:
+        """Return the block that a message from the kernel leads to."""
+        seen = ProcessMessage.parse(message)
+        number, block = self._section.describe_process(seen.pid, seen.comm)
+        key = self._processes.Key(seen.start_ns, seen.pid, 0)
+        try:
+            process = self._processes[key]
+        except KeyError:
+            return block  # more processes than the table holds
+        process.block_number = number + 1
+        if self._plan.label == "full":
+            text = self._full_label(seen)
+            process.label, process.label_len = text, len(text)
+        self._processes[key] = process
+        return block
+
+    def poll(self) -> None:
+        """Look for new sockets, if that is the way and it is time to."""
+        if self._way != "polling":
+            return
+        started = time.monotonic()
+        if started < self._polled_at + self._polling_pause_s:
+            return
+        self._seeding.run()
+        self._polled_at = time.monotonic()
+        took_s = self._polled_at - started
+        self._polling_pause_s = max(POLLING_PAUSE_S, took_s / POLLING_SHARE)
+
+    @property
+    def _label_max(self) -> int:
+        full = self._plan.label == "full"
+        return abi.LABEL_LEN_FULL if full else abi.LABEL_LEN_SHORT
+
+    def _full_label(self, seen: ProcessMessage) -> bytes:
+        short = label.basic(seen.pid, seen.comm, seen.euid)
+        details = proc.details(seen.pid, seen.start_ns)
+        return label.full(short, details, self._label_max) if details else short
+
+    def _filter(self, kernel: Kernel) -> None:
+        """Write the process filter into the kernel's tables."""
+        plan = self._plan
+        kernel.fill("wanted_pids", {p: proc.start_ticks(p) or 0 for p in plan.pids})
+        kernel.fill("wanted_uids", dict.fromkeys(plan.uids, 1))
+        comms = [(comm.encode(errors="surrogateescape"),) for comm in plan.comms]
+        kernel.fill("wanted_comms", dict.fromkeys(comms, 1))

@@ -1,0 +1,54 @@
+"""What the running kernel offers for finding owners; probed, never inferred."""
+
+import os
+from pathlib import Path
+
+from tccap.errors import TccapError
+
+_KPROBE_PMU = "/sys/bus/event_source/devices/kprobe/type"
+_BTF = "/sys/kernel/btf/vmlinux"
+_LOCKDOWN = Path("/sys/kernel/security/lockdown")
+
+
+def has_btf() -> bool:
+    """Tell whether the kernel describes its own types."""
+    return os.path.exists(_BTF)
+
+
+def has_kprobes() -> bool:
+    """Tell whether probes can be set and may read kernel memory."""
+    return os.path.exists(_KPROBE_PMU) and not _is_confidential()
+
+
+def own_netns() -> int:
+    """Return the inode number of our network namespace."""
+    return os.stat("/proc/self/ns/net").st_ino
+
+
+def symbols(*names: str) -> dict[str, int]:
+    """Return the addresses of those kernel symbols that exist."""
+    wanted, found = set(names), {}
+    with Path("/proc/kallsyms").open(encoding="ascii", errors="replace") as lines:
+        for line in lines:
+            address, _kind, name, *_module = line.split()
+            if name in wanted:
+                found[name] = int(address, 16)
+    return found
+
+
+def seeding_defines() -> dict[str, int | str]:
+    """Return the definitions that bpf/seed.c needs."""
+    known = symbols("bpf_sock_from_file", "socket_file_ops")
+    if "bpf_sock_from_file" in known:
+        return {"HAS_SOCK_FROM_FILE": 1, "SOCKET_FILE_OPS": 0}
+    address = known.get("socket_file_ops")
+    if not address:
+        raise TccapError("/proc/kallsyms hides addresses: processes cannot be told.")
+    return {"HAS_SOCK_FROM_FILE": 0, "SOCKET_FILE_OPS": f"{address:#x}ULL"}
+
+
+def _is_confidential() -> bool:
+    try:
+        return "[confidentiality]" in _LOCKDOWN.read_text(encoding="ascii")
+    except OSError:
+        return False  # no such security module, or not mounted

@@ -1,0 +1,80 @@
+"""Which kernel functions the hooks of bpf/hooks.c are attached to.
+
+Where several functions stand for one hook, they are the same moment on
+different kernels; the first that exists is taken.
+"""
+
+from collections.abc import Container
+from typing import Any, NamedTuple
+
+from tccap.errors import TccapError
+
+# A process that sleeps in accept(2) keeps one return probe busy.
+ACCEPTS_AT_ONCE = 4096
+
+
+class Hook(NamedTuple):
+    """A program, and the functions whose entry (or return) it is run at."""
+
+    program: str
+    functions: tuple[str, ...]
+    needed: bool = True
+    on_return: bool = False
+
+
+HOOKS = (
+    Hook("on_use", ("inet_bind",)),
+    Hook("on_use", ("inet6_bind",), needed=False),
+    Hook("on_use", ("inet_listen",)),
+    Hook("on_use", ("inet_stream_connect",)),
+    Hook("on_use", ("inet_dgram_connect",)),
+    Hook("on_use", ("inet_sendmsg",)),
+    Hook("on_use", ("inet6_sendmsg",), needed=False),
+    Hook("on_use", ("inet_recvmsg",)),
+    Hook("on_use", ("inet6_recvmsg",), needed=False),
+    Hook("on_use", ("inet_sendpage",), needed=False),  # sendfile before 6.5
+    Hook("on_use", ("tcp_splice_read",), needed=False),
+    Hook("on_accept_call", ("inet_accept",)),
+    Hook("on_connection", ("inet_csk_reqsk_queue_add",)),
+    Hook("on_timewait", ("inet_twsk_hashdance_schedule", "inet_twsk_hashdance")),
+    Hook("on_destruct", ("inet_sock_destruct",)),
+    Hook("on_commit_creds", ("commit_creds",)),
+    Hook("on_rename", ("__set_task_comm",)),
+)
+# The entry of security_sock_graft comes after accept has chosen the connection;
+# kernels without LSM network hooks do not have it.
+ACCEPT = Hook("on_accept", ("security_sock_graft",))
+ACCEPT_RETURN = Hook("on_accept_return", ("inet_csk_accept",), on_return=True)
+
+EXIT = ("on_process_exit", "sched_process_exit")
+FORK = ("on_process_fork", "sched_process_fork")
+# What hooks end in: a kprobe program in the map of tail calls.
+TAIL = ("tails", 0, "on_record")
+
+
+FUNCTIONS = tuple(f for h in (*HOOKS, ACCEPT, ACCEPT_RETURN) for f in h.functions)
+
+
+def attach(bpf: Any, known: Container[str], *, follow_children: bool) -> None:
+    """Attach all hooks; TccapError names a function that the kernel lacks.
+
+    ``known`` holds those of FUNCTIONS that this kernel has.
+    """
+    accept = ACCEPT if ACCEPT.functions[0] in known else ACCEPT_RETURN
+    for hook in (*HOOKS, accept):
+        function = next((f for f in hook.functions if f in known), None)
+        if function:
+            _attach(bpf, hook, function)
+        elif hook.needed:
+            raise TccapError(f"The kernel has no function {hook.functions[0]}.")
+    for program, tracepoint in (EXIT, FORK) if follow_children else (EXIT,):
+        bpf.attach_raw_tracepoint(tp=tracepoint, fn_name=program)
+
+
+def _attach(bpf: Any, hook: Hook, function: str) -> None:
+    if hook.on_return:
+        bpf.attach_kretprobe(
+            event=function, fn_name=hook.program, maxactive=ACCEPTS_AT_ONCE
+        )
+    else:
+        bpf.attach_kprobe(event=function, fn_name=hook.program)

@@ -1,0 +1,59 @@
+r"""The text that is stamped on packets, as bpf/process.c writes it too.
+
+``key=value`` terms with spaces between them; a value with more than letters,
+digits and ``_@+,-./:`` stands in double quotes, in which a quote, a backslash
+and every byte that is not printable ASCII is ``\xNN``.
+"""
+
+import re
+from typing import NamedTuple
+
+_PLAIN = re.compile(rb"[A-Za-z0-9_@+,\-./:]+")
+_UNPRINTABLE = re.compile(rb'[^ -~]|["\\]')
+
+
+class Details(NamedTuple):
+    """What a full label tells beyond pid, comm and uid; empty if not known."""
+
+    ppid: int
+    exe: bytes
+    args: bytes  # with spaces between them
+    container: str
+
+
+def quoted(value: bytes) -> bytes:
+    """Return a value as it stands in a label."""
+    if _PLAIN.fullmatch(value):
+        return value
+    return b'"' + _UNPRINTABLE.sub(lambda m: b"\\x%02x" % m[0][0], value) + b'"'
+
+
+def basic(pid: int, comm: bytes, uid: int) -> bytes:
+    """Return the short label."""
+    return b"pid=%d comm=%s uid=%d" % (pid, quoted(comm), uid)
+
+
+def full(short: bytes, details: Details, len_max: int) -> bytes:
+    """Return a label with details, as many as fit into ``len_max`` bytes."""
+    text = short
+    for key, value in (
+        (b"ppid", b"%d" % details.ppid if details.ppid else b""),
+        (b"container", details.container.encode()),
+        (b"exe", details.exe),
+        (b"args", details.args),
+    ):
+        if value:
+            text = _extended(text, key, value, len_max)
+    return text
+
+
+def _extended(text: bytes, key: bytes, value: bytes, len_max: int) -> bytes:
+    """Append a term, cut to what fits; a cut value ends in three dots."""
+    whole = b"%s %s=%s" % (text, key, quoted(value))
+    if len(whole) <= len_max:
+        return whole
+    for kept in range(len(value) - 1, 0, -1):
+        cut = b"%s %s=%s" % (text, key, quoted(value[:kept] + b"..."))
+        if len(cut) <= len_max:
+            return cut
+    return text

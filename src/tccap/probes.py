@@ -1,0 +1,153 @@
+"""Trying what a kernel can do, with programs that do nothing.
+
+Distributions backport, and hardened kernels leave things out, so versions say
+little: each function loads and attaches something harmless and returns what
+came of it. Nothing is left behind, and no other program notices.
+"""
+
+import contextlib
+import ctypes
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from bcc import BPF
+
+from tccap import abi, options, taps, tcx
+from tccap.errors import TccapError
+from tccap.kernel import Kernel
+from tccap.paths import BPF_DIR
+
+CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
+LOOPBACK_IFINDEX = 1  # in every network namespace
+
+_RING_BUFFER = "BPF_RINGBUF_OUTPUT(ring, 1);"
+_PROBE = """
+BPF_ARRAY(seen, int, 2);
+int probe(void *context)
+{
+    char byte;
+    int fired = 0, peeked = 1, yes = 1;
+    int error = bpf_probe_read_kernel(&byte, 1, (void *)bpf_get_current_task());
+
+    seen.update(&fired, &yes);
+    if (!error)
+        seen.update(&peeked, &yes);
+    return 0;
+}
+"""
+
+
+class Uprobe(NamedTuple):
+    """What a probe on a function of our own saw."""
+
+    fired: bool
+    reads_kernel_memory: bool
+
+
+def has_ring_buffer() -> bool:
+    """Tell whether the kernel has the BPF ring buffer (Linux 5.8)."""
+    return _works(lambda: _compiled(_RING_BUFFER))
+
+
+def attach_classifiers() -> str:
+    """Load the classifiers of a capture and attach them; return by what way.
+
+    TccapError where that fails. They go to the loopback device of a new
+    network namespace, in which this process stays.
+    """
+    defaults = {option.name: option.default for option in options.OPTIONS}
+    snaplen, ring_mib = int(defaults["snaplen"]), int(defaults["ring-size"])
+    with _silence():
+        kernel = Kernel(snaplen, abi.ring_pages(ring_mib))
+        kernel.load()
+        _leave_network_namespace()
+        programs = {"in": kernel.ingress_fd, "out": kernel.egress_fd}
+        with taps.make(programs) as all_taps:
+            _attach(all_taps)
+    return "TCX" if tcx.is_supported(kernel.ingress_fd) else "clsact"
+
+
+def has_kprobes() -> bool:
+    """Tell whether a program can be attached to a function of the kernel."""
+    with _probe() as bpf:
+        return _works(
+            lambda: bpf.attach_kprobe(event="tcp_sendmsg", fn_name="probe"),
+        )
+
+
+def try_uprobe() -> Uprobe:
+    """Attach a program to a function of libc in this process, and call it."""
+    with _probe() as bpf, _silence():
+        try:
+            bpf.attach_uprobe(name="c", sym="getpid", fn_name="probe", pid=os.getpid())
+        except Exception:  # noqa: BLE001  # bcc raises nothing narrower
+            return Uprobe(fired=False, reads_kernel_memory=False)
+        ctypes.CDLL(None).getpid()
+        return Uprobe(*(bool(flag.value) for flag in bpf["seen"].values()))
+
+
+@contextlib.contextmanager
+def _probe() -> Iterator[Any]:
+    with _silence():
+        bpf = _compiled(_PROBE)
+    try:
+        yield bpf
+    finally:
+        # Closing detaches. bcc's own way out needs tracefs, and fails aloud
+        # at the end of the process where that is not mounted.
+        for fds in (bpf.kprobe_fds, bpf.uprobe_fds):
+            _close_all(fds)
+
+
+def _close_all(fds: Any) -> None:
+    while fds:
+        _name, opened = fds.popitem()
+        # Newer versions of bcc keep one descriptor a function.
+        for fd in opened.values() if isinstance(opened, dict) else [opened]:
+            os.close(fd)
+
+
+def _compiled(text: str) -> Any:
+    os.environ["BCC_KERNEL_SOURCE"] = BPF_DIR
+    return BPF(text=text, cflags=["-Wno-macro-redefined"])
+
+
+def _works(trial: Callable[[], object]) -> bool:
+    try:
+        with _silence():
+            trial()
+    except Exception:  # noqa: BLE001  # bcc raises nothing narrower
+        return False
+    return True
+
+
+def _attach(all_taps: taps.Taps) -> None:
+    try:
+        all_taps.attach(LOOPBACK_IFINDEX, taps.SIDES["both"])
+    except OSError as error:
+        raise TccapError(
+            f"The kernel attaches no classifiers ({error.strerror}): it needs "
+            "Linux 6.6, or the modules sch_ingress and cls_bpf."
+        ) from None
+
+
+def _leave_network_namespace() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET):
+        reason = os.strerror(ctypes.get_errno())
+        raise TccapError(f"No network namespace can be made to try in ({reason}).")
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what bcc's libraries write on stderr from people."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,0 +1,116 @@
+"""Processes as /proc tells of them (proc(5)): for lists, and for full labels."""
+
+import contextlib
+import os
+import re
+from typing import NamedTuple
+
+from tccap.label import Details
+
+CLOCK_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+_CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
+_TEXT_LEN_MAX = 4096
+
+
+class WithSockets(NamedTuple):
+    """A process that has sockets open."""
+
+    pid: int
+    comm: str
+    user: str
+    sockets: int
+
+
+def with_sockets() -> list[WithSockets]:
+    """Return the processes with sockets that we may look into, busiest first."""
+    counted = [(_socket_count(pid), pid) for pid in pids()]
+    busiest = sorted((c, -p) for c, p in counted if c)[::-1]
+    return [
+        WithSockets(-pid, _sayable(_read(-pid, "comm")), _user(-pid), count)
+        for count, pid in busiest
+    ]
+
+
+def pids() -> list[int]:
+    """Return the ids of all processes."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def start_ticks(pid: int) -> int | None:
+    """Return when the process started, in clock ticks since boot; None: gone."""
+    fields = _stat(pid)
+    return int(fields[19]) if fields else None
+
+
+def parents() -> dict[int, int]:
+    """Return the parent of every process."""
+    stats = {pid: _stat(pid) for pid in pids()}
+    return {pid: int(fields[1]) for pid, fields in stats.items() if fields}
+
+
+def details(pid: int, start_ns: int) -> Details | None:
+    """Return the details of the process that started at that boot time.
+
+    None if it is gone, even if another one has its pid now.
+    """
+    if start_ticks(pid) != start_ns // CLOCK_TICK_NS:
+        return None
+    fields = _stat(pid)
+    found = Details(
+        ppid=int(fields[1]) if fields else 0,
+        exe=_exe(pid),
+        args=_read(pid, "cmdline").rstrip(b"\0").replace(b"\0", b" "),
+        container=_container(pid),
+    )
+    return found if start_ticks(pid) == start_ns // CLOCK_TICK_NS else None
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Return the fields of stat behind the name: [0] is the state."""
+    # The name, in parentheses, may itself hold spaces and parentheses.
+    return _read(pid, "stat").rpartition(b")")[2].split()
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        with open(f"/proc/{pid}/{name}", "rb") as file:  # noqa: PTH123  # start-up
+            return file.read(_TEXT_LEN_MAX).rstrip(b"\n")
+    except OSError:
+        return b""
+
+
+def _exe(pid: int) -> bytes:
+    try:
+        return os.readlink(b"/proc/%d/exe" % pid)  # noqa: PTH115  # bytes wanted
+    except OSError:
+        return b""
+
+
+def _container(pid: int) -> str:
+    """Return the container id in the process's cgroup path, if there is one."""
+    found = _CONTAINER_ID.findall(_read(pid, "cgroup").decode("ascii", "replace"))
+    return found[-1][:12] if found else ""
+
+
+def _socket_count(pid: int) -> int:
+    links = []
+    with contextlib.suppress(OSError):  # not ours, or gone
+        for name in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208  # start-up
+            with contextlib.suppress(OSError):
+                links.append(os.readlink(f"/proc/{pid}/fd/{name}"))  # noqa: PTH115
+    return sum(link.startswith("socket:") for link in links)
+
+
+def _user(pid: int) -> str:
+    import pwd  # noqa: PLC0415  # the engine does without
+
+    try:
+        uid = os.stat(f"/proc/{pid}").st_uid  # noqa: PTH116  # start-up
+        return pwd.getpwuid(uid).pw_name
+    except (OSError, KeyError):
+        return "?"
+
+
+def _sayable(name: bytes) -> str:
+    text = name.decode("utf-8", "replace")
+    return "".join(c if c.isprintable() and c not in "{}" else "?" for c in text)

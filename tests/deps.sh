@@ -1,0 +1,61 @@
+#!/bin/sh
+# Installs what the native tests need on Debian 12; `make test` runs it first.
+# It does nothing, and needs no network, where all of it is there.
+set -eu
+
+top=$(dirname "$(dirname "$(readlink -f "$0")")")
+stamp=$top/.venv/tests-are-ready # as new as what pyproject.toml asks for
+
+packages="
+    debootstrap
+    ethtool
+    iproute2
+    procps
+    python3-bpfcc
+    python3-pip
+    python3-venv
+    shellcheck
+    strace
+    tcpdump
+    tshark
+"
+
+main() {
+    # shellcheck disable=SC2086  # package names are words
+    have_packages $packages || install_packages $packages
+    have_environment || make_environment
+}
+
+have_packages() {
+    states=$(dpkg-query -W -f '${db:Status-Status}\n' "$@" 2>/dev/null) || return 1
+    ! echo "$states" | grep -qvx installed && have_lists
+}
+
+have_lists() { # debootstrap is told the mirror that they come from
+    [ -n "$(apt-get indextargets)" ]
+}
+
+install_packages() {
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "The tests need packages of Debian: run sudo make test." >&2
+        exit 1
+    fi
+    apt-get update -qq || true # one broken source need not matter
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
+        -o DPkg::Lock::Timeout=300 "$@" </dev/null >/dev/null
+}
+
+have_environment() {
+    [ -x "$top/.venv/bin/python3" ] && [ -f "$stamp" ] &&
+        [ -z "$(find "$top/pyproject.toml" -newer "$stamp")" ]
+}
+
+make_environment() {
+    # bcc comes for the distribution's own Python.
+    /usr/bin/python3 -m venv --system-site-packages "$top/.venv"
+    "$top/.venv/bin/python3" -m pip install --quiet --disable-pip-version-check \
+        --editable "${top}[dev]"
+    touch "$stamp"
+}
+
+main

@@ -1,0 +1,116 @@
+"""The kernel's verdict is libpcap's, for every filter and every frame."""
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import islice
+
+import pytest
+
+import expressions
+import frames
+import progrun
+from tccap import libpcap
+from tccap.cbpf import FilterError, Program
+
+# Virtual machines without hardware support are twenty times slower.
+SAMPLE = 10 if os.environ.get("TCCAP_VM") else 1
+FILTERS = expressions.ALL[:: SAMPLE if SAMPLE == 1 else 4]
+FRAMES = 2400 // SAMPLE
+FILTERS_IN_ONE = 16
+TAGS = ((0x8100, 5), (0x88A8, 6), (0x8100, 0x2005))
+ETHERNET, RAW = libpcap.LINKTYPE_ETHERNET, libpcap.LINKTYPE_RAW
+# Every read behind the head goes through the helper, as for data that is not
+# in the linear part: test runs of old kernels have no other.
+NOT_IN_LINE = "-DFRAME_IN_LINE(skb,from,size)=0"
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@cache
+def compiled(linktype: int) -> list[tuple[str, Program]]:
+    """Those filters that libpcap accepts for the link type."""
+    accepted = []
+    for text in FILTERS:
+        try:
+            accepted.append((text, libpcap.compile_filter(text, linktype)))
+        except FilterError:
+            continue
+    return accepted
+
+
+def batches(linktype: int) -> Iterator[list[tuple[str, Program]]]:
+    """Neighbours are alike: spread them, so that no program has all the loops."""
+    filters = compiled(linktype)
+    count = -(-len(filters) // FILTERS_IN_ONE)
+    for at in range(count):
+        yield filters[at::count]
+
+
+def differences(
+    batch: Sequence[tuple[str, Program]],
+    prog_fd: int,
+    cases: Sequence[tuple[bytes, bytes, int]],
+) -> Iterator[str]:
+    """Cases are (frame as the file shows it, skb data, mark)."""
+    oracles = [libpcap.offline_filter(program) for _, program in batch]
+    for shown, data, mark in cases:
+        expected = sum(matches(shown) << at for at, matches in enumerate(oracles))
+        got, _ = progrun.run(prog_fd, data, mark=mark)
+        for at in range(len(batch)):
+            if (expected ^ got) >> at & 1:
+                yield f"{batch[at][0]}: kernel {got >> at & 1} for {shown.hex()}"
+
+
+def plain_cases() -> list[tuple[bytes, bytes, int]]:
+    return [(frame, frame, 0) for frame in frames.ethernet_frames(FRAMES)]
+
+
+def tagged_cases() -> list[tuple[bytes, bytes, int]]:
+    """Frames with a tag that the kernel keeps beside the data."""
+    cases = []
+    for at, frame in enumerate(frames.ethernet_frames(FRAMES, seed=9)):
+        proto, tci = TAGS[at % len(TAGS)]
+        shown = frame[:12] + struct.pack(">HH", proto, tci) + frame[12:]
+        cases.append((shown, frame, proto << 16 | tci))
+    return cases
+
+
+def raw_cases() -> list[tuple[bytes, bytes, int]]:
+    """Test runs want an Ethernet header; the filter begins behind it."""
+    header = bytes(12) + b"\x08\x00"
+    return [(frame, header + frame, 0) for frame in frames.raw_frames(FRAMES)]
+
+
+# Not in line, the loads differ and the rest does not: a third will do.
+@pytest.mark.parametrize(
+    ("flags", "every"), [((), 1), ((NOT_IN_LINE,), 3)], ids=["in-line", "not-in-line"]
+)
+def test_ethernet(flags: tuple[str, ...], every: int) -> None:
+    cases = plain_cases() + tagged_cases()
+    for batch in islice(batches(ETHERNET), 0, None, every):
+        text = progrun.verdicts([program for _, program in batch], start=0, pad=2)
+        owner, prog_fd = progrun.load(text, "verdicts", *flags)
+        assert not list(islice(differences(batch, prog_fd, cases), 5))
+        owner.cleanup()
+
+
+def test_raw_ip() -> None:
+    cases = raw_cases()
+    for batch in batches(RAW):
+        text = progrun.verdicts([program for _, program in batch], start=14, pad=0)
+        owner, prog_fd = progrun.load(text, "verdicts")
+        assert not list(islice(differences(batch, prog_fd, cases), 5))
+        owner.cleanup()
+
+
+def test_the_frames_and_filters_tell_something() -> None:
+    """Most filters take some frames and leave some; else equality is cheap."""
+    shown = [frame for frame, _, _ in plain_cases() + tagged_cases()]
+    decisive = 0
+    for _, program in compiled(ETHERNET):
+        matches = libpcap.offline_filter(program)
+        decisive += len({matches(frame) for frame in shown}) == 2
+    assert decisive >= 0.9 * len(compiled(ETHERNET))
+    assert SAMPLE > 1 or decisive >= 200

@@ -1,0 +1,123 @@
+"""BPF_PROG_TEST_RUN, and filters gathered into programs to run there."""
+
+import ctypes
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tccap import filterc
+from tccap.cbpf import Program
+
+BPF = Path(__file__).parents[1] / "bpf"
+_BPF_PROG_TEST_RUN = 10
+_SYSCALL = {"x86_64": 321, "aarch64": 280}
+# Offsets in `struct __sk_buff`, linux/bpf.h.
+_MARK_AT = 8
+_CB_AT = 48
+_SKB_CONTEXT_LEN = 184
+_UNKNOWN_TYPE = b"\x88\xb5"
+
+
+class _TestRun(ctypes.Structure):
+    """The `test` member of `union bpf_attr`, linux/bpf.h."""
+
+    _fields_ = (
+        ("prog_fd", ctypes.c_uint32),
+        ("retval", ctypes.c_uint32),
+        ("data_size_in", ctypes.c_uint32),
+        ("data_size_out", ctypes.c_uint32),
+        ("data_in", ctypes.c_uint64),
+        ("data_out", ctypes.c_uint64),
+        ("repeat", ctypes.c_uint32),
+        ("duration", ctypes.c_uint32),
+        ("ctx_size_in", ctypes.c_uint32),
+        ("ctx_size_out", ctypes.c_uint32),
+        ("ctx_in", ctypes.c_uint64),
+        ("ctx_out", ctypes.c_uint64),
+    )
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def run(
+    prog_fd: int, frame: bytes, *, repeat: int = 1, mark: int = 0
+) -> tuple[int, int]:
+    """The program's return value for a frame, and nanoseconds a run.
+
+    Newer kernels refuse frames whose EtherType announces an IP header that has
+    been cut; the context's cb[0] carries the type past them.
+    """
+    shown = frame[:12] + _UNKNOWN_TYPE + frame[14:]
+    data = ctypes.create_string_buffer(shown, len(shown))
+    context = ctypes.create_string_buffer(_SKB_CONTEXT_LEN)
+    ctypes.c_uint32.from_buffer(context, _MARK_AT).value = mark
+    carried = int.from_bytes(frame[12:14], sys.byteorder)
+    ctypes.c_uint32.from_buffer(context, _CB_AT).value = carried
+    test = _TestRun(
+        prog_fd=prog_fd,
+        data_size_in=len(frame),
+        data_in=ctypes.addressof(data),
+        repeat=repeat,
+        ctx_size_in=len(context),
+        ctx_in=ctypes.addressof(context),
+    )
+    number = _SYSCALL[platform.machine()]
+    if _libc.syscall(
+        number, _BPF_PROG_TEST_RUN, ctypes.byref(test), ctypes.sizeof(test)
+    ):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return test.retval, test.duration
+
+
+def load(text: str, name: str, *flags: str) -> tuple[Any, int]:
+    """Compile BPF C with bcc; the BPF object and the program's descriptor."""
+    os.environ["BCC_KERNEL_SOURCE"] = str(BPF)
+    import bcc  # noqa: PLC0415 - slow, and absent from a unit test's machine
+
+    compiled = bcc.BPF(text=text.encode(), cflags=[f"-I{BPF}", "-w", *flags])
+    return compiled, compiled.load_func(name.encode(), bcc.BPF.SCHED_CLS).fd
+
+
+# `bits` grows from a number that the verifier does not know: it would follow
+# every combination of verdicts if it could tell them apart.
+#
+# A mark in the context asks for a tag: the EtherType in the upper half, and
+# the tag's value below. The kernel then keeps it beside the data.
+_ENTRY = """
+int verdicts(struct __sk_buff *skb)
+{
+    u64 room[FRAME_ROOM];
+    struct frame f;
+    u64 bits = skb_field(skb, mark);
+    u16 type = skb->cb[0];
+
+    bpf_skb_store_bytes(skb, 12, &type, sizeof(type), 0);
+    if (skb->mark)
+        bpf_skb_vlan_push(skb, __builtin_bswap16(skb->mark >> 16), (u16)skb->mark);
+    frame_open(&f, skb, START, TAGGED && skb->vlan_present, (u8 *)room + PAD);
+%s    return bits - skb_field(skb, mark);
+}
+"""
+
+
+def verdicts(programs: Sequence[Program], *, start: int, pad: int) -> str:
+    """C of a program that returns one bit for each of up to 32 filters."""
+    head = filterc.head_len(programs)
+    # Without an Ethernet header (start > 0) there is no place for a tag.
+    constants = {"FRAME_HEAD": head, "START": start, "PAD": pad, "TAGGED": not start}
+    defines = "".join(
+        f"#define {name} {value:d}\n" for name, value in constants.items()
+    )
+    functions = [
+        filterc.function(f"filter_{at}", program, head=head, pad=pad)
+        for at, program in enumerate(programs)
+    ]
+    calls = "".join(
+        f"\tbits += (u64)filter_{at}(&f) << {at};\n" for at in range(len(programs))
+    )
+    include = '#include "frame.h"\n'
+    return defines + include + "".join(functions) + _ENTRY % calls

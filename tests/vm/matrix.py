@@ -1,0 +1,93 @@
+"""The tests, on every kernel of the table."""
+
+import asyncio
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from vm import cache, report
+from vm.cache import CachedKernel
+from vm.console import say
+from vm.errors import VmError
+from vm.machine import GUEST_SHARE, REPO, Job, Machine, Outcome, shared_folder
+from vm.report import Result
+from vm.table import Kernel
+
+# Emulation is about twenty times slower than the machine itself.
+TEST_TIMEOUT_S = 900
+TEST_FOLDERS = ("tests/kernel", "tests/vm/guest")
+
+
+async def run(kernels: list[Kernel]) -> int:
+    """Run the tests on these kernels, one machine a processor; return 0 if all pass."""
+    processors = asyncio.Semaphore(min(2, os.cpu_count() or 1))
+
+    async def one(kernel: Kernel) -> Result:
+        async with processors:
+            return await _test(kernel)
+
+    results = await asyncio.gather(*map(one, kernels))
+    say(["", *report.table(results)])
+    return int(any(result.failures for result in results))
+
+
+async def _test(kernel: Kernel) -> Result:
+    try:
+        cached = await asyncio.to_thread(cache.ready, kernel)
+    except VmError as error:
+        say([str(error)], of=kernel.name)
+        return Result(kernel.name, problem="could not be had")
+    with shared_folder() as share:
+        outcome = await Machine(cached, kernel.deadline_s).run(
+            pytest_job(cached),
+            share,
+            lambda line: say([line], of=kernel.name),
+        )
+        return _result(kernel, cached, outcome, share / "junit.xml")
+
+
+def pytest_job(kernel: CachedKernel) -> Job:
+    """Return the job that runs all tests meant for virtual machines."""
+    folders = [folder for folder in TEST_FOLDERS if (REPO / folder).is_dir()]
+    return Job(
+        [
+            *(".venv/bin/python", "-m", "pytest", "-v", "--color=no"),
+            *("--timeout", str(TEST_TIMEOUT_S), "-p", "no:cacheprovider"),
+            f"--junitxml={GUEST_SHARE}/junit.xml",
+            *folders,
+        ],
+        guest_environment(kernel),
+    )
+
+
+def guest_environment(kernel: CachedKernel) -> dict[str, str]:
+    """Return what tests in a guest rely on, beside the machine's own environment."""
+    return {
+        "TCCAP_VM": "1",
+        "TCCAP_VM_RELEASE": kernel.release,
+        "TCCAP_REQUIRE_KERNEL": "1",
+        "HOME": "/root",
+        "LANG": "C.UTF-8",
+    }
+
+
+def _result(
+    kernel: Kernel, cached: CachedKernel, outcome: Outcome, junit: Path
+) -> Result:
+    result = Result(
+        kernel.name,
+        cached.release,
+        boot_s=outcome.boot_s,
+        total_s=outcome.total_s,
+        problem=outcome.problem,
+    )
+    if junit.exists():
+        passed, failed, skipped = report.counts(junit)
+        result = replace(result, passed=passed, failed=failed, skipped=skipped)
+    if result.problem:
+        say(outcome.tail, of=kernel.name)
+    elif outcome.status and not result.failed:
+        result = replace(result, problem=f"ended its tests with {outcome.status}")
+    elif not result.passed and not result.failed:
+        result = replace(result, problem="ran no test")
+    return result

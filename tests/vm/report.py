@@ -1,0 +1,54 @@
+"""What the kernels' test runs came to, as a table for people."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+
+@dataclass(frozen=True)
+class Result:
+    """One kernel's tests. A problem is a failure which no test reported."""
+
+    kernel: str
+    release: str = "-"
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    boot_s: float | None = None
+    total_s: float = 0.0
+    problem: str = ""
+
+    @property
+    def failures(self) -> int:
+        """Count failed tests; a machine that failed without one counts as one."""
+        return self.failed or bool(self.problem)
+
+
+def counts(junit: Path) -> tuple[int, int, int]:
+    """Return how many tests passed, failed and were skipped."""
+    total: Counter[str] = Counter()
+    for suite in ET.parse(junit).getroot().iter("testsuite"):
+        for key in ("tests", "failures", "errors", "skipped"):
+            total[key] += int(suite.get(key, 0))
+    failed, skipped = total["failures"] + total["errors"], total["skipped"]
+    # A test that passes and then fails to clean up is one test and one error.
+    return max(0, total["tests"] - failed - skipped), failed, skipped
+
+
+def table(results: Iterable[Result]) -> Iterator[str]:
+    """Yield the report's lines: one a kernel, then the total."""
+    results = list(results)
+    form = "{:<8}{:<26}{:>7}{:>7}{:>8}{:>7}{:>8}"
+    heads = ("kernel", "release", "passed", "failed", "skipped", "boot s", "total s")
+    yield form.format(*heads)
+    for r in results:
+        boot = "-" if r.boot_s is None else f"{r.boot_s:.0f}"
+        cells = (r.passed, r.failures, r.skipped, boot, f"{r.total_s:.0f}")
+        yield form.format(r.kernel, r.release, *cells)
+    for r in results:
+        if r.problem:
+            yield f"Linux {r.kernel} {r.problem}."
+    passed = sum(r.passed for r in results)
+    yield f"{passed} passed, {sum(r.failures for r in results)} failed"
