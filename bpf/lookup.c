@@ -290,6 +290,37 @@ static __always_inline void find_sender(struct __sk_buff *skb,
 		       from_container ? device->far_namespace : OWN_NAMESPACE);
 }
 
+/* The process words of a capture filter: true for either end of a packet. */
+static __always_inline bool has_pid(const struct party *sender,
+				    const struct party *receiver, u32 pid)
+{
+	return (sender->process && sender->id.tgid == pid) ||
+	       (receiver->process && receiver->id.tgid == pid);
+}
+
+static __always_inline bool has_uid(const struct party *sender,
+				    const struct party *receiver, u32 uid)
+{
+	return (sender->process && sender->process->euid == uid) ||
+	       (receiver->process && receiver->process->euid == uid);
+}
+
+static __always_inline bool is_named(const struct process *process, u64 first,
+				     u64 second)
+{
+	const u64 *comm = (const u64 *)process->comm;
+
+	return comm[0] == first && comm[1] == second;
+}
+
+static __always_inline bool has_comm(const struct party *sender,
+				     const struct party *receiver, u64 first,
+				     u64 second)
+{
+	return (sender->process && is_named(sender->process, first, second)) ||
+	       (receiver->process && is_named(receiver->process, first, second));
+}
+
 /* Finds the processes at the two ends of a packet. */
 static __always_inline void find_parties(struct __sk_buff *skb,
 					 const struct device *device,

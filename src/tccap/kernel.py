@@ -40,19 +40,25 @@ class Shortages(NamedTuple):
 class Kernel:
     """The loaded programs and their maps; closing the process frees them.
 
-    ``sources`` are the files of bpf/ that make up the programs, in order, and
-    ``defines`` what they are compiled with (bpf/abi.h).
+    ``sources`` are the files of bpf/ that make up the programs, in order, up to
+    the capture filter, whose text is ``filter_c``, and ``defines`` what they are
+    compiled with (bpf/abi.h).
     """
 
     lib = lib
 
     def __init__(
-        self, sources: tuple[str, ...], defines: dict[str, int], ring_pages: int
+        self,
+        sources: tuple[str, ...],
+        filter_c: str,
+        defines: dict[str, int | str],
+        ring_pages: int,
     ) -> None:
         _lift_memory_lock_limit()
         # Whatever the caller's environment says: only this tree is tried.
         os.environ["BCC_KERNEL_SOURCE"] = BPF_DIR
-        self.bpf = _compile(_text(sources), defines | {"RING_PAGES": ring_pages})
+        text = _text(sources) + filter_c + _text(("capture.c",))
+        self.bpf = _compile(text, defines | {"RING_PAGES": ring_pages})
         self.ring_len = ring_pages * abi.PAGE_LEN
 
     def load(self) -> None:
@@ -132,7 +138,7 @@ def _text(sources: tuple[str, ...]) -> str:
     return "".join(f'#line 1 "{n}"\n{f.read_text("ascii")}' for n, f in files)
 
 
-def _compile(text: str, defines: dict[str, int]) -> Any:
+def _compile(text: str, defines: dict[str, int | str]) -> Any:
     flags = [f"-D{name}={value}" for name, value in defines.items()]
     try:
         return BPF(

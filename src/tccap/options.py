@@ -68,6 +68,14 @@ OPTIONS = (
         limits=(1, RING_MIB_MAX),
     ),
     Option(
+        name="filter",
+        kind="string",
+        default="",
+        display="Filter",
+        tooltip="A capture filter; a packet also has to match that of the filter box",
+        group="Capture",
+    ),
+    Option(
         name="label",
         kind="selector",
         default="short",
@@ -85,7 +93,7 @@ OPTIONS = (
         kind="selector",
         default="",
         display="Only this process",
-        tooltip="Capture only packets of this process; the list holds those with sockets",
+        tooltip="Only packets of this process; the list has those with sockets",
         group="Processes",
         reload="List processes again",
     ),
@@ -170,6 +178,7 @@ class Options(NamedTuple):
     direction: str
     snaplen: int
     ring_size: int
+    filter: str
     label: str
     process: str
     pid: str
@@ -189,6 +198,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{option.name}", default=option.default, nargs="?", const="true"
         )
+
+
+def defaults() -> Options:
+    """Return the options of a user who chose nothing."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return from_arguments(parser.parse_args([]))
 
 
 def from_arguments(arguments: argparse.Namespace) -> Options:
