@@ -9,6 +9,7 @@ from tccap import extcap, options
 from tccap.errors import TccapError
 from tccap.options import OPTIONS, Option, Options
 
+PROCESSES = (("", "All"), ("7", "7 bash root"))
 NUMBERS = [option for option in OPTIONS if option.limits]
 SELECTORS = [option for option in OPTIONS if option.choices]
 
@@ -62,7 +63,7 @@ def test_limits_are_accepted_and_nothing_beyond(option: Option) -> None:
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_sentences_tell_the_same(option: Option) -> None:
     number = OPTIONS.index(option)
-    lines = extcap.config().splitlines()
+    lines = extcap.config("", lambda _: PROCESSES).splitlines()
     (sentence,) = (
         line for line in lines if line.startswith(f"arg {{number={number}}}")
     )
@@ -72,9 +73,9 @@ def test_sentences_tell_the_same(option: Option) -> None:
         assert f"{{range={option.limits[0]},{option.limits[1]}}}" in sentence
         assert f"{{default={option.default}}}" in sentence
     values = [line for line in lines if line.startswith(f"value {{arg={number}}}")]
-    assert len(values) == len(option.choices)
+    assert len(values) == len(PROCESSES if option.reload else option.choices)
     defaults = [line for line in values if "{default=true}" in line]
-    assert len(defaults) == bool(option.choices)
+    assert len(defaults) == (option.kind == "selector")
     assert all(f"{{value={option.default}}}" in line for line in defaults)
 
 

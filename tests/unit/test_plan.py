@@ -5,17 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tccap import plan
+from tccap import options, plan
 from tccap.errors import TccapError
-from tccap.options import Options
 from tccap.plan import Plan
 
-GOOD: dict[str, Any] = {
-    "device": "eth0",
-    "direction": "both",
-    "snaplen": 262144,
-    "ring_mib": 64,
-}
+CHOSEN = options.defaults()
+# As JSON has it.
+GOOD: dict[str, Any] = json.loads(plan.make("tccap-eth0", "", CHOSEN).to_json())
 BAD = [
     ("device", ""),
     ("device", "a-name-too-long-"),
@@ -33,17 +29,43 @@ BAD = [
     ("ring_mib", 1025),
     ("ring_mib", -1),
     ("ring_mib", None),
+    ("filters", "tcp"),
+    ("filters", [1]),
+    ("label", "long"),
+    ("pids", [0]),
+    ("pids", [1 << 22]),
+    ("pids", ["1"]),
+    ("pids", [1] * 1025),
+    ("pids", [True]),
+    ("uids", [-1]),
+    ("uids", [(1 << 32) - 1]),
+    ("comms", [""]),
+    ("comms", ["sixteen-letters-"]),
+    ("comms", "bash"),
+    ("comms", ["\ud800"]),
+    ("children", 1),
+    ("sockets", 0),
+    ("processes", (1 << 22) + 1),
 ]
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
 PLANS = st.builds(
-    Plan,
-    device=st.text(min_size=1, max_size=15),
-    direction=st.sampled_from(["both", "in", "out"]),
-    snaplen=st.integers(1, 262144),
-    ring_mib=st.integers(1, 1024),
+    plan.make,
+    st.text("abcdefghij0123456789.-_", max_size=12).map("tccap-x{}".format),
+    st.text(),
+    st.builds(
+        CHOSEN._replace,
+        direction=st.sampled_from(["both", "in", "out"]),
+        label=st.sampled_from(["off", "short", "full"]),
+        snaplen=st.integers(1, 262144),
+        ring_size=st.integers(1, 1024),
+        pid=st.lists(st.integers(1, 1 << 21), max_size=9).map(
+            lambda pids: ",".join(map(str, pids))
+        ),
+        children=st.sampled_from(["true", "false"]),
+    ),
 )
 
 
@@ -55,7 +77,7 @@ def test_round_trip_on_one_line(the_plan: Plan) -> None:
 
 
 def test_the_good_one_is_good() -> None:
-    assert Plan.from_json(json.dumps(GOOD)) == Plan(**GOOD)
+    assert Plan.from_json(json.dumps(GOOD)) == plan.make("tccap-eth0", "", CHOSEN)
 
 
 @pytest.mark.parametrize(("field", "value"), BAD)
@@ -88,8 +110,9 @@ def test_any_value_of_a_field_is_kept_or_refused(field: str, value: object) -> N
         the_plan = Plan.from_json(json.dumps({**GOOD, field: value}))
     except TccapError:
         return
-    assert getattr(the_plan, field) == value
-    assert type(getattr(the_plan, field)) is type(GOOD[field])
+    kept = json.loads(the_plan.to_json())[field]
+    assert kept == value
+    assert type(kept) is type(GOOD[field])
 
 
 @given(st.text())
@@ -104,14 +127,19 @@ def test_deep_json_is_refused() -> None:
 
 
 def test_made_from_the_options() -> None:
-    options = Options("in", 96, 8, "debug", "/tmp/x.log")
-    made = plan.make("tccap-eth0", options)
-    assert made == Plan(device="eth0", direction="in", snaplen=96, ring_mib=8)
+    chosen = CHOSEN._replace(
+        direction="in", snaplen=96, ring_size=8, filter="udp", pid="7,5", uid="root"
+    )
+    made = plan.make("tccap-eth0", "tcp", chosen)
+    assert (made.device, made.direction, made.snaplen) == ("eth0", "in", 96)
+    assert (made.ring_mib, made.filters) == (8, ("tcp", "udp"))
+    assert (made.pids, made.uids, made.comms) == ((5, 7), (0,), ())
     assert not made.is_any
-    assert plan.make("tccap-any", options).is_any
+    assert plan.make("tccap-any", " ", CHOSEN).is_any
+    assert plan.make("tccap-any", " ", CHOSEN).filters == ()
 
 
 @pytest.mark.parametrize("interface", ["eth0", "", "tccap", "TCCAP-eth0"])
 def test_other_interfaces_are_refused(interface: str) -> None:
     with pytest.raises(TccapError, match="Interfaces are named tccap-"):
-        plan.make(interface, Options("in", 96, 8, "debug", ""))
+        plan.make(interface, "", CHOSEN)

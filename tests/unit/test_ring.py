@@ -174,7 +174,7 @@ def test_it_tells_whether_another_batch_is_worth_a_write(
     assert kernel.reader.has_more()
     kernel.reader.release(kernel.reader.take())
     assert not kernel.reader.has_more()
-    kernel.put(bytes(92))
+    kernel.put(bytes(84))
     assert not kernel.reader.has_more()
     kernel.put(bytes(4))
     assert kernel.reader.has_more()
