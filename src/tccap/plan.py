@@ -5,7 +5,6 @@ values only, and the engine checks every one of them again.
 """
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
@@ -124,7 +123,10 @@ def _is_list(value: object, is_item: Callable[[Any], bool]) -> bool:
 
 
 def _is_comm(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(os.fsencode(value)) <= COMM_LEN_MAX
+    return (
+        isinstance(value, str)
+        and 0 < len(value.encode("utf-8", "surrogateescape")) <= COMM_LEN_MAX
+    )
 
 
 def _is_within(value: object, low: int, high: int) -> bool:
