@@ -262,7 +262,7 @@ static __always_inline void capture(struct __sk_buff *skb, u32 direction)
 		find_parties(skb, device, direction == EPB_OUTBOUND, &sender,
 			     &receiver);
 	if (!processes_pass(skb, device, &sender, &receiver)) {
-		if (!sender.process && !receiver.process)
+		if (!sender.known && !receiver.known)
 			count->unowned++;
 		return;
 	}

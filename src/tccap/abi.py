@@ -15,7 +15,7 @@ INTERFACES = 4096
 PAGE_LEN = 4096
 
 
-def defines(snaplen: int, cpus: int) -> dict[str, int | str]:
+def defines(snaplen: int, cpus: int) -> dict[str, int]:
     """Return the -D definitions that concern blocks."""
     snaplen = min(snaplen, CAPLEN_MAX)
     return {

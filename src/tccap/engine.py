@@ -12,6 +12,7 @@ compiler in a thread, and the import of pyroute2 here.
 import os
 import signal
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from tccap.capturefilter import CaptureFilter
 from tccap.errors import TccapError
 from tccap.linktypes import LinkType
 from tccap.plan import Plan
-from tccap.status import report
+from tccap.status import log, report
 
 if TYPE_CHECKING:
     from tccap.attribution import Attribution
@@ -41,6 +42,10 @@ def main() -> int:
         _run(Plan.from_json(_read_plan()))
     except TccapError as error:
         report("error", message=str(error))
+        return 1
+    except Exception as error:  # noqa: BLE001  # people get a sentence all the same
+        log("debug", traceback.format_exc())
+        report("error", message=f"tccap failed: {error!r}; the log says where.")
         return 1
     return 0
 

@@ -71,7 +71,10 @@ def _answer(arguments: argparse.Namespace) -> str:
         return extcap.config(arguments.extcap_reload_option or "", _present_values)
     if arguments.extcap_capture_filter:
         return _complaint(arguments)
-    raise TccapError("Wireshark runs this program; to see packets: tshark -i tccap-any")
+    raise TccapError(
+        "Wireshark runs this program; to see packets, run: sudo tshark -i tccap-any; "
+        "to see what works here: tccap check"
+    )
 
 
 def _capturable_devices() -> list[str]:
@@ -88,8 +91,7 @@ def _present_values(option: str) -> extcap.Choices:
     from tccap import proc  # noqa: PLC0415  # the other calls do without
 
     assert option == "process"
-    anyone = [("", "All processes")]
-    return anyone + [
+    return [
         (str(found.pid), f"{found.pid} {found.comm} {found.user}")
         for found in proc.with_sockets()
     ]

@@ -5,7 +5,6 @@ values only, and the engine checks every one of them again.
 """
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
@@ -127,7 +126,7 @@ def _is_comm(value: object) -> bool:
     if not isinstance(value, str):
         return False
     try:
-        return 0 < len(os.fsencode(value)) <= COMM_LEN_MAX
+        return 0 < len(value.encode("utf-8", "surrogateescape")) <= COMM_LEN_MAX
     except UnicodeEncodeError:  # half a character, which JSON can say
         return False
 

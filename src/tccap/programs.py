@@ -13,7 +13,7 @@ def prepare(plan: Plan, capture_filter: CaptureFilter) -> tuple[Kernel, Attribut
     kernel = Kernel(
         attribution.sources(),
         capture_filter.c_text(),
-        abi.defines(plan.snaplen, possible_cpus()) | attribution.defines(),
+        {**abi.defines(plan.snaplen, possible_cpus()), **attribution.defines()},
         abi.ring_pages(plan.ring_mib),
     )
     return kernel, attribution

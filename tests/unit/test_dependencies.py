@@ -25,24 +25,15 @@ LAYERS = (
         *{"status", "tcx"},
     },
     {
-        *{"attribution", "capture", "capturefilter", "filtercheck", "interfaces"},
-        *{"programs", "supervisor", "taps"},
+        *{"attribution", "capture", "capturefilter", "check", "filtercheck"},
+        *{"interfaces", "probes", "programs", "supervisor", "taps"},
     },
-    {"check", "engine", "front", "probes"},
+    {"engine", "front"},
     {"main"},
 )
 EDGES = 2
 # What touches the outside; core may use none of it.
-OUTSIDE = {
-    "bcc",
-    "ctypes",
-    "fcntl",
-    "mmap",
-    "pyroute2",
-    "signal",
-    "socket",
-    "subprocess",
-}
+OUTSIDE = {"bcc", "fcntl", "mmap", "os", "pyroute2", "signal", "socket", "subprocess"}
 # Wireshark calls these once for every device, so each module counts.
 SLOW = {"bcc", "pyroute2", "asyncio", "importlib.metadata", "pcapng", "logging"}
 LISTINGS = (

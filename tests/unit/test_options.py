@@ -11,7 +11,7 @@ from tccap.options import OPTIONS, Option, Options
 
 PROCESSES = (("", "All"), ("7", "7 bash root"))
 NUMBERS = [option for option in OPTIONS if option.limits]
-SELECTORS = [option for option in OPTIONS if option.choices]
+SELECTORS = [option for option in OPTIONS if option.choices and not option.reload]
 
 
 def _parsed(*argv: str) -> Options:
