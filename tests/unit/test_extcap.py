@@ -8,21 +8,12 @@ from tccap.linktypes import ETHERNET, RAW_IP
 from tccap.options import OPTIONS, Option
 
 SENTENCE = re.compile(r"(extcap|interface|dlt|arg|value) (\{[a-z]+=[^{}]*\})+")
-PROCESSES = (("", "All"), ("7", "7 bash root"))
-
-
-def _present(option: str) -> extcap.Choices:
-    assert option == "process"
-    return PROCESSES
-
-
 CALLS = [
     extcap.interfaces(["lo", "eth0", "odd}name"], "file:///README.md"),
     extcap.dlts(None),
     extcap.dlts(RAW_IP),
-    extcap.config("", _present),
-    extcap.config("direction", _present),
-    extcap.config("process", _present),
+    extcap.config(),
+    extcap.config("direction"),
 ]
 
 
@@ -45,9 +36,9 @@ def test_any_is_ethernet() -> None:
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_reload_gives_the_values_of_one_option(option: Option) -> None:
     number = OPTIONS.index(option)
-    lines = extcap.config("", _present).splitlines()
+    lines = extcap.config().splitlines()
     wanted = [line for line in lines if line.startswith(f"value {{arg={number}}}")]
-    assert extcap.config(OPTIONS[number].name, _present).splitlines() == wanted
+    assert extcap.config(OPTIONS[number].name).splitlines() == wanted
 
 
 def test_device_of() -> None:
