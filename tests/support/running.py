@@ -20,7 +20,7 @@ from support.netns import Namespace
 from tccap.paths import SCRIPT, engine_python
 
 # What may take seconds takes minutes in an emulated machine.
-DEADLINE_S = 120.0
+DEADLINE_S = float(os.environ.get("TCCAP_DEADLINE_S", "120"))
 WITHOUT_TCX = str(Path(__file__).with_name("engine_without_tcx.py"))
 PLAN = {"direction": "both", "snaplen": 262144, "ring_mib": 64}
 
@@ -196,6 +196,18 @@ def tcpdump(space: Namespace, device: str) -> Iterator[Tcpdump]:
         finally:
             process.kill()
             running.join()
+
+
+@contextlib.contextmanager
+def started(command: list[str]) -> "Iterator[subprocess.Popen[bytes]]":
+    """Give a process that does not outlive the block, whatever fails in it."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def until(condition: Any, what: str) -> None:
