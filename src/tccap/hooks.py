@@ -36,6 +36,7 @@ HOOKS = (
     Hook("on_use", ("tcp_splice_read",), needed=False),
     Hook("on_accept_call", ("inet_accept",)),
     Hook("on_connection", ("inet_csk_reqsk_queue_add",)),
+    Hook("on_handshake", ("inet_csk_complete_hashdance",)),
     Hook("on_timewait", ("inet_twsk_hashdance_schedule", "inet_twsk_hashdance")),
     Hook("on_destruct", ("inet_sock_destruct",)),
     Hook("on_commit_creds", ("commit_creds",)),
