@@ -77,10 +77,11 @@ static __always_inline void resolve(struct party *party, const struct owner *own
 
 /* A socket that outlives its process has gone to somebody else, who has not
  * used it yet; but a connection may just be closing. */
-static __always_inline bool is_left_behind(u32 state, const struct process *process)
+static __always_inline bool is_left_behind(u32 protocol, u32 state,
+					   const struct process *process)
 {
-	bool may_be_closing = state != TCP_LISTEN && state != TCP_NEW_SYN_RECV &&
-			      state != TCP_CLOSE;
+	bool may_be_closing = protocol == IPPROTO_TCP && state != TCP_LISTEN &&
+			      state != TCP_NEW_SYN_RECV;
 
 	return process->dead && !may_be_closing;
 }
@@ -97,7 +98,8 @@ static __always_inline struct owner *owner_of(struct bpf_sock *sk)
 	return sk ? polled.sk_storage_get(sk, 0, 0) : NULL;
 }
 
-static __always_inline void resolve_socket(struct party *party, struct bpf_sock *sk)
+static __always_inline void resolve_socket(struct party *party, struct bpf_sock *sk,
+					   u32 protocol)
 {
 	u32 state = sk->state;
 	struct owner *owner;
@@ -111,7 +113,7 @@ static __always_inline void resolve_socket(struct party *party, struct bpf_sock 
 	if (!owner || owner->doubtful)
 		return;
 	resolve(party, owner);
-	if (party->process && is_left_behind(state, party->process))
+	if (party->process && is_left_behind(protocol, state, party->process))
 		party->process = NULL;
 }
 
@@ -196,7 +198,7 @@ static __always_inline void find_by_socket(struct __sk_buff *skb,
 		sk = bpf_skc_lookup_tcp(skb, &tuple, len, (u32)ns, 0);
 		if (sk) {
 			if (own || !is_wildcard(sk, packet->family))
-				resolve_socket(party, sk);
+				resolve_socket(party, sk, packet->protocol);
 			bpf_sk_release(sk);
 		}
 		if (!party->process && ns == OWN_NAMESPACE)
@@ -205,7 +207,7 @@ static __always_inline void find_by_socket(struct __sk_buff *skb,
 		sk = bpf_sk_lookup_udp(skb, &tuple, len, (u32)ns, 0);
 		if (sk) {
 			if (own || !is_wildcard(sk, packet->family))
-				resolve_socket(party, sk);
+				resolve_socket(party, sk, packet->protocol);
 			bpf_sk_release(sk);
 		}
 	}
@@ -299,10 +301,11 @@ static __always_inline void find_parties(struct __sk_buff *skb,
 	bool arrives_here = !outbound || device->is_loopback;
 	struct bpf_sock *sk = outbound ? skb->sk : NULL;
 	struct packet packet = {};
+	bool parsed = parse(skb, device, &packet);
 
 	if (sk)
-		resolve_socket(sender, sk);
-	if (!parse(skb, device, &packet))
+		resolve_socket(sender, sk, packet.protocol);
+	if (!parsed)
 		return;
 	if (!sender->process)
 		find_sender(skb, device, outbound, sender, &packet);
