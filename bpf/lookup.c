@@ -29,12 +29,13 @@ struct echo {
 };
 BPF_TABLE("lru_hash", struct echo, struct owner, echoes, 8192);
 
-/* Who gets the later fragments of a datagram. */
+/* Who sent, or gets, the later fragments of a datagram. */
 struct fragments {
 	u8 source[16];
 	u8 destination[16];
 	u32 id;
 	s32 namespace_id;
+	u32 sent;
 };
 BPF_TABLE("lru_hash", struct fragments, struct owner, fragmented, 8192);
 
@@ -237,37 +238,52 @@ static __always_inline void remember_pinger(const struct party *party,
 }
 
 static __always_inline struct fragments fragments_key(const struct packet *packet,
-						      s32 ns)
+						      s32 ns, u32 sent)
 {
-	struct fragments key = { .id = packet->fragment_id, .namespace_id = ns };
+	struct fragments key = {
+		.id = packet->fragment_id, .namespace_id = ns, .sent = sent
+	};
 
 	__builtin_memcpy(key.source, packet->source, 16);
 	__builtin_memcpy(key.destination, packet->destination, 16);
 	return key;
 }
 
+static __always_inline void find_by_first_fragment(struct party *party,
+						   const struct packet *packet,
+						   s32 ns, u32 sent)
+{
+	struct fragments key = fragments_key(packet, ns, sent);
+	struct owner *first = fragmented.lookup(&key);
+
+	if (first)
+		resolve(party, first);
+}
+
+static __always_inline void remember_fragment(const struct party *party,
+					      const struct packet *packet, s32 ns,
+					      u32 sent)
+{
+	struct fragments key = fragments_key(packet, ns, sent);
+	struct owner whole = { .process = party->id, .tid = party->tid };
+
+	if (packet->fragmented && party->process)
+		fragmented.update(&key, &whole);
+}
+
 /* Whose socket in the namespace gets the packet, or whose request it answers? */
 static __always_inline void find_receiver(struct __sk_buff *skb, struct party *party,
 					  const struct packet *packet, s32 ns)
 {
-	struct fragments key = fragments_key(packet, ns);
-	struct owner whole = {}, *first;
-
 	if (packet->later_fragment) {
-		first = fragmented.lookup(&key);
-		if (first)
-			resolve(party, first);
+		find_by_first_fragment(party, packet, ns, 0);
 		return;
 	}
 	if (packet->echo_id)
 		find_pinger(party, packet, ns);
 	else
 		find_by_socket(skb, party, packet, ns);
-	if (packet->fragmented && party->process) {
-		whole.process = party->id;
-		whole.tid = party->tid;
-		fragmented.update(&key, &whole);
-	}
+	remember_fragment(party, packet, ns, 0);
 }
 
 /* Finds who sent a packet that does not carry its socket: the kernel's own
@@ -281,15 +297,20 @@ static __always_inline void find_sender(struct __sk_buff *skb,
 	bool from_container = !outbound && device->far_namespace >= 0;
 	bool own_tcp = packet->protocol == IPPROTO_TCP &&
 		       (outbound || device->is_loopback);
+	s32 ns = from_container ? device->far_namespace : OWN_NAMESPACE;
 	struct packet answer;
 
-	if (packet->about_inner || packet->echo_id || packet->later_fragment)
+	if (packet->about_inner || packet->echo_id)
 		return;
 	if (!from_container && !own_tcp)
 		return;
+	if (packet->later_fragment) {
+		find_by_first_fragment(party, packet, ns, 1);
+		return;
+	}
 	answer = reversed(packet);
-	find_by_socket(skb, party, &answer,
-		       from_container ? device->far_namespace : OWN_NAMESPACE);
+	find_by_socket(skb, party, &answer, ns);
+	remember_fragment(party, packet, ns, 1);
 }
 
 /* Finds the processes at the two ends of a packet. */
