@@ -1,7 +1,7 @@
 # Everything a contributor runs. test and test-vm install what they need.
 PYTHON = .venv/bin/python
 
-.PHONY: deps lint unit test test-vm vm-shell
+.PHONY: deps lint unit test test-vm vm-shell ground-truth
 
 deps:
 	tests/deps.sh
@@ -25,3 +25,13 @@ test-vm:
 # A shell in a guest, or one command there: make vm-shell KERNEL=6.1 CMD='uname -a'
 vm-shell:
 	tests/vm/run.sh shell $(KERNEL) -- $(CMD)
+
+# Right, wrong and missing process labels of every kind of traffic, and of 10,000
+# short-lived processes: here, or on one kernel: make ground-truth KERNEL=6.1
+TRUTH = env TCCAP_TRUTH_MANY=10000 $(PYTHON) -m pytest -s --timeout 7200
+ground-truth:
+ifdef KERNEL
+	tests/vm/run.sh shell $(KERNEL) -- $(TRUTH) tests/vm/guest/test_ground_truth.py
+else
+	$(TRUTH) tests/kernel/test_ground_truth.py
+endif
