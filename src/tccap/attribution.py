@@ -9,7 +9,7 @@ label, with what /proc knows.
 
 import time
 
-from tccap import abi, btf, facilities, hooks, label, proc
+from tccap import abi, btf, descent, facilities, hooks, label, proc
 from tccap.abi import ProcessMessage
 from tccap.addresses import LocalAddresses
 from tccap.blocks import Section
@@ -88,6 +88,7 @@ class Attribution:
     def start(self, kernel: Kernel, section: Section) -> None:
         """Know the owners from here on; call it before packets are taken."""
         self._section = section
+        self._kernel = kernel
         self._processes = kernel.table("processes")
         self._filter(kernel)
         self._addresses = LocalAddresses(kernel)
@@ -98,7 +99,7 @@ class Attribution:
             hooks.attach(kernel.bpf, known, follow_children=self._plan.children)
         if self.finds_owners:
             self._seeding = Seeding(kernel.bpf, kernel.lib)
-            self._seeding.run()
+            self._seed()
 
     def refresh_addresses(self) -> None:
         """Heed that addresses of this host have come or gone."""
@@ -128,10 +129,19 @@ class Attribution:
         started = time.monotonic()
         if started < self._polled_at + self._polling_pause_s:
             return
-        self._seeding.run()
+        self._seed()
         self._polled_at = time.monotonic()
         took_s = self._polled_at - started
         self._polling_pause_s = max(POLLING_PAUSE_S, took_s / POLLING_SHARE)
+
+    def _seed(self) -> None:
+        """Look for sockets; whether a process is wanted must be known before."""
+        self._want_descendants()
+        self._seeding.run()
+
+    def _want_descendants(self) -> None:
+        if self._plan.children:
+            self._kernel.fill("old_descendants", descent.descendants(self._plan))
 
     @property
     def _label_max(self) -> int:
@@ -150,3 +160,4 @@ class Attribution:
         kernel.fill("wanted_uids", dict.fromkeys(plan.uids, 1))
         comms = [(comm.encode(errors="surrogateescape"),) for comm in plan.comms]
         kernel.fill("wanted_comms", dict.fromkeys(comms, 1))
+        self._want_descendants()
