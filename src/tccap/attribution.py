@@ -7,6 +7,7 @@ message about a new process with its Process Information Block and, for a full
 label, with what /proc knows.
 """
 
+import contextlib
 import time
 
 from tccap import abi, btf, descent, facilities, hooks, label, proc
@@ -14,7 +15,7 @@ from tccap.abi import ProcessMessage
 from tccap.addresses import LocalAddresses
 from tccap.blocks import Section
 from tccap.errors import TccapError
-from tccap.kernel import Kernel
+from tccap.kernel import Kernel, undisturbed
 from tccap.plan import Plan
 from tccap.seeding import Seeding
 from tccap.status import log
@@ -110,17 +111,19 @@ class Attribution:
         """Return the block that a message from the kernel leads to."""
         seen = ProcessMessage.parse(message)
         number, block = self._section.describe_process(seen.pid, seen.comm)
+        text = self._full_label(seen) if self._plan.label == "full" else b""
+        with undisturbed(), contextlib.suppress(KeyError):  # forgotten: too many
+            self._complete(seen, number, text)
+        return block
+
+    def _complete(self, seen: ProcessMessage, number: int, text: bytes) -> None:
+        """Add to what the kernel knows of a process; KeyError: nothing any more."""
         key = self._processes.Key(seen.start_ns, seen.pid, 0)
-        try:
-            process = self._processes[key]
-        except KeyError:
-            return block  # more processes than the table holds
+        process = self._processes[key]
         process.block_number = number + 1
-        if self._plan.label == "full":
-            text = self._full_label(seen)
+        if text:
             process.label, process.label_len = text, len(text)
         self._processes[key] = process
-        return block
 
     def poll(self) -> None:
         """Look for new sockets, if that is the way and it is time to."""
