@@ -3,6 +3,8 @@ PYTHON = .venv/bin/python
 
 .PHONY: deps lint unit test test-vm vm-shell cycles bench
 
+.PHONY: deps lint unit test test-vm vm-shell ground-truth
+
 deps:
 	tests/deps.sh
 
@@ -33,3 +35,13 @@ cycles:
 # Tables only, nothing to pass: sudo make bench, or SHORT=1 for a quick look
 bench:
 	SHORT=$(SHORT) PYTHONPATH=src:tests:. $(PYTHON) -m bench
+
+# Right, wrong and missing process labels of every kind of traffic, and of 10,000
+# short-lived processes: here, or on one kernel: make ground-truth KERNEL=6.1
+TRUTH = env TCCAP_TRUTH_MANY=10000 $(PYTHON) -m pytest -s --timeout 7200
+ground-truth:
+ifdef KERNEL
+	tests/vm/run.sh shell $(KERNEL) -- $(TRUTH) tests/vm/guest/test_ground_truth.py
+else
+	$(TRUTH) tests/kernel/test_ground_truth.py
+endif

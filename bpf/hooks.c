@@ -18,11 +18,12 @@ static __always_inline struct process_id id_of(u64 leader)
 	return id;
 }
 
+/* Up to its end: older kernels leave the rest of a longer name behind it. */
 static __always_inline struct comm comm_at(u64 address)
 {
 	struct comm comm = {};
 
-	bpf_probe_read_kernel(comm.text, COMM_LEN - 1, (void *)address);
+	bpf_probe_read_kernel_str(comm.text, COMM_LEN, (void *)address);
 	return comm;
 }
 

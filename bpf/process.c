@@ -20,6 +20,7 @@ struct comm {
 };
 BPF_HASH(wanted_comms, struct comm, u32, 1024);
 BPF_TABLE("lru_hash", struct process_id, u32, descendants, PROCESSES);
+BPF_TABLE("lru_hash", u32, u64, old_descendants, PROCESSES); /* as wanted_pids */
 
 /* A text under construction lies in a map: a length in memory is any number to
  * the verifier, so that it looks at each step once and not at every history. */
@@ -159,18 +160,21 @@ static __always_inline void write_texts(struct draft *draft, u32 pid)
 static __always_inline bool is_wanted(const struct process_id *id, u32 euid,
 				      const char *comm)
 {
+	u64 ticks = id->start_ns / CLOCK_TICK_NS;
 	u64 *start = wanted_pids.lookup((u32 *)&id->tgid);
 	bool wanted = true;
 
 	if (FILTER_PIDS)
-		wanted &= start &&
-			  (!*start || *start == id->start_ns / CLOCK_TICK_NS);
+		wanted &= start && (!*start || *start == ticks);
 	if (FILTER_UIDS)
 		wanted &= wanted_uids.lookup(&euid) != NULL;
 	if (FILTER_COMMS)
 		wanted &= wanted_comms.lookup((struct comm *)comm) != NULL;
-	if (FOLLOW_CHILDREN)
+	if (FOLLOW_CHILDREN) {
+		start = old_descendants.lookup((u32 *)&id->tgid);
+		wanted |= start && *start == ticks;
 		wanted |= descendants.lookup((struct process_id *)id) != NULL;
+	}
 	return wanted;
 }
 

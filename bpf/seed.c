@@ -79,13 +79,19 @@ static __always_inline u8 state_of(u64 sk)
 }
 #endif
 
+/* Up to its end, as comm_at(), and without a branch for each character. */
 static __always_inline struct comm comm_of_task(u64 task)
 {
 	struct comm comm = {};
+	u64 c, goes_on = 1;
 
 #pragma unroll
-	for (int i = 0; i < COMM_LEN - 1; i++)
-		comm.text[i] = LOAD_U8(task, TASK_STRUCT__COMM + i);
+	for (int i = 0; i < COMM_LEN - 1; i++) {
+		c = LOAD_U8(task, TASK_STRUCT__COMM + i);
+		goes_on &= -c >> 63; /* 0 from the first zero on */
+		OPAQUE(goes_on);
+		comm.text[i] = c * goes_on;
+	}
 	return comm;
 }
 

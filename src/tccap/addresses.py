@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from tccap import proc
-from tccap.kernel import Kernel
+from tccap.kernel import Kernel, undisturbed
 from tccap.status import log
 
 OWN_NAMESPACE = -1
@@ -48,11 +48,12 @@ class LocalAddresses:
     def refresh(self) -> None:
         """Write down what there is now."""
         present = _present()
-        for gone in self._known - present:
-            with contextlib.suppress(KeyError):
-                del self._table[self._key(gone)]
-        for new in present - self._known:
-            self._table[self._key(new)] = self._table.Leaf(1)
+        with undisturbed():
+            for gone in self._known - present:
+                with contextlib.suppress(KeyError):
+                    del self._table[self._key(gone)]
+            for new in present - self._known:
+                self._table[self._key(new)] = self._table.Leaf(1)
         self._known = present
 
     def _key(self, entry: LocalAddress) -> Any:

@@ -7,14 +7,15 @@ message about a new process with its Process Information Block and, for a full
 label, with what /proc knows.
 """
 
+import contextlib
 import time
 
-from tccap import abi, btf, facilities, hooks, label, proc
+from tccap import abi, btf, descent, facilities, hooks, label, proc
 from tccap.abi import ProcessMessage
 from tccap.addresses import LocalAddresses
 from tccap.blocks import Section
 from tccap.errors import TccapError
-from tccap.kernel import Kernel
+from tccap.kernel import Kernel, undisturbed
 from tccap.plan import Plan
 from tccap.seeding import Seeding
 from tccap.status import log
@@ -92,6 +93,7 @@ class Attribution:
     def start(self, kernel: Kernel, section: Section) -> None:
         """Know the owners from here on; call it before packets are taken."""
         self._section = section
+        self._kernel = kernel
         self._processes = kernel.table("processes")
         self._filter(kernel)
         self._addresses = LocalAddresses(kernel)
@@ -102,7 +104,7 @@ class Attribution:
             hooks.attach(kernel.bpf, known, follow_children=self._plan.children)
         if self.finds_owners:
             self._seeding = Seeding(kernel.bpf, kernel.lib)
-            self._seeding.run()
+            self._seed()
 
     def refresh_addresses(self) -> None:
         """Heed that addresses of this host have come or gone."""
@@ -113,17 +115,19 @@ class Attribution:
         """Return the block that a message from the kernel leads to."""
         seen = ProcessMessage.parse(message)
         number, block = self._section.describe_process(seen.pid, seen.comm)
+        text = self._full_label(seen) if self._plan.label == "full" else b""
+        with undisturbed(), contextlib.suppress(KeyError):  # forgotten: too many
+            self._complete(seen, number, text)
+        return block
+
+    def _complete(self, seen: ProcessMessage, number: int, text: bytes) -> None:
+        """Add to what the kernel knows of a process; KeyError: nothing any more."""
         key = self._processes.Key(seen.start_ns, seen.pid, 0)
-        try:
-            process = self._processes[key]
-        except KeyError:
-            return block  # more processes than the table holds
+        process = self._processes[key]
         process.block_number = number + 1
-        if self._plan.label == "full":
-            text = self._full_label(seen)
+        if text:
             process.label, process.label_len = text, len(text)
         self._processes[key] = process
-        return block
 
     def poll(self) -> None:
         """Look for new sockets, if that is the way and it is time to."""
@@ -132,10 +136,19 @@ class Attribution:
         started = time.monotonic()
         if started < self._polled_at + self._polling_pause_s:
             return
-        self._seeding.run()
+        self._seed()
         self._polled_at = time.monotonic()
         took_s = self._polled_at - started
         self._polling_pause_s = max(POLLING_PAUSE_S, took_s / POLLING_SHARE)
+
+    def _seed(self) -> None:
+        """Look for sockets; whether a process is wanted must be known before."""
+        self._want_descendants()
+        self._seeding.run()
+
+    def _want_descendants(self) -> None:
+        if self._plan.children:
+            self._kernel.fill("old_descendants", descent.descendants(self._plan))
 
     @property
     def _label_max(self) -> int:
@@ -154,3 +167,4 @@ class Attribution:
         kernel.fill("wanted_uids", dict.fromkeys(plan.uids, 1))
         comms = [(comm.encode(errors="surrogateescape"),) for comm in plan.comms]
         kernel.fill("wanted_comms", dict.fromkeys(comms, 1))
+        self._want_descendants()

@@ -4,6 +4,7 @@ pyroute2 tells the details. A change only wakes us up; what changed is found by
 comparing, so a burst of events or a lost one does no harm.
 """
 
+import contextlib
 import socket
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
@@ -54,7 +55,8 @@ class Watch:
             socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE
         )
         self._socket.setblocking(False)
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
+        with contextlib.suppress(OSError):  # not where we are root of little
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
         self._socket.bind((0, RTMGRP))
 
     def fileno(self) -> int:

@@ -1,8 +1,10 @@
 """The BPF side of a capture: programs and maps, through bcc."""
 
+import contextlib
 import ctypes
 import os
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,7 +114,8 @@ class Kernel:
 
     def statistics(self, interface_id: int) -> Statistics:
         """Return the interface's counts, over all CPUs."""
-        shares = self._counters[self._counters.Key(interface_id)]
+        with undisturbed():
+            shares = self._counters[self._counters.Key(interface_id)]
         return Statistics(
             received=sum(share.received for share in shares),
             accepted=sum(share.accepted for share in shares),
@@ -171,6 +174,25 @@ def _lift_memory_lock_limit() -> None:
 def possible_cpus() -> int:
     """Return how many CPUs the kernel may ever number."""
     return int(max(get_possible_cpus())) + 1
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let no other process run on this CPU while we use a map by system calls.
+
+    The kernel skips kprobe programs on a CPU in the middle of such a call
+    (bpf_disable_instrumentation), but lets others run there: what they do with
+    their sockets in that time would go unseen.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except OSError:
+        yield  # not allowed here: the gap is small
+        return
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def wait_for_programs() -> None:

@@ -9,6 +9,7 @@ from tccap.label import Details
 
 CLOCK_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
+_UIDS = re.compile(rb"^Uid:\t\d+\t(\d+)", re.MULTILINE)  # real, effective, ...
 _TEXT_LEN_MAX = 4096
 
 
@@ -40,6 +41,17 @@ def start_ticks(pid: int) -> int | None:
     """Return when the process started, in clock ticks since boot; None: gone."""
     fields = _stat(pid)
     return int(fields[19]) if fields else None
+
+
+def comm(pid: int) -> str:
+    """Return the process's name; empty if it is gone."""
+    return os.fsdecode(_read(pid, "comm"))
+
+
+def euid(pid: int) -> int | None:
+    """Return the process's effective user id; None: gone."""
+    found = _UIDS.search(_read(pid, "status"))
+    return int(found[1]) if found else None
 
 
 def parents() -> dict[int, int]:

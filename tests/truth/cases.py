@@ -34,6 +34,9 @@ from truth.world import NOBODY, SAME_ADDRESS, World
 LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
 ATTEMPTS = 50
 GROUP = "239.7.7.7"
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+PROTOCOLS = {4: socket.IPPROTO_ICMP, 6: socket.IPPROTO_ICMPV6}
+ADDRESSES = {4: LO4, 6: LO6}
 AT_ONCE = 50  # short-lived processes at a time
 
 Case = Callable[["Stage"], Iterator[None] | None]
@@ -478,9 +481,11 @@ def ping_raw_by_version(stage: Stage, version: int) -> None:
 
     def script() -> Script:
         stage.claim("icmp", local=identifier)
-        with socket.socket(families[version], socket.SOCK_RAW, protocols[version]) as s:
-            s.sendto(echo_request(version, identifier), (addresses[version], 0))
-            assert s.recv(100)
+        family, protocol = FAMILIES[version], PROTOCOLS[version]
+        with socket.socket(family, socket.SOCK_RAW, protocol) as sock:
+            sock.settimeout(60)
+            sock.sendto(echo_request(version, identifier), (ADDRESSES[version], 0))
+            assert sock.recv(100)
             yield
 
     identifier = stage.port()
@@ -501,20 +506,15 @@ def ping_socket_by_version(stage: Stage, version: int) -> None:
     """Send an echo request that the kernel gives its identifier."""
 
     def script() -> Script:
-        family, protocol = families[version], protocols[version]
+        family, protocol = FAMILIES[version], PROTOCOLS[version]
         with socket.socket(family, socket.SOCK_DGRAM, protocol) as sock:
             sock.settimeout(60)
-            sock.sendto(echo_request(version, 1), (addresses[version], 0))
+            sock.sendto(echo_request(version, 1), (ADDRESSES[version], 0))
             stage.claim("icmp", local=sock.getsockname()[1], always=True)
             assert sock.recv(100)
             yield
 
     alternate(Actor(script()))
-
-
-families = {4: socket.AF_INET, 6: socket.AF_INET6}
-protocols = {4: socket.IPPROTO_ICMP, 6: socket.IPPROTO_ICMPV6}
-addresses = {4: LO4, 6: LO6}
 
 
 # Descriptors that go from process to process
@@ -792,20 +792,28 @@ def container_refused(stage: Stage) -> None:
 
 
 @case
-def container_pings(stage: Stage) -> None:
-    def script(identifier: int, address: str) -> Script:
-        stage.claim("icmp", local=identifier)
-        with socket.socket(socket.AF_INET, socket.SOCK_RAW, 1) as sock:
-            sock.settimeout(60)
-            sock.sendto(echo_request(4, identifier), (address, 0))
-            assert sock.recv(100)
-        yield
-
+def container_is_pinged(stage: Stage) -> None:
     box = stage.world.containers[0]
-    alternate(Actor(script(stage.port(), box.far_address)))
+    alternate(Actor(ping(stage, box.far_address)))
+
+
+@case
+def container_pings(stage: Stage) -> None:
+    box = stage.world.containers[0]
     with box.space.entered():
-        inside = Actor(script(stage.port(), box.near_address))
+        inside = Actor(ping(stage, box.near_address))
     alternate(inside)
+
+
+def ping(stage: Stage, address: str) -> Script:
+    """Ask for an echo by a raw socket, and get it."""
+    identifier = stage.port()
+    stage.claim("icmp", local=identifier)
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sock:
+        sock.settimeout(60)
+        sock.sendto(echo_request(4, identifier), (address, 0))
+        assert sock.recv(100)
+    yield
 
 
 @case

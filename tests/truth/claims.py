@@ -44,7 +44,7 @@ class ClaimLog:
         self.case = ""
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 
-    def claim(
+    def claim(  # noqa: PLR0913  # an end, and who owns it since when
         self,
         protocol: str,
         *,

@@ -49,10 +49,11 @@ def perform(
         with _play(made, folder, many, cases) as player:
             _expect(player, "prepared")
             truth = claims.read(folder / play.CLAIMS)
-            pids = {claim.pid for claim in truth if claim.protocol == CHOSEN}
+            pids = {str(claim.pid) for claim in truth if claim.protocol == CHOSEN}
+            choice = ("--pid", ",".join(pids)) if pids else ()
             with (
                 capture(made, folder / "all"),
-                capture(made, folder / "chosen", pids),
+                capture(made, folder / "chosen", *choice),
             ):
                 assert player.stdin
                 print(file=player.stdin, flush=True)
@@ -67,14 +68,14 @@ def perform(
 
 
 @contextlib.contextmanager
-def capture(made: World, path: Path, pids: set[int] | None = None) -> Iterator[None]:
-    """Have a capture of all devices run; of some processes only, if given."""
+def capture(made: World, path: Path, *options: str) -> Iterator[None]:
+    """Have a capture of all devices run."""
     log, file = path.with_suffix(".log"), path.with_suffix(".pcapng")
     file.touch()
     command = [
         *(sys.executable, SCRIPT, "--capture", "--extcap-interface", "tccap-any"),
         *("--fifo", str(file), "--log-file", str(log), "--log-level", "info"),
-        *(("--pid", ",".join(map(str, pids))) if pids else ()),
+        *options,
     ]
     with subprocess.Popen(world.inside(made.here, *command)) as process:
         try:
