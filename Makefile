@@ -1,7 +1,7 @@
 # Everything a contributor runs. test and test-vm install what they need.
 PYTHON = .venv/bin/python
 
-.PHONY: deps lint unit test test-vm vm-shell
+.PHONY: deps lint unit test test-vm vm-shell screenshots
 
 deps:
 	tests/deps.sh
@@ -25,3 +25,7 @@ test-vm:
 # A shell in a guest, or one command there: make vm-shell KERNEL=6.1 CMD='uname -a'
 vm-shell:
 	tests/vm/run.sh shell $(KERNEL) -- $(CMD)
+
+# The pictures of the README, taken again
+screenshots:
+	docs/images/make.sh
