@@ -95,7 +95,8 @@ exec 3<"$work/log"
 sleep 2
 traffic
 sleep 2
-# The last packet, and in its details the last item, unfolded.
-xdotool key ctrl+End sleep 1 mousemove 150 441 click 1 key Right mousemove 600 560 sleep 1
+# One of the last packets, and in its details the last item, unfolded.
+xdotool mousemove 300 290 click 1 sleep 1 mousemove 150 441 click 1 key Right \
+    mousemove 600 560 sleep 1
 take capture
 end_wireshark
