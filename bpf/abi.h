@@ -22,9 +22,11 @@
  *   HAS_SOCK_FROM_FILE  1: the kernel has this helper
  *   SOCKET_FILE_OPS     where it has not: address of that kernel variable
  *   LABELS         1: and write them into the blocks
- *   FILTER_PIDS, FILTER_UIDS, FILTER_COMMS, FOLLOW_CHILDREN
- *                  1: the process filter has such terms
- *   FILTER_PROCESSES  1: it has any
+ *   FILTER_PIDS      1: the process filter names process ids
+ *   FILTER_UIDS      1: it names users
+ *   FILTER_COMMS     1: it names names
+ *   FILTER_PROCESSES  1: it has any of these
+ *   FOLLOW_CHILDREN  1: it takes the children of such processes, too
  *   OWN_NETNS      inode number of the network namespace of the capture
  * and the offsets into kernel structures, from BTF (src/tccap/btf.py).
  */

@@ -188,15 +188,54 @@ static __always_inline bool store(struct scratch *block, u64 block_len)
 	return ring.ringbuf_output(block, block_len, 0) == 0;
 }
 
-/* Does the process filter take the packet? One end is enough. */
-static __always_inline bool passes(const struct party *sender,
-				   const struct party *receiver,
-				   struct counters *count)
+/* Does the capture filter's part about packets take it? */
+static __always_inline bool packet_passes(struct __sk_buff *skb,
+					  const struct device *device)
 {
-	if (!sender->process && !receiver->process)
-		count->unowned++;
+	u64 room[FRAME_ROOM];
+	struct frame frame;
+
+	if (device->has_ethernet) {
+		frame_open(&frame, skb, 0, skb->vlan_present, (u8 *)room + 2);
+		return ETHERNET_PACKETS_PASS;
+	}
+	frame_open(&frame, skb, 0, false, (u8 *)room);
+	return RAW_PACKETS_PASS;
+}
+
+/* Does the whole capture filter, words about processes included, take it? */
+static __always_inline bool words_pass(struct __sk_buff *skb,
+				       const struct device *device,
+				       const struct party *sender,
+				       const struct party *receiver)
+{
+	u64 room[FRAME_ROOM];
+	struct frame frame;
+
+	if (device->has_ethernet) {
+		frame_open(&frame, skb, 0, skb->vlan_present, (u8 *)room + 2);
+		return ETHERNET_ALL_PASS;
+	}
+	frame_open(&frame, skb, 0, false, (u8 *)room);
+	return RAW_ALL_PASS;
+}
+
+/* Does the process filter of the options take it? One end is enough. */
+static __always_inline bool parties_pass(const struct party *sender,
+					 const struct party *receiver)
+{
 	return (sender->process && sender->process->wanted) ||
 	       (receiver->process && receiver->process->wanted);
+}
+
+static __always_inline bool processes_pass(struct __sk_buff *skb,
+					   const struct device *device,
+					   const struct party *sender,
+					   const struct party *receiver)
+{
+	if (FILTER_PROCESSES && !parties_pass(sender, receiver))
+		return false;
+	return !FILTERS_BY_WORDS || words_pass(skb, device, sender, receiver);
 }
 
 static __always_inline void capture(struct __sk_buff *skb, u32 direction)
@@ -204,12 +243,12 @@ static __always_inline void capture(struct __sk_buff *skb, u32 direction)
 	u32 ifindex = skb->ifindex;
 	u32 cpu = bpf_get_smp_processor_id();
 	struct device *device = devices.lookup(&ifindex);
-	struct scratch *block = scratch.lookup(&cpu);
 	struct party sender = {}, receiver = {};
 	struct counters *count;
+	struct scratch *block;
 	u32 id;
 
-	if (!device || !block)
+	if (!device)
 		return;
 	id = device->interface_id;
 	count = counters.lookup(&id);
@@ -217,14 +256,20 @@ static __always_inline void capture(struct __sk_buff *skb, u32 direction)
 		return;
 
 	count->received++;
+	if (!packet_passes(skb, device))
+		return;
 	if (ATTRIBUTION)
 		find_parties(skb, device, direction == EPB_OUTBOUND, &sender,
 			     &receiver);
-	if (FILTER_PROCESSES && !passes(&sender, &receiver, count))
+	if (!processes_pass(skb, device, &sender, &receiver)) {
+		if (!sender.known && !receiver.known)
+			count->unowned++;
 		return;
+	}
 	count->accepted++;
-	if (store(block, build(skb, device, block, direction, count, &sender,
-			       &receiver))) {
+	block = scratch.lookup(&cpu);
+	if (block && store(block, build(skb, device, block, direction, count,
+					&sender, &receiver))) {
 		count->untold = 0;
 	} else {
 		count->dropped++;

@@ -30,6 +30,9 @@ LABEL_LEN_SHORT = 128
 LABEL_LEN_FULL = 1024
 
 
+_PROCESS_MESSAGE = struct.Struct("=QIII16sB")
+
+
 class ProcessMessage(NamedTuple):
     """A process was seen for the first time, or looks different now."""
 
@@ -38,14 +41,12 @@ class ProcessMessage(NamedTuple):
     euid: int
     comm: bytes
 
-    _FORMAT = struct.Struct("=QIII16sB")
-
     @classmethod
     def parse(cls, raw: bytes | memoryview) -> Self:
         """Read a struct process_message."""
-        if len(raw) != cls._FORMAT.size:
+        if len(raw) != _PROCESS_MESSAGE.size:
             raise TccapError("The kernel sent a message that is not known.")
-        start_ns, pid, _zero, euid, comm, _kind = cls._FORMAT.unpack(raw)
+        start_ns, pid, _zero, euid, comm, _kind = _PROCESS_MESSAGE.unpack(raw)
         return cls(start_ns, pid, euid, comm.partition(b"\0")[0])
 
 

@@ -26,15 +26,16 @@ POLLING_PAUSE_S = 0.005
 class Attribution:
     """Owners of sockets, in the way that suits the plan and the kernel."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, filter_needs_it: bool) -> None:
         self._plan = plan
+        self._filters = plan.filters_processes or filter_needs_it
         self._way = self._choose()
         self._polled_at = 0.0
         self._polling_pause_s = POLLING_PAUSE_S
 
     def _choose(self) -> str:
         """Return ``hooks``, ``polling`` or ``off``."""
-        if self._plan.label == "off" and not self._plan.filters_processes:
+        if self._plan.label == "off" and not self._filters:
             return "off"
         if not facilities.has_btf():
             return self._without_btf()
@@ -49,7 +50,7 @@ class Attribution:
 
     def _without_btf(self) -> str:
         reason = "The kernel has no BTF (CONFIG_DEBUG_INFO_BTF)"
-        if self._plan.filters_processes:
+        if self._filters:
             raise TccapError(f"{reason}: packets cannot be chosen by process.")
         log("warning", f"{reason}: packets are captured without their processes.")
         return "off"
@@ -59,10 +60,13 @@ class Attribution:
         """Tell whether packets get their processes at all."""
         return self._way != "off"
 
-    def defines(self) -> dict[str, int]:
+    def defines(self) -> dict[str, int | str]:
         """Return the -D definitions of the BPF programs that concern owners."""
         plan, found = self._plan, self.finds_owners
-        kernel_facts = btf.defines() | facilities.seeding_defines() if found else {}
+        kernel_facts: dict[str, int | str] = {}
+        if found:
+            kernel_facts |= btf.defines()
+            kernel_facts |= facilities.seeding_defines()
         return kernel_facts | {
             "ATTRIBUTION": int(found),
             "LABELS": int(found and plan.label != "off"),
@@ -81,7 +85,7 @@ class Attribution:
     def sources(self) -> tuple[str, ...]:
         """Return the files of bpf/ that the programs are made of, in order."""
         ways = {"hooks": ("hooks.c", "seed.c"), "polling": ("seed.c",), "off": ()}
-        classifier = ("parse.c", "lookup.c", "capture.c")
+        classifier = ("parse.c", "lookup.c")
         return ("process.c", "owner.c", *ways[self._way], *classifier)
 
     def start(self, kernel: Kernel, section: Section) -> None:

@@ -107,7 +107,7 @@ class Capture:
         while not self._stopping:
             self._wait(0 if more else self._patience_s())
             taken = self._carry()
-            more = taken and self._ring.has_more()
+            more = taken > 0 and self._ring.has_more()
             self._tell_losses()
             if not more and self._batch is None:
                 time.sleep(BATCHING_S)

@@ -12,13 +12,16 @@ compiler in a thread, and the import of pyroute2 here.
 import os
 import signal
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from tccap import abi
+from tccap import host, linktypes
+from tccap.capturefilter import CaptureFilter
 from tccap.errors import TccapError
+from tccap.linktypes import LinkType
 from tccap.plan import Plan
-from tccap.status import report
+from tccap.status import log, report
 
 if TYPE_CHECKING:
     from tccap.attribution import Attribution
@@ -40,6 +43,10 @@ def main() -> int:
     except TccapError as error:
         report("error", message=str(error))
         return 1
+    except Exception as error:  # noqa: BLE001  # people get a sentence all the same
+        log("debug", traceback.format_exc())
+        report("error", message=f"tccap failed: {error!r}; the log says where.")
+        return 1
     return 0
 
 
@@ -52,8 +59,10 @@ def sweep() -> int:
 
 
 def _run(plan: Plan) -> None:
+    # Before there are threads: libpcap runs in a child process.
+    capture_filter = CaptureFilter(plan.filters, _link_types(plan))
     with ThreadPoolExecutor(1) as pool:
-        programs = pool.submit(_prepare, plan)
+        programs = pool.submit(_prepare, plan, capture_filter)
         started = time.monotonic()
         from tccap.capture import Capture  # noqa: PLC0415  # see above
 
@@ -61,19 +70,23 @@ def _run(plan: Plan) -> None:
         Capture(plan, PLAN_FD, STREAM_FD).run(programs)
 
 
-def _prepare(plan: Plan) -> "tuple[Kernel, Attribution]":
+def _link_types(plan: Plan) -> tuple[LinkType, ...]:
+    """Return the link types that the capture can meet."""
+    if plan.is_any:
+        return (linktypes.ETHERNET, linktypes.RAW_IP)
+    link = linktypes.of_hardware_type(host.hardware_type(plan.device) or -1)
+    return (link or linktypes.ETHERNET,)
+
+
+def _prepare(plan: Plan, capture_filter: CaptureFilter) -> "tuple[Kernel, Attribution]":
     started = time.monotonic()
-    from tccap.attribution import Attribution  # noqa: PLC0415  # see above
-    from tccap.kernel import Kernel, possible_cpus  # noqa: PLC0415  # see above
+    from tccap import programs  # noqa: PLC0415  # see above
 
     report("timing", step="import bcc", seconds=time.monotonic() - started)
     started = time.monotonic()
-    attribution = Attribution(plan)
-    defines = abi.defines(plan.snaplen, possible_cpus()) | attribution.defines()
-    pages = abi.ring_pages(plan.ring_mib)
-    kernel = Kernel(attribution.sources(), defines, pages)
+    prepared = programs.prepare(plan, capture_filter)
     report("timing", step="compile", seconds=time.monotonic() - started)
-    return kernel, attribution
+    return prepared
 
 
 def _read_plan() -> str:

@@ -35,18 +35,22 @@ def dlts(link: LinkType | None) -> str:
 Choices = Sequence[tuple[str, str]]
 
 
-def config(reload: str, changing: Callable[[str], Choices]) -> str:
+def _nothing(_option: str) -> Choices:
+    return ()
+
+
+def config(reload: str = "", changing: Callable[[str], Choices] = _nothing) -> str:
     """Answer --extcap-config: the options, then the values of the selectors.
 
-    ``reload`` names the one selector whose values are asked for again, or is
-    empty; ``changing`` gives the present values of a selector with a reload
-    button.
+    ``reload`` names the one selector whose reload button was pressed, or is
+    empty; ``changing`` gives the values that such a selector has at present.
     """
     numbered = list(enumerate(OPTIONS))
     sentences = [] if reload else [_arg(*pair) for pair in numbered]
     for number, option in numbered:
         if reload in ("", option.name):
-            choices = changing(option.name) if option.reload else option.choices
+            present = changing(option.name) if reload and option.reload else ()
+            choices = [*option.choices, *present]
             sentences += _values(number, choices, option.default)
     return _text(sentences)
 

@@ -1,28 +1,27 @@
 """What the running kernel offers for finding owners; probed, never inferred."""
 
-import os
 from pathlib import Path
 
 from tccap.errors import TccapError
 
-_KPROBE_PMU = "/sys/bus/event_source/devices/kprobe/type"
-_BTF = "/sys/kernel/btf/vmlinux"
+_KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe/type")
+_BTF = Path("/sys/kernel/btf/vmlinux")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 
 
 def has_btf() -> bool:
     """Tell whether the kernel describes its own types."""
-    return os.path.exists(_BTF)
+    return _BTF.exists()
 
 
 def has_kprobes() -> bool:
     """Tell whether probes can be set and may read kernel memory."""
-    return os.path.exists(_KPROBE_PMU) and not _is_confidential()
+    return _KPROBE_PMU.exists() and not _is_confidential()
 
 
 def own_netns() -> int:
     """Return the inode number of our network namespace."""
-    return os.stat("/proc/self/ns/net").st_ino
+    return Path("/proc/self/ns/net").stat().st_ino
 
 
 def symbols(*names: str) -> dict[str, int]:

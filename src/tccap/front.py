@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from tccap import extcap, linktypes, options
 from tccap.errors import TccapError
-from tccap.linktypes import LinkType
+from tccap.linktypes import ETHERNET, LinkType
 from tccap.paths import README
 
 _FLAGS = (
@@ -52,6 +52,15 @@ def _serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _complaint(arguments: argparse.Namespace) -> str:
+    """Say what is wrong with the filter in Wireshark's box; nothing: it is valid."""
+    from tccap import filtercheck  # noqa: PLC0415  # the other calls do without
+
+    link = _link_type(extcap.device_of(arguments.extcap_interface)) or ETHERNET
+    complaint = filtercheck.validate(arguments.extcap_capture_filter, link.linktype)
+    return f"{complaint}\n" if complaint else ""
+
+
 def _answer(arguments: argparse.Namespace) -> str:
     if arguments.extcap_interfaces:
         return extcap.interfaces(_capturable_devices(), f"file://{README}")
@@ -60,7 +69,12 @@ def _answer(arguments: argparse.Namespace) -> str:
     if arguments.extcap_config:
         extcap.device_of(arguments.extcap_interface)
         return extcap.config(arguments.extcap_reload_option or "", _present_values)
-    raise TccapError("Wireshark runs this program; to see packets: tshark -i tccap-any")
+    if arguments.extcap_capture_filter:
+        return _complaint(arguments)
+    raise TccapError(
+        "Wireshark runs this program; to see packets, run: sudo tshark -i tccap-any; "
+        "to see what works here: tccap check"
+    )
 
 
 def _capturable_devices() -> list[str]:
@@ -77,8 +91,7 @@ def _present_values(option: str) -> extcap.Choices:
     from tccap import proc  # noqa: PLC0415  # the other calls do without
 
     assert option == "process"
-    anyone = [("", "All processes")]
-    return anyone + [
+    return [
         (str(found.pid), f"{found.pid} {found.comm} {found.user}")
         for found in proc.with_sockets()
     ]

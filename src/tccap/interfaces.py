@@ -106,7 +106,7 @@ class Interfaces:
             ipv4=device.ipv4,
             ipv6=device.ipv6,
             speed_bps=device.speed_bps,
-            filter="",
+            filter=_joined(self._plan.filters),
         )
 
     def _classified(self, device: Device, link: LinkType) -> Classified:
@@ -127,3 +127,9 @@ class Interfaces:
         if not self._plan.is_any:
             raise TccapError(message)
         log("warning", message)
+
+
+def _joined(filters: tuple[str, ...]) -> str:
+    if len(filters) == 1:
+        return filters[0]
+    return " and ".join(f"({text})" for text in filters)

@@ -14,7 +14,7 @@ from tccap.paths import BPF_DIR
 try:
     from bcc import BPF, lib
     from bcc.utils import get_possible_cpus
-except ImportError:
+except (ImportError, OSError):
     raise TccapError(
         "bcc is missing: install python3-bpfcc (sudo apt install python3-bpfcc), "
         "on Fedora and Arch python3-bcc or python-bcc."
@@ -40,19 +40,25 @@ class Shortages(NamedTuple):
 class Kernel:
     """The loaded programs and their maps; closing the process frees them.
 
-    ``sources`` are the files of bpf/ that make up the programs, in order, and
-    ``defines`` what they are compiled with (bpf/abi.h).
+    ``sources`` are the files of bpf/ that make up the programs, in order, up to
+    the capture filter, whose text is ``filter_c``, and ``defines`` what they are
+    compiled with (bpf/abi.h).
     """
 
     lib = lib
 
     def __init__(
-        self, sources: tuple[str, ...], defines: dict[str, int], ring_pages: int
+        self,
+        sources: tuple[str, ...],
+        filter_c: str,
+        defines: dict[str, int | str],
+        ring_pages: int,
     ) -> None:
         _lift_memory_lock_limit()
         # Whatever the caller's environment says: only this tree is tried.
         os.environ["BCC_KERNEL_SOURCE"] = BPF_DIR
-        self.bpf = _compile(_text(sources), defines | {"RING_PAGES": ring_pages})
+        text = _text(sources) + filter_c + _text(("capture.c",))
+        self.bpf = _compile(text, defines | {"RING_PAGES": ring_pages})
         self.ring_len = ring_pages * abi.PAGE_LEN
 
     def load(self) -> None:
@@ -119,11 +125,7 @@ class Kernel:
         try:
             return int(self.bpf.load_func(name, BPF.SCHED_CLS).fd)
         except Exception as error:  # noqa: BLE001  # bcc raises nothing narrower
-            raise TccapError(
-                "The kernel refused the classifier: capturing needs root, "
-                "Linux 5.8 or later, and BPF not locked down "
-                f"({str(error).splitlines()[0]})."
-            ) from None
+            raise TccapError(_refusal("load the classifier", error)) from None
 
 
 def _text(sources: tuple[str, ...]) -> str:
@@ -132,7 +134,7 @@ def _text(sources: tuple[str, ...]) -> str:
     return "".join(f'#line 1 "{n}"\n{f.read_text("ascii")}' for n, f in files)
 
 
-def _compile(text: str, defines: dict[str, int]) -> Any:
+def _compile(text: str, defines: dict[str, int | str]) -> Any:
     flags = [f"-D{name}={value}" for name, value in defines.items()]
     try:
         return BPF(
@@ -140,11 +142,18 @@ def _compile(text: str, defines: dict[str, int]) -> Any:
             cflags=[f"-I{BPF_DIR}", "-Wno-macro-redefined", *flags],
         )
     except Exception as error:  # noqa: BLE001  # bcc raises nothing narrower
-        raise TccapError(
-            "bcc could not prepare the BPF programs: capturing needs root, bcc 0.26 "
-            "or later, Linux 5.8 or later, and memory for the ring "
-            f"({str(error).splitlines()[0]})."
-        ) from None
+        raise TccapError(_refusal("prepare the BPF programs", error)) from None
+
+
+def _refusal(what: str, error: Exception) -> str:
+    """Say what failed, and what to do; bcc has printed the details for the log."""
+    if os.geteuid() != 0:
+        return f"Capturing needs root: tccap could not {what}."
+    first_line = (str(error).splitlines() or [""])[0]
+    return (
+        f"tccap could not {what} ({first_line}): run 'tccap check' to see what this "
+        "machine lacks, or capture with --log-level debug --log-file FILE to see why."
+    )
 
 
 def _lift_memory_lock_limit() -> None:

@@ -2,10 +2,13 @@
 
 import os
 import subprocess
-from typing import IO
+from typing import IO, NoReturn
 
 from tccap.errors import TccapError
 from tccap.paths import SCRIPT, engine_python
+
+# -I: no PYTHON* variables, no user site, no current directory.
+_ARGUMENTS = ("-I", SCRIPT)
 
 
 def start(stream_fd: int) -> "subprocess.Popen[bytes]":
@@ -31,6 +34,12 @@ def sweep() -> None:
         subprocess.run(_command("sweep"), check=False, env=_environment())
 
 
+def restart(verb: str) -> NoReturn:
+    """Run a verb of ours with the engine's Python, in place of this process."""
+    python = engine_python()
+    os.execv(python, [python, *_ARGUMENTS, verb])  # noqa: S606  # no shell wanted
+
+
 def send_plan(engine_stdin: IO[bytes], plan_json: str) -> None:
     """Write the Plan; an engine that is gone already says why on its stderr."""
     try:
@@ -45,8 +54,7 @@ def _command(verb: str) -> list[str]:
         raise TccapError(
             "Capturing needs root for now: start tshark or Wireshark with sudo."
         )
-    # -I: no PYTHON* variables, no user site, no current directory.
-    return [engine_python(), "-I", SCRIPT, verb]
+    return [engine_python(), *_ARGUMENTS, verb]
 
 
 def _environment() -> dict[str, str]:

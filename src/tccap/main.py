@@ -2,14 +2,14 @@
 
 import sys
 
-from tccap import paths
-
 
 def main() -> int:
     """Run what the first argument says; return the exit status."""
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     if verb in ("check", "sweep") and not _is_engine_python():
-        paths.restart(verb)
+        from tccap import launcher  # noqa: PLC0415  # each call loads what it needs
+
+        launcher.restart(verb)
     if verb == "check":
         from tccap import check  # noqa: PLC0415  # each call loads what it needs
 

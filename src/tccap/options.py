@@ -6,7 +6,7 @@ a value that equals the default, so the defaults here are the only ones.
 """
 
 import argparse
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tccap.errors import TccapError
 
@@ -17,7 +17,7 @@ class Option(NamedTuple):
     ``kind`` is the extcap argument type. ``limits`` are the smallest and the
     largest value of a number; ``choices`` are the values of a selector, each
     with the text that the dialog shows; ``reload`` is the caption of the button
-    that asks for the values again, for a selector whose values change.
+    that asks for more values: those of the moment. Any value is then allowed.
     """
 
     name: str
@@ -68,6 +68,14 @@ OPTIONS = (
         limits=(1, RING_MIB_MAX),
     ),
     Option(
+        name="filter",
+        kind="string",
+        default="",
+        display="Filter",
+        tooltip="A capture filter; a packet also has to match that of the filter box",
+        group="Capture",
+    ),
+    Option(
         name="label",
         kind="selector",
         default="short",
@@ -85,9 +93,10 @@ OPTIONS = (
         kind="selector",
         default="",
         display="Only this process",
-        tooltip="Capture only packets of this process; the list holds those with sockets",
+        tooltip="Only packets of this process; the list has those with sockets",
         group="Processes",
-        reload="List processes again",
+        choices=(("", "All processes"),),
+        reload="List the processes",
     ),
     Option(
         name="pid",
@@ -170,6 +179,7 @@ class Options(NamedTuple):
     direction: str
     snaplen: int
     ring_size: int
+    filter: str
     label: str
     process: str
     pid: str
@@ -185,10 +195,18 @@ class Options(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add every option to ``parser`` as a text; `from_arguments` converts."""
     for option in OPTIONS:
-        # A boolflag comes without a value when it is set.
-        parser.add_argument(
-            f"--{option.name}", default=option.default, nargs="?", const="true"
-        )
+        if option.kind == "boolflag":  # comes without a value
+            more: dict[str, Any] = {"nargs": "?", "const": "true"}
+        else:
+            more = {}
+        parser.add_argument(f"--{option.name}", default=option.default, **more)
+
+
+def defaults() -> Options:
+    """Return the options of a user who chose nothing."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return from_arguments(parser.parse_args([]))
 
 
 def from_arguments(arguments: argparse.Namespace) -> Options:
@@ -202,7 +220,7 @@ def from_arguments(arguments: argparse.Namespace) -> Options:
 def _convert(option: Option, value: str | int) -> str | int:
     if option.kind == "unsigned":
         return _number(option, value)
-    if option.choices and value not in dict(option.choices):
+    if option.choices and not option.reload and value not in dict(option.choices):
         known = ", ".join(choice for choice, _ in option.choices)
         raise TccapError(f"--{option.name} is one of {known}, not {value!r}.")
     return value

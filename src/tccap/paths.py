@@ -1,7 +1,6 @@
 """Where the parts of tccap lie, in a checkout and installed alike."""
 
-import os
-from typing import NoReturn
+import os.path
 
 _HERE = os.path.dirname(os.path.realpath(__file__))
 TOP = os.path.dirname(os.path.dirname(_HERE))
@@ -20,10 +19,3 @@ def engine_python() -> str:
     places = (os.path.join(TOP, "venv"), os.path.join(TOP, ".venv"), "/usr")
     pythons = (os.path.join(place, "bin", "python3") for place in places)
     return next(filter(os.path.exists, pythons), "/usr/bin/python3")
-
-
-def restart(verb: str) -> NoReturn:
-    """Run a verb of ours with the engine's Python, in place of this process."""
-    python = engine_python()
-    # -I: no PYTHON* variables, no user site, no current directory.
-    os.execv(python, [python, "-I", SCRIPT, verb])  # noqa: S606  # no shell wanted

@@ -5,7 +5,6 @@ values only, and the engine checks every one of them again.
 """
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
@@ -25,7 +24,8 @@ IFNAME_LEN_MAX = 15  # IFNAMSIZ - 1, include/uapi/linux/if.h
 class Plan:
     """One capture.
 
-    ``device`` is a network device's name, or ``any``; ``snaplen`` counts
+    ``device`` is a network device's name, or ``any``; each of ``filters`` is a
+    capture filter that a packet has to match; ``snaplen`` counts
     bytes of a frame, ``ring_mib`` MiB of the ring. A packet passes the process
     filter if a process at one of its ends has one of ``pids``, one of ``uids``
     (effective user ids) and one of ``comms``; an empty list lets all pass.
@@ -34,6 +34,7 @@ class Plan:
     """
 
     device: str
+    filters: tuple[str, ...]
     direction: Literal["both", "in", "out"]
     snaplen: int
     ring_mib: int
@@ -54,6 +55,7 @@ class Plan:
         device = self.device
         return {
             "device": isinstance(device, str) and 0 < len(device) <= IFNAME_LEN_MAX,
+            "filters": _is_list(self.filters, lambda f: isinstance(f, str)),
             "direction": self.direction in ("both", "in", "out"),
             "snaplen": _is_within(self.snaplen, 1, SNAPLEN_MAX),
             "ring_mib": _is_within(self.ring_mib, 1, RING_MIB_MAX),
@@ -93,10 +95,14 @@ class Plan:
         return cls(**(values | lists))
 
 
-def make(interface: str, options: Options) -> Plan:
-    """Return the Plan for an extcap interface (``tccap-eth0``) and its options."""
+def make(interface: str, box_filter: str, options: Options) -> Plan:
+    """Return the Plan for an extcap interface (``tccap-eth0``) and its options.
+
+    ``box_filter`` is what stands in Wireshark's capture-filter box.
+    """
     return Plan(
         device=extcap.device_of(interface),
+        filters=tuple(f for f in (box_filter, options.filter) if f.strip()),
         direction=options.direction,  # type: ignore[arg-type]  # checked inside
         snaplen=options.snaplen,
         ring_mib=options.ring_size,
@@ -117,7 +123,10 @@ def _is_list(value: object, is_item: Callable[[Any], bool]) -> bool:
 
 
 def _is_comm(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(os.fsencode(value)) <= COMM_LEN_MAX
+    return (
+        isinstance(value, str)
+        and 0 < len(value.encode("utf-8", "surrogateescape")) <= COMM_LEN_MAX
+    )
 
 
 def _is_within(value: object, low: int, high: int) -> bool:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from bcc import BPF
 
-from tccap import abi, options, taps, tcx
+from tccap import linktypes, options, plan, programs, taps, tcx
+from tccap.capturefilter import CaptureFilter
 from tccap.errors import TccapError
-from tccap.kernel import Kernel
 from tccap.paths import BPF_DIR
 
 CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
@@ -56,14 +56,14 @@ def attach_classifiers() -> str:
     TccapError where that fails. They go to the loopback device of a new
     network namespace, in which this process stays.
     """
-    defaults = {option.name: option.default for option in options.OPTIONS}
-    snaplen, ring_mib = int(defaults["snaplen"]), int(defaults["ring-size"])
+    the_plan = plan.make("tccap-lo", "", options.defaults())
     with _silence():
-        kernel = Kernel(snaplen, abi.ring_pages(ring_mib))
+        no_filter = CaptureFilter(the_plan.filters, (linktypes.ETHERNET,))
+        kernel, _attribution = programs.prepare(the_plan, no_filter)
         kernel.load()
         _leave_network_namespace()
-        programs = {"in": kernel.ingress_fd, "out": kernel.egress_fd}
-        with taps.make(programs) as all_taps:
+        sides = {"in": kernel.ingress_fd, "out": kernel.egress_fd}
+        with taps.make(sides) as all_taps:
             _attach(all_taps)
     return "TCX" if tcx.is_supported(kernel.ingress_fd) else "clsact"
 

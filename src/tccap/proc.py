@@ -73,7 +73,7 @@ def _stat(pid: int) -> list[bytes]:
 
 def _read(pid: int, name: str) -> bytes:
     try:
-        with open(f"/proc/{pid}/{name}", "rb") as file:  # noqa: PTH123  # start-up
+        with open(f"/proc/{pid}/{name}", "rb") as file:
             return file.read(_TEXT_LEN_MAX).rstrip(b"\n")
     except OSError:
         return b""
@@ -81,7 +81,7 @@ def _read(pid: int, name: str) -> bytes:
 
 def _exe(pid: int) -> bytes:
     try:
-        return os.readlink(b"/proc/%d/exe" % pid)  # noqa: PTH115  # bytes wanted
+        return os.readlink(b"/proc/%d/exe" % pid)
     except OSError:
         return b""
 
@@ -95,9 +95,9 @@ def _container(pid: int) -> str:
 def _socket_count(pid: int) -> int:
     links = []
     with contextlib.suppress(OSError):  # not ours, or gone
-        for name in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208  # start-up
+        for name in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):
-                links.append(os.readlink(f"/proc/{pid}/fd/{name}"))  # noqa: PTH115
+                links.append(os.readlink(f"/proc/{pid}/fd/{name}"))
     return sum(link.startswith("socket:") for link in links)
 
 
@@ -105,7 +105,7 @@ def _user(pid: int) -> str:
     import pwd  # noqa: PLC0415  # the engine does without
 
     try:
-        uid = os.stat(f"/proc/{pid}").st_uid  # noqa: PTH116  # start-up
+        uid = os.stat(f"/proc/{pid}").st_uid
         return pwd.getpwuid(uid).pw_name
     except (OSError, KeyError):
         return "?"

@@ -20,7 +20,7 @@ def uids(text: str) -> tuple[int, ...]:
 
 def comms(text: str) -> tuple[str, ...]:
     """Return the process names in a list; the kernel keeps 15 bytes of each."""
-    return tuple(sorted({item for item in _items(text)}))
+    return tuple(sorted(set(_items(text))))
 
 
 def _items(text: str) -> list[str]:

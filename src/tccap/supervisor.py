@@ -36,7 +36,8 @@ def capture(arguments: argparse.Namespace) -> int:
     stream_fd = _open_stream(arguments.fifo)
     chosen = options.from_arguments(arguments)
     _start_log(chosen)
-    the_plan = plan.make(arguments.extcap_interface, chosen)
+    box_filter = arguments.extcap_capture_filter or ""
+    the_plan = plan.make(arguments.extcap_interface, box_filter, chosen)
     engine = launcher.start(stream_fd)
     os.close(stream_fd)
     _Supervisor(engine).run(the_plan.to_json())

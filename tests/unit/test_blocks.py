@@ -86,7 +86,7 @@ def test_interface_description(section: Section) -> None:
 def test_interface_statistics(section: Section) -> None:
     section.describe(ETH0)
     block = section.statistics(
-        0, 0x123456789ABCDEF0, Statistics(received=10, accepted=7, dropped=1)
+        0, 0x123456789ABCDEF0, Statistics(received=10, accepted=7, dropped=1, unowned=2)
     )
     assert block.hex() == _bytes(ISB).hex()
 
@@ -94,7 +94,7 @@ def test_interface_statistics(section: Section) -> None:
 def test_pcapng_reads_it_back(section: Section) -> None:
     numbered = [section.describe(i) for i in (FOUR, BARE, FOUR)]
     assert [number for number, _ in numbered] == [0, 1, 2]
-    counts = section.statistics(1, 5_000_000_000, Statistics(3, 2, 1))
+    counts = section.statistics(1, 5_000_000_000, Statistics(3, 2, 1, 0))
     whole = section.header + b"".join(block for _, block in numbered) + counts
     read = list(pcapng.FileScanner(io.BytesIO(whole)))
     assert len(read) == 5

@@ -14,12 +14,20 @@ PACKAGE = Path(TOP) / "src" / "tccap"
 # where it belongs.
 LAYERS = (
     {"errors"},
-    {"__init__", "abi", "blocks", "extcap", "linktypes", "options", "paths", "plan"},
     {
-        *{"clock", "clsact", "devices", "host", "kernel", "launcher", "output"},
-        *{"ring", "status", "tcx"},
+        *{"__init__", "abi", "blocks", "cbpf", "extcap", "filterblocks", "filterc"},
+        *{"filterlang", "label", "linktypes", "options", "paths", "plan"},
+        *{"processfilter"},
     },
-    {"capture", "interfaces", "supervisor", "taps"},
+    {
+        *{"btf", "clock", "clsact", "devices", "facilities", "hooks", "host"},
+        *{"kernel", "launcher", "libpcap", "output", "proc", "ring", "seeding"},
+        *{"status", "tcx"},
+    },
+    {
+        *{"attribution", "capture", "capturefilter", "check", "filtercheck"},
+        *{"interfaces", "probes", "programs", "supervisor", "taps"},
+    },
     {"engine", "front"},
     {"main"},
 )

@@ -37,7 +37,13 @@ def test_interfaces_are_those_that_can_be_captured(
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
-        ([], "Wireshark runs this program; to see packets: tshark -i tccap-any"),
+        (
+            [],
+            (
+                "Wireshark runs this program; to see packets, run: sudo tshark -i "
+                "tccap-any; to see what works here: tccap check"
+            ),
+        ),
         (["--extcap-dlts"], "Interfaces are named tccap-..., not ''."),
         (["--extcap-config"], "Interfaces are named tccap-..., not ''."),
         (

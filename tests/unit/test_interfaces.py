@@ -7,16 +7,16 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from tccap import devices
+from tccap import devices, options, plan
 from tccap.blocks import Section
 from tccap.devices import Device
 from tccap.errors import TccapError
 from tccap.interfaces import Interfaces
-from tccap.plan import Plan
+from tccap.kernel import Classified
 
 
 def _device(ifindex: int, name: str, hardware_type: int = 1) -> Device:
-    return Device(ifindex, name, hardware_type, b"", (), (), 0)
+    return Device(ifindex, name, hardware_type, b"", (), (), 0, -1)
 
 
 @pytest.fixture
@@ -36,8 +36,9 @@ def present(monkeypatch: pytest.MonkeyPatch) -> dict[int, Device]:
 
 
 def _interfaces(device: str, sent: list[bytes], direction: str = "both") -> Interfaces:
-    plan = Plan(device, direction, 100, 1)  # type: ignore[arg-type]
-    return Interfaces(plan, Section("os", "hardware"), sent.append)
+    chosen = options.defaults()._replace(direction=direction, snaplen=100)
+    the_plan = plan.make(f"tccap-{device}", "", chosen)
+    return Interfaces(the_plan, Section("os", "hardware"), sent.append)
 
 
 def _failing(code: int) -> Any:
@@ -80,7 +81,7 @@ def test_ids_follow_the_order_of_appearance(present: dict[int, Device]) -> None:
     kernel, taps = MagicMock(), MagicMock()
     interfaces.attach(kernel, taps)
     assert [b"three" in sent[0], b"one" in sent[1]] == [True, True]
-    kernel.add_device.assert_any_call(1, 1, ethernet=True)
+    kernel.add_device.assert_any_call(1, Classified(1, True, False, -1))
     taps.attach.assert_any_call(1, ("in", "out"))
     interfaces.detach(3, kernel, taps)
     interfaces.detach(3, kernel, taps)

@@ -10,7 +10,7 @@ from tccap.errors import TccapError
 from tccap.options import OPTIONS, Option, Options
 
 NUMBERS = [option for option in OPTIONS if option.limits]
-SELECTORS = [option for option in OPTIONS if option.choices]
+SELECTORS = [option for option in OPTIONS if option.choices and not option.reload]
 
 
 def _parsed(*argv: str) -> Options:

@@ -5,16 +5,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tccap import plan
+from tccap import options, plan
 from tccap.errors import TccapError
-from tccap.options import Options
 from tccap.plan import Plan
 
 GOOD: dict[str, Any] = {
     "device": "eth0",
+    "filters": ["tcp port 443"],
     "direction": "both",
     "snaplen": 262144,
     "ring_mib": 64,
+    "label": "short",
+    "pids": [1, 4194303],
+    "uids": [0, 1000],
+    "comms": ["curl"],
+    "children": False,
+    "sockets": 65536,
+    "processes": 16384,
 }
 BAD = [
     ("device", ""),
@@ -33,6 +40,25 @@ BAD = [
     ("ring_mib", 1025),
     ("ring_mib", -1),
     ("ring_mib", None),
+    ("filters", "tcp"),
+    ("filters", [1]),
+    ("label", "long"),
+    ("label", None),
+    ("pids", [0]),
+    ("pids", [4194304]),
+    ("pids", ["1"]),
+    ("pids", [True]),
+    ("pids", 1),
+    ("pids", list(range(1, 1026))),
+    ("uids", [-1]),
+    ("uids", [1 << 32]),
+    ("comms", [""]),
+    ("comms", ["x" * 16]),
+    ("comms", [7]),
+    ("children", 1),
+    ("children", "true"),
+    ("sockets", 0),
+    ("processes", 1 << 23),
 ]
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -44,6 +70,14 @@ PLANS = st.builds(
     direction=st.sampled_from(["both", "in", "out"]),
     snaplen=st.integers(1, 262144),
     ring_mib=st.integers(1, 1024),
+    filters=st.lists(st.text(), max_size=2).map(tuple),
+    label=st.sampled_from(["off", "short", "full"]),
+    pids=st.lists(st.integers(1, 4194303)).map(tuple),
+    uids=st.lists(st.integers(0, (1 << 32) - 2)).map(tuple),
+    comms=st.lists(st.text('abc "é', min_size=1, max_size=7)).map(tuple),
+    children=st.booleans(),
+    sockets=st.integers(1, 1 << 22),
+    processes=st.integers(1, 1 << 22),
 )
 
 
@@ -55,7 +89,8 @@ def test_round_trip_on_one_line(the_plan: Plan) -> None:
 
 
 def test_the_good_one_is_good() -> None:
-    assert Plan.from_json(json.dumps(GOOD)) == Plan(**GOOD)
+    read = Plan.from_json(json.dumps(GOOD))
+    assert json.loads(read.to_json()) == GOOD
 
 
 @pytest.mark.parametrize(("field", "value"), BAD)
@@ -88,8 +123,9 @@ def test_any_value_of_a_field_is_kept_or_refused(field: str, value: object) -> N
         the_plan = Plan.from_json(json.dumps({**GOOD, field: value}))
     except TccapError:
         return
-    assert getattr(the_plan, field) == value
-    assert type(getattr(the_plan, field)) is type(GOOD[field])
+    kept = getattr(the_plan, field)
+    assert kept == (tuple(value) if isinstance(value, list) else value)
+    assert isinstance(kept, tuple if isinstance(value, list) else type(GOOD[field]))
 
 
 @given(st.text())
@@ -104,14 +140,44 @@ def test_deep_json_is_refused() -> None:
 
 
 def test_made_from_the_options() -> None:
-    options = Options("in", 96, 8, "debug", "/tmp/x.log")
-    made = plan.make("tccap-eth0", options)
-    assert made == Plan(device="eth0", direction="in", snaplen=96, ring_mib=8)
+    chosen = options.defaults()._replace(
+        direction="in", snaplen=96, ring_size=8, filter="udp", children="true"
+    )
+    chosen = chosen._replace(pid="7, 8", process="9", uid="root,1", comm="a b,c")
+    made = plan.make("tccap-eth0", "tcp", chosen)
+    assert (made.device, made.direction) == ("eth0", "in")
+    assert (made.snaplen, made.ring_mib) == (96, 8)
+    assert made.filters == ("tcp", "udp")
+    assert (made.pids, made.uids, made.comms) == ((7, 8, 9), (0, 1), ("a b", "c"))
+    assert made.children
+    assert made.filters_processes
     assert not made.is_any
-    assert plan.make("tccap-any", options).is_any
+
+
+def test_made_from_the_defaults() -> None:
+    made = plan.make("tccap-any", "", options.defaults())
+    assert made.is_any
+    assert made.filters == ()
+    assert not made.filters_processes
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pid": "1,x"}, "'x' is not a process id"),
+        ({"pid": "0"}, "'0' is not a process id"),
+        ({"process": "-1"}, "'-1' is not a process id"),
+        ({"uid": "nobody-of-that-name"}, "There is no user 'nobody-of-that-name'"),
+    ],
+)
+def test_what_is_no_process_or_user_is_named(
+    change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TccapError, match=message):
+        plan.make("tccap-any", "", options.defaults()._replace(**change))
 
 
 @pytest.mark.parametrize("interface", ["eth0", "", "tccap", "TCCAP-eth0"])
 def test_other_interfaces_are_refused(interface: str) -> None:
     with pytest.raises(TccapError, match="Interfaces are named tccap-"):
-        plan.make(interface, Options("in", 96, 8, "debug", ""))
+        plan.make(interface, "", options.defaults())
