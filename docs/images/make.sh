@@ -37,9 +37,9 @@ make_network() {
     ip -n far addr add 192.0.2.2/24 dev eth1
     ip -n far link set eth1 up
     mkdir "$work/www"
-    head -c 40000 /dev/zero >"$work/www/zeros"
-    (cd "$work/www" && exec ip netns exec far python3 -m http.server 80) >/dev/null 2>&1 &
-    (cd "$work/www" && exec python3 -m http.server 8000) >/dev/null 2>&1 &
+    echo hello >"$work/www/index.html"
+    (cd "$work/www" && exec ip netns exec far python3 -m http.server --protocol HTTP/1.1 80) >/dev/null 2>&1 &
+    (cd "$work/www" && exec python3 -m http.server --protocol HTTP/1.1 8000) >/dev/null 2>&1 &
 }
 
 start_screen() {
@@ -53,7 +53,7 @@ start_wireshark() { # its arguments
     mkdir -p "$work/.config/wireshark/profiles"
     cp -R "$top/wireshark/profile" "$work/.config/wireshark/profiles/tccap"
     cat >"$work/.config/wireshark/profiles/tccap/recent" <<RECENT
-column.width: %m, 45, %t, 95, %Cus:tccap.comm:0:R, 70, %Cus:tccap.pid:0:R, 55, %Cus:tccap.peer_comm:0:R, 70, %s, 90, %d, 90, %p, 70, %L, 60, %i, 395
+column.width: %m, 55, %t, 95, %Cus:tccap.comm:0:R, 70, %Cus:tccap.pid:0:R, 55, %Cus:tccap.peer_comm:0:R, 70, %s, 90, %d, 90, %p, 70, %L, 60, %i, 385
 gui.byte_view_show: FALSE
 RECENT
     wireshark -C tccap "$@" >/dev/null 2>&1 &
@@ -67,8 +67,8 @@ take() { # the picture's name
 
 # Slow enough that a kernel without kprobes finds the processes, too.
 traffic() {
-    curl -s --limit-rate 8k http://192.0.2.2/zeros >/dev/null &
-    curl -s --limit-rate 8k http://127.0.0.1:8000/zeros >/dev/null
+    curl -s --rate 5/s 'http://127.0.0.1:8000/?[1-15]' >/dev/null &
+    curl -s --rate 5/s 'http://192.0.2.2/?[1-15]' >/dev/null
 }
 
 end_wireshark() {
