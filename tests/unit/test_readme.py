@@ -48,3 +48,10 @@ def test_links_lead_somewhere(page: str) -> None:
     links = re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8"))
     for link in links:
         assert link.startswith("https://") or (path.parent / link).exists(), link
+
+
+def test_the_architecture_names_every_module() -> None:
+    text = Path(TOP, "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    modules = {path.stem for path in Path(TOP, "src", "tccap").glob("*.py")}
+    assert sorted(named) == sorted(modules - {"__init__"})
