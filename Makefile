@@ -1,7 +1,7 @@
 # Everything a contributor runs. test and test-vm install what they need.
 PYTHON = .venv/bin/python
 
-.PHONY: deps lint unit test test-vm vm-shell screenshots
+.PHONY: deps lint unit test test-vm vm-shell cycles bench screenshots
 
 deps:
 	tests/deps.sh
@@ -25,6 +25,14 @@ test-vm:
 # A shell in a guest, or one command there: make vm-shell KERNEL=6.1 CMD='uname -a'
 vm-shell:
 	tests/vm/run.sh shell $(KERNEL) -- $(CMD)
+
+# 1000 starts and stops, 100 SIGKILLs of the front and of the engine
+cycles:
+	TCCAP_CYCLES=1000 TCCAP_KILLS=100 $(PYTHON) -m pytest -s tests/e2e/test_cycles.py
+
+# Tables only, nothing to pass: sudo make bench, or SHORT=1 for a quick look
+bench:
+	SHORT=$(SHORT) PYTHONPATH=src:tests:. $(PYTHON) -m bench
 
 # The pictures of the README, taken again
 screenshots:

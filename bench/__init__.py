@@ -1,0 +1,1 @@
+"""Figures, never verdicts: what a capture costs beside tcpdump and dumpcap."""

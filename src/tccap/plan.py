@@ -123,10 +123,12 @@ def _is_list(value: object, is_item: Callable[[Any], bool]) -> bool:
 
 
 def _is_comm(value: object) -> bool:
-    return (
-        isinstance(value, str)
-        and 0 < len(value.encode("utf-8", "surrogateescape")) <= COMM_LEN_MAX
-    )
+    if not isinstance(value, str):
+        return False
+    try:
+        return 0 < len(value.encode("utf-8", "surrogateescape")) <= COMM_LEN_MAX
+    except UnicodeEncodeError:  # half a character, which JSON can say
+        return False
 
 
 def _is_within(value: object, low: int, high: int) -> bool:

@@ -1,6 +1,7 @@
 """The front as Wireshark starts it, without Wireshark."""
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -51,12 +52,8 @@ def test_the_reader_goes_away(pair: netns.Pair, folder: Path) -> None:
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     command = (SCRIPT, "--capture", "--extcap-interface", "tccap-veth0")
-    with subprocess.Popen(
-        pair.near.command(*command, "--fifo", str(fifo)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        os.set_blocking(reader, True)
+    with running.started(pair.near.command(*command, "--fifo", str(fifo))) as process:
+        select.select([reader], [], [], running.DEADLINE_S)
         assert os.read(reader, 4) == b"\x0a\x0d\x0d\x0a"
         os.close(reader)
         assert process.communicate(timeout=running.DEADLINE_S) == (b"", b"")
@@ -85,10 +82,8 @@ def test_dumpcap_reads_the_fifo(pair: netns.Pair, folder: Path) -> None:
     dump = ("dumpcap", "-q", "-i", str(fifo), "-w", str(file), "-c", "50")
     capture = (SCRIPT, "--capture", "--extcap-interface", "tccap-veth0")
     with (
-        subprocess.Popen(dump, stderr=subprocess.PIPE) as reader,
-        subprocess.Popen(
-            pair.near.command(*capture, "--fifo", str(fifo)), stderr=subprocess.PIPE
-        ) as writer,
+        running.started([*dump]) as reader,
+        running.started(pair.near.command(*capture, "--fifo", str(fifo))) as writer,
     ):
 
         def done() -> bool:
@@ -106,9 +101,7 @@ def test_an_existing_file_is_overwritten(pair: netns.Pair, folder: Path) -> None
     file = folder / "file.pcapng"
     file.write_bytes(bytes(100_000))
     command = (SCRIPT, "--capture", "--extcap-interface", "tccap-veth0")
-    with subprocess.Popen(
-        pair.near.command(*command, "--fifo", str(file)), stderr=subprocess.PIPE
-    ) as process:
+    with running.started(pair.near.command(*command, "--fifo", str(file))) as process:
 
         def captured() -> bool:
             _say(pair, b"into a file")

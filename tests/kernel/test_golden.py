@@ -17,7 +17,10 @@ NAMES = ("arp", "smallest", "one byte", "two bytes", "three bytes", "qinq", "150
 @pytest.fixture(scope="module")
 def written() -> bytes:
     """Return a stream with the named frames."""
-    with netns.pair() as pair, running.engine(pair.near, "veth0") as engine:
+    with (
+        netns.pair() as pair,
+        running.engine(pair.near, "veth0", label="off") as engine,
+    ):
         with pair.near.entered():
             sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
         with sock:

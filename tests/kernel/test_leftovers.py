@@ -19,7 +19,7 @@ def _kill_one(space: netns.Namespace, *, without_tcx: bool) -> set[int]:
     """Start an engine and kill it; return the programs that it had."""
     with running.engine(space, "any", without_tcx=without_tcx) as engine:
         programs = bpf.programs_of(engine.process.pid)
-        assert len(programs) == 2
+        assert len(programs) >= 2
         engine.process.kill()
         engine.process.wait(running.DEADLINE_S)
     return programs

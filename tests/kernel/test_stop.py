@@ -80,7 +80,7 @@ def _run(space: netns.Namespace, stdin: bytes) -> "subprocess.CompletedProcess[b
 
 
 def test_a_stop_during_the_start(quiet: netns.Pair) -> None:
-    plan = json.dumps({"device": "veth0", **running.PLAN}).encode()
+    plan = json.dumps({**running.PLAN, "device": "veth0"}).encode()
     done = _run(quiet.near, plan + b"\n")
     assert done.returncode == 0
     found = stream.parse(done.stdout)

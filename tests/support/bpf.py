@@ -1,5 +1,6 @@
 """Asks the kernel which BPF programs there are (bpf(2), by number)."""
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -63,9 +64,12 @@ def program_exists(program_id: int) -> bool:
 
 def programs_of(pid: int) -> set[int]:
     """Return the ids of the programs that a process holds."""
-    texts = (path.read_text() for path in Path(f"/proc/{pid}/fdinfo").iterdir())
-    found = (re.search(r"^prog_id:\t(\d+)$", text, re.MULTILINE) for text in texts)
-    return {int(match[1]) for match in found if match}
+    found: set[int] = set()
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since
+            ids = re.findall(r"^prog_id:\t(\d+)$", path.read_text(), re.MULTILINE)
+            found |= {*map(int, ids)}
+    return found
 
 
 def _bpf(

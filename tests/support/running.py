@@ -12,17 +12,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 from support import stream
 from support.netns import Namespace
+from tccap import options, plan
 from tccap.paths import SCRIPT, engine_python
 
 # What may take seconds takes minutes in an emulated machine.
-DEADLINE_S = 120.0
+DEADLINE_S = float(os.environ.get("TCCAP_DEADLINE_S", "120"))
 WITHOUT_TCX = str(Path(__file__).with_name("engine_without_tcx.py"))
-PLAN = {"direction": "both", "snaplen": 262144, "ring_mib": 64}
+PLAN = asdict(plan.make("tccap-any", "", options.defaults()))
 
 
 class Collector:
@@ -134,7 +136,7 @@ def engine(
     *,
     stdout: int | None = None,
     without_tcx: bool = False,
-    **plan: Any,
+    **changes: Any,
 ) -> Iterator[Engine]:
     """Give an engine that is ready; its stream goes to ``stdout`` if given."""
     with subprocess.Popen(
@@ -146,7 +148,7 @@ def engine(
         assert process.stdin is not None
         running = Engine(process, Collector(process.stdout) if process.stdout else None)
         try:
-            text = json.dumps({"device": device, **PLAN, **plan})
+            text = json.dumps({**PLAN, "device": device, **changes})
             process.stdin.write(text.encode() + b"\n")
             process.stdin.flush()
             running.wait_for('"ready"')
@@ -196,6 +198,18 @@ def tcpdump(space: Namespace, device: str) -> Iterator[Tcpdump]:
         finally:
             process.kill()
             running.join()
+
+
+@contextlib.contextmanager
+def started(command: list[str]) -> "Iterator[subprocess.Popen[bytes]]":
+    """Give a process that does not outlive the block, whatever fails in it."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def until(condition: Any, what: str) -> None:

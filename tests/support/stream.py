@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 SHB, IDB, ISB, EPB = 0x0A0D0D0A, 1, 5, 6
+PROCESS = 0x80000001  # macOS's Process Information Block
 BLOCK_MAX = 262144  # Wireshark 4.0 takes no larger one
 INBOUND, OUTBOUND = 1, 2
 COOKED = 113  # LINKTYPE_LINUX_SLL: 16 bytes of tcpdump's own before the frame
@@ -61,6 +62,17 @@ class Stream:
         return [frame for frame in self.frames if frame.interface in ids]
 
 
+def whole_blocks(data: bytes) -> bytes:
+    """Return a stream that is still being written without its last, cut block."""
+    at = 0
+    while at + 8 <= len(data):
+        length = struct.unpack_from("=I", data, at + 4)[0]
+        if at + length > len(data):
+            break
+        at += length
+    return data[:at]
+
+
 def blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Give type and body of every block."""
     at = 0
@@ -90,7 +102,7 @@ def parse(data: bytes) -> Stream:
             assert frame.interface < len(stream.interfaces)
             stream.frames.append(frame)
         else:
-            assert kind == SHB
+            assert kind in (SHB, PROCESS)
     return stream
 
 

@@ -55,6 +55,7 @@ BAD = [
     ("comms", [""]),
     ("comms", ["x" * 16]),
     ("comms", [7]),
+    ("comms", ["\ud800"]),
     ("children", 1),
     ("children", "true"),
     ("sockets", 0),

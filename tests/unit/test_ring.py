@@ -117,6 +117,24 @@ def test_busy_ends_a_batch_and_is_taken_later(kernel: Kernel) -> None:
     assert _taken(kernel.reader) == [b"half", b"late"]
 
 
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 7, 4095])
+def test_a_message_ends_a_batch(kernel: Kernel, length: int) -> None:
+    kernel.put(b"before")
+    kernel.put(b"before..")
+    kernel.put(b"m" * length)
+    kernel.put(b"after...")
+    kernel.put(b"m" * length, DISCARDED)
+    first = kernel.reader.take()
+    assert first.message == b"before"  # six bytes are no block
+    kernel.reader.release(first)
+    second = kernel.reader.take()
+    assert [bytes(block) for block in second.blocks] == [b"before.."]
+    assert second.message == b"m" * length
+    kernel.reader.release(second)
+    assert _taken(kernel.reader) == [b"after..."]
+    assert kernel.reader.take().message == b""
+
+
 def test_discarded_records_are_passed_over(kernel: Kernel) -> None:
     kernel.put(bytes(40), DISCARDED)
     kernel.put(b"kept")
@@ -145,6 +163,26 @@ def test_a_batch_has_a_limit_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     # The record in which the limit lies is still taken.
     assert [len(_taken(kernel.reader)) for _ in range(5)] == [3, 3, 3, 1, 0]
     kernel.close()
+
+
+def test_it_tells_whether_another_batch_is_worth_a_write(
+    monkeypatch: pytest.MonkeyPatch, kernel: Kernel
+) -> None:
+    monkeypatch.setattr(ring, "MORE_BYTES", 100)
+    for _ in range(3):
+        kernel.put(bytes(32))
+    assert kernel.reader.has_more()
+    kernel.reader.release(kernel.reader.take())
+    assert not kernel.reader.has_more()
+    kernel.put(bytes(84))
+    assert not kernel.reader.has_more()
+    kernel.put(bytes(4))
+    assert kernel.reader.has_more()
+
+
+def test_frames_of_64_kib_never_wait_for_a_batch_to_fill() -> None:
+    """A pause behind each of them would let the ring run over."""
+    assert ring.MORE_BYTES <= 1 << 16
 
 
 def test_a_batch_holds_at_least_the_largest_block() -> None:

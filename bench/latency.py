@@ -1,0 +1,123 @@
+"""What a user waits for: the short calls, the first packet, the end."""
+
+import ast
+import contextlib
+import os
+import re
+import select
+import signal
+import socket
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+from bench import tables, tools
+from support import netns
+from support.wireshark import Log
+from tccap.paths import SCRIPT
+
+CALLS = {
+    "--extcap-interfaces": ("--extcap-interfaces", "--extcap-version=4.0"),
+    "--extcap-config": ("--extcap-config", "--extcap-interface", "tccap-veth0"),
+    "--extcap-dlts": ("--extcap-dlts", "--extcap-interface", "tccap-veth0"),
+}
+MANY = 50  # devices
+STEPS = ("import bcc", "import", "compile", "load", "attach")
+MARK = b"the first packet"
+
+
+def main(*, rounds: int) -> None:
+    """Print the tables of the short calls and of a start and stop."""
+    with netns.pair() as pair:
+        few = {name: _median_ms(pair, call, rounds) for name, call in CALLS.items()}
+        for number in range(MANY // 2):
+            pair.near.ip("link", "add", f"a{number}", "type", "veth")
+        many = {name: _median_ms(pair, call, rounds) for name, call in CALLS.items()}
+    bare = _timed_ms(["/usr/bin/python3", "-IS", "-c", ""], rounds)
+    rows = [(n, f"{few[n]:.0f}", f"{many[n]:.0f}") for n in CALLS]
+    rows.append(("python3 -IS -c ''", f"{bare:.0f}", ""))
+    head = ("", "ms, 2 devices", f"ms, {MANY + 2} devices")
+    tables.show(f"Short calls, median of {rounds}", head, rows)
+    _show_starts([_start_and_stop() for _ in range(max(5, rounds // 2))])
+
+
+def _show_starts(runs: list[dict[str, float]]) -> None:
+    rows = [
+        (name, f"{1000 * statistics.median(run[name] for run in runs):.0f}")
+        for name in runs[0]
+    ]
+    title = f"From --capture to the first packet in the FIFO, median of {len(runs)}"
+    tables.show(title, ("", "ms"), rows)
+
+
+def _median_ms(pair: netns.Pair, call: tuple[str, ...], rounds: int) -> float:
+    with pair.near.entered():  # a child inherits it, without the cost of ip(8)
+        return _timed_ms([SCRIPT, *call], rounds)
+
+
+def _timed_ms(command: list[str], rounds: int) -> float:
+    times = []
+    for _ in range(rounds + 1):
+        started = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        times.append(1000 * (time.perf_counter() - started))
+    return statistics.median(times[1:])  # the first fills the page cache
+
+
+def _start_and_stop() -> dict[str, float]:
+    """Return the seconds of each step."""
+    with contextlib.ExitStack() as stack:
+        pair = stack.enter_context(netns.pair())
+        folder = Path(stack.enter_context(tools.folder()))
+        log = stack.enter_context(contextlib.closing(Log(folder)))
+        stack.enter_context(pair.near.entered())
+        sock = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+        sock.connect((pair.far_address, netns.DISCARD_PORT))
+        fifo = folder / "fifo"
+        os.mkfifo(fifo)
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        stack.callback(os.close, reader)
+        told = ("--log-file", str(log.path), "--log-level", "debug")
+        arguments = ("--capture", "--extcap-interface", "tccap-veth0")
+        started = time.perf_counter()
+        front = stack.enter_context(
+            subprocess.Popen([SCRIPT, *arguments, "--fifo", str(fifo), *told])
+        )
+        stack.callback(front.kill)
+        header_s, packet_s = _first_bytes(reader, sock, started)
+        log.wait_for("ready")
+        stopping = time.perf_counter()
+        front.send_signal(signal.SIGTERM)
+        front.wait()
+        stop_s = time.perf_counter() - stopping
+    return {
+        "section header in the FIFO": header_s,
+        "first packet in the FIFO": packet_s,
+        **{f"  {step} (part of it)": _steps(log.text)[step] for step in STEPS},
+        "SIGTERM to exit": stop_s,
+    }
+
+
+def _first_bytes(
+    reader: int, sock: socket.socket, started: float
+) -> tuple[float, float]:
+    """Send packets until one comes back; return when header and packet came."""
+    header_s = 0.0
+    text = b""
+    while True:
+        sock.send(MARK)
+        if select.select([reader], [], [], 0.001)[0]:
+            with contextlib.suppress(BlockingIOError):
+                text += os.read(reader, 1 << 20)
+            now_s = time.perf_counter() - started
+            header_s = header_s or (now_s if text else 0.0)
+            if MARK in text:
+                return header_s, now_s
+            if not text:
+                time.sleep(0.001)  # nobody has opened the FIFO yet
+
+
+def _steps(log: str) -> dict[str, float]:
+    events = (ast.literal_eval(text) for text in re.findall(r"timing (\{.*\})", log))
+    return {event["step"]: event["seconds"] for event in events}

@@ -1,0 +1,185 @@
+"""The capturing programs that are compared, each ready when it is given."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from support import stream
+from support.netns import Namespace
+from support.wireshark import Log
+from tccap.paths import SCRIPT
+
+DEVICE = "veth0"
+RING_MIB = 64
+STOP_DEADLINE_S = 60
+
+
+@dataclass
+class Tool:
+    """A running capture, and what it has cost and counted."""
+
+    processes: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
+    file: Path | None = None
+    captured: int = 0
+    counted: int = 0  # lost, by the tool's own count
+    quiet_s: float = 0.3  # what takes no CPU for so long has nothing left to do
+
+    def cpu_s(self) -> float:
+        """Return the CPU time so far of all its processes."""
+        return sum(_cpu_ns(pid) for p in self.processes for pid in _family(p.pid)) / 1e9
+
+    def settle(self) -> None:
+        """Return when it has nothing left to do."""
+        before = -1.0
+        while (now := self.cpu_s()) > before + 0.001:
+            before = now
+            time.sleep(self.quiet_s)
+
+
+Maker = Callable[[Namespace, Path], contextlib.AbstractContextManager[Tool]]
+
+
+@contextlib.contextmanager
+def nothing(_space: Namespace, _folder: Path) -> Iterator[Tool]:
+    """Capture nothing."""
+    yield Tool()
+
+
+def tcpdump(*options: str) -> Maker:
+    """Return tcpdump writing a file."""
+    return _libpcap(("tcpdump", "-n", *options), "listening on")
+
+
+def dumpcap(*options: str) -> Maker:
+    """Return dumpcap writing a file."""
+    return _libpcap(("dumpcap", "-q", *options), "File: ")
+
+
+def _libpcap(command: tuple[str, ...], ready: str) -> Maker:
+    @contextlib.contextmanager
+    def run(space: Namespace, folder: Path) -> Iterator[Tool]:
+        file = folder / "file"
+        told = folder / "stderr"
+        full = space.command(*command, "-i", DEVICE, "-w", str(file))
+        with told.open("wb") as stderr, _process(full, stderr=stderr.fileno()) as p:
+            while ready not in told.read_text():
+                time.sleep(0.01)
+            # libpcap hands over a block that is not full after a second.
+            tool = Tool([p], file, quiet_s=1.2)
+            yield tool
+            _stop(p)
+        tool.captured = _count(file)
+        dropped = re.findall(r"(\d+) packets? dropped by kernel", told.read_text())
+        dropped += re.findall(r"received/dropped on .*: \d+/(\d+)", told.read_text())
+        tool.counted = int(dropped[0]) if dropped else 0
+
+    return run
+
+
+@contextlib.contextmanager
+def tccap_to_file(space: Namespace, folder: Path) -> Iterator[Tool]:
+    """Let the stream go straight into a file."""
+    file = folder / "file"
+    file.touch()
+    with _front(space, folder, file) as front:
+        tool = Tool([front], file)
+        yield tool
+        _stop(front)
+    _read_counts(tool, file)
+
+
+@contextlib.contextmanager
+def tccap_to_dumpcap(space: Namespace, folder: Path) -> Iterator[Tool]:
+    """Do as Wireshark does: a FIFO between the extcap and dumpcap."""
+    fifo, file = folder / "fifo", folder / "file"
+    os.mkfifo(fifo)
+    reader = ["dumpcap", "-q", "-i", str(fifo), "-w", str(file)]
+    with (
+        (folder / "stderr").open("wb") as stderr,
+        _process(reader, stderr=stderr.fileno()) as dump,
+        _front(space, folder, fifo) as front,
+    ):
+        tool = Tool([front, dump], file)
+        yield tool
+        _stop(front)
+        dump.wait(STOP_DEADLINE_S)
+    _read_counts(tool, file)
+
+
+@contextlib.contextmanager
+def _front(
+    space: Namespace, folder: Path, stream_path: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
+    log = Log(folder)
+    arguments = ("--capture", "--extcap-interface", f"tccap-{DEVICE}")
+    told = ("--log-file", str(log.path), "--log-level", "debug")
+    command = space.command(SCRIPT, *arguments, "--fifo", str(stream_path), *told)
+    with (
+        (folder / "front").open("wb") as stderr,
+        contextlib.closing(log),
+        _process(command, stderr=stderr.fileno()) as process,
+    ):
+        log.wait_for("ready")
+        yield process
+
+
+@contextlib.contextmanager
+def _process(command: list[str], stderr: int) -> Iterator["subprocess.Popen[bytes]"]:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGINT)
+    process.wait(STOP_DEADLINE_S)
+
+
+def _read_counts(tool: Tool, file: Path) -> None:
+    tool.captured = _count(file)
+    data = file.read_bytes()
+    # Statistics come last; the frames before them need no second look.
+    for kind, body in stream.blocks(data):
+        if kind == stream.ISB:
+            tool.counted = int.from_bytes(body[12 + 12 + 4 : 12 + 12 + 12], "little")
+
+
+def _count(file: Path) -> int:
+    """Return the packets in a pcap or pcapng file."""
+    data = file.read_bytes()
+    if data[:4] == b"\x0a\x0d\x0d\x0a":
+        return sum(kind == stream.EPB for kind, _ in stream.blocks(data))
+    at = 24
+    count = 0
+    while at < len(data):
+        at += 16 + int.from_bytes(data[at + 8 : at + 12], "little")
+        count += 1
+    return count
+
+
+def _cpu_ns(pid: int) -> int:
+    """Return the CPU time of a process, to the nanosecond."""
+    try:
+        return time.clock_gettime_ns(~pid << 3 | 2)  # CPUCLOCK_SCHED of the process
+    except OSError:
+        return 0
+
+
+def _family(pid: int) -> list[int]:
+    """Return a process and its children, the engine among them."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(int(child) for child in children)]
+
+
+def folder() -> "tempfile.TemporaryDirectory[str]":
+    """Return a folder in memory, so that no disk is measured."""
+    return tempfile.TemporaryDirectory(dir="/dev/shm")
