@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from install.machine import CHECKOUT, PATH, Machine
+from install.machine import CHECKOUT, PATH, USERS, Machine
 
 pytestmark = pytest.mark.timeout(600)  # the first test installs packages
 
@@ -77,6 +77,12 @@ def test_an_ordinary_user_sees_the_interfaces_in_tshark(machine: Machine) -> Non
     listing = machine.run("tshark", "-D", user="ada")
     for interface in ("tccap-any", "tccap-lo"):
         assert f"{interface} (eBPF TC (pid-aware))" in listing.stdout
+
+
+def test_the_fields_of_processes_are_there(machine: Machine) -> None:
+    for user in USERS:
+        fields = machine.run("tshark", "-G", "fields", user=user).stdout
+        assert "\ttccap.pid\t" in fields, user
 
 
 def test_an_ordinary_user_is_told_to_use_sudo(machine: Machine) -> None:
