@@ -9,6 +9,12 @@ set -eu
 here=$(dirname "$(readlink -f "$0")")
 top=$(readlink -f "$here/../..")
 
+for program in wireshark tshark Xvfb xdotool import matchbox-window-manager curl; do
+    command -v "$program" >/dev/null || {
+        echo "$program is missing: see the head of $0." >&2
+        exit 1
+    }
+done
 if [ "${1:-}" != inside ]; then
     exec unshare --mount --net "$0" inside
 fi
