@@ -277,14 +277,38 @@ static __always_inline void capture(struct __sk_buff *skb, u32 direction)
 	}
 }
 
+/* Both sides run one program, which is compiled and verified once; they tell it
+ * the direction here. It lies in a map of programs, which the kernel empties
+ * when the engine dies: what may be left on a device then does nothing. */
+BPF_PERCPU_ARRAY(directions, u32, 1);
+BPF_PROG_ARRAY(classifier, 1);
+
+int tccap_classify(struct __sk_buff *skb)
+{
+	u32 zero = 0, *direction = directions.lookup(&zero);
+
+	if (direction)
+		capture(skb, *direction);
+	return TC_ACT_UNSPEC;
+}
+
+static __always_inline int classify(struct __sk_buff *skb, u32 side)
+{
+	u32 zero = 0, *direction = directions.lookup(&zero);
+
+	if (direction) {
+		*direction = side;
+		classifier.call(skb, 0);
+	}
+	return TC_ACT_UNSPEC;
+}
+
 int tccap_ingress(struct __sk_buff *skb)
 {
-	capture(skb, EPB_INBOUND);
-	return TC_ACT_UNSPEC;
+	return classify(skb, EPB_INBOUND);
 }
 
 int tccap_egress(struct __sk_buff *skb)
 {
-	capture(skb, EPB_OUTBOUND);
-	return TC_ACT_UNSPEC;
+	return classify(skb, EPB_OUTBOUND);
 }

@@ -191,6 +191,14 @@ int on_connection(struct pt_regs *ctx)
 	return 0;
 }
 
+/* inet_csk_complete_hashdance(listener, child, ...): the same, where compilers
+ * put that function into this one. */
+int on_handshake(struct pt_regs *ctx)
+{
+	inherit(PT_REGS_PARM2(ctx), PT_REGS_PARM1(ctx));
+	return 0;
+}
+
 static __always_inline bool is_inet(u64 sk)
 {
 	u16 family = READ(u16, sk, SOCK_COMMON__SKC_FAMILY);

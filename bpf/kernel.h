@@ -10,7 +10,6 @@
 
 #define AF_INET 2
 #define AF_INET6 10
-#define TCP_CLOSE 7
 #define TCP_LISTEN 10
 #define TCP_NEW_SYN_RECV 12
 #define PF_KTHREAD 0x00200000

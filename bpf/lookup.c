@@ -29,12 +29,13 @@ struct echo {
 };
 BPF_TABLE("lru_hash", struct echo, struct owner, echoes, 8192);
 
-/* Who gets the later fragments of a datagram. */
+/* Who sent, or gets, the later fragments of a datagram. */
 struct fragments {
 	u8 source[16];
 	u8 destination[16];
 	u32 id;
 	s32 namespace_id;
+	u32 sent;
 };
 BPF_TABLE("lru_hash", struct fragments, struct owner, fragmented, 8192);
 
@@ -82,10 +83,11 @@ static __always_inline void resolve(struct party *party, const struct owner *own
 
 /* A socket that outlives its process has gone to somebody else, who has not
  * used it yet; but a connection may just be closing. */
-static __always_inline bool is_left_behind(u32 state, const struct process *process)
+static __always_inline bool is_left_behind(u32 protocol, u32 state,
+					   const struct process *process)
 {
-	bool may_be_closing = state != TCP_LISTEN && state != TCP_NEW_SYN_RECV &&
-			      state != TCP_CLOSE;
+	bool may_be_closing = protocol == IPPROTO_TCP && state != TCP_LISTEN &&
+			      state != TCP_NEW_SYN_RECV;
 
 	return process->dead && !may_be_closing;
 }
@@ -102,7 +104,8 @@ static __always_inline struct owner *owner_of(struct bpf_sock *sk)
 	return sk ? polled.sk_storage_get(sk, 0, 0) : NULL;
 }
 
-static __always_inline void resolve_socket(struct party *party, struct bpf_sock *sk)
+static __always_inline void resolve_socket(struct party *party, struct bpf_sock *sk,
+					   u32 protocol)
 {
 	u32 state = sk->state;
 	struct owner *owner;
@@ -116,7 +119,7 @@ static __always_inline void resolve_socket(struct party *party, struct bpf_sock 
 	if (!owner || owner->doubtful)
 		return;
 	resolve(party, owner);
-	if (party->process && is_left_behind(state, party->process)) {
+	if (party->process && is_left_behind(protocol, state, party->process)) {
 		party->process = NULL;
 		party->known = 0;
 	}
@@ -203,7 +206,7 @@ static __always_inline void find_by_socket(struct __sk_buff *skb,
 		sk = bpf_skc_lookup_tcp(skb, &tuple, len, (u32)ns, 0);
 		if (sk) {
 			if (own || !is_wildcard(sk, packet->family))
-				resolve_socket(party, sk);
+				resolve_socket(party, sk, packet->protocol);
 			bpf_sk_release(sk);
 		}
 		if (!party->process && ns == OWN_NAMESPACE)
@@ -212,7 +215,7 @@ static __always_inline void find_by_socket(struct __sk_buff *skb,
 		sk = bpf_sk_lookup_udp(skb, &tuple, len, (u32)ns, 0);
 		if (sk) {
 			if (own || !is_wildcard(sk, packet->family))
-				resolve_socket(party, sk);
+				resolve_socket(party, sk, packet->protocol);
 			bpf_sk_release(sk);
 		}
 	}
@@ -242,37 +245,52 @@ static __always_inline void remember_pinger(const struct party *party,
 }
 
 static __always_inline struct fragments fragments_key(const struct packet *packet,
-						      s32 ns)
+						      s32 ns, u32 sent)
 {
-	struct fragments key = { .id = packet->fragment_id, .namespace_id = ns };
+	struct fragments key = {
+		.id = packet->fragment_id, .namespace_id = ns, .sent = sent
+	};
 
 	__builtin_memcpy(key.source, packet->source, 16);
 	__builtin_memcpy(key.destination, packet->destination, 16);
 	return key;
 }
 
+static __always_inline void find_by_first_fragment(struct party *party,
+						   const struct packet *packet,
+						   s32 ns, u32 sent)
+{
+	struct fragments key = fragments_key(packet, ns, sent);
+	struct owner *first = fragmented.lookup(&key);
+
+	if (first)
+		resolve(party, first);
+}
+
+static __always_inline void remember_fragment(const struct party *party,
+					      const struct packet *packet, s32 ns,
+					      u32 sent)
+{
+	struct fragments key = fragments_key(packet, ns, sent);
+	struct owner whole = { .process = party->id, .tid = party->tid };
+
+	if (packet->fragmented && party->process)
+		fragmented.update(&key, &whole);
+}
+
 /* Whose socket in the namespace gets the packet, or whose request it answers? */
 static __always_inline void find_receiver(struct __sk_buff *skb, struct party *party,
 					  const struct packet *packet, s32 ns)
 {
-	struct fragments key = fragments_key(packet, ns);
-	struct owner whole = {}, *first;
-
 	if (packet->later_fragment) {
-		first = fragmented.lookup(&key);
-		if (first)
-			resolve(party, first);
+		find_by_first_fragment(party, packet, ns, 0);
 		return;
 	}
 	if (packet->echo_id)
 		find_pinger(party, packet, ns);
 	else
 		find_by_socket(skb, party, packet, ns);
-	if (packet->fragmented && party->process) {
-		whole.process = party->id;
-		whole.tid = party->tid;
-		fragmented.update(&key, &whole);
-	}
+	remember_fragment(party, packet, ns, 0);
 }
 
 /* Finds who sent a packet that does not carry its socket: the kernel's own
@@ -286,15 +304,20 @@ static __always_inline void find_sender(struct __sk_buff *skb,
 	bool from_container = !outbound && device->far_namespace >= 0;
 	bool own_tcp = packet->protocol == IPPROTO_TCP &&
 		       (outbound || device->is_loopback);
+	s32 ns = from_container ? device->far_namespace : OWN_NAMESPACE;
 	struct packet answer;
 
-	if (packet->about_inner || packet->echo_id || packet->later_fragment)
+	if (packet->about_inner || packet->echo_id)
 		return;
 	if (!from_container && !own_tcp)
 		return;
+	if (packet->later_fragment) {
+		find_by_first_fragment(party, packet, ns, 1);
+		return;
+	}
 	answer = reversed(packet);
-	find_by_socket(skb, party, &answer,
-		       from_container ? device->far_namespace : OWN_NAMESPACE);
+	find_by_socket(skb, party, &answer, ns);
+	remember_fragment(party, packet, ns, 1);
 }
 
 /* The process words of a capture filter: true for either end of a packet. */
@@ -337,10 +360,11 @@ static __always_inline void find_parties(struct __sk_buff *skb,
 	bool arrives_here = !outbound || device->is_loopback;
 	struct bpf_sock *sk = outbound ? skb->sk : NULL;
 	struct packet packet = {};
+	bool parsed = parse(skb, device, &packet);
 
 	if (sk)
-		resolve_socket(sender, sk);
-	if (!parse(skb, device, &packet))
+		resolve_socket(sender, sk, packet.protocol);
+	if (!parsed)
 		return;
 	if (!sender->process)
 		find_sender(skb, device, outbound, sender, &packet);

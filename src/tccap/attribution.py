@@ -11,6 +11,7 @@ import time
 
 from tccap import abi, btf, facilities, hooks, label, proc
 from tccap.abi import ProcessMessage
+from tccap.addresses import LocalAddresses
 from tccap.blocks import Section
 from tccap.errors import TccapError
 from tccap.kernel import Kernel
@@ -93,13 +94,20 @@ class Attribution:
         self._section = section
         self._processes = kernel.table("processes")
         self._filter(kernel)
+        self._addresses = LocalAddresses(kernel)
+        self.refresh_addresses()
         if self._way == "hooks":
             known = facilities.symbols(*hooks.FUNCTIONS)
-            kernel.set_tail(*hooks.TAIL)
+            kernel.set_kprobe_tail(*hooks.TAIL)
             hooks.attach(kernel.bpf, known, follow_children=self._plan.children)
         if self.finds_owners:
             self._seeding = Seeding(kernel.bpf, kernel.lib)
             self._seeding.run()
+
+    def refresh_addresses(self) -> None:
+        """Heed that addresses of this host have come or gone."""
+        if self.finds_owners:
+            self._addresses.refresh()
 
     def answer(self, message: bytes) -> bytes:
         """Return the block that a message from the kernel leads to."""

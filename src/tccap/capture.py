@@ -187,6 +187,7 @@ class Capture:
 
     def _on_links(self, links: devices.Watch) -> None:
         links.clear()
+        self._attribution.refresh_addresses()
         gone = self._interfaces.discover()
         for ifindex in gone:
             self._interfaces.detach(ifindex, self._kernel, self._taps)

@@ -11,7 +11,10 @@ from typing import Any, NamedTuple, Self
 
 from pyroute2 import IPRoute
 
-RTMGRP_LINK = 1  # include/uapi/linux/rtnetlink.h
+# include/uapi/linux/rtnetlink.h: links, IPv4 and IPv6 addresses
+RTMGRP = 0x1 | 0x10 | 0x100
+SOL_NETLINK = 270
+NETLINK_LISTEN_ALL_NSID = 8  # include/uapi/linux/netlink.h
 
 
 class Device(NamedTuple):
@@ -41,14 +44,18 @@ def describe(ifindexes: set[int]) -> list[Device]:
 
 
 class Watch:
-    """Becomes readable when a device appears, vanishes or changes."""
+    """Becomes readable when a device or an address appears, vanishes or changes.
+
+    In the network namespaces, too, that veth pairs lead to.
+    """
 
     def __init__(self) -> None:
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE
         )
         self._socket.setblocking(False)
-        self._socket.bind((0, RTMGRP_LINK))
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
+        self._socket.bind((0, RTMGRP))
 
     def fileno(self) -> int:
         """Return the descriptor to wait for."""

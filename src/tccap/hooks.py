@@ -36,6 +36,7 @@ HOOKS = (
     Hook("on_use", ("tcp_splice_read",), needed=False),
     Hook("on_accept_call", ("inet_accept",)),
     Hook("on_connection", ("inet_csk_reqsk_queue_add",)),
+    Hook("on_handshake", ("inet_csk_complete_hashdance",)),
     Hook("on_timewait", ("inet_twsk_hashdance_schedule", "inet_twsk_hashdance")),
     Hook("on_destruct", ("inet_sock_destruct",)),
     Hook("on_commit_creds", ("commit_creds",)),
@@ -49,7 +50,7 @@ ACCEPT_RETURN = Hook("on_accept_return", ("inet_csk_accept",), on_return=True)
 EXIT = ("on_process_exit", "sched_process_exit")
 FORK = ("on_process_fork", "sched_process_fork")
 # What hooks end in: a kprobe program in the map of tail calls.
-TAIL = ("tails", 0, "on_record")
+TAIL = ("tails", "on_record")
 
 
 FUNCTIONS = tuple(f for h in (*HOOKS, ACCEPT, ACCEPT_RETURN) for f in h.functions)

@@ -63,8 +63,9 @@ class Kernel:
 
     def load(self) -> None:
         """Load the classifiers: `ingress_fd` and `egress_fd` refer to them."""
-        self.ingress_fd = self._load("tccap_ingress")
-        self.egress_fd = self._load("tccap_egress")
+        self._set_tail("classifier", self._load("tccap_classify", BPF.SCHED_CLS))
+        self.ingress_fd = self._load("tccap_ingress", BPF.SCHED_CLS)
+        self.egress_fd = self._load("tccap_egress", BPF.SCHED_CLS)
         self.ring_fd: int = self.bpf["ring"].map_fd
         self._devices = self.bpf["devices"]
         self._counters = self.bpf["counters"]
@@ -91,11 +92,9 @@ class Kernel:
             parts = key if isinstance(key, tuple) else (key,)
             table[table.Key(*parts)] = table.Leaf(value)
 
-    def set_tail(self, name: str, index: int, program: str) -> None:
+    def set_kprobe_tail(self, name: str, program: str) -> None:
         """Put a kprobe program into a map of tail calls."""
-        table = self.bpf[name]
-        function = self.bpf.load_func(program, BPF.KPROBE)
-        table[table.Key(index)] = table.Leaf(function.fd)
+        self._set_tail(name, self._load(program, BPF.KPROBE))
 
     def shortages(self) -> Shortages:
         """Return what attribution could not keep, over all CPUs."""
@@ -121,11 +120,15 @@ class Kernel:
             unowned=sum(share.unowned for share in shares),
         )
 
-    def _load(self, name: str) -> int:
+    def _set_tail(self, name: str, program_fd: int) -> None:
+        table = self.bpf[name]
+        table[table.Key(0)] = table.Leaf(program_fd)
+
+    def _load(self, name: str, kind: int) -> int:
         try:
-            return int(self.bpf.load_func(name, BPF.SCHED_CLS).fd)
+            return int(self.bpf.load_func(name, kind).fd)
         except Exception as error:  # noqa: BLE001  # bcc raises nothing narrower
-            raise TccapError(_refusal("load the classifier", error)) from None
+            raise TccapError(_refusal(f"load {name}", error)) from None
 
 
 def _text(sources: tuple[str, ...]) -> str:

@@ -1,0 +1,169 @@
+"""The addresses of this host, and of the containers whose veth ends are here.
+
+A socket that is bound to no address takes packets for these only; the kernel's
+own look-up of sockets (bpf/lookup.c) does not ask.
+
+Netlink is spoken directly, as pyroute2 knows no way into a namespace without a
+process of its own.
+"""
+
+import contextlib
+import ctypes
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from tccap import proc
+from tccap.kernel import Kernel
+from tccap.status import log
+
+OWN_NAMESPACE = -1
+_NAMED = ("/run/netns", "/run/docker/netns")
+_CLONE_NEWNET = 0x40000000
+_NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_RTM_GETADDR, _RTM_GETNSID = 22, 90
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
+_NETNSA_NSID, _NETNSA_FD = 1, 3
+
+
+class LocalAddress(NamedTuple):
+    """An entry of the table: struct local_address of bpf/lookup.c."""
+
+    namespace_id: int
+    family: int
+    address: bytes
+
+
+class LocalAddresses:
+    """Keeps the kernel's table of addresses."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._table = kernel.table("local_addresses")
+        self._known: set[LocalAddress] = set()
+
+    def refresh(self) -> None:
+        """Write down what there is now."""
+        present = _present()
+        for gone in self._known - present:
+            with contextlib.suppress(KeyError):
+                del self._table[self._key(gone)]
+        for new in present - self._known:
+            self._table[self._key(new)] = self._table.Leaf(1)
+        self._known = present
+
+    def _key(self, entry: LocalAddress) -> Any:
+        address = (ctypes.c_ubyte * 16)(*entry.address)
+        return self._table.Key(entry.namespace_id, entry.family, address)
+
+
+def _present() -> set[LocalAddress]:
+    """Return the addresses of this namespace and of those that it has ids for."""
+    with _netlink() as here:
+        found = _addresses(here, OWN_NAMESPACE)
+        for namespace_id, namespace_fd in _far_namespaces(here):
+            with contextlib.suppress(OSError), _netlink_in(namespace_fd) as there:
+                found |= _addresses(there, namespace_id)
+    return found
+
+
+def _far_namespaces(here: socket.socket) -> Iterator[tuple[int, int]]:
+    """Give id and descriptor of the namespaces that our namespace has ids for."""
+    seen = {os.stat("/proc/self/ns/net").st_ino}  # noqa: PTH116  # a link
+    for path in _namespace_files():
+        with contextlib.suppress(OSError):
+            number = os.stat(path).st_ino  # noqa: PTH116  # a link
+            if number in seen:
+                continue
+            seen.add(number)
+            with open(path, "rb") as namespace:  # noqa: PTH123  # a link
+                namespace_id = _namespace_id(here, namespace.fileno())
+                if namespace_id >= 0:
+                    yield namespace_id, namespace.fileno()
+
+
+def _namespace_files() -> Iterator[str]:
+    """Give files of the namespaces: of processes, and of those without any yet."""
+    for pid in proc.pids():
+        yield f"/proc/{pid}/ns/net"
+    for folder in _NAMED:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(folder):  # noqa: PTH208  # as above
+                yield f"{folder}/{name}"
+
+
+def _namespace_id(here: socket.socket, namespace_fd: int) -> int:
+    """Return the id that our namespace has for another one; -1: none."""
+    body = struct.pack("=B3xHHI", 0, 8, _NETNSA_FD, namespace_fd)
+    for answer in _ask(here, _RTM_GETNSID, 0, body):
+        number = _attributes(answer[4:]).get(_NETNSA_NSID, b"\xff" * 4)
+        return int.from_bytes(number, "little", signed=True)
+    return -1
+
+
+def _addresses(netlink: socket.socket, namespace_id: int) -> set[LocalAddress]:
+    found = set()
+    for answer in _ask(netlink, _RTM_GETADDR, _NLM_F_DUMP, bytes(8)):
+        given = _attributes(answer[8:])
+        # On a point-to-point device IFA_ADDRESS is the far end.
+        own = given.get(_IFA_LOCAL) or given.get(_IFA_ADDRESS)
+        for address in filter(None, (own, given.get(_IFA_BROADCAST))):
+            found.add(LocalAddress(namespace_id, answer[0], address))
+    return found
+
+
+def _netlink() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+
+
+def _netlink_in(namespace_fd: int) -> socket.socket:
+    """Return a netlink socket of another namespace.
+
+    A socket stays in the namespace where it was made; a thread that has gone
+    there does not come back.
+    """
+    made: list[socket.socket] = []
+
+    def make() -> None:
+        if ctypes.CDLL(None).setns(namespace_fd, _CLONE_NEWNET) == 0:
+            made.append(_netlink())
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    if not made:
+        log("info", "A container's network namespace cannot be entered.")
+        raise OSError
+    return made[0]
+
+
+def _ask(
+    netlink: socket.socket, request: int, flags: int, body: bytes
+) -> Iterator[bytes]:
+    """Give the bodies of the answers to a request."""
+    header = struct.pack(
+        "=IHHII", 16 + len(body), request, _NLM_F_REQUEST | flags, 0, 0
+    )
+    netlink.send(header + body)
+    while True:
+        data = netlink.recv(1 << 16)
+        while data:
+            length, kind = struct.unpack_from("=IH", data)
+            if kind in (_NLMSG_ERROR, _NLMSG_DONE):
+                return
+            yield data[16:length]
+            data = data[(length + 3) & ~3 :]
+        if not flags:
+            return
+
+
+def _attributes(data: bytes) -> dict[int, bytes]:
+    found = {}
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        found[kind] = data[4:length]
+        data = data[(length + 3) & ~3 :]
+    return found

@@ -1,0 +1,104 @@
+"""Who owns which end of a packet: told by the processes themselves.
+
+Every case has ports (or ICMP identifiers) of its own. A process claims an end
+just before it uses it; from then on, until the next claim, its packets are due
+to that process, under the name and the user id that it has at that moment.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A process owns an end of packets from a time on."""
+
+    case: str
+    protocol: str  # tcp, udp or icmp
+    local: int  # port, or identifier of ICMP echo; 0: any
+    remote: int  # port at the other end; 0: any
+    device: str  # where the packets are seen; empty: on any device
+    since_ns: int  # wall clock
+    pid: int
+    comm: str  # one character a byte
+    uid: int
+
+    def covers(self, protocol: str, local: int, remote: int, device: str) -> bool:
+        """Tell whether this is about that end of a packet."""
+        return (
+            self.protocol == protocol
+            and self.local in (0, local)
+            and self.remote in (0, remote)
+            and self.device in ("", device)
+        )
+
+
+class ClaimLog:
+    """The claims of all processes, in a file that each of them appends to."""
+
+    def __init__(self, path: Path) -> None:
+        self.case = ""
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+
+    def claim(
+        self,
+        protocol: str,
+        *,
+        local: int = 0,
+        remote: int = 0,
+        device: str = "",
+        always: bool = False,
+        comm: str = "",
+        pid: int = 0,
+    ) -> None:
+        """Claim an end for the caller, from now on, or for earlier packets too."""
+        made = Claim(
+            case=self.case,
+            protocol=protocol,
+            local=local,
+            remote=remote,
+            device=device,
+            since_ns=0 if always else time.time_ns(),
+            pid=pid or os.getpid(),
+            comm=comm or own_comm(),
+            uid=os.geteuid(),
+        )
+        os.write(self._fd, json.dumps(asdict(made)).encode() + b"\n")
+
+
+def own_comm() -> str:
+    """Return the name of this process, which may hold any byte."""
+    return Path("/proc/self/comm").read_bytes()[:-1].decode("latin-1")
+
+
+def read(path: Path) -> Iterator[Claim]:
+    """Give all claims, in the order in which they were made."""
+    for line in path.read_text().splitlines():
+        yield Claim(**json.loads(line))
+
+
+class Claims:
+    """Finds the owner of an end."""
+
+    def __init__(self, claims: Iterator[Claim]) -> None:
+        self._by_port: dict[tuple[str, int], list[Claim]] = {}
+        for claim in claims:
+            for key in {(claim.protocol, claim.local), (claim.protocol, claim.remote)}:
+                self._by_port.setdefault(key, []).append(claim)
+
+    def owner(
+        self, protocol: str, local: int, remote: int, device: str, time_ns: int
+    ) -> Claim | None:
+        """Return the claim that holds for an end; None: nobody's."""
+        near = self._by_port.get((protocol, local), [])
+        far = self._by_port.get((protocol, remote), [])
+        about = [c for c in (*near, *far) if c.covers(protocol, local, remote, device)]
+        due = [c for c in about if c.since_ns <= time_ns]
+        if not due:
+            # A packet cannot be earlier than the first claim: clocks differ by µs.
+            return min(about, key=lambda c: c.since_ns, default=None)
+        return max(due, key=lambda c: (c.since_ns, bool(c.local and c.remote)))

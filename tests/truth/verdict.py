@@ -1,0 +1,118 @@
+"""Right, wrong or missing: the labels of a capture against what is known."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from truth.claims import Claim, Claims
+from truth.packets import Packet
+
+EXAMPLES_MAX = 6
+
+
+class Named(NamedTuple):
+    """A process as a label names it."""
+
+    pid: int
+    comm: str
+
+
+class Judged(NamedTuple):
+    """A packet, what its label should say, and whether it does."""
+
+    case: str
+    verdict: str  # right, wrong or missing
+    packet: Packet
+    sender: Claim | None
+    receiver: Claim | None
+
+    def __str__(self) -> str:
+        packet, ends = self.packet, self.packet.ends
+        due = " and ".join(
+            f"{end} {claim.pid} {claim.comm!r} uid {claim.uid}"
+            for end, claim in (("from", self.sender), ("to", self.receiver))
+            if claim
+        )
+        flags = tcp_flags(packet)
+        return (
+            f"{self.verdict}: {ends} {flags} on {packet.device}, "
+            f"{len(packet.data)} bytes, {due or 'nobody'}; label {packet.label}"
+        )
+
+
+class Report:
+    """The verdicts of all cases."""
+
+    def __init__(self, judged: Iterable[Judged]) -> None:
+        self.counts: dict[str, Counter[str]] = defaultdict(Counter)
+        self.examples: dict[tuple[str, str], list[Judged]] = defaultdict(list)
+        for one in judged:
+            self.counts[one.case][one.verdict] += 1
+            examples = self.examples[one.case, one.verdict]
+            if len(examples) < EXAMPLES_MAX:
+                examples.append(one)
+
+    def cases_with(self, verdict: str) -> set[str]:
+        """Return the cases in which there is such a verdict."""
+        return {case for case, counts in self.counts.items() if counts[verdict]}
+
+    def lines(self) -> list[str]:
+        """Return the table, and examples of what is not right."""
+        total: Counter[str] = sum(self.counts.values(), Counter())
+        rows = [*self.counts.items(), ("all", total)]
+        table = [
+            f"{case:32} {counts['right']:6} {counts['wrong']:6} {counts['missing']:7}"
+            for case, counts in rows
+        ]
+        told = [
+            f"{case}: {one}"
+            for (case, verdict), examples in self.examples.items()
+            for one in examples
+            if verdict != "right"
+        ]
+        return [f"{'case':32} {'right':>6} {'wrong':>6} missing", *table, *told]
+
+
+def judge(packets: Iterable[Packet], claims: Claims) -> Iterable[Judged]:
+    """Give the verdicts on all packets that somebody has claimed an end of."""
+    for packet in packets:
+        if packet.ends is None:
+            continue
+        protocol, source, target, reply = packet.ends
+        where = (packet.device, packet.time_ns)
+        receiver = claims.owner(protocol, target, source, *where)
+        sender = None if reply else claims.owner(protocol, source, target, *where)
+        if protocol == "icmp" and not reply:
+            receiver = None  # the kernel answers
+        claim = sender or receiver
+        if claim:
+            verdict = _verdict(packet, sender, receiver)
+            yield Judged(claim.case, verdict, packet, sender, receiver)
+
+
+def _verdict(packet: Packet, sender: Claim | None, receiver: Claim | None) -> str:
+    label = packet.label
+    due = [claim for claim in (sender, receiver) if claim]
+    if not label:
+        return "missing"
+    named = [Named(int(label["pid"]), label["comm"])]
+    if "peer_pid" in label:
+        named.append(Named(int(label["peer_pid"]), label["peer_comm"]))
+    expected = [Named(claim.pid, claim.comm) for claim in due]
+    assert packet.thread is not None
+    assert packet.thread[0] == named[0].pid
+    if named == expected and int(label["uid"]) == due[0].uid:
+        return "right"
+    # Only one of two known is half of the truth.
+    if len(named) < len(expected) and named[0] in expected:
+        return "missing"
+    return "wrong"
+
+
+def tcp_flags(packet: Packet) -> str:
+    """Return the flags of a TCP packet without IP options, to read."""
+    if packet.ends is None or packet.ends.protocol != "tcp" or packet.ends.reply:
+        return ""
+    at = 14 + (20 if packet.data[12:14] == b"\x08\x00" else 40) + 13
+    flags = packet.data[at]
+    return "".join(c for bit, c in enumerate("FSRPAU") if flags >> bit & 1)
