@@ -1,9 +1,7 @@
 # Everything a contributor runs. test and test-vm install what they need.
 PYTHON = .venv/bin/python
 
-.PHONY: deps lint unit test test-vm vm-shell cycles bench
-
-.PHONY: deps lint unit test test-vm vm-shell ground-truth
+.PHONY: deps lint unit test test-vm vm-shell cycles bench ground-truth screenshots
 
 deps:
 	tests/deps.sh
@@ -45,3 +43,7 @@ ifdef KERNEL
 else
 	$(TRUTH) tests/kernel/test_ground_truth.py
 endif
+
+# The pictures of the README, taken again
+screenshots:
+	docs/images/make.sh

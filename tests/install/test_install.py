@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from install.machine import CHECKOUT, PATH, Machine
+from install.machine import CHECKOUT, PATH, USERS, Machine
 
 pytestmark = pytest.mark.timeout(600)  # the first test installs packages
 
@@ -66,7 +66,7 @@ def test_neither_environment_nor_other_pythons_matter(machine: Machine) -> None:
 
 @pytest.mark.parametrize("call", SHORT_CALLS)
 def test_an_ordinary_user_is_answered_like_root(call: str, machine: Machine) -> None:
-    (link,) = links_into_the_copy(machine, "/usr/lib")
+    (link,) = links_into_the_copy(machine, "/usr/lib/*/wireshark/extcap")
     answers = [machine.run(link, *call.split(), user=u) for u in ("root", "ada")]
     assert [answer.returncode for answer in answers] == [0, 0]
     assert [answer.stderr for answer in answers] == ["", ""]
@@ -77,6 +77,12 @@ def test_an_ordinary_user_sees_the_interfaces_in_tshark(machine: Machine) -> Non
     listing = machine.run("tshark", "-D", user="ada")
     for interface in ("tccap-any", "tccap-lo"):
         assert f"{interface} (eBPF TC (pid-aware))" in listing.stdout
+
+
+def test_the_fields_of_processes_are_there(machine: Machine) -> None:
+    for user in USERS:
+        fields = machine.run("tshark", "-G", "fields", user=user).stdout
+        assert "\ttccap.pid\t" in fields, user
 
 
 def test_an_ordinary_user_is_told_to_use_sudo(machine: Machine) -> None:
@@ -172,7 +178,7 @@ def test_every_wireshark_gets_a_link_and_made_folders_go(machine: Machine) -> No
     assert machine.run(f"{CHECKOUT}/install.sh").returncode == 0
     link = "/usr/libexec/wireshark/extcap/tccap.py"
     assert links_into_the_copy(machine, "/usr/libexec") == [link]
-    assert len(links_into_the_copy(machine, "/usr/lib")) == 1
+    assert len(links_into_the_copy(machine, "/usr/lib/*/wireshark/extcap")) == 1
     assert machine.run(f"{CHECKOUT}/install.sh", "--uninstall").returncode == 0
     assert links_into_the_copy(machine, "/usr") == []
     assert "/usr/libexec/wireshark" not in machine.files("/usr/libexec")

@@ -1,0 +1,206 @@
+"""wireshark/tccap.lua in the real tshark: fields from the comments of packets.
+
+The files are made here, so that names can be as awkward as the kernel allows.
+"""
+
+import re
+import struct
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from support.wireshark import COVER
+from tccap import label
+from tccap.label import Details
+from tccap.paths import TOP
+
+NUMBERS = ("pid", "tid", "ppid", "uid", "peer_pid")
+TEXTS = ("comm", "exe", "args", "container", "peer_comm")
+CURL = label.basic(4242, b"curl", 1000)
+FULL = label.full(
+    CURL + b" tid=4243",
+    Details(1, b"/usr/bin/my curl", b'curl -H "a: b" http://x/?a=b', "0123456789ab"),
+    2048,
+)
+PEER = b" peer_pid=80 peer_comm=%s" % label.quoted(b"my server")
+# Comments that people, or other programs, may write.
+FOREIGN = (
+    b"",
+    b"look at this",
+    b"pid=",
+    b"pid=12",
+    b"pid=12 comm=",
+    b"pid=12 comm=curl",
+    b"pid=12 is the one that comm=unicates uid=1",
+    b"pid=curl comm=curl uid=1",
+    b"PID=12 comm=curl uid=1",
+    b" pid=12 comm=curl uid=1",
+    b"see pid=12 comm=curl uid=1",
+    b"pid=12 comm=\xff\xfe uid=1",
+    b'pid=12 comm="curl uid=1',
+    b"pid=4294967296 comm=curl uid=1",
+    b"pid=12 comm=curl uid=99999999999999999999",
+)
+
+
+def _block(number: int, body: bytes) -> bytes:
+    length = struct.pack("=I", len(body) + 12)
+    return struct.pack("=I", number) + length + body + length
+
+
+def _packet(*comments: bytes) -> bytes:
+    frame = bytes(12) + b"\x88\xb5" + bytes(46)  # Ethernet, a private protocol
+    options = b"".join(
+        struct.pack("=HH", 1, len(text)) + text + bytes(-len(text) % 4)
+        for text in comments
+    )
+    head = struct.pack("=IIIII", 0, 0, 0, len(frame), len(frame))
+    return _block(6, head + frame + options + bytes(4))
+
+
+class Tshark:
+    """A tshark whose folder of Lua plugins holds ours and no other."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._plugins = folder / "plugins"
+        self._plugins.mkdir()
+        (self._plugins / "tccap.lua").symlink_to(f"{TOP}/wireshark/tccap.lua")
+
+    def read(self, packets: Sequence[tuple[bytes, ...]], *options: str) -> str:
+        """Return what tshark prints for packets with these comments."""
+        file = self._folder / "file.pcapng"
+        header = _block(0x0A0D0D0A, struct.pack("=IHHq", 0x1A2B3C4D, 1, 0, -1))
+        interface = _block(1, struct.pack("=HHI", 1, 0, 0))
+        file.write_bytes(header + interface + b"".join(_packet(*c) for c in packets))
+        cover = ("sh", "-c", COVER, str(self._plugins), _global_lua_folder())
+        done = subprocess.run(
+            ["unshare", "--mount", *cover, "tshark", "-r", str(file), *options],
+            capture_output=True,
+            check=True,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self._folder)}
+            | {"LC_ALL": "C.UTF-8"},
+        )
+        for line in done.stderr.decode().splitlines():
+            assert line.startswith("Running as user "), line
+        return done.stdout.decode()
+
+    def fields(
+        self, packets: Sequence[tuple[bytes, ...]], *names: str, where: str = ""
+    ) -> list[list[str]]:
+        """Return the values of our fields, a list a packet."""
+        wanted = [word for name in names for word in ("-e", f"tccap.{name}")]
+        chosen = ["-Y", where] if where else []
+        output = self.read(packets, "-T", "fields", *wanted, *chosen)
+        return [line.split("\t") for line in output.splitlines()]
+
+
+def _global_lua_folder() -> str:
+    done = subprocess.run(
+        ["tshark", "-G", "folders"], check=True, capture_output=True, text=True
+    )
+    found = re.search(r"^Global Lua Plugins:\s+(\S+)", done.stdout, re.MULTILINE)
+    assert found, done.stdout
+    return found[1]
+
+
+@pytest.fixture
+def tshark(folder: Path) -> Tshark:
+    return Tshark(folder)
+
+
+def test_every_term_is_a_field(tshark: Tshark) -> None:
+    values = tshark.fields([(FULL + PEER,)], *NUMBERS, *TEXTS)
+    assert values == [
+        [
+            *("4242", "4243", "1", "1000", "80"),
+            *("curl", "/usr/bin/my curl", 'curl -H "a: b" http://x/?a=b'),
+            *("0123456789ab", "my server"),
+        ]
+    ]
+
+
+def test_fields_can_be_filtered_by(tshark: Tshark) -> None:
+    packets = [(CURL,), (label.basic(7, b"wget", 0) + PEER,), ()]
+    for where, pids in {
+        'tccap.comm == "curl"': [["4242"]],
+        "tccap.uid == 0": [["7"]],
+        "tccap.pid > 100": [["4242"]],
+        'tccap.peer_comm contains "server"': [["7"]],
+        "tccap": [["4242"], ["7"]],
+        "!tccap": [[""]],
+    }.items():
+        assert tshark.fields(packets, "pid", where=where) == pids, where
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"Web Content", "Web Content"),
+        (b'a"b', 'a"b'),
+        (b"pid=1 comm=x", "pid=1 comm=x"),
+        (b"uid=0", "uid=0"),
+        ("Grüße".encode(), "Grüße"),
+        ("日本語".encode(), "日本語"),
+        ("😀".encode(), "😀"),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        (b"\xc0\xaf", "\ufffd\ufffd"),
+        (b"\xed\xa0\x80", "\ufffd\ufffd\ufffd"),
+        (b"cut \xe6\x97", "cut \ufffd\ufffd"),
+        (b"", ""),
+    ],
+    ids=repr,
+)
+def test_awkward_names(name: bytes, shown: str, tshark: Tshark) -> None:
+    comment = label.basic(1, name, 0) + b" peer_pid=2 peer_comm=" + label.quoted(name)
+    values = tshark.fields([(comment,)], "pid", "comm", "uid", "peer_comm")
+    assert values == [["1", shown, "0", shown]]
+
+
+@pytest.mark.parametrize(
+    ("name", "literal"), [(b"a\\b", r"a\\b"), (b"a\nb\t", r"a\x0ab\x09")]
+)
+def test_names_that_tshark_escapes(name: bytes, literal: str, tshark: Tshark) -> None:
+    comment = (label.basic(1, name, 0),)
+    where = f'tccap.comm == "{literal}"'
+    assert tshark.fields([comment], "pid", where=where) == [["1"]]
+    tree = tshark.read([comment], "-V")
+    assert len([x for x in tree.splitlines() if "Process" in x]) == 3
+
+
+@pytest.mark.parametrize("comment", FOREIGN, ids=repr)
+def test_comments_of_others_are_left_alone(comment: bytes, tshark: Tshark) -> None:
+    assert tshark.fields([(comment,)], *NUMBERS, *TEXTS) == [[""] * 10]
+
+
+def test_ours_is_found_among_others(tshark: Tshark) -> None:
+    packets = [(b"first", CURL, b"last"), (), (b"other",), (CURL,)]
+    pids = tshark.fields(packets, "pid")
+    assert pids == [["4242"], [""], [""], ["4242"]]
+
+
+def test_a_note_behind_ours_and_terms_to_come_do_no_harm(tshark: Tshark) -> None:
+    packets = [(CURL + b" look here",), (CURL + b" new=1 ppid=7",)]
+    assert tshark.fields(packets, "pid", "ppid") == [["4242", ""], ["4242", "7"]]
+
+
+def test_the_tree_has_a_summary(tshark: Tshark) -> None:
+    tree = tshark.read([(CURL + PEER,)], "-V").splitlines()
+    start = tree.index("[Process: curl (4242), user 1000, to my server (80)]")
+    assert [line.strip() for line in tree[start + 1 : start + 6]] == [
+        "[Process id: 4242]",
+        "[Process name: curl]",
+        "[User id: 1000]",
+        "[Peer's process id: 80]",
+        "[Peer's process name: my server]",
+    ]
+
+
+def test_a_file_without_comments_looks_as_without_the_plugin(
+    tshark: Tshark, tmp_path: Path
+) -> None:
+    with_plugin = tshark.read([()] * 3, "-V")
+    (tmp_path / "plugins" / "tccap.lua").unlink()
+    assert tshark.read([()] * 3, "-V") == with_plugin
