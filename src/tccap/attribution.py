@@ -23,6 +23,7 @@ from tccap.status import log
 # Of its time, the engine gives this share to looking for owners by polling.
 POLLING_SHARE = 0.05
 POLLING_PAUSE_S = 0.005
+FILTERED_POLLING_S = 0.02
 
 
 class Attribution:
@@ -128,6 +129,17 @@ class Attribution:
         if text:
             process.label, process.label_len = text, len(text)
         self._processes[key] = process
+
+    @property
+    def patience_s(self) -> float | None:
+        """Return after how long `poll` wants to be called; None: never.
+
+        Packets that a process filter holds back wake nobody, so that with such
+        a filter only the clock finds the sockets of new processes.
+        """
+        if self._way == "polling" and self._filters:
+            return max(FILTERED_POLLING_S, self._polling_pause_s)
+        return None
 
     def poll(self) -> None:
         """Look for new sockets, if that is the way and it is time to."""

@@ -69,7 +69,7 @@ class Capture:
             with contextlib.suppress(ReaderGoneError):
                 self._send(self._section.header)
                 self._interfaces.discover()
-                self._start(*programs.result(), stack)
+                self._start(*self._compiled(programs), stack)
                 self._watch(links.fileno(), lambda: self._on_links(links))
                 self._watch(alarm.fileno(), lambda: self._on_clock(alarm))
                 self._loop()
@@ -78,6 +78,21 @@ class Capture:
             raise TccapError(self._trouble)
 
     # Starting.
+
+    def _compiled(
+        self, programs: Future[tuple[Kernel, Attribution]]
+    ) -> tuple[Kernel, Attribution]:
+        """Wait for the compiler; when told to stop, end at once."""
+        done_fd = os.eventfd(0, os.EFD_CLOEXEC)
+        programs.add_done_callback(lambda _: os.eventfd_write(done_fd, 1))
+        self._watch(done_fd, _nothing)
+        while not programs.done():
+            self._wait(None)
+            if self._stopping:
+                # Nothing is in the kernel yet, and the compiler does not stop.
+                os._exit(0)
+        self._epoll.unregister(done_fd)
+        return programs.result()
 
     def _start(
         self, kernel: Kernel, attribution: Attribution, stack: contextlib.ExitStack
@@ -107,6 +122,7 @@ class Capture:
         while not self._stopping:
             self._wait(0 if more else self._patience_s())
             taken = self._carry()
+            self._attribution.poll()
             more = taken > 0 and self._ring.has_more()
             self._tell_losses()
             if not more and self._batch is None:
@@ -119,8 +135,9 @@ class Capture:
             self._handlers[fd]()
 
     def _patience_s(self) -> float | None:
-        """Return how long to sleep: for ever, unless counts are to be told."""
-        return LOSS_REPORT_S if self._uncounted else None
+        """Return how long to sleep: for ever, unless there is something to do."""
+        counts = LOSS_REPORT_S if self._uncounted else None
+        return self._attribution.patience_s or counts
 
     def _carry(self) -> int:
         """Write one batch; return how many blocks were taken from the ring."""
@@ -134,7 +151,6 @@ class Capture:
             if batch.message:
                 self._send(self._attribution.answer(batch.message))
             self._flush()
-            self._attribution.poll()
         return len(batch.blocks) + bool(batch.message)
 
     def _flush(self) -> bool:

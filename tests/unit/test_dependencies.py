@@ -25,7 +25,7 @@ LAYERS = (
         *{"status", "tcx"},
     },
     {
-        *{"attribution", "capture", "capturefilter", "check", "filtercheck"},
+        *{"addresses", "attribution", "capture", "descent", "capturefilter", "check", "filtercheck"},
         *{"interfaces", "probes", "programs", "supervisor", "taps"},
     },
     {"engine", "front"},
