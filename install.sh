@@ -39,7 +39,7 @@ Usage: sudo ./install.sh [--no-wireshark]   install tccap, or bring it up to dat
        ./install.sh --check                 tell what works and what is missing
 
 Packages come from the distribution (apt, dnf, pacman or zypper), pyroute2 and
-python-pcapng from PyPI. tshark is installed where no Wireshark is there;
+python-pcapng from PyPI. tshark is installed where it is missing;
 --no-wireshark leaves that out.
 END
 }
@@ -262,13 +262,12 @@ wireshark_folders() { # name of the folder, as a sed pattern
     done | sort -u
 }
 
+# Not wireshark itself: 4.0 does not tell its folders, which are tshark's, too.
 wireshark_programs() {
     (
         IFS=:
         for folder in $PATH; do
-            for name in tshark wireshark; do
-                if [ -x "$folder/$name" ]; then readlink -f "$folder/$name"; fi
-            done
+            if [ -x "$folder/tshark" ]; then readlink -f "$folder/tshark"; fi
         done
     ) | sort -u
 }

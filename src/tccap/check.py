@@ -231,6 +231,8 @@ def _one_wireshark(program: str) -> Iterator[Finding]:
     name = os.path.basename(program)  # noqa: PTH119
     version = _first_version(_output(program, "--version"))
     yield Finding(OK, name, f"{version} ({program})")
+    if name != "tshark":
+        return  # wireshark 4.0 does not tell its folders; they are tshark's
     folders = _EXTCAP_FOLDER.findall(_output(program, "-G", "folders"))
     links = [link for folder in folders for link in _links(Path(folder))]
     ours = [link for link in links if link.resolve() == Path(SCRIPT)]

@@ -25,7 +25,8 @@ LAYERS = (
         *{"status", "tcx"},
     },
     {
-        *{"addresses", "attribution", "capture", "descent", "capturefilter", "check", "filtercheck"},
+        *{"addresses", "attribution", "capture", "capturefilter", "check", "descent"},
+        *{"filtercheck"},
         *{"interfaces", "probes", "programs", "supervisor", "taps"},
     },
     {"engine", "front"},
