@@ -9,7 +9,7 @@ from vm import cache, report
 from vm.cache import CachedKernel
 from vm.console import say
 from vm.errors import VmError
-from vm.machine import GUEST_SHARE, REPO, Job, Machine, Outcome, shared_folder
+from vm.machine import GUEST_SHARE, Job, Machine, Outcome, shared_folder
 from vm.report import Result
 from vm.table import Kernel
 
