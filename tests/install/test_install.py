@@ -173,7 +173,7 @@ def test_every_wireshark_gets_a_link_and_made_folders_go(machine: Machine) -> No
     machine.shell(
         'printf \'#!/bin/sh\\necho "Personal Extcap path:\\t/root/x"\\n'
         'echo "Global Extcap path:\\t/usr/libexec/wireshark/extcap"\\n\' '
-        ">/usr/local/bin/wireshark && chmod +x /usr/local/bin/wireshark"
+        ">/usr/local/bin/tshark && chmod +x /usr/local/bin/tshark"
     )
     assert machine.run(f"{CHECKOUT}/install.sh").returncode == 0
     link = "/usr/libexec/wireshark/extcap/tccap.py"
