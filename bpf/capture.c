@@ -71,17 +71,14 @@ static __always_inline u64 write_label_option(u8 *at, const struct process *proc
 					      const struct process *peer)
 {
 	u64 label_len = process->label_len, peer_len = 0;
+	u8 *behind = ADVANCE(at + 4, label_len, LABEL_MAX);
 
-	OPAQUE(label_len);
-	if (label_len > LABEL_MAX)
+	if (!behind)
 		return 0;
 	copy_text(at + 4, process->label, LABEL_MAX);
 	if (peer) {
-		copy_text(at + 4 + label_len, peer->peer, PEER_MAX);
+		copy_text(behind, peer->peer, PEER_MAX);
 		peer_len = peer->peer_len;
-		OPAQUE(peer_len);
-		if (peer_len > PEER_MAX)
-			return 0;
 	}
 	*(u32 *)at = OPT_COMMENT | (label_len + peer_len) << 16;
 	return 4 + ((label_len + peer_len + 3) & ~3ull);
@@ -128,10 +125,9 @@ static __always_inline u64 write_options(u8 *at, u32 direction, u64 head_len,
 	}
 	if (LABELS)
 		len += write_parties(at + len, sender, receiver);
-	OPAQUE(len);
-	if (len > OPTIONS_MAX - 8)
+	word = (u32 *)ADVANCE(at, len, OPTIONS_MAX - 8);
+	if (!word)
 		return 0;
-	word = (u32 *)(at + len);
 	word[0] = 0; /* opt_endofopt */
 	word[1] = head_len + len + 8;
 	return len + 8;
@@ -151,9 +147,9 @@ static __always_inline u64 build(struct __sk_buff *skb,
 	u64 padded_len = (captured_len + 3) & ~3ull;
 	u64 now_ns = wall_clock_ns();
 	u64 block_len, options_len;
+	u8 *options = ADVANCE(block->body, padded_len, SNAPLEN_PADDED);
 
-	OPAQUE(padded_len);
-	if (padded_len > SNAPLEN_PADDED)
+	if (!options)
 		return 0;
 	block->header.block_type = EPB_TYPE;
 	block->header.interface_id = device->interface_id;
@@ -168,12 +164,12 @@ static __always_inline u64 build(struct __sk_buff *skb,
 	/* Padding must not show bytes of an earlier frame, or of a tag that is
 	 * cut off: the last word keeps its first bytes. */
 	if (padded_len >= 4)
-		*(__be32 *)(block->body + padded_len - 4) &=
+		*(__be32 *)(options - 4) &=
 			bpf_htonl(~0u << 8 * (padded_len - captured_len));
 
 	block_len = EPB_HEADER_LEN + padded_len;
-	options_len = write_options(block->body + padded_len, direction, block_len,
-				    count, sender, receiver);
+	options_len = write_options(options, direction, block_len, count, sender,
+				    receiver);
 	if (!options_len)
 		return 0;
 	block_len += options_len;

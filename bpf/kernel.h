@@ -31,6 +31,21 @@
 		positive_ && (len) <= (max);                                   \
 	})
 
+/* A pointer moved on by a length, a u64 of at most max; else NULL. Both are in
+ * registers of their own, so that the verifier, which forgets what it knows of a
+ * length when that is put by on the stack, sees the very copy that was checked. */
+#define ADVANCE(pointer, len, max)                                             \
+	({                                                                     \
+		u64 len_ = (len);                                              \
+		u8 *moved_ = NULL;                                             \
+		OPAQUE(len_);                                                  \
+		if (len_ <= (max)) {                                           \
+			moved_ = (u8 *)(pointer) + len_;                       \
+			OPAQUE(moved_);                                        \
+		}                                                              \
+		moved_;                                                        \
+	})
+
 /* The value of a type at an offset from a kernel address; 0 if unreadable. */
 #define READ(type, address, offset)                                            \
 	({                                                                     \
