@@ -68,8 +68,7 @@ class Attribution:
         plan, found = self._plan, self.finds_owners
         kernel_facts: dict[str, int | str] = {}
         if found:
-            kernel_facts |= btf.defines()
-            kernel_facts |= facilities.seeding_defines()
+            kernel_facts |= btf.defines() | _seeding_defines()
         return kernel_facts | {
             "ATTRIBUTION": int(found),
             "LABELS": int(found and plan.label != "off"),
@@ -180,3 +179,13 @@ class Attribution:
         comms = [(comm.encode(errors="surrogateescape"),) for comm in plan.comms]
         kernel.fill("wanted_comms", dict.fromkeys(comms, 1))
         self._want_descendants()
+
+
+def _seeding_defines() -> dict[str, int | str]:
+    """Return the definitions that bpf/seed.c needs."""
+    if btf.has_function("bpf_sock_from_file"):
+        return {"HAS_SOCK_FROM_FILE": 1, "SOCKET_FILE_OPS": 0}
+    address = facilities.symbols("socket_file_ops").get("socket_file_ops")
+    if not address:
+        raise TccapError("/proc/kallsyms hides addresses: processes cannot be told.")
+    return {"HAS_SOCK_FROM_FILE": 0, "SOCKET_FILE_OPS": f"{address:#x}ULL"}

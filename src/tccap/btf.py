@@ -5,6 +5,7 @@ there.
 """
 
 import ctypes
+import functools
 import struct
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ from tccap.errors import TccapError
 
 _KIND_STRUCT = 4  # BTF_KIND_STRUCT, include/uapi/linux/btf.h
 _KIND_UNION = 5
+_KIND_FUNC = 12
 _TYPE_LEN = 12  # struct btf_type, and struct btf_member
 
 # What the BPF programs read, as structure and member.
@@ -57,6 +59,11 @@ class _Btf:
             )
         self._btf = ctypes.c_void_p(handle)
 
+    def has_function(self, name: str) -> bool:
+        """Tell whether the kernel itself, without its modules, has a function."""
+        find = self._lib.btf__find_by_name_kind
+        return bool(find(self._btf, name.encode(), _KIND_FUNC) > 0)
+
     def offset(self, structure: str, member: str) -> int:
         """Return the member's offset in bytes."""
         number = self._lib.btf__find_by_name_kind(
@@ -94,11 +101,20 @@ class _Btf:
 
 def defines() -> dict[str, int]:
     """Return STRUCT__MEMBER for all of MEMBERS, in bytes."""
-    btf = _Btf()
     return {
-        f"{structure}__{member}".upper(): btf.offset(structure, member)
+        f"{structure}__{member}".upper(): _kernel().offset(structure, member)
         for structure, member in MEMBERS
     }
+
+
+def has_function(name: str) -> bool:
+    """Tell whether the kernel itself, without its modules, has a function."""
+    return _kernel().has_function(name)
+
+
+@functools.cache
+def _kernel() -> _Btf:
+    return _Btf()
 
 
 def _libbpf() -> ctypes.CDLL:

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from tccap.errors import TccapError
-
 _KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe/type")
 _BTF = Path("/sys/kernel/btf/vmlinux")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
@@ -33,17 +31,6 @@ def symbols(*names: str) -> dict[str, int]:
             if name in wanted:
                 found[name] = int(address, 16)
     return found
-
-
-def seeding_defines() -> dict[str, int | str]:
-    """Return the definitions that bpf/seed.c needs."""
-    known = symbols("bpf_sock_from_file", "socket_file_ops")
-    if "bpf_sock_from_file" in known:
-        return {"HAS_SOCK_FROM_FILE": 1, "SOCKET_FILE_OPS": 0}
-    address = known.get("socket_file_ops")
-    if not address:
-        raise TccapError("/proc/kallsyms hides addresses: processes cannot be told.")
-    return {"HAS_SOCK_FROM_FILE": 0, "SOCKET_FILE_OPS": f"{address:#x}ULL"}
 
 
 def _is_confidential() -> bool:
