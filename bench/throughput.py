@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bench import tables, tools
 from support import flood, netns
@@ -25,10 +26,27 @@ TOOLS: dict[str, tools.Maker] = {
     ),
     "dumpcap -w": tools.dumpcap(),
     f"dumpcap -w -B {tools.RING_MIB} MiB": tools.dumpcap("-B", f"{tools.RING_MIB}"),
-    "tccap to a file": tools.tccap_to_file,
+    "tccap to a file": tools.tccap_to_file(),
     "tccap FIFO dumpcap": tools.tccap_to_dumpcap,
 }
+# The flood numbers its packets, least byte first: this takes one in 1024.
+FEW = "udp dst port 9 and udp[8:2] & 0xff03 = 0"
+MATCHES_IN = 1024
+FILTERED: dict[str, tools.Maker] = {
+    "no capture": tools.nothing,
+    "tcpdump -w": tools.tcpdump(capture_filter=FEW),
+    "tccap to a file": tools.tccap_to_file(FEW),
+}
 HEAD = ("", "packets/s", "of none", "lost", "lost %", "µs CPU", "sent = got + told")
+
+
+class Load(NamedTuple):
+    """What the sender sends."""
+
+    payload_len: int
+    segment_len: int  # UDP_SEGMENT; 0: none
+    packets: int
+    matching: int  # of these packets, how many pass the capture filter
 
 
 @dataclass(frozen=True)
@@ -48,13 +66,27 @@ def main(*, short: bool) -> None:
     with netns.pair() as pair:
         for title, payload_len, segment_len, count in SIZES:
             sent = count // 5 if short else count
-            results: dict[str, list[Result]] = {name: [] for name in TOOLS}
-            for _ in range(rounds):  # side by side: all tools in every round
-                for name, maker in TOOLS.items():
-                    results[name].append(
-                        _run(pair, maker, payload_len, segment_len, sent)
-                    )
-            print_table(f"{title}: {sent} packets, median of {rounds}", results)
+            load = Load(payload_len, segment_len, sent, sent)
+            head = f"{title}: {sent} packets, median of {rounds}"
+            print_table(head, _compare(pair, TOOLS, load, rounds))
+        sent = MATCHES_IN * (200 if short else 1000)
+        load = Load(60 - HEADERS_LEN, 0, sent, sent // MATCHES_IN)
+        head = f"60 bytes: {sent} packets, 1 in {MATCHES_IN} passes the capture filter"
+        print_table(head, _compare(pair, FILTERED, load, rounds))
+
+
+def _compare(
+    pair: Pair,
+    makers: dict[str, tools.Maker],
+    load: Load,
+    rounds: int,
+) -> dict[str, list[Result]]:
+    """Measure side by side: all tools in every round."""
+    results: dict[str, list[Result]] = {name: [] for name in makers}
+    for _ in range(rounds):
+        for name, maker in makers.items():
+            results[name].append(_run(pair, maker, load))
+    return results
 
 
 def print_table(title: str, results: dict[str, list[Result]]) -> None:
@@ -81,32 +113,27 @@ def _row(name: str, results: list[Result], base: float) -> tuple[str, ...]:
     )
 
 
-def _run(
-    pair: Pair, maker: tools.Maker, payload_len: int, segment_len: int, count: int
-) -> Result:
+def _run(pair: Pair, maker: tools.Maker, load: Load) -> Result:
     with tools.folder() as folder, maker(pair.near, Path(folder)) as tool:
         tool.settle()
         before_s = tool.cpu_s()
-        seconds = _flood(pair, payload_len, segment_len, count)
+        seconds = _flood(pair, load)
         tool.settle()
         cpu_s = tool.cpu_s() - before_s
     return Result(
-        rate=count / seconds,
-        sent=count,
+        rate=load.packets / seconds,
+        sent=load.matching,
         captured=tool.captured,
         counted=tool.counted,
         cpu_us=1e6 * cpu_s / max(tool.captured, 1),
     )
 
 
-def _flood(pair: Pair, payload_len: int, segment_len: int, count: int) -> float:
+def _flood(pair: Pair, load: Load) -> float:
     """Send; return the seconds it took."""
-    numbers = (
-        DISCARD_PORT,
-        payload_len,
-        count,
-        *((segment_len,) if segment_len else ()),
-    )
+    numbers = [DISCARD_PORT, load.payload_len, load.packets]
+    if load.segment_len:
+        numbers.append(load.segment_len)
     command = (sys.executable, flood.__file__, pair.far_address, *map(str, numbers))
     done = subprocess.run(
         pair.near.command(*command), check=True, capture_output=True, text=True

@@ -52,9 +52,9 @@ def nothing(_space: Namespace, _folder: Path) -> Iterator[Tool]:
     yield Tool()
 
 
-def tcpdump(*options: str) -> Maker:
+def tcpdump(*options: str, capture_filter: str = "") -> Maker:
     """Return tcpdump writing a file."""
-    return _libpcap(("tcpdump", "-n", *options), "listening on")
+    return _libpcap(("tcpdump", "-n", *options), "listening on", capture_filter)
 
 
 def dumpcap(*options: str) -> Maker:
@@ -62,12 +62,13 @@ def dumpcap(*options: str) -> Maker:
     return _libpcap(("dumpcap", "-q", *options), "File: ")
 
 
-def _libpcap(command: tuple[str, ...], ready: str) -> Maker:
+def _libpcap(command: tuple[str, ...], ready: str, capture_filter: str = "") -> Maker:
     @contextlib.contextmanager
     def run(space: Namespace, folder: Path) -> Iterator[Tool]:
         file = folder / "file"
         told = folder / "stderr"
-        full = space.command(*command, "-i", DEVICE, "-w", str(file))
+        wanted = (capture_filter,) if capture_filter else ()
+        full = space.command(*command, "-i", DEVICE, "-w", str(file), *wanted)
         with told.open("wb") as stderr, _process(full, stderr=stderr.fileno()) as p:
             while ready not in told.read_text():
                 time.sleep(0.01)
@@ -83,16 +84,20 @@ def _libpcap(command: tuple[str, ...], ready: str) -> Maker:
     return run
 
 
-@contextlib.contextmanager
-def tccap_to_file(space: Namespace, folder: Path) -> Iterator[Tool]:
-    """Let the stream go straight into a file."""
-    file = folder / "file"
-    file.touch()
-    with _front(space, folder, file) as front:
-        tool = Tool([front], file)
-        yield tool
-        _stop(front)
-    _read_counts(tool, file)
+def tccap_to_file(capture_filter: str = "") -> Maker:
+    """Return tccap whose stream goes straight into a file."""
+
+    @contextlib.contextmanager
+    def run(space: Namespace, folder: Path) -> Iterator[Tool]:
+        file = folder / "file"
+        file.touch()
+        with _front(space, folder, file, capture_filter) as front:
+            tool = Tool([front], file)
+            yield tool
+            _stop(front)
+        _read_counts(tool, file)
+
+    return run
 
 
 @contextlib.contextmanager
@@ -115,12 +120,14 @@ def tccap_to_dumpcap(space: Namespace, folder: Path) -> Iterator[Tool]:
 
 @contextlib.contextmanager
 def _front(
-    space: Namespace, folder: Path, stream_path: Path
+    space: Namespace, folder: Path, stream_path: Path, capture_filter: str = ""
 ) -> Iterator["subprocess.Popen[bytes]"]:
     log = Log(folder)
     arguments = ("--capture", "--extcap-interface", f"tccap-{DEVICE}")
     told = ("--log-file", str(log.path), "--log-level", "debug")
-    command = space.command(SCRIPT, *arguments, "--fifo", str(stream_path), *told)
+    wanted = ("--extcap-capture-filter", capture_filter) if capture_filter else ()
+    streamed = ("--fifo", str(stream_path))
+    command = space.command(SCRIPT, *arguments, *streamed, *told, *wanted)
     with (
         (folder / "front").open("wb") as stderr,
         contextlib.closing(log),
