@@ -6,45 +6,18 @@ import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from support import netns, stream
-from support.wireshark import Captures, Log, Wireshark, watch
+from support.wireshark import Captures, Wireshark, tshark
 
 # All that tshark says by itself; an extcap's words would stand beside it.
 USUAL = re.compile(
     r"Running as user .*|Capturing on .*| \*\* .* MESSAGE\] -- (Capture|File).*"
     r"|tshark: |\d+ packets? captured|"
 )
-
-
-def _options(device: str, log: Log) -> tuple[str, ...]:
-    preference = f"extcap.tccap_{device}"
-    file = ("-o", f"{preference}.logfile:{log.path}")
-    return ("-i", f"tccap-{device}", *file, "-o", f"{preference}.loglevel:debug")
-
-
-@contextmanager
-def tshark(
-    wireshark: Wireshark,
-    space: netns.Namespace,
-    *options: str,
-    devices: tuple[str, ...] = ("veth0",),
-) -> Iterator[Captures]:
-    """Give a tshark whose captures are ready."""
-    with ExitStack() as stack:
-        command = ["tshark", "-l"]
-        logs = []
-        for device in devices:
-            logs.append(Log(wireshark.temporary))
-            stack.callback(logs[-1].close)
-            command += _options(device, logs[-1])
-        full = wireshark.command(space, *command, *options)
-        yield stack.enter_context(watch(space, full, logs, wireshark.environment))
 
 
 def _send(pair: netns.Pair, count: int, address: str = "") -> None:

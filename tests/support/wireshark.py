@@ -125,6 +125,31 @@ def watch(
             process.kill()
 
 
+def _options(device: str, log: "Log") -> tuple[str, ...]:
+    preference = f"extcap.tccap_{device}"
+    file = ("-o", f"{preference}.logfile:{log.path}")
+    return ("-i", f"tccap-{device}", *file, "-o", f"{preference}.loglevel:debug")
+
+
+@contextlib.contextmanager
+def tshark(
+    wireshark: Wireshark,
+    space: Namespace,
+    *options: str,
+    devices: tuple[str, ...] = ("veth0",),
+) -> Iterator["Captures"]:
+    """Give a tshark whose captures are ready."""
+    with contextlib.ExitStack() as stack:
+        command = ["tshark", "-l"]
+        logs = []
+        for device in devices:
+            logs.append(Log(wireshark.temporary))
+            stack.callback(logs[-1].close)
+            command += _options(device, logs[-1])
+        full = wireshark.command(space, *command, *options)
+        yield stack.enter_context(watch(space, full, logs, wireshark.environment))
+
+
 class Log:
     """A log file that tells at once what is written: a FIFO."""
 

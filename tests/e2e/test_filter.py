@@ -1,0 +1,94 @@
+"""The capture filter as people give it: tshark -f, and the field among the options."""
+
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support import netns, stream
+from support.wireshark import Wireshark, tshark
+from tccap.paths import SCRIPT
+
+WANTED_PORT, OTHER_PORT = 9, 10
+IF_FILTER = 11
+LEN_MAX = 65536  # bytes of a capture filter
+
+
+def _send(pair: netns.Pair, count: int) -> None:
+    with pair.near.entered(), socket.socket(type=socket.SOCK_DGRAM) as sock:
+        for number in range(count):
+            for port in (WANTED_PORT, OTHER_PORT):
+                sock.sendto(bytes(10 * (number + 1)), (pair.far_address, port))
+
+
+@pytest.fixture
+def file(folder: Path) -> Path:
+    path = folder / "file.pcapng"
+    path.touch()
+    path.chmod(0o666)
+    return path
+
+
+def _captured(
+    wireshark: Wireshark, pair: netns.Pair, file: Path, *options: str
+) -> stream.Stream:
+    with tshark(wireshark, pair.near, "-w", str(file), *options) as captures:
+        _send(pair, 8)
+        captures.finish()
+        assert captures.left() == []
+    return stream.parse(file.read_bytes())
+
+
+def test_only_what_matches_is_captured(
+    wireshark: Wireshark, pair: netns.Pair, file: Path
+) -> None:
+    wanted = f"udp dst port {WANTED_PORT}"
+    captured = _captured(wireshark, pair, file, "-f", wanted, "-c", "8")
+    ports = [int.from_bytes(f.data[36:38], "big") for f in captured.frames]
+    assert ports == [WANTED_PORT] * 8
+    # if_filter, pcapng section 4.2: 0 means that a libpcap string follows.
+    filters = [i.options[IF_FILTER] for i in captured.interfaces]
+    assert filters == [b"\0" + wanted.encode()]
+
+
+def test_box_and_option_must_both_match(
+    wireshark: Wireshark, pair: netns.Pair, file: Path
+) -> None:
+    option = ("-o", "extcap.tccap_veth0.filter:greater 102")  # 60 bytes of payload
+    box = ("-f", f"udp dst port {WANTED_PORT}")
+    captured = _captured(wireshark, pair, file, *option, *box, "-c", "3")
+    assert [len(f.data) for f in captured.frames] == [102, 112, 122]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("tcp prot 80", "syntax error"),
+        ("tcp port \udcff", "The capture filter is not valid UTF-8."),
+        ("ip or " * 16_000 + "ip", f"bytes long; {LEN_MAX} are possible."),
+        ("(" * 30_000 + "ip" + ")" * 30_000, ""),
+        ("tcp and udp", "expression rejects all packets"),
+        ("pid many", "pid"),
+        ("host name.invalid", "name.invalid"),
+    ],
+    ids=["syntax", "utf-8", "long", "nested", "nothing", "words", "name"],
+)
+def test_what_is_wrong_is_told_alike_in_the_box_and_at_the_start(
+    wireshark: Wireshark, pair: netns.Pair, text: str, complaint: str
+) -> None:
+    box = ("--extcap-capture-filter", text, "--extcap-interface", "tccap-veth0")
+    asked = subprocess.run(
+        pair.near.command(SCRIPT, *box),
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    (told,) = asked.stdout.splitlines()
+    assert complaint in told
+    done = wireshark.run(
+        *(pair.near, "tshark", "-i", "tccap-veth0", "-f", text), check=False
+    )
+    assert done.stderr.count(told) == 1
+    assert "Traceback" not in done.stderr + asked.stderr
