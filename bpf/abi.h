@@ -22,6 +22,7 @@
  *   HAS_SOCK_FROM_FILE  1: the kernel has this helper
  *   SOCKET_FILE_OPS     where it has not: address of that kernel variable
  *   LABELS         1: and write them into the blocks
+ *   LABEL_TIDS     1: with the thread
  *   FILTER_PIDS      1: the process filter names process ids
  *   FILTER_UIDS      1: it names users
  *   FILTER_COMMS     1: it names names
@@ -102,7 +103,7 @@ struct process_id {
 /* Who uses a socket; keyed by the address of the kernel's struct sock. */
 struct owner {
 	struct process_id process;
-	u32 tid;
+	u32 tid; /* which used it last; 0: not known */
 	u32 seeded; /* run of seed.c that found it; 0: a hook saw its use */
 	u32 doubtful; /* found open in several processes, not seen in use */
 	u32 zero;
@@ -110,6 +111,8 @@ struct owner {
 
 /* "peer_pid=4294967295 peer_comm=" and a comm with every byte escaped. */
 #define PEER_MAX 128
+/* Room for " tid=4294967295", a power of two. */
+#define TID_MAX 32
 #define COMM_LEN 16
 
 /* What is stamped on a process's packets. Zero bytes follow each text. */

@@ -66,22 +66,49 @@ static __always_inline void copy_text(u8 *to, const char *text, u32 cap)
 		((u64 *)to)[i] = ((const u64 *)text)[i];
 }
 
+/* The length of a text under construction; as in struct draft, but for here. */
+BPF_PERCPU_ARRAY(tid_lens, u64, 1);
+
+/* Writes " tid=4242", if it is known; returns its length. */
+static __always_inline u64 write_tid(u8 *at, u32 tid)
+{
+	u32 zero = 0;
+	volatile u64 *len = tid_lens.lookup(&zero);
+	char *text = (char *)at;
+	u64 cap = TID_MAX;
+
+	if (!len || !tid)
+		return 0;
+	*len = 0;
+	PUT_WORD(" tid=");
+	put_number(text, cap, len, tid);
+	return *len;
+}
+
 /* Writes the label as a comment; returns the option's length. */
-static __always_inline u64 write_label_option(u8 *at, const struct process *process,
+static __always_inline u64 write_label_option(u8 *at, const struct party *party,
 					      const struct process *peer)
 {
-	u64 label_len = process->label_len, peer_len = 0;
+	const struct process *process = party->process;
+	u64 label_len = process->label_len, tid_len = 0, peer_len = 0;
 	u8 *behind = ADVANCE(at + 4, label_len, LABEL_MAX);
 
 	if (!behind)
 		return 0;
 	copy_text(at + 4, process->label, LABEL_MAX);
+	if (LABEL_TIDS) {
+		tid_len = write_tid(behind, party->tid);
+		behind = ADVANCE(behind, tid_len, TID_MAX);
+		if (!behind)
+			return 0;
+	}
 	if (peer) {
 		copy_text(behind, peer->peer, PEER_MAX);
 		peer_len = peer->peer_len;
 	}
-	*(u32 *)at = OPT_COMMENT | (label_len + peer_len) << 16;
-	return 4 + ((label_len + peer_len + 3) & ~3ull);
+	label_len += tid_len + peer_len;
+	*(u32 *)at = OPT_COMMENT | label_len << 16;
+	return 4 + ((label_len + 3) & ~3ull);
 }
 
 /* Writes who sent or got the packet; returns the options' length. */
@@ -103,7 +130,7 @@ static __always_inline u64 write_parties(u8 *at, const struct party *sender,
 		word[4] = first->process->block_number - 1;
 		len = 20;
 	}
-	return len + write_label_option(at + len, first->process, peer);
+	return len + write_label_option(at + len, first, peer);
 }
 
 /* Writes the options and the trailing length; returns their length. */

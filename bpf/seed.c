@@ -189,7 +189,6 @@ int bpf_iter__task_file(u64 *ctx)
 		return 0;
 	leader = LOAD_U64(task, TASK_STRUCT__GROUP_LEADER);
 	found.process = id_of_leader(leader);
-	found.tid = found.process.tgid;
 	found.seeded = *round;
 	keep_described(&found.process, leader);
 	seed(sk, &found, state_of(sk));

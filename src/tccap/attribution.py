@@ -72,6 +72,7 @@ class Attribution:
         return kernel_facts | {
             "ATTRIBUTION": int(found),
             "LABELS": int(found and plan.label != "off"),
+            "LABEL_TIDS": int(plan.label == "full"),
             "LABEL_MAX": self._label_max,
             "HOOKS": int(self._way == "hooks"),
             "SOCKETS": plan.sockets if self._way == "hooks" else 1,
