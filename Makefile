@@ -1,7 +1,7 @@
 # Everything a contributor runs. test and test-vm install what they need.
 PYTHON = .venv/bin/python
 
-.PHONY: deps lint unit test test-vm vm-shell cycles bench ground-truth screenshots
+.PHONY: deps lint unit test test-vm vm-shell cycles bench bench-vm ground-truth screenshots
 
 deps:
 	tests/deps.sh
@@ -30,9 +30,15 @@ vm-shell:
 cycles:
 	TCCAP_CYCLES=1000 TCCAP_KILLS=100 $(PYTHON) -m pytest -s tests/e2e/test_cycles.py
 
-# Tables only, nothing to pass: sudo make bench, or SHORT=1 for a quick look
+# Tables only, nothing to pass: sudo make bench, or SHORT=1 for a quick look,
+# or TABLES=throughput for some of them
+BENCH = env SHORT=$(SHORT) PYTHONPATH=src:tests:. $(PYTHON) -m bench
 bench:
-	SHORT=$(SHORT) PYTHONPATH=src:tests:. $(PYTHON) -m bench
+	$(BENCH) $(TABLES)
+
+# What attribution by kprobes costs: make bench-vm KERNEL=6.1
+bench-vm:
+	tests/vm/run.sh shell $(KERNEL) -- $(BENCH) attribution
 
 # Right, wrong and missing process labels of every kind of traffic, and of 10,000
 # short-lived processes: here, or on one kernel: make ground-truth KERNEL=6.1

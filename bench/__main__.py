@@ -1,21 +1,33 @@
-"""Prints all tables: ``sudo make bench``, or with SHORT=1 in a few minutes."""
+"""Prints all tables: ``sudo make bench``, or with SHORT=1 in a few minutes.
+
+Names behind it choose among them: latency, throughput, attribution.
+"""
 
 import os
 import sys
+from collections.abc import Callable
 
-from bench import latency, throughput
+from bench import attribution, latency, throughput
+
+TABLES: dict[str, Callable[[bool], None]] = {
+    "latency": lambda short: latency.main(rounds=7 if short else 21),
+    "throughput": lambda short: throughput.main(short=short),
+    "attribution": lambda short: attribution.main(short=short),
+}
 
 
-def main() -> None:
+def main(chosen: list[str]) -> None:
     """Measure and print."""
     if os.geteuid() != 0:
         sys.exit("The benchmarks capture: run them as root.")
-    short = os.environ.get("SHORT") == "1"
+    unknown = set(chosen) - set(TABLES)
+    if unknown:
+        sys.exit(f"There is no table {unknown.pop()}; there are {', '.join(TABLES)}.")
     print(f"Linux {os.uname().release}, {os.cpu_count()} CPUs; load before:", end=" ")
     print(", ".join(f"{load:.2f}" for load in os.getloadavg()))
-    latency.main(rounds=7 if short else 21)
-    throughput.main(short=short)
+    for name in chosen or TABLES:
+        TABLES[name](os.environ.get("SHORT") == "1")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

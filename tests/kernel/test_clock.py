@@ -5,11 +5,11 @@ import socket
 import time
 from collections.abc import Iterator
 
-from support import netns, probes, running
+from support import frames, netns, probes, running
 from tccap import clock
 
 STEP_NS = 20_000_000
-TOLERANCE_NS = 5_000_000
+TOLERANCE_NS = 1_000_000  # of the boot clock plus offset against the wall clock
 
 
 @contextlib.contextmanager
@@ -31,21 +31,35 @@ def _may_set() -> bool:
     return True
 
 
+def _send(sock: socket.socket, pair: netns.Pair) -> tuple[bytes, int, int]:
+    """Send a packet; return its mark, and two times between which it was sent.
+
+    A machine that is busy may stop us between the two looks at the clock: then
+    send another one.
+    """
+    while True:
+        mark = frames.marker()
+        before_ns = time.time_ns()
+        sock.sendto(mark, (pair.far_address, netns.DISCARD_PORT))
+        after_ns = time.time_ns()
+        if after_ns - before_ns < STEP_NS / 2:
+            return mark, before_ns, after_ns
+
+
 def test_times_follow_the_clock() -> None:
     probes.skip_unless(_may_set(), "right to set the clock", since=(2, 6))
     with netns.pair() as pair, pair.near.entered():
         sock = socket.socket(type=socket.SOCK_DGRAM)
-        with sock, running.engine(pair.near, "veth0") as engine, _restored():
-            sock.sendto(b"tick", (pair.far_address, 9))
-            before_ns = time.time_ns()
+        with (
+            sock,
+            running.engine(pair.near, "veth0", direction="out") as engine,
+            _restored(),
+        ):
+            first = _send(sock, pair)
             time.clock_settime_ns(time.CLOCK_REALTIME, time.time_ns() + STEP_NS)
             engine.wait_for("The clock was set.")
-            sock.sendto(b"tick", (pair.far_address, 9))
-            after_ns = time.time_ns()
+            second = _send(sock, pair)
             found = engine.stop()
-    first_ns, second_ns = (
-        f.time_ns for f in found.frames if b"tick" in f.data and f.direction == 2
-    )
-    assert abs(first_ns - before_ns) < TOLERANCE_NS
-    assert abs(second_ns - after_ns) < TOLERANCE_NS
-    assert second_ns - first_ns > STEP_NS - TOLERANCE_NS
+    for mark, before_ns, after_ns in (first, second):
+        (time_ns,) = (f.time_ns for f in found.frames if f.data.endswith(mark))
+        assert before_ns - TOLERANCE_NS < time_ns < after_ns + TOLERANCE_NS

@@ -6,9 +6,12 @@ import errno
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 BPF_PROG_GET_FD_BY_ID = 13
 BPF_PROG_QUERY = 16
+# enum bpf_prog_type
+KPROBE, SCHED_CLS, RAW_TRACEPOINT = 2, 3, 17
 TCX = {"in": 46, "out": 47}  # BPF_TCX_INGRESS, BPF_TCX_EGRESS
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -64,11 +67,27 @@ def program_exists(program_id: int) -> bool:
 
 def programs_of(pid: int) -> set[int]:
     """Return the ids of the programs that a process holds."""
-    found: set[int] = set()
+    return {program.number for program in statistics_of(pid)}
+
+
+class Statistics(NamedTuple):
+    """A program; its time is counted while kernel.bpf_stats_enabled is set."""
+
+    number: int
+    kind: int
+    runs: int
+    run_ns: int
+
+
+def statistics_of(pid: int) -> set[Statistics]:
+    """Return the programs that a process holds (bpf_prog_show_fdinfo)."""
+    found = set()
     for path in Path(f"/proc/{pid}/fdinfo").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed since
-            ids = re.findall(r"^prog_id:\t(\d+)$", path.read_text(), re.MULTILINE)
-            found |= {*map(int, ids)}
+            told = dict(re.findall(r"^(\w+):\t(\d+)$", path.read_text(), re.MULTILINE))
+            if "prog_type" in told:  # not a link
+                names = ("prog_id", "prog_type", "run_cnt", "run_time_ns")
+                found.add(Statistics(*(int(told[name]) for name in names)))
     return found
 
 

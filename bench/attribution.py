@@ -1,0 +1,176 @@
+"""What finding the processes of packets costs: time in the kernel, and throughput."""
+
+import contextlib
+import multiprocessing
+import os
+import socket
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from bench import tables
+from support import bpf, netns, running
+from support.netns import Pair
+from tccap import facilities
+
+STATISTICS = Path("/proc/sys/kernel/bpf_stats_enabled")
+LABELS = {"no capture": "", "without processes": "off", "with processes": "short"}
+CHUNK_LEN = 1 << 16
+# Round trips, and chunks one way.
+COUNTS, COUNTS_SHORT = (3000, 1000), (1000, 300)
+HEAD = (
+    *("", "round trips/s", "of none", "bulk MiB/s", "of none"),
+    *("classifier ns/packet", "hooks ns/packet"),
+)
+
+
+class Run(NamedTuple):
+    """One run; times in the kernel are of a packet of the ping-pong."""
+
+    round_trips: float  # a second
+    bulk: float  # MiB a second
+    classifier_ns: float
+    hooks_ns: float
+
+
+def main(*, short: bool) -> None:
+    """Print the table."""
+    rounds = 3 if short else 5
+    runs: dict[str, list[Run]] = {name: [] for name in LABELS}
+    for _ in range(rounds):  # side by side: all in every round
+        for name, label in LABELS.items():
+            runs[name].append(_run(label, COUNTS_SHORT if short else COUNTS))
+    way = "kprobes" if facilities.has_kprobes() else "polling"
+    title = f"What processes cost, found by {way}: TCP over veth, median of {rounds}"
+    base = _median(runs["no capture"])
+    rows = [_row(name, _median(runs[name]), base) for name in LABELS]
+    tables.show(title, HEAD, rows)
+
+
+def _median(runs: list[Run]) -> Run:
+    return Run(*map(statistics.median, zip(*runs, strict=True)))
+
+
+def _row(name: str, run: Run, base: Run) -> tuple[str, ...]:
+    return (
+        name,
+        f"{run.round_trips:,.0f}",
+        f"{run.round_trips / base.round_trips:.2f}",
+        f"{run.bulk:,.0f}",
+        f"{run.bulk / base.bulk:.2f}",
+        f"{run.classifier_ns:,.0f}",
+        f"{run.hooks_ns:,.0f}",
+    )
+
+
+def _run(label: str, counts: tuple[int, int]) -> Run:
+    with netns.pair() as pair, _statistics(), contextlib.ExitStack() as stack:
+        pid = stack.enter_context(_capture(pair, label)) if label else 0
+        before = _totals(pid)
+        round_trips = counts[0] / _with_peer(pair, _echo, _ping_pong, counts[0])
+        spent = _totals(pid) - before
+        seconds = _with_peer(pair, _swallow, _bulk, counts[1])
+    packets = max(spent.packets, 1)
+    return Run(
+        round_trips,
+        counts[1] * CHUNK_LEN / seconds / (1 << 20),
+        spent.classifier_ns / packets,
+        spent.hooks_ns / packets,
+    )
+
+
+@contextlib.contextmanager
+def _capture(pair: Pair, label: str) -> Iterator[int]:
+    """Capture to nowhere; give the engine's pid."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        with running.engine(pair.near, "veth0", stdout=null, label=label) as engine:
+            yield engine.process.pid
+    finally:
+        os.close(null)
+
+
+class Totals(NamedTuple):
+    """What the programs of a process have used so far."""
+
+    packets: int
+    classifier_ns: int
+    hooks_ns: int
+
+    def __sub__(self, before: "Totals") -> "Totals":
+        return Totals(*(now - then for now, then in zip(self, before, strict=True)))
+
+
+def _totals(pid: int) -> Totals:
+    programs = bpf.statistics_of(pid) if pid else set()
+    classifiers = [p for p in programs if p.kind == bpf.SCHED_CLS]
+    hooks = [p for p in programs if p.kind in (bpf.KPROBE, bpf.RAW_TRACEPOINT)]
+    return Totals(
+        packets=sum(p.runs for p in classifiers),
+        classifier_ns=sum(p.run_ns for p in classifiers),
+        hooks_ns=sum(p.run_ns for p in hooks),
+    )
+
+
+@contextlib.contextmanager
+def _statistics() -> Iterator[None]:
+    """Have the kernel measure its BPF programs."""
+    before = STATISTICS.read_text()
+    STATISTICS.write_text("1")
+    try:
+        yield
+    finally:
+        STATISTICS.write_text(before)
+
+
+Peer = Callable[[socket.socket], None]
+
+
+def _with_peer(
+    pair: Pair, peer: Peer, talk: Callable[[socket.socket, int], None], count: int
+) -> float:
+    """Talk to another process over veth0; return the seconds it took."""
+    with pair.far.entered():
+        server = socket.create_server((pair.far_address, 0))
+    process = multiprocessing.get_context("fork").Process(target=peer, args=(server,))
+    process.start()
+    try:
+        with server, pair.near.entered():
+            sock = socket.create_connection(server.getsockname())
+        with sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            started = time.perf_counter()
+            talk(sock, count)
+            return time.perf_counter() - started
+    finally:
+        process.kill()
+        process.join()
+
+
+def _echo(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    while data := connection.recv(100):
+        connection.sendall(data)
+
+
+def _ping_pong(sock: socket.socket, count: int) -> None:
+    for _ in range(count):
+        sock.sendall(b"x")
+        sock.recv(1)
+
+
+def _swallow(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    while connection.recv(1 << 20):
+        pass
+    connection.close()
+
+
+def _bulk(sock: socket.socket, count: int) -> None:
+    chunk = bytes(CHUNK_LEN)
+    for _ in range(count):
+        sock.sendall(chunk)
+    sock.shutdown(socket.SHUT_WR)
+    sock.recv(1)  # the peer has all of it
