@@ -19,6 +19,7 @@
  *   LABEL_MAX      bytes of a process's label, a power of two
  *   ATTRIBUTION    1: find the processes of packets
  *   HOOKS          1: kprobes tell the owners; 0: seed.c does, again and again
+ *   FENTRY         1: hooks in softirq context are fentry programs
  *   HAS_SOCK_FROM_FILE  1: the kernel has this helper
  *   SOCKET_FILE_OPS     where it has not: address of that kernel variable
  *   LABELS         1: and write them into the blocks

@@ -9,6 +9,17 @@
  * removes it. src/tccap/hooks.py says what each is attached to.
  */
 
+/* The kernel passes over a kprobe's program on a processor that is just running
+ * another one, or is in a system call about a map. Softirqs may come in between,
+ * so what is called there has fentry programs, where the kernel has these. */
+#if FENTRY
+#define SOFTIRQ_CONTEXT u64
+#define ARGUMENT(n) READ(u64, (u64)ctx, 8 * ((n) - 1))
+#else
+#define SOFTIRQ_CONTEXT struct pt_regs
+#define ARGUMENT(n) PT_REGS_PARM##n(ctx)
+#endif
+
 static __always_inline struct process_id id_of(u64 leader)
 {
 	struct process_id id = {};
@@ -186,17 +197,17 @@ static __always_inline void inherit(u64 heir, u64 from)
 
 /* inet_csk_reqsk_queue_add(listener, request, child): the connection is the
  * listener's until somebody accepts it. */
-int on_connection(struct pt_regs *ctx)
+int on_connection(SOFTIRQ_CONTEXT *ctx)
 {
-	inherit(PT_REGS_PARM3(ctx), PT_REGS_PARM1(ctx));
+	inherit(ARGUMENT(3), ARGUMENT(1));
 	return 0;
 }
 
 /* inet_csk_complete_hashdance(listener, child, ...): the same, where compilers
  * put that function into this one. */
-int on_handshake(struct pt_regs *ctx)
+int on_handshake(SOFTIRQ_CONTEXT *ctx)
 {
-	inherit(PT_REGS_PARM2(ctx), PT_REGS_PARM1(ctx));
+	inherit(ARGUMENT(2), ARGUMENT(1));
 	return 0;
 }
 
@@ -228,9 +239,9 @@ int on_accept_return(struct pt_regs *ctx)
 }
 
 /* inet_twsk_hashdance(timewait, sk, ...): what is left of a connection. */
-int on_timewait(struct pt_regs *ctx)
+int on_timewait(SOFTIRQ_CONTEXT *ctx)
 {
-	inherit(PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx));
+	inherit(ARGUMENT(1), ARGUMENT(2));
 	return 0;
 }
 
@@ -268,9 +279,9 @@ static __always_inline bool is_in_own_netns(u64 sk)
 }
 
 /* inet_sock_destruct(sk): the address may soon be another socket's. */
-int on_destruct(struct pt_regs *ctx)
+int on_destruct(SOFTIRQ_CONTEXT *ctx)
 {
-	u64 sk = PT_REGS_PARM1(ctx);
+	u64 sk = ARGUMENT(1);
 	struct owner *known = owners.lookup(&sk);
 	struct owner copy;
 	struct flow flow = {};

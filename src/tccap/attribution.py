@@ -9,8 +9,10 @@ label, with what /proc knows.
 
 import contextlib
 import time
+from collections.abc import Container
+from functools import cached_property
 
-from tccap import abi, btf, descent, facilities, hooks, label, proc
+from tccap import abi, btf, descent, facilities, fentry, hooks, label, proc
 from tccap.abi import ProcessMessage
 from tccap.addresses import LocalAddresses
 from tccap.blocks import Section
@@ -69,6 +71,7 @@ class Attribution:
         kernel_facts: dict[str, int | str] = {}
         if found:
             kernel_facts |= btf.defines() | _seeding_defines()
+            kernel_facts["FENTRY"] = int(bool(self._fentry_ids))
         return kernel_facts | {
             "ATTRIBUTION": int(found),
             "LABELS": int(found and plan.label != "off"),
@@ -100,12 +103,35 @@ class Attribution:
         self._addresses = LocalAddresses(kernel)
         self.refresh_addresses()
         if self._way == "hooks":
-            known = facilities.symbols(*hooks.FUNCTIONS)
             kernel.set_kprobe_tail(*hooks.TAIL)
-            hooks.attach(kernel.bpf, known, follow_children=self._plan.children)
+            hooks.attach(
+                kernel.bpf,
+                self._functions,
+                self._at_entry if self._fentry_ids else None,
+                follow_children=self._plan.children,
+            )
         if self.finds_owners:
             self._seeding = Seeding(kernel.bpf, kernel.lib)
             self._seed()
+
+    @cached_property
+    def _functions(self) -> Container[str]:
+        """Those functions that hooks can be at."""
+        return facilities.symbols(*hooks.FUNCTIONS)
+
+    @cached_property
+    def _fentry_ids(self) -> dict[str, int]:
+        """The numbers of functions with fentry programs; empty: kprobes there."""
+        if self._way != "hooks":
+            return {}
+        wanted = hooks.in_softirq(self._functions)
+        ids = btf.functions(*wanted)
+        works = len(ids) == len(wanted) and fentry.is_supported(ids[wanted[0]])
+        return ids if works else {}
+
+    def _at_entry(self, program: str, function: str) -> None:
+        instructions = self._kernel.instructions(program)
+        fentry.attach(self._fentry_ids[function], program, instructions)
 
     def refresh_addresses(self) -> None:
         """Heed that addresses of this host have come or gone."""
@@ -184,7 +210,7 @@ class Attribution:
 
 def _seeding_defines() -> dict[str, int | str]:
     """Return the definitions that bpf/seed.c needs."""
-    if btf.has_function("bpf_sock_from_file"):
+    if btf.functions("bpf_sock_from_file"):
         return {"HAS_SOCK_FROM_FILE": 1, "SOCKET_FILE_OPS": 0}
     address = facilities.symbols("socket_file_ops").get("socket_file_ops")
     if not address:

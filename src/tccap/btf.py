@@ -59,11 +59,6 @@ class _Btf:
             )
         self._btf = ctypes.c_void_p(handle)
 
-    def has_function(self, name: str) -> bool:
-        """Tell whether the kernel itself, without its modules, has a function."""
-        find = self._lib.btf__find_by_name_kind
-        return bool(find(self._btf, name.encode(), _KIND_FUNC) > 0)
-
     def offset(self, structure: str, member: str) -> int:
         """Return the member's offset in bytes."""
         number = self._lib.btf__find_by_name_kind(
@@ -73,6 +68,11 @@ class _Btf:
         if bits is None:
             raise TccapError(f"The kernel's struct {structure} has no {member}.")
         return bits // 8
+
+    def function(self, name: str) -> int:
+        """Return the function's number; 0: it is not known."""
+        number = self._lib.btf__find_by_name_kind(self._btf, name.encode(), _KIND_FUNC)
+        return max(0, int(number))
 
     def _find(self, number: int, member: str) -> int | None:
         for name, type_number, bits in self._members(number):
@@ -107,9 +107,14 @@ def defines() -> dict[str, int]:
     }
 
 
-def has_function(name: str) -> bool:
-    """Tell whether the kernel itself, without its modules, has a function."""
-    return _kernel().has_function(name)
+def functions(*names: str) -> dict[str, int]:
+    """Return the numbers of those functions that the kernel itself has.
+
+    Functions of its modules, and those that the compiler has put into others,
+    are not among them.
+    """
+    found = {name: _kernel().function(name) for name in names}
+    return {name: number for name, number in found.items() if number}
 
 
 @functools.cache

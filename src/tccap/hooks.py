@@ -4,7 +4,7 @@ Where several functions stand for one hook, they are the same moment on
 different kernels; the first that exists is taken.
 """
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
 from tccap.errors import TccapError
@@ -20,6 +20,7 @@ class Hook(NamedTuple):
     functions: tuple[str, ...]
     needed: bool = True
     on_return: bool = False
+    in_softirq: bool = False  # may run there
 
 
 HOOKS = (
@@ -35,10 +36,14 @@ HOOKS = (
     Hook("on_use", ("inet_sendpage",), needed=False),  # sendfile before 6.5
     Hook("on_use", ("tcp_splice_read",), needed=False),
     Hook("on_accept_call", ("inet_accept",)),
-    Hook("on_connection", ("inet_csk_reqsk_queue_add",)),
-    Hook("on_handshake", ("inet_csk_complete_hashdance",)),
-    Hook("on_timewait", ("inet_twsk_hashdance_schedule", "inet_twsk_hashdance")),
-    Hook("on_destruct", ("inet_sock_destruct",)),
+    Hook("on_connection", ("inet_csk_reqsk_queue_add",), in_softirq=True),
+    Hook("on_handshake", ("inet_csk_complete_hashdance",), in_softirq=True),
+    Hook(
+        "on_timewait",
+        ("inet_twsk_hashdance_schedule", "inet_twsk_hashdance"),
+        in_softirq=True,
+    ),
+    Hook("on_destruct", ("inet_sock_destruct",), in_softirq=True),
     Hook("on_commit_creds", ("commit_creds",)),
     Hook("on_rename", ("__set_task_comm",)),
 )
@@ -56,20 +61,39 @@ TAIL = ("tails", "on_record")
 FUNCTIONS = tuple(f for h in (*HOOKS, ACCEPT, ACCEPT_RETURN) for f in h.functions)
 
 
-def attach(bpf: Any, known: Container[str], *, follow_children: bool) -> None:
+def in_softirq(known: Container[str]) -> list[str]:
+    """Return the functions that `attach` chooses for hooks in softirq context."""
+    hooks = [hook for hook in HOOKS if hook.in_softirq]
+    return [function for hook in hooks if (function := _choose(hook, known))]
+
+
+def attach(
+    bpf: Any,
+    known: Container[str],
+    at_entry: Callable[[str, str], None] | None,
+    *,
+    follow_children: bool,
+) -> None:
     """Attach all hooks; TccapError names a function that the kernel lacks.
 
-    ``known`` holds those of FUNCTIONS that this kernel has.
+    ``known`` holds those of FUNCTIONS that this kernel has. ``at_entry`` runs a
+    program at a function's entry by fentry, if the kernel can.
     """
     accept = ACCEPT if ACCEPT.functions[0] in known else ACCEPT_RETURN
     for hook in (*HOOKS, accept):
-        function = next((f for f in hook.functions if f in known), None)
-        if function:
+        function = _choose(hook, known)
+        if function and hook.in_softirq and at_entry:
+            at_entry(hook.program, function)
+        elif function:
             _attach(bpf, hook, function)
         elif hook.needed:
             raise TccapError(f"The kernel has no function {hook.functions[0]}.")
     for program, tracepoint in (EXIT, FORK) if follow_children else (EXIT,):
         bpf.attach_raw_tracepoint(tp=tracepoint, fn_name=program)
+
+
+def _choose(hook: Hook, known: Container[str]) -> str | None:
+    return next((function for function in hook.functions if function in known), None)
 
 
 def _attach(bpf: Any, hook: Hook, function: str) -> None:

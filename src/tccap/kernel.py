@@ -94,6 +94,12 @@ class Kernel:
             parts = key if isinstance(key, tuple) else (key,)
             table[table.Key(*parts)] = table.Leaf(value)
 
+    def instructions(self, name: str) -> bytes:
+        """Return a compiled program as the kernel takes it."""
+        module, program = self.bpf.module, name.encode()
+        start = lib.bpf_function_start(module, program)
+        return ctypes.string_at(start, lib.bpf_function_size(module, program))
+
     def set_kprobe_tail(self, name: str, program: str) -> None:
         """Put a kprobe program into a map of tail calls."""
         self._set_tail(name, self._load(program, BPF.KPROBE))

@@ -20,8 +20,8 @@ LAYERS = (
         *{"processfilter"},
     },
     {
-        *{"btf", "clock", "clsact", "devices", "facilities", "hooks", "host"},
-        *{"kernel", "launcher", "libpcap", "output", "proc", "ring", "seeding"},
+        *{"btf", "clock", "clsact", "devices", "facilities", "fentry", "hooks"},
+        *{"host", "kernel", "launcher", "libpcap", "output", "proc", "ring", "seeding"},
         *{"status", "tcx"},
     },
     {

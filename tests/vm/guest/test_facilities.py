@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tccap import btf, facilities, fentry, hooks
+
 REPO = Path(__file__).resolve().parents[3]
 RELEASE = platform.release()
 SERIES = tuple(int(number) for number in RELEASE.split(".")[:2])
@@ -99,6 +101,13 @@ def test_a_kprobe_reports_through_a_ring_buffer(ring: Ring) -> None:
         assert os.getpid() in ring.received()
     finally:
         ring.bpf.detach_kprobe(event=b"__sys_sendto", fn_name=b"on_sendto")
+
+
+def test_hooks_in_softirq_context_have_fentry() -> None:
+    chosen = hooks.in_softirq(facilities.symbols(*hooks.FUNCTIONS))
+    assert len(chosen) == 4
+    ids = btf.functions(*chosen)
+    assert [name for name in chosen if not fentry.is_supported(ids[name])] == []
 
 
 def test_a_clsact_filter_sees_packets(ring: Ring, netlink: Any, veth: int) -> None:
