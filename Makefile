@@ -1,7 +1,7 @@
 # Everything a contributor runs. test and test-vm install what they need.
 PYTHON = .venv/bin/python
 
-.PHONY: deps lint unit test test-vm vm-shell cycles bench bench-vm ground-truth screenshots
+.PHONY: deps lint unit test test-vm vm-shell cycles bench bench-vm ground-truth filters screenshots
 
 deps:
 	tests/deps.sh
@@ -48,6 +48,15 @@ ifdef KERNEL
 	tests/vm/run.sh shell $(KERNEL) -- $(TRUTH) tests/vm/guest/test_ground_truth.py
 else
 	$(TRUTH) tests/kernel/test_ground_truth.py
+endif
+
+# Capture filters: the kernel's verdicts against libpcap's, here or make filters KERNEL=6.1
+FILTERS = env TCCAP_SAMPLE=1 $(PYTHON) -m pytest -s tests/kernel/test_filter_equivalence.py
+filters:
+ifdef KERNEL
+	tests/vm/run.sh shell $(KERNEL) -- $(FILTERS)
+else
+	$(FILTERS)
 endif
 
 # The pictures of the README, taken again
