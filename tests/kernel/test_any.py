@@ -102,6 +102,7 @@ def test_the_one_device_is_gone(space: netns.Namespace) -> None:
     assert found.counts[0].received == len(found.frames)
 
 
+@pytest.mark.same_everywhere
 def test_an_unknown_device_is_one_sentence(space: netns.Namespace) -> None:
     message = r"There is no network device 'absent'\."
     with (

@@ -39,7 +39,10 @@ def _sink(space: netns.Namespace, port: int) -> socket.socket:
     return sock
 
 
-@pytest.mark.parametrize("options", [("--children",), ()])
+@pytest.mark.parametrize(
+    "options",
+    [("--children",), pytest.param((), marks=pytest.mark.same_everywhere)],
+)
 def test_the_old_ones_are_wanted(
     space: netns.Namespace, tmp_path: Path, options: tuple[str, ...]
 ) -> None:

@@ -46,6 +46,7 @@ def test_the_reader_goes_away_while_nothing_happens(quiet: netns.Pair) -> None:
     assert "error" not in {event["event"] for event in engine.events()}
 
 
+@pytest.mark.same_everywhere
 def test_sigterm_ends_and_the_terminals_signals_do_not(quiet: netns.Pair) -> None:
     with running.engine(quiet.near, "veth0") as engine:
         engine.process.send_signal(signal.SIGINT)
@@ -60,6 +61,7 @@ def test_sigterm_ends_and_the_terminals_signals_do_not(quiet: netns.Pair) -> Non
     assert found.counts[0].received == len(found.frames)
 
 
+@pytest.mark.same_everywhere
 def test_a_full_disk_is_told(quiet: netns.Pair) -> None:
     with (
         Path("/dev/full").open("wb") as full,
@@ -79,6 +81,7 @@ def _run(space: netns.Namespace, stdin: bytes) -> "subprocess.CompletedProcess[b
     )
 
 
+@pytest.mark.same_everywhere
 def test_a_stop_during_the_start(quiet: netns.Pair) -> None:
     plan = json.dumps({**running.PLAN, "device": "veth0"}).encode()
     done = _run(quiet.near, plan + b"\n")
@@ -87,6 +90,7 @@ def test_a_stop_during_the_start(quiet: netns.Pair) -> None:
     assert [interface.name for interface in found.interfaces] == ["veth0"]
 
 
+@pytest.mark.same_everywhere
 @pytest.mark.parametrize(
     ("stdin", "sentence"),
     [
