@@ -9,6 +9,8 @@ top=/usr/local/lib/tccap
 new=$top.new
 old=$top.old
 places=places # in $top: what lies outside it and belongs to tccap
+group=wireshark # whose members may capture
+rule=/etc/sudoers.d/tccap
 here=$(dirname "$(readlink -f "$0")")
 
 # bcc comes for the distribution's own Python, not for one earlier on PATH.
@@ -62,6 +64,7 @@ do_install() {
     swap_copies
     make_links
     echo "tccap is installed in $top; 'sudo tccap check' tells what works here."
+    make_rule
 }
 
 do_uninstall() {
@@ -70,6 +73,7 @@ do_uninstall() {
         "$top/venv/bin/python3" -I "$top/extcap/tccap.py" sweep ||
             echo "Classifiers of a killed capture may be left: 'tc filter show' lists them." >&2
     fi
+    rm -f "$rule" "$rule.new"
     remove_links
     rm -rf "$top" "$new" "$old"
     echo "tccap is removed. These packages stay: $(engine_packages) $(wireshark_package)."
@@ -160,13 +164,13 @@ fetch_packages() {
 make_copy() {
     rm -rf "$new" "$old"
     mkdir -p "$new"
-    for part in extcap src bpf wireshark docs README.md LICENSE pyproject.toml install.sh; do
+    for part in extcap sbin src bpf wireshark docs README.md LICENSE pyproject.toml install.sh; do
         if [ -e "$here/$part" ]; then
             cp -R "$here/$part" "$new/"
         fi
     done
     find "$new" -name __pycache__ -prune -exec rm -rf {} +
-    chmod 755 "$new/extcap/tccap.py" "$new/install.sh"
+    chmod 755 "$new/extcap/tccap.py" "$new/sbin/tccap-engine" "$new/install.sh"
     "$python" -I -m compileall -q -s "$new" -p "$top" "$new/src"
 }
 
@@ -208,6 +212,37 @@ swap_copies() {
     fi
     mv "$new" "$top"
     rm -rf "$old"
+}
+
+# --- ordinary users ---------------------------------------------------------
+
+# visudo sees the rule before sudo does, which passes over names with a dot.
+make_rule() {
+    if ! command -v visudo >/dev/null || [ ! -d "$(dirname "$rule")" ]; then
+        echo "There is no sudo here: only root can capture."
+        return
+    fi
+    getent group "$group" >/dev/null || groupadd --system "$group" ||
+        fail "The group $group could not be made: see the lines above."
+    (umask 337 && print_rule >"$rule.new")
+    visudo -cqf "$rule.new" || {
+        rm -f "$rule.new"
+        fail "sudo does not take the rule for the group $group: see the lines above."
+    }
+    mv "$rule.new" "$rule"
+    echo "Who is in the group $group can capture: sudo usermod -aG $group USER"
+}
+
+# The engine writes to Wireshark's FIFO and reads from the extcap itself: no
+# terminal and no log stands between them.
+print_rule() {
+    cat <<END
+# Made by tccap's install.sh, which also removes it.
+Cmnd_Alias TCCAP_ENGINE = $top/sbin/tccap-engine ""
+Defaults!TCCAP_ENGINE env_reset, !env_keep, !use_pty, !requiretty
+Defaults!TCCAP_ENGINE !log_input, !log_output, umask=0077, umask_override
+%$group ALL = (root) NOPASSWD: EXEC: NOSETENV: TCCAP_ENGINE
+END
 }
 
 # --- links ------------------------------------------------------------------

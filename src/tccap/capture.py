@@ -36,6 +36,8 @@ from tccap.taps import Taps
 # Waking up for a few packets costs more than the packets themselves.
 BATCHING_S = 0.001
 LOSS_REPORT_S = 3.0
+# On stop: the kernel ends an engine that does not, as nobody else may.
+STOP_DEADLINE_S = 15
 # On stop: for how long the reader may take nothing before the rest is given up.
 STALL_S = 0.5
 
@@ -195,6 +197,7 @@ class Capture:
 
     def _stop(self) -> None:
         self._stopping = True
+        signal.alarm(STOP_DEADLINE_S)
 
     def _on_clock(self, alarm: clock.SetAlarm) -> None:
         alarm.clear()

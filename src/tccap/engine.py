@@ -3,7 +3,8 @@
 It reads one Plan from stdin, writes pcapng to stdout and tells its state on
 stderr (status.py). It ends when stdin is closed, when nobody reads the stream
 any more, or when the captured device is gone; whatever happens, it takes its
-classifiers out of the kernel.
+classifiers out of the kernel. Without any Plan it removes what engines that were
+killed have left there, and ends.
 
 Start-up is what a user waits for, so the two slow steps run side by side: the
 compiler in a thread, and the import of pyroute2 here.
@@ -38,8 +39,14 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # not the caller's
     try:
-        _run(Plan.from_json(_read_plan()))
+        text = _read_plan()
+        if text:
+            _run(Plan.from_json(text))
+        else:
+            sweep()
     except TccapError as error:
         report("error", message=str(error))
         return 1
@@ -90,11 +97,16 @@ def _prepare(plan: Plan, capture_filter: CaptureFilter) -> "tuple[Kernel, Attrib
 
 
 def _read_plan() -> str:
-    """Return the first line of stdin; the rest of stdin is its end: stop."""
+    """Return the first line of stdin, empty if there is nothing at all.
+
+    The rest of stdin is its end: stop.
+    """
     text = b""
     while not text.endswith(b"\n"):
         more = os.read(PLAN_FD, PLAN_LEN_MAX)
         text += more
+        if not text:
+            break
         if not more or len(text) > PLAN_LEN_MAX:
             raise TccapError("The engine got no plan: it is started by the extcap.")
     return text.decode(errors="replace")

@@ -5,6 +5,7 @@ It answers Wireshark's short calls by itself and leaves a capture to
 """
 
 import argparse
+import contextlib
 import sys
 from typing import NoReturn
 
@@ -46,7 +47,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     if arguments.extcap_cleanup_postkill:
         from tccap import launcher  # noqa: PLC0415  # the short calls do without
 
-        launcher.sweep()
+        with contextlib.suppress(TccapError):  # nobody reads why not
+            launcher.sweep()
         return 0
     sys.stdout.write(_answer(arguments))
     return 0

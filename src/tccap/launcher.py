@@ -1,12 +1,21 @@
-"""Starting the engine, and the one way to stop it: closing its stdin."""
+"""Starting the engine, and the one way to stop it: closing its stdin.
 
+Root starts it directly. Others do so through sudo, by the rule that install.sh
+makes for the group wireshark: one command without arguments. sudo hands stdin,
+stdout and stderr on as they are, and stays until the engine has ended.
+"""
+
+import grp
 import os
+import pwd
 import subprocess
 from typing import IO, NoReturn
 
 from tccap.errors import TccapError
-from tccap.paths import SCRIPT, engine_python
+from tccap.paths import ENGINE, SCRIPT, engine_python
 
+GROUP = "wireshark"  # Debian's name for those who may capture
+SUDO = "/usr/bin/sudo"
 # -I: no PYTHON* variables, no user site, no current directory.
 _ARGUMENTS = ("-I", SCRIPT)
 
@@ -19,7 +28,7 @@ def start(stream_fd: int) -> "subprocess.Popen[bytes]":
     own, so that a Ctrl-C reaches only us.
     """
     return subprocess.Popen(
-        _command("engine"),
+        _command(),
         stdin=subprocess.PIPE,
         stdout=stream_fd,
         stderr=subprocess.PIPE,
@@ -29,9 +38,24 @@ def start(stream_fd: int) -> "subprocess.Popen[bytes]":
 
 
 def sweep() -> None:
-    """Let an engine remove what a killed one has left in the kernel."""
-    if os.geteuid() == 0:
-        subprocess.run(_command("sweep"), check=False, env=_environment())
+    """Let an engine remove what a killed one has left in the kernel.
+
+    TccapError if no engine can be started.
+    """
+    done = subprocess.run(
+        _command(), input=b"", check=False, capture_output=True, env=_environment()
+    )
+    if done.returncode:
+        raise TccapError(explain(done.stderr.decode(errors="replace")))
+
+
+def explain(output: str) -> str:
+    """Return why an engine that wrote no status did not start.
+
+    ``output`` is what came in its place: of sudo, or of Python.
+    """
+    reason = (output.strip().splitlines() or ["no reason given"])[-1]
+    return f"The engine did not start ({reason}): run sudo ./install.sh again."
 
 
 def restart(verb: str) -> NoReturn:
@@ -49,12 +73,38 @@ def send_plan(engine_stdin: IO[bytes], plan_json: str) -> None:
         return
 
 
-def _command(verb: str) -> list[str]:
-    if os.geteuid() != 0:
+def _command() -> list[str]:
+    if os.geteuid() == 0:
+        return [engine_python(), *_ARGUMENTS, "engine"]
+    _need_group()
+    return [SUDO, "-n", ENGINE]
+
+
+def _need_group() -> None:
+    """Raise TccapError if sudo need not be asked, which would tell root of it."""
+    if not os.access(SUDO, os.X_OK):
         raise TccapError(
-            "Capturing needs root for now: start tshark or Wireshark with sudo."
+            "Capturing needs root where there is no sudo: start tshark or Wireshark "
+            "as root."
         )
-    return [engine_python(), *_ARGUMENTS, verb]
+    user = pwd.getpwuid(os.getuid())
+    try:
+        group = grp.getgrnam(GROUP)
+    except KeyError:
+        raise TccapError(
+            "Capturing needs tccap to be installed: run sudo ./install.sh."
+        ) from None
+    if group.gr_gid in (os.getegid(), *os.getgroups()):
+        return
+    if user.pw_name in group.gr_mem or user.pw_gid == group.gr_gid:
+        raise TccapError(
+            f"You came into the group {GROUP} after you had logged in: log out and in "
+            "again."
+        )
+    raise TccapError(
+        f"Only root and the group {GROUP} may capture: run "
+        f"'sudo usermod -aG {GROUP} {user.pw_name}', then log out and in again."
+    )
 
 
 def _environment() -> dict[str, str]:

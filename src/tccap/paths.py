@@ -6,6 +6,7 @@ _HERE = os.path.dirname(os.path.realpath(__file__))
 TOP = os.path.dirname(os.path.dirname(_HERE))
 BPF_DIR = os.path.join(TOP, "bpf")
 SCRIPT = os.path.join(TOP, "extcap", "tccap.py")
+ENGINE = os.path.join(TOP, "sbin", "tccap-engine")
 README = os.path.join(TOP, "README.md")
 
 

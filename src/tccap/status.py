@@ -26,11 +26,11 @@ def log(level: str, message: str) -> None:
 
 
 def parse(line: str) -> dict[str, Any]:
-    """Return the event of a line; what is no event is somebody's debug output."""
+    """Return the event of a line; what is none, as sudo's words, is ``output``."""
     try:
         event = json.loads(line)
     except ValueError:
         event = None
     if isinstance(event, dict) and isinstance(event.get("event"), str):
         return event
-    return {"event": "log", "level": "debug", "message": line.rstrip()}
+    return {"event": "output", "level": "debug", "message": line.rstrip()}

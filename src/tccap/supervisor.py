@@ -17,8 +17,9 @@ from tccap import launcher, options, plan, status
 from tccap.errors import TccapError
 from tccap.options import Options
 
-# Wireshark waits 30 s after its SIGTERM; an engine that hangs must not.
-STOP_DEADLINE_S = 10
+# Wireshark waits 30 s after its SIGTERM; an engine that hangs must not. One that
+# was started through sudo can only end itself, which it does before this.
+STOP_DEADLINE_S = 20
 _LEVELS = {
     "error": logging.ERROR,
     "warning": logging.WARNING,
@@ -53,11 +54,13 @@ class _Supervisor:
         self._received = 0
         self._complete = True
         self._error = ""
+        self._spoke = False  # it is an engine that runs, and not only sudo
+        self._output: list[str] = []
 
     def run(self, plan_json: str) -> None:
         """Return when the engine has ended; TccapError if it could not capture."""
         _on_stop_signals(self._stop)
-        signal.signal(signal.SIGALRM, lambda *_: self._engine.kill())
+        signal.signal(signal.SIGALRM, self._give_up)
         assert self._engine.stdin is not None
         assert self._engine.stderr is not None
         launcher.send_plan(self._engine.stdin, plan_json)
@@ -66,21 +69,37 @@ class _Supervisor:
         exit_status = self._engine.wait()
         signal.alarm(0)
         if exit_status < 0:
-            launcher.sweep()
+            with contextlib.suppress(TccapError):
+                launcher.sweep()
             self._error = f"The engine was ended by signal {-exit_status}."
         self._tell_losses()
         if exit_status != 0:
-            raise TccapError(self._error or "The engine ended without a reason.")
+            raise TccapError(self._error or self._silence())
 
     def _stop(self, *_: object) -> None:
         signal.alarm(STOP_DEADLINE_S)
         with contextlib.suppress(OSError):
             self._engine.stdin.close()  # type: ignore[union-attr]  # it is a pipe
 
+    def _give_up(self, *_: object) -> None:
+        try:
+            self._engine.kill()
+        except PermissionError:
+            raise TccapError("The engine does not end.") from None
+
+    def _silence(self) -> str:
+        if self._spoke:
+            return "The engine ended without a reason."
+        return launcher.explain("\n".join(self._output))
+
     def _heed(self, event: dict[str, Any]) -> None:
         level = _LEVELS.get(event.pop("level", "info"), logging.INFO)
         kind = event.pop("event")
         _log.log(level, "%s %s", kind, event.get("message") or event)
+        if kind == "output":
+            self._output.append(event["message"])
+        else:
+            self._spoke = True
         if kind == "error":
             self._error = str(event.get("message"))
         elif kind == "lost":

@@ -85,9 +85,9 @@ def test_the_fields_of_processes_are_there(machine: Machine) -> None:
         assert "\ttccap.pid\t" in fields, user
 
 
-def test_an_ordinary_user_is_told_to_use_sudo(machine: Machine) -> None:
+def test_without_sudo_an_ordinary_user_is_told(machine: Machine) -> None:
     result = machine.run("tshark", "-i", "tccap-any", "-a", "duration:5", user="ada")
-    assert "Capturing needs root" in result.stderr
+    assert "Capturing needs root where there is no sudo: start" in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -103,7 +103,10 @@ def test_check_tells_an_ordinary_user_what_it_could_not_try(machine: Machine) ->
     result = machine.run("tccap", "check", user="ada")
     missing = [x for x in result.stdout.splitlines() if x.startswith("missing")]
     assert missing == [
-        "missing  rights           capturing needs root: start tshark with sudo"
+        (
+            "missing  rights           Capturing needs root where there is no sudo: "
+            "start tshark or Wireshark as root."
+        )
     ]
     assert "not tried, that needs root: sudo tccap check" in result.stdout
     assert (result.returncode, result.stderr) == (1, "")

@@ -90,11 +90,15 @@ def test_a_stop_during_the_start(quiet: netns.Pair) -> None:
     assert [interface.name for interface in found.interfaces] == ["veth0"]
 
 
+def test_without_any_plan_it_ends(quiet: netns.Pair) -> None:
+    done = _run(quiet.near, b"")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 @pytest.mark.same_everywhere
 @pytest.mark.parametrize(
     ("stdin", "sentence"),
     [
-        (b"", "The engine got no plan: it is started by the extcap."),
         (b"half a plan", "The engine got no plan: it is started by the extcap."),
         (b"x" * (2 << 20), "The engine got no plan: it is started by the extcap."),
         (b"nonsense\n", "The plan is not JSON."),
@@ -102,7 +106,7 @@ def test_a_stop_during_the_start(quiet: netns.Pair) -> None:
         (b"{}\n", "The plan does not have exactly the known fields."),
         (b"\xff\xfe\n", "The plan is not JSON."),
     ],
-    ids=["nothing", "half", "endless", "nonsense", "deep", "empty", "binary"],
+    ids=["half", "endless", "nonsense", "deep", "empty", "binary"],
 )
 def test_a_bad_plan_is_one_sentence(
     quiet: netns.Pair, stdin: bytes, sentence: str

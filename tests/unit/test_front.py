@@ -1,3 +1,6 @@
+import grp
+import pwd
+
 import pytest
 
 from tccap import extcap, front, host, launcher, supervisor
@@ -95,11 +98,49 @@ def test_cleanup_asks_an_engine_to_sweep(monkeypatch: pytest.MonkeyPatch) -> Non
     assert swept == [True]
 
 
-def test_capturing_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_sudo_capturing_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    with pytest.raises(TccapError, match="Capturing needs root"):
+    monkeypatch.setattr(launcher, "SUDO", "/nowhere/sudo")
+    with pytest.raises(TccapError, match="Capturing needs root where there is no"):
         launcher.start(1)
-    launcher.sweep()  # does nothing, and does not fail
+    assert front.main(["--extcap-cleanup-postkill"]) == 0
+
+
+def _user_in(
+    monkeypatch: pytest.MonkeyPatch, group: str, *, of_session: tuple[int, ...] = ()
+) -> None:
+    ada = pwd.struct_passwd(("ada", "x", 1000, 1000, "", "/", "/bin/sh"))
+    groups = {"wireshark": grp.struct_group(("wireshark", "x", 120, [group]))}
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("os.getgroups", lambda: of_session)
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: ada)
+    monkeypatch.setattr(grp, "getgrnam", groups.__getitem__)
+    monkeypatch.setattr(launcher, "SUDO", "/bin/true")
+
+
+@pytest.mark.parametrize(
+    ("member", "sentence"),
+    [
+        ("ben", "run 'sudo usermod -aG wireshark ada', then log out and in again"),
+        ("ada", "after you had logged in: log out and in again"),
+    ],
+)
+def test_who_may_not_capture_is_told(
+    monkeypatch: pytest.MonkeyPatch, member: str, sentence: str
+) -> None:
+    _user_in(monkeypatch, member)
+    with pytest.raises(TccapError, match=sentence):
+        launcher.start(1)
+
+
+def test_a_member_starts_the_engine_through_sudo(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _user_in(monkeypatch, "ada", of_session=(7, 120))
+    launcher.sweep()
+    monkeypatch.setattr(launcher, "SUDO", "/bin/false")
+    with pytest.raises(TccapError, match="The engine did not start"):
+        launcher.sweep()
 
 
 def test_the_real_devices_are_seen() -> None:

@@ -58,9 +58,17 @@ def test_an_incomplete_end_is_one_warning(capfd: pytest.CaptureFixture[str]) -> 
     ("code", "sentence"),
     [
         ([_say('{"event": "error", "message": "No."}'), "sys.exit(1)"], "No."),
-        (["sys.exit(3)"], "The engine ended without a reason."),
+        (
+            [_say('{"event": "ready"}'), "sys.exit(3)"],
+            "The engine ended without a reason.",
+        ),
+        (["sys.exit(3)"], "The engine did not start .no reason given.: run"),
+        (
+            [_say("sudo: no"), "sys.exit(1)"],
+            "The engine did not start .sudo: no.: run sudo ./install.sh again",
+        ),
         (["os.kill(os.getpid(), signal.SIGKILL)"], "was ended by signal 9"),
-        (["raise OSError('a traceback')"], "The engine ended without a reason."),
+        (["raise OSError('a traceback')"], "did not start .OSError: a traceback."),
     ],
 )
 def test_a_failure_is_one_sentence(
@@ -91,6 +99,23 @@ def test_an_engine_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None
             "os.kill(os.getppid(), signal.SIGINT)",
             "signal.pause()",
         )
+
+
+def test_an_engine_that_cannot_be_killed_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def kill(_engine: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(supervisor, "STOP_DEADLINE_S", 1)
+    with monkeypatch.context() as denied:
+        denied.setattr(subprocess.Popen, "kill", kill)
+        with pytest.raises(TccapError, match="The engine does not end"):
+            _supervise(
+                "sys.stdin.readline()",
+                "os.kill(os.getppid(), signal.SIGINT)",
+                "signal.sigtimedwait([], 2)",
+            )
 
 
 def test_the_users_environment_stays_outside(monkeypatch: pytest.MonkeyPatch) -> None:

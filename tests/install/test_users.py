@@ -1,0 +1,179 @@
+"""Ordinary users: who is in the group captures without a password, others do not."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from install.machine import CHECKOUT, Machine
+from install.test_install import CAPTURE_WITH_TRAFFIC, packets
+
+pytestmark = pytest.mark.timeout(600)  # the first test installs packages
+
+TOP = "/usr/local/lib/tccap"
+ENGINE = f"{TOP}/sbin/tccap-engine"
+RULE = "/etc/sudoers.d/tccap"
+# What an administrator may have set for everybody, and would be in the way.
+OBSTACLES = """
+Defaults use_pty, requiretty, log_input, log_output, closefrom_override
+Defaults env_keep += "PYTHONPATH PYTHONHOME SUDO_UID LD_LIBRARY_PATH"
+Defaults umask=0777, passwd_tries=1
+"""
+MEMBER = ("setpriv", "--reuid=ada", "--regid=ada", "--init-groups")
+OUTSIDER = ("setpriv", "--reuid=ben", "--regid=ben", "--init-groups")
+TO_OUTSIDERS = (
+    "Only root and the group wireshark may capture: run 'sudo usermod -aG wireshark "
+    "ben', then log out and in again."
+)
+TO_NEW_MEMBERS = (
+    "You came into the group wireshark after you had logged in: log out and in again."
+)
+
+
+@pytest.fixture(scope="module")
+def base(folder: Path, installed_machine: Machine) -> Machine:
+    """A machine with sudo, where ada is in the group, and ben is not."""
+    machine = installed_machine.another(folder / "users")
+    script = (
+        "apt-get update -qq || true;"
+        "DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "
+        f"sudo >/dev/null; printf '{OBSTACLES}' >>/etc/sudoers; visudo -cq;"
+        "useradd --shell /bin/bash ben"
+    )
+    done = machine.run("sh", "-ec", script, network=True, timeout_s=300)
+    assert done.returncode == 0, done.stderr
+    installed = machine.run("./install.sh", folder=CHECKOUT)
+    assert (installed.returncode, installed.stderr) == (0, "")
+    assert installed.stdout.splitlines()[-1] == (
+        "Who is in the group wireshark can capture: sudo usermod -aG wireshark USER"
+    )
+    machine.shell("usermod -aG wireshark ada")
+    return machine
+
+
+@pytest.fixture
+def users(base: Machine, tmp_path: Path) -> Iterator[Machine]:
+    yield base.another(tmp_path / "machine")
+    shutil.rmtree(tmp_path / "machine")
+
+
+def test_a_member_captures_with_tshark(users: Machine) -> None:
+    result = users.run(*MEMBER, "sh", "-c", CAPTURE_WITH_TRAFFIC)
+    assert len(packets(result.stdout)) >= 10, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_outsider_is_told_what_to_do(users: Machine) -> None:
+    capture = ("tshark", "-i", "tccap-lo", "-a", "duration:5")
+    result = users.run(*OUTSIDER, *capture)
+    assert TO_OUTSIDERS in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_new_member_is_told_to_log_in_again(users: Machine) -> None:
+    # As ada, but with the groups of a log-in before.
+    result = users.run("tshark", "-i", "tccap-lo", "-a", "duration:5", user="ada")
+    assert TO_NEW_MEMBERS in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("user", "line", "verdict"),
+    [
+        (
+            MEMBER,
+            "ok       rights           the group wireshark's, through sudo",
+            "A capture will work: tshark -i tccap-any",
+        ),
+        (
+            OUTSIDER,
+            f"missing  rights           {TO_OUTSIDERS}",
+            "No capture will work before what is missing is there.",
+        ),
+        (
+            ("env",),
+            "ok       rights           root",
+            "A capture will work: sudo tshark -i tccap-any",
+        ),
+    ],
+    ids=["member", "outsider", "root"],
+)
+def test_check_says_who_one_is(
+    users: Machine, user: tuple[str, ...], line: str, verdict: str
+) -> None:
+    result = users.run(*user, "tccap", "check")
+    lines = result.stdout.splitlines()
+    assert line in lines, result.stdout
+    assert lines[-1] == verdict
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("way", ["stop", "front", "reader", "engine", "sudo"])
+def test_sudo_is_not_in_the_way(users: Machine, way: str) -> None:
+    script = f"{CHECKOUT}/tests/install/ending.py"
+    done = users.run("/usr/bin/python3", "-I", script, way, timeout_s=120)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert (seen["user of the front"], seen["user of the engine"]) == (1000, "0")
+    assert seen["sudo waits"]
+    assert seen["writes by itself"]
+    assert seen["caller"] == "1000"
+    assert seen["environment"] == ["LC_ALL", "PATH", "SUDO_UID"]
+    assert seen["left"] == []
+    if way == "engine":
+        assert seen["stderr"] == "The engine was ended by signal 9.\n"
+    elif way != "sudo":
+        assert seen["stderr"] == ""
+    if way != "reader":
+        assert seen["stream"] == "0a0d0d0a"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"sudo -n {ENGINE} sweep",
+        f"sudo -n {ENGINE} ''",
+        f"sudo -n SUDO_UID=0 {ENGINE}",
+        f"sudo -n PYTHONPATH=/tmp {ENGINE}",
+        f"sudo -n -E {ENGINE}",
+        f"sudo -n -u daemon {ENGINE}",
+        f"sudo -n -C 9 {ENGINE} x",
+        f"sudo -n {TOP}/venv/bin/python3",
+        f"sudo -n {TOP}/extcap/tccap.py engine",
+        f"ln -s {ENGINE} /tmp/tccap-engine; sudo -n /tmp/tccap-engine x",
+        "cp /bin/sh /tmp/tccap-engine; sudo -n /tmp/tccap-engine",
+        "sudo -n sh",
+        f"sudo -n -e {ENGINE}",
+    ],
+)
+def test_the_rule_allows_nothing_else(users: Machine, command: str) -> None:
+    result = users.run(*MEMBER, "sh", "-c", f"{command} </dev/null")
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "sudo: " in result.stderr
+
+
+def test_a_second_install_keeps_the_rule_and_uninstall_removes_it(
+    users: Machine,
+) -> None:
+    rule = users.shell(f"cat {RULE}; stat -c '%a %U:%G' {RULE}")
+    assert "440 root:root" in rule
+    assert users.run(f"{CHECKOUT}/install.sh").returncode == 0
+    assert users.shell(f"cat {RULE}; stat -c '%a %U:%G' {RULE}") == rule
+    assert users.run(f"{TOP}/install.sh", "--uninstall").returncode == 0
+    assert users.shell("ls -A /etc/sudoers.d") == "README\n"
+    result = users.run(*MEMBER, "sudo", "-n", "-l", ENGINE)
+    assert result.returncode == 1
+
+
+def test_a_rule_that_visudo_refuses_is_not_installed(users: Machine) -> None:
+    users.shell(
+        f"rm {RULE}; printf '#!/bin/sh\\nexit 1\\n' >/usr/local/sbin/visudo;"
+        "chmod +x /usr/local/sbin/visudo"
+    )
+    result = users.run(f"{CHECKOUT}/install.sh")
+    assert result.returncode == 1
+    assert result.stderr == (
+        "sudo does not take the rule for the group wireshark: see the lines above.\n"
+    )
+    assert users.shell("ls -A /etc/sudoers.d") == "README\n"
