@@ -14,10 +14,12 @@ from functools import cached_property
 
 from tccap import abi, btf, descent, facilities, fentry, hooks, label, proc
 from tccap.abi import ProcessMessage
+from tccap.access import Caller
 from tccap.addresses import LocalAddresses
 from tccap.blocks import Section
 from tccap.errors import TccapError
 from tccap.kernel import Kernel, undisturbed
+from tccap.label import Details
 from tccap.plan import Plan
 from tccap.seeding import Seeding
 from tccap.status import log
@@ -31,8 +33,9 @@ FILTERED_POLLING_S = 0.02
 class Attribution:
     """Owners of sockets, in the way that suits the plan and the kernel."""
 
-    def __init__(self, plan: Plan, *, filter_needs_it: bool) -> None:
+    def __init__(self, plan: Plan, caller: Caller, *, filter_needs_it: bool) -> None:
         self._plan = plan
+        self._caller = caller
         self._filters = plan.filters_processes or filter_needs_it
         self._way = self._choose()
         self._polled_at = 0.0
@@ -195,8 +198,16 @@ class Attribution:
 
     def _full_label(self, seen: ProcessMessage) -> bytes:
         short = label.basic(seen.pid, seen.comm, seen.euid)
-        details = proc.details(seen.pid, seen.start_ns)
+        details = self._details(seen)
         return label.full(short, details, self._label_max) if details else short
+
+    def _details(self, seen: ProcessMessage) -> Details | None:
+        """Return what /proc tells, if the caller may know it before and after."""
+        if not self._caller.sees_details_of(proc.uids(seen.pid)):
+            return None
+        details = proc.details(seen.pid, seen.start_ns)
+        still = self._caller.sees_details_of(proc.uids(seen.pid))
+        return details if still else None
 
     def _filter(self, kernel: Kernel) -> None:
         """Write the process filter into the kernel's tables."""

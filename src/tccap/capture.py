@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
-from tccap import clock, clsact, devices, taps
+from tccap import clock, clsact, devices, privileges, taps
 from tccap.attribution import Attribution
 from tccap.blocks import Section, Statistics
 from tccap.errors import TccapError
@@ -115,6 +115,7 @@ class Capture:
         self._watch(self._ring.fd, _nothing)
         if self._output.is_pipe:
             self._watch(self._output.fd, _nothing, events=0)
+        privileges.narrow(privileges.KEPT)
         report("ready")
 
     # Running.

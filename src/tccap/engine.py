@@ -17,7 +17,8 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from tccap import host, linktypes
+from tccap import access, host, linktypes, privileges
+from tccap.access import Caller
 from tccap.capturefilter import CaptureFilter
 from tccap.errors import TccapError
 from tccap.linktypes import LinkType
@@ -42,9 +43,11 @@ def main() -> int:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # not the caller's
     try:
+        privileges.narrow(privileges.STARTING)
+        caller = access.caller()
         text = _read_plan()
         if text:
-            _run(Plan.from_json(text))
+            _run(Plan.from_json(text), caller)
         else:
             sweep()
     except TccapError as error:
@@ -65,11 +68,12 @@ def sweep() -> int:
     return 0
 
 
-def _run(plan: Plan) -> None:
+def _run(plan: Plan, caller: Caller) -> None:
     # Before there are threads: libpcap runs in a child process.
     capture_filter = CaptureFilter(plan.filters, _link_types(plan))
     with ThreadPoolExecutor(1) as pool:
-        programs = pool.submit(_prepare, plan, capture_filter)
+        programs = pool.submit(_prepare, plan, caller, capture_filter)
+        pool.shutdown(wait=False)  # its thread ends with its work
         started = time.monotonic()
         from tccap.capture import Capture  # noqa: PLC0415  # see above
 
@@ -85,13 +89,15 @@ def _link_types(plan: Plan) -> tuple[LinkType, ...]:
     return (link or linktypes.ETHERNET,)
 
 
-def _prepare(plan: Plan, capture_filter: CaptureFilter) -> "tuple[Kernel, Attribution]":
+def _prepare(
+    plan: Plan, caller: Caller, capture_filter: CaptureFilter
+) -> "tuple[Kernel, Attribution]":
     started = time.monotonic()
     from tccap import programs  # noqa: PLC0415  # see above
 
     report("timing", step="import bcc", seconds=time.monotonic() - started)
     started = time.monotonic()
-    prepared = programs.prepare(plan, capture_filter)
+    prepared = programs.prepare(plan, caller, capture_filter)
     report("timing", step="compile", seconds=time.monotonic() - started)
     return prepared
 

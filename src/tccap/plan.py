@@ -7,7 +7,7 @@ values only, and the engine checks every one of them again.
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from tccap import extcap, processfilter
 from tccap.errors import TccapError
@@ -18,6 +18,9 @@ PID_MAX = (1 << 22) - 1  # PID_MAX_LIMIT, include/linux/threads.h
 UID_MAX = (1 << 32) - 2
 COMM_LEN_MAX = 15  # TASK_COMM_LEN - 1
 IFNAME_LEN_MAX = 15  # IFNAMSIZ - 1, include/uapi/linux/if.h
+FILTERS_MAX = 2  # that of the box, and the option
+FILTER_LEN_MAX = 32000  # both are to fit into one option of a block, 65535 bytes
+_NO_NAMES: Final = (".", "..")
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,9 @@ class Plan:
                 raise TccapError(f"The plan's {name} is not acceptable.")
 
     def _checks(self) -> dict[str, bool]:
-        device = self.device
         return {
-            "device": isinstance(device, str) and 0 < len(device) <= IFNAME_LEN_MAX,
-            "filters": _is_list(self.filters, lambda f: isinstance(f, str)),
+            "device": _is_device(self.device),
+            "filters": _is_list(self.filters, _is_filter, FILTERS_MAX),
             "direction": self.direction in ("both", "in", "out"),
             "snaplen": _is_within(self.snaplen, 1, SNAPLEN_MAX),
             "ring_mib": _is_within(self.ring_mib, 1, RING_MIB_MAX),
@@ -100,9 +102,16 @@ def make(interface: str, box_filter: str, options: Options) -> Plan:
 
     ``box_filter`` is what stands in Wireshark's capture-filter box.
     """
+    filters = tuple(f for f in (box_filter, options.filter) if f.strip())
+    for text in filters:
+        if not _is_filter(text):
+            raise TccapError(
+                "The capture filter has to be UTF-8, without zero bytes, not longer "
+                f"than {FILTER_LEN_MAX} bytes."
+            )
     return Plan(
         device=extcap.device_of(interface),
-        filters=tuple(f for f in (box_filter, options.filter) if f.strip()),
+        filters=filters,
         direction=options.direction,  # type: ignore[arg-type]  # checked inside
         snaplen=options.snaplen,
         ring_mib=options.ring_size,
@@ -116,17 +125,37 @@ def make(interface: str, box_filter: str, options: Options) -> Plan:
     )
 
 
-def _is_list(value: object, is_item: Callable[[Any], bool]) -> bool:
+def _is_list(
+    value: object, is_item: Callable[[Any], bool], len_max: int = LIST_MAX
+) -> bool:
     return (
-        isinstance(value, tuple) and len(value) <= LIST_MAX and all(map(is_item, value))
+        isinstance(value, tuple) and len(value) <= len_max and all(map(is_item, value))
     )
 
 
+def _is_device(value: object) -> bool:
+    """Tell whether the kernel takes such a name (dev_valid_name, net/core/dev.c)."""
+    if not _is_text(value, IFNAME_LEN_MAX):
+        return False
+    name = str(value)
+    return name not in _NO_NAMES and not any(c in "/:" or c.isspace() for c in name)
+
+
+def _is_filter(value: object) -> bool:
+    return _is_text(value, FILTER_LEN_MAX)
+
+
 def _is_comm(value: object) -> bool:
-    if not isinstance(value, str):
+    # Names need not be UTF-8; Python then has surrogates for the bytes.
+    return _is_text(value, COMM_LEN_MAX, errors="surrogateescape")
+
+
+def _is_text(value: object, len_max: int, errors: str = "strict") -> bool:
+    """Tell whether a text has up to so many bytes, and some, and no zero byte."""
+    if not isinstance(value, str) or "\0" in value:
         return False
     try:
-        return 0 < len(value.encode("utf-8", "surrogateescape")) <= COMM_LEN_MAX
+        return 0 < len(value.encode("utf-8", errors)) <= len_max
     except UnicodeEncodeError:  # half a character, which JSON can say
         return False
 

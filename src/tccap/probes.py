@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from bcc import BPF
 
-from tccap import linktypes, options, plan, programs, taps, tcx
+from tccap import access, linktypes, options, plan, programs, taps, tcx
 from tccap.capturefilter import CaptureFilter
 from tccap.errors import TccapError
 from tccap.paths import BPF_DIR
@@ -59,7 +59,7 @@ def attach_classifiers() -> str:
     the_plan = plan.make("tccap-lo", "", options.defaults())
     with _silence():
         no_filter = CaptureFilter(the_plan.filters, (linktypes.ETHERNET,))
-        kernel, _attribution = programs.prepare(the_plan, no_filter)
+        kernel, _attribution = programs.prepare(the_plan, access.caller(), no_filter)
         kernel.load()
         _leave_network_namespace()
         sides = {"in": kernel.ingress_fd, "out": kernel.egress_fd}

@@ -1,15 +1,20 @@
 """From a Plan to compiled BPF programs: what goes into them, and the compiler."""
 
 from tccap import abi
+from tccap.access import Caller
 from tccap.attribution import Attribution
 from tccap.capturefilter import CaptureFilter
 from tccap.kernel import Kernel, possible_cpus
 from tccap.plan import Plan
 
 
-def prepare(plan: Plan, capture_filter: CaptureFilter) -> tuple[Kernel, Attribution]:
+def prepare(
+    plan: Plan, caller: Caller, capture_filter: CaptureFilter
+) -> tuple[Kernel, Attribution]:
     """Compile the programs; TccapError where bcc or the kernel cannot."""
-    attribution = Attribution(plan, filter_needs_it=capture_filter.needs_processes)
+    attribution = Attribution(
+        plan, caller, filter_needs_it=capture_filter.needs_processes
+    )
     kernel = Kernel(
         attribution.sources(),
         capture_filter.c_text(),

@@ -21,6 +21,7 @@ Defaults use_pty, requiretty, log_input, log_output, closefrom_override
 Defaults env_keep += "PYTHONPATH PYTHONHOME SUDO_UID LD_LIBRARY_PATH"
 Defaults umask=0777, passwd_tries=1
 """
+TEN_PACKETS = CAPTURE_WITH_TRAFFIC.replace("-a duration:3", "-c 10 -f 'udp port 9'")
 MEMBER = ("setpriv", "--reuid=ada", "--regid=ada", "--init-groups")
 OUTSIDER = ("setpriv", "--reuid=ben", "--regid=ben", "--init-groups")
 TO_OUTSIDERS = (
@@ -60,8 +61,8 @@ def users(base: Machine, tmp_path: Path) -> Iterator[Machine]:
 
 
 def test_a_member_captures_with_tshark(users: Machine) -> None:
-    result = users.run(*MEMBER, "sh", "-c", CAPTURE_WITH_TRAFFIC)
-    assert len(packets(result.stdout)) >= 10, result.stdout + result.stderr
+    result = users.run(*MEMBER, "sh", "-c", TEN_PACKETS)
+    assert len(packets(result.stdout)) == 10, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -177,3 +178,35 @@ def test_a_rule_that_visudo_refuses_is_not_installed(users: Machine) -> None:
         "sudo does not take the rule for the group wireshark: see the lines above.\n"
     )
     assert users.shell("ls -A /etc/sudoers.d") == "README\n"
+
+
+SENDER = """
+import socket, sys, time
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+while True:
+    sender.sendto(b"hello", ("127.0.0.1", int(sys.argv[1])))
+    time.sleep(0.02)
+"""
+CAPTURE_OF_BOTH = """
+setpriv --reuid=ben --regid=ben --init-groups python3 /tmp/sender.py 91 hunter2 &
+setpriv --reuid=ada --regid=ada --init-groups python3 /tmp/sender.py 92 of-ada &
+setpriv --reuid=ada --regid=ada --init-groups tshark -i tccap-lo -c 400 -f 'udp' \
+    -o extcap.tccap_lo.label:full -T fields -e udp.dstport -e frame.comment
+"""
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_other_users_arguments_are_told_if_the_administrator_says_so(
+    users: Machine, allowed: bool
+) -> None:
+    users.shell(f"cat >/tmp/sender.py <<'END'{SENDER}END\nchmod 644 /tmp/sender.py")
+    if allowed:
+        users.shell("umask 022; echo 'details = \"all\"' >/etc/tccap.conf")
+    shown = users.run("sh", "-c", CAPTURE_OF_BOTH, variables={"HOME": "/home/ada"})
+    lines = shown.stdout.splitlines()
+    of_ben = [line for line in lines if line.startswith("91\t") and "uid=1001" in line]
+    of_ada = [line for line in lines if line.startswith("92\t") and "uid=1000" in line]
+    assert len(of_ben) > 10, shown.stdout + shown.stderr
+    assert any("/tmp/sender.py 92 of-ada" in line for line in of_ada)
+    assert any("/tmp/sender.py 91 hunter2" in line for line in of_ben) == allowed
+    assert ("hunter2" in shown.stdout) == allowed

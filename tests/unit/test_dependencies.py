@@ -20,8 +20,9 @@ LAYERS = (
         *{"processfilter"},
     },
     {
-        *{"btf", "clock", "clsact", "devices", "facilities", "fentry", "hooks"},
-        *{"host", "kernel", "launcher", "libpcap", "output", "proc", "ring", "seeding"},
+        *{"access", "btf", "clock", "clsact", "devices", "facilities", "fentry"},
+        *{"hooks", "host", "kernel", "launcher", "libpcap", "output", "privileges"},
+        *{"proc", "ring", "seeding"},
         *{"status", "tcx"},
     },
     {

@@ -67,11 +67,11 @@ JSON_VALUES = st.recursive(
 )
 PLANS = st.builds(
     Plan,
-    device=st.text(min_size=1, max_size=15),
+    device=st.text("abc.}é", min_size=3, max_size=7),
     direction=st.sampled_from(["both", "in", "out"]),
     snaplen=st.integers(1, 262144),
     ring_mib=st.integers(1, 1024),
-    filters=st.lists(st.text(), max_size=2).map(tuple),
+    filters=st.lists(st.text('abc "é', min_size=1), max_size=2).map(tuple),
     label=st.sampled_from(["off", "short", "full"]),
     pids=st.lists(st.integers(1, 4194303)).map(tuple),
     uids=st.lists(st.integers(0, (1 << 32) - 2)).map(tuple),

@@ -15,7 +15,13 @@ COMMANDS = (
     "sudo make test",
     "sudo make test-vm",
 )
-PAGES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/limitations.md")
+PAGES = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "docs/limitations.md",
+    "docs/security.md",
+)
 
 
 def table_line(option: Option) -> str:

@@ -23,7 +23,7 @@ def test_what_is_reported_is_parsed(capfd: pytest.CaptureFixture[str]) -> None:
 )
 def test_other_output_is_a_debug_message(line: str) -> None:
     assert status.parse(line) == {
-        "event": "log",
+        "event": "output",
         "level": "debug",
         "message": line.rstrip(),
     }

@@ -1,0 +1,38 @@
+"""What an engine may do while it captures: what it needs, and nothing more."""
+
+import os
+import re
+from pathlib import Path
+
+from support import netns, running
+from tccap import privileges
+
+
+def _status(pid: int, task: str) -> dict[str, str]:
+    text = Path(f"/proc/{pid}/task/{task}/status").read_text()
+    return dict(re.findall(r"^(\w+):\t(.*)$", text, re.MULTILINE))
+
+
+def _numbers(mask: str) -> set[int]:
+    return {n for n in range(64) if int(mask, 16) >> n & 1}
+
+
+def test_every_thread_has_given_up_what_it_does_not_need(pair: netns.Pair) -> None:
+    # Not every root has all of them.
+    had = _numbers(_status(os.getpid(), str(os.getpid()))["CapEff"])
+    with running.engine(pair.near, "any", label="full") as engine:
+        pid = engine.process.pid
+        for path in Path(f"/proc/{pid}/task").iterdir():
+            task = path.name
+            status = _status(pid, task)
+            for kind in ("CapEff", "CapPrm", "CapBnd"):
+                assert _numbers(status[kind]) == had & {*privileges.KEPT}, (task, kind)
+            assert _numbers(status["CapInh"]) == _numbers(status["CapAmb"]) == set()
+            assert status["NoNewPrivs"] == "1"
+        engine.stop()
+
+
+def test_the_wide_ones_are_not_kept() -> None:
+    wide = {privileges.SYS_ADMIN, privileges.SYS_RESOURCE, 1, 16, 17, 22, 27}
+    assert not wide & {*privileges.KEPT}
+    assert {*privileges.KEPT} < {*privileges.STARTING}
