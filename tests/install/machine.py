@@ -36,10 +36,11 @@ _NETWORK_VARIABLES = re.compile(
     r"(https?|no|all)_proxy|PIP_(INDEX_URL|CERT|PROXY)|SSL_CERT_FILE", re.IGNORECASE
 )
 # The kernel ends the command with whoever waits for it.
-_UNSHARE = (
+_UNSHARE_MOUNTS = (
     *("setpriv", "--pdeathsig", "KILL"),
-    *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
+    *("unshare", "--mount", "--fork", "--kill-child"),
 )
+_UNSHARE = (*_UNSHARE_MOUNTS, "--pid")
 _ENTER = """
 set -e
 lower=$1 layer=$2 archives=$3 network=$4 user=$5 folder=$6
@@ -75,17 +76,21 @@ class Machine:
         *command: str,
         user: str = "root",
         network: bool = False,
+        own_pids: bool = True,
         folder: str = "/",
         variables: Mapping[str, str] | None = None,
         timeout_s: int = 60,
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a command to its end, with a network of its own or with ours."""
+        """Run a command to its end, with a network of its own or with ours.
+
+        Without pids of its own, the command has to end what it starts.
+        """
         archives = _CACHE / "archives"
         (archives / "partial").mkdir(parents=True, exist_ok=True)
         places = [":".join(map(str, self._below)), str(self._layer), str(archives)]
         return subprocess.run(
             [
-                *_UNSHARE,
+                *(_UNSHARE if own_pids else _UNSHARE_MOUNTS),
                 *([] if network else ["--net"]),
                 *["sh", "-c", _ENTER, "enter", *places],
                 *["ours" if network else "none", str(USERS[user]), folder],

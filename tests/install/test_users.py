@@ -187,11 +187,14 @@ while True:
     sender.sendto(b"hello", ("127.0.0.1", int(sys.argv[1])))
     time.sleep(0.02)
 """
+# Full labels need the host's pids, so here nothing else ends the senders.
 CAPTURE_OF_BOTH = """
-setpriv --reuid=ben --regid=ben --init-groups python3 /tmp/sender.py 91 hunter2 &
-setpriv --reuid=ada --regid=ada --init-groups python3 /tmp/sender.py 92 of-ada &
-setpriv --reuid=ada --regid=ada --init-groups tshark -i tccap-lo -c 400 -f 'udp' \
-    -o extcap.tccap_lo.label:full -T fields -e udp.dstport -e frame.comment
+as() { user=$1; shift; exec setpriv --reuid=$user --regid=$user --init-groups "$@"; }
+(as ben --pdeathsig KILL python3 /tmp/sender.py 91 hunter2) & ben=$!
+(as ada --pdeathsig KILL python3 /tmp/sender.py 92 of-ada) & ada=$!
+trap 'kill $ben $ada' EXIT
+(as ada tshark -i tccap-lo -c 400 -f udp \\
+    -o extcap.tccap_lo.label:full -T fields -e udp.dstport -e frame.comment)
 """
 
 
@@ -202,7 +205,11 @@ def test_other_users_arguments_are_told_if_the_administrator_says_so(
     users.shell(f"cat >/tmp/sender.py <<'END'{SENDER}END\nchmod 644 /tmp/sender.py")
     if allowed:
         users.shell("umask 022; echo 'details = \"all\"' >/etc/tccap.conf")
-    shown = users.run("sh", "-c", CAPTURE_OF_BOTH, variables={"HOME": "/home/ada"})
+    shown = users.run(
+        *("sh", "-c", CAPTURE_OF_BOTH),
+        variables={"HOME": "/home/ada"},
+        own_pids=False,
+    )
     lines = shown.stdout.splitlines()
     of_ben = [line for line in lines if line.startswith("91\t") and "uid=1001" in line]
     of_ada = [line for line in lines if line.startswith("92\t") and "uid=1000" in line]
