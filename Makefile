@@ -1,7 +1,7 @@
 # Everything a contributor runs. test and test-vm install what they need.
 PYTHON = .venv/bin/python
 
-.PHONY: deps lint unit test test-vm vm-shell cycles bench bench-vm ground-truth filters screenshots
+.PHONY: deps lint unit test test-vm vm-shell cycles faults bench bench-vm ground-truth filters screenshots
 
 deps:
 	tests/deps.sh
@@ -16,7 +16,7 @@ unit:
 
 # The README's test command: sudo make test
 test: deps lint
-	$(PYTHON) -m pytest tests/unit tests/golden tests/kernel tests/e2e tests/install
+	$(PYTHON) -m pytest tests/unit tests/golden tests/kernel tests/e2e tests/faults tests/install
 
 # Tests on every kernel of tests/vm/kernels.toml, or on one: make test-vm KERNEL=6.1
 test-vm:
@@ -29,6 +29,11 @@ vm-shell:
 # 1000 starts and stops, 100 SIGKILLs of the front and of the engine
 cycles:
 	TCCAP_CYCLES=1000 TCCAP_KILLS=100 $(PYTHON) -m pytest -s tests/e2e/test_cycles.py
+
+# What happens in each fault, as a table: readers stopped for 30 s, and a SIGKILL at
+# each system call of a start that matters
+faults:
+	TCCAP_STOP_S=30 TCCAP_KILL_EVERY=1 $(PYTHON) -m pytest -q tests/faults
 
 # Tables only, nothing to pass: sudo make bench, or SHORT=1 for a quick look,
 # or TABLES=throughput for some of them

@@ -74,7 +74,7 @@ class Capture:
                 self._start(*self._compiled(programs), stack)
                 self._watch(links.fileno(), lambda: self._on_links(links))
                 self._watch(alarm.fileno(), lambda: self._on_clock(alarm))
-                self._loop()
+                self._loop_to_its_end()
                 self._finish()
         if self._trouble:
             raise TccapError(self._trouble)
@@ -119,6 +119,18 @@ class Capture:
         report("ready")
 
     # Running.
+
+    def _loop_to_its_end(self) -> None:
+        """Loop until told to stop, or until the machine refuses something.
+
+        What has been captured until then shall reach the reader all the same.
+        """
+        try:
+            self._loop()
+        except OSError as error:
+            self._trouble = f"The capture ended: {error.strerror}."
+        except TccapError as error:
+            self._trouble = str(error)
 
     def _loop(self) -> None:
         more = False

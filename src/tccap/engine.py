@@ -53,6 +53,10 @@ def main() -> int:
     except TccapError as error:
         report("error", message=str(error))
         return 1
+    except OSError as error:
+        log("debug", traceback.format_exc())
+        report("error", message=f"The kernel refuses tccap something: {error}.")
+        return 1
     except Exception as error:  # noqa: BLE001  # people get a sentence all the same
         log("debug", traceback.format_exc())
         report("error", message=f"tccap failed: {error!r}; the log says where.")

@@ -71,7 +71,7 @@ class Machine:
         """Return a machine that starts as this one is now."""
         return Machine(layer, self._layer / "upper", *self._below)
 
-    def run(
+    def run(  # noqa: PLR0913  # each is one thing that a test may want
         self,
         *command: str,
         user: str = "root",

@@ -1,0 +1,115 @@
+"""The engine is killed at every step of its start: at each of its system calls.
+
+strace(1) delivers the SIGKILL as the call begins. The calls are those that
+change something outside the process: bpf(2), and what netlink gets. A few of
+them by default; ``make faults`` takes every one.
+"""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from faults.table import Row
+from support import netns, running, tc
+
+EVERY = int(os.environ.get("TCCAP_KILL_EVERY", "16"))
+CALLS = ("bpf", "sendto")
+PLAN = json.dumps({**running.PLAN, "device": "veth0"}).encode() + b"\n"
+
+
+@contextlib.contextmanager
+def _traced(
+    space: netns.Namespace, *strace: str, without_tcx: bool
+) -> Iterator["subprocess.Popen[bytes]"]:
+    command = running.engine_command(without_tcx=without_tcx)
+    with subprocess.Popen(
+        space.command("strace", "-f", "-qq", *strace, *command),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin
+        process.stdin.write(PLAN)
+        process.stdin.flush()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _calls(space: netns.Namespace, file: Path, call: str, *, without_tcx: bool) -> int:
+    """Return how often a start makes the call, until it is ready."""
+    traced = ("-o", str(file), "-e", f"trace={call}", "-e", "signal=none")
+    with _traced(space, *traced, without_tcx=without_tcx) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if b'"ready"' in line:
+                break
+        assert process.stdin
+        process.stdin.close()
+        process.stderr.read()
+        assert process.wait(running.DEADLINE_S) == 0
+    return len(re.findall(rf"^\d+ +{call}\(", file.read_text(), re.MULTILINE))
+
+
+@pytest.mark.timeout(0 if EVERY == 1 else 600)
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("without_tcx", [False, True], ids=["tcx", "clsact"])
+def test_a_kill_leaves_nothing(
+    rows: list[Row], tmp_path: Path, call: str, without_tcx: bool
+) -> None:
+    kind = "clsact" if without_tcx else "TCX"
+    left: list[str] = []
+    kills = 0
+    with netns.pair() as pair:
+        space = pair.near
+        count = _calls(space, tmp_path / "trace", call, without_tcx=without_tcx)
+        assert count > 0
+        for number in range(1, count + 1, EVERY):
+            inject = f"inject={call}:signal=KILL:when={number}"
+            quiet = ("-o", "/dev/null", "-e", f"trace={call}", "-e", inject)
+            with _traced(space, *quiet, without_tcx=without_tcx) as process:
+                assert process.stdin
+                assert process.stderr
+                _until_it_ends(process)
+                kills += process.wait(running.DEADLINE_S) != 0
+            _sweep(space)
+            left += _left(space)
+    assert kills > 0
+    assert left == []
+    fault = f"killed at {kills} of {count} calls of {call} ({kind})"
+    rows.append(Row(fault, "the next start removes what stayed"))
+
+
+def _until_it_ends(process: "subprocess.Popen[bytes]") -> None:
+    assert process.stderr
+    assert process.stdin
+    for line in process.stderr:
+        if b'"ready"' in line:  # the call is one of its end
+            process.stdin.close()
+
+
+def _sweep(space: netns.Namespace) -> None:
+    """Do what every start does."""
+    done = subprocess.run(
+        space.command(*running.engine_command()),
+        input=b"",
+        check=True,
+        capture_output=True,
+    )
+    assert done.stderr == b""
+
+
+def _left(space: netns.Namespace) -> list[str]:
+    """Return what is left, but for a qdisc without filters (docs/limitations.md)."""
+    shown = tc.left(space)
+    empty = [s for s in shown if s.startswith("qdisc:") and "filter" not in s[6:]]
+    if empty:
+        space.run("tc", "qdisc", "del", "dev", "veth0", "clsact")
+    return [s for s in shown if s not in empty]
