@@ -17,7 +17,7 @@ LAYERS = (
     {
         *{"__init__", "abi", "blocks", "cbpf", "extcap", "filterblocks", "filterc"},
         *{"filterlang", "label", "linktypes", "options", "paths", "plan"},
-        *{"processfilter"},
+        *{"processfilter", "tlssites"},
     },
     {
         *{"access", "btf", "clock", "clsact", "devices", "facilities", "fentry"},

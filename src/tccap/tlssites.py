@@ -1,0 +1,201 @@
+"""Where a program's code can be read for TLS secrets, and how: the finder's answer.
+
+An Inspection crosses from a process that reads untrusted files to the privileged
+engine, so it holds plain values only, and reading it checks every one of them.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from tccap.errors import TccapError
+
+# What may stand first in a key-log line (RFC 9850, and its ancestor's for TLS 1.2).
+LABELS = (
+    "CLIENT_RANDOM",
+    "CLIENT_EARLY_TRAFFIC_SECRET",
+    "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+    "SERVER_HANDSHAKE_TRAFFIC_SECRET",
+    "CLIENT_TRAFFIC_SECRET_0",
+    "SERVER_TRAFFIC_SECRET_0",
+    "EARLY_EXPORTER_SECRET",
+    "EXPORTER_SECRET",
+)
+LIBRARIES = ("OpenSSL", "BoringSSL", "GnuTLS", "Go", "NSS", "rustls")
+KINDS = ("line",)  # "line": one hit is a whole key-log line
+SECRET_LENS = (32, 48)  # SHA-256, SHA-384; TLS 1.2's master secret has 48 bytes
+SITES_MAX = 64
+OFFSETS_MAX = 4
+OFFSET_LIMIT = 1 << 31  # structures are smaller, either way
+ADDRESS_LIMIT = 1 << 47  # a user's half of the address space
+TEXT_LEN_MAX = 500
+
+_X86 = "rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15"
+REGISTERS = frozenset((*_X86.split(), *(f"x{n}" for n in range(31)), "sp"))
+_BUILD_ID = re.compile(r"(?:[0-9a-f]{2}){0,64}")
+_HOW = re.compile(r"[a-z0-9 ,+-]{0,80}")
+
+
+def _check(ok: bool, what: str) -> None:
+    if not ok:
+        raise TccapError(f"The inspection's {what} is not acceptable.")
+
+
+@dataclass(frozen=True)
+class Path:
+    """Where something is when a probe is hit.
+
+    Start with the address in ``register``. For each offset but the last: go on to the
+    u64 that stands at address + offset. Then add the last one: there the bytes are.
+    No offsets at all: what is meant is the register's own value.
+    """
+
+    register: str
+    offsets: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _check(isinstance(self.register, str) and self.register in REGISTERS, "path")
+        _check(isinstance(self.offsets, tuple), "path")
+        _check(len(self.offsets) <= OFFSETS_MAX, "path")
+        ok = (_is_int(o, 1 - OFFSET_LIMIT, OFFSET_LIMIT) for o in self.offsets)
+        _check(all(ok), "path")
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of ``width`` bytes (4 or 8) at a path, or in a register's low bytes."""
+
+    path: Path
+    width: int
+
+    def __post_init__(self) -> None:
+        _check(isinstance(self.path, Path), "number")
+        _check(type(self.width) is int and self.width in (4, 8), "number")
+
+
+@dataclass(frozen=True)
+class Site:
+    """One instruction to probe.
+
+    ``address`` is its ELF virtual address, ``file_offset`` its place in the file.
+    ``label`` is one of LABELS, or where it stands; ``label_len`` counts its bytes, None
+    means that a NUL ends it. ``client_random`` is where 32 bytes stand.
+    """
+
+    address: int
+    file_offset: int
+    kind: str
+    label: str | Path
+    label_len: Number | None
+    client_random: Path
+    secret: Path
+    secret_len: int | Number
+
+    def __post_init__(self) -> None:
+        _check(_is_int(self.address, 0, ADDRESS_LIMIT), "address")
+        _check(_is_int(self.file_offset, 0, ADDRESS_LIMIT), "file offset")
+        _check(isinstance(self.kind, str) and self.kind in KINDS, "kind")
+        _check(_is_bytes(self.label) or self.label in LABELS, "label")
+        _check(self.label_len is None or isinstance(self.label_len, Number), "label")
+        _check(self.label_len is None or isinstance(self.label, Path), "label")
+        _check(_is_bytes(self.client_random), "client random")
+        _check(_is_bytes(self.secret), "secret")
+        constant = type(self.secret_len) is int and self.secret_len in SECRET_LENS
+        _check(constant or isinstance(self.secret_len, Number), "secret's length")
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found in one ELF file.
+
+    ``build_id`` is in hexadecimal, empty if the file has none. ``library`` is one of
+    LIBRARIES, empty if it is unknown. ``how`` names the way the sites were proven.
+    Without sites, ``refusal`` is one sentence that says why there are none.
+    """
+
+    build_id: str
+    library: str
+    version_hint: str
+    sites: tuple[Site, ...]
+    how: str
+    refusal: str
+
+    def __post_init__(self) -> None:
+        _check(_is_text(self.build_id), "build id")
+        _check(_BUILD_ID.fullmatch(self.build_id) is not None, "build id")
+        _check(isinstance(self.library, str), "library")
+        _check(self.library in ("", *LIBRARIES), "library")
+        _check(_is_text(self.version_hint), "version")
+        _check(isinstance(self.sites, tuple), "list of sites")
+        _check(len(self.sites) <= SITES_MAX, "list of sites")
+        _check(all(isinstance(s, Site) for s in self.sites), "list of sites")
+        _check(_is_text(self.how), "way")
+        _check(_HOW.fullmatch(self.how) is not None, "way")
+        _check(_is_text(self.refusal), "refusal")
+        _check(bool(self.refusal) != bool(self.sites), "refusal")
+        _check(bool(self.library) or not self.sites, "library")
+
+    def to_json(self) -> str:
+        """Return it as one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read an untrusted Inspection; TccapError on anything but what is allowed."""
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError):
+            raise TccapError("The inspection is not JSON.") from None
+        values = _record(cls, values)
+        sites = values["sites"]
+        _check(isinstance(sites, list), "list of sites")
+        return cls(**(values | {"sites": tuple(map(_site, sites))}))
+
+
+def _site(value: object) -> Site:
+    values = _record(Site, value)
+    if not isinstance(values["label"], str):
+        values["label"] = _path(values["label"])
+    for name in ("client_random", "secret"):
+        values[name] = _path(values[name])
+    for name in ("label_len", "secret_len"):
+        if isinstance(values[name], dict):
+            values[name] = _number(values[name])
+    return Site(**values)
+
+
+def _number(value: object) -> Number:
+    values = _record(Number, value)
+    return Number(_path(values["path"]), values["width"])
+
+
+def _path(value: object) -> Path:
+    values = _record(Path, value)
+    offsets = values["offsets"]
+    _check(isinstance(offsets, list), "path")
+    return Path(values["register"], tuple(offsets))
+
+
+def _record(kind: type[Any], value: object) -> dict[str, Any]:
+    if not isinstance(value, dict) or set(value) != {f.name for f in fields(kind)}:
+        raise TccapError("The inspection does not have exactly the known fields.")
+    return value
+
+
+def _is_int(value: object, low: int, limit: int) -> bool:
+    return type(value) is int and low <= value < limit
+
+
+def _is_bytes(value: object) -> bool:
+    """Tell whether a value says where bytes are: a register alone holds none."""
+    return isinstance(value, Path) and bool(value.offsets)
+
+
+def _is_text(value: object) -> bool:
+    """Tell whether a value can be shown to people and written into a log."""
+    return isinstance(value, str) and len(value) <= TEXT_LEN_MAX and _is_shown(value)
+
+
+def _is_shown(text: str) -> bool:
+    return text == "" or (text.isascii() and text.isprintable())
