@@ -54,7 +54,7 @@ make_environment() {
     # bcc comes for the distribution's own Python.
     /usr/bin/python3 -m venv --system-site-packages "$top/.venv"
     "$top/.venv/bin/python3" -m pip install --quiet --disable-pip-version-check \
-        --editable "${top}[dev]"
+        --editable "${top}[dev,tls]"
     touch "$stamp"
 }
 

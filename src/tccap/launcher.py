@@ -58,10 +58,10 @@ def explain(output: str) -> str:
     return f"The engine did not start ({reason}): run sudo ./install.sh again."
 
 
-def restart(verb: str) -> NoReturn:
+def restart(*arguments: str) -> NoReturn:
     """Run a verb of ours with the engine's Python, in place of this process."""
     python = engine_python()
-    os.execv(python, [python, *_ARGUMENTS, verb])  # noqa: S606  # no shell wanted
+    os.execv(python, [python, *_ARGUMENTS, *arguments])  # noqa: S606  # no shell wanted
 
 
 def send_plan(engine_stdin: IO[bytes], plan_json: str) -> None:

@@ -1,4 +1,4 @@
-"""The one entry point: the extcap calls, the engine behind them, and the check."""
+"""The one entry point: the extcap calls, what they start, and what people call."""
 
 import sys
 
@@ -6,10 +6,10 @@ import sys
 def main() -> int:
     """Run what the first argument says; return the exit status."""
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
-    if verb in ("check", "sweep") and not _is_engine_python():
+    if verb in ("check", "sweep", "tls") and not _is_engine_python():
         from tccap import launcher  # noqa: PLC0415  # each call loads what it needs
 
-        launcher.restart(verb)
+        launcher.restart(*sys.argv[1:])
     if verb == "check":
         from tccap import check  # noqa: PLC0415  # each call loads what it needs
 
@@ -22,6 +22,14 @@ def main() -> int:
         from tccap import engine  # noqa: PLC0415  # each call loads what it needs
 
         return engine.sweep()
+    if verb == "tls":
+        from tccap import inspection  # noqa: PLC0415  # each call loads what it needs
+
+        return inspection.main(sys.argv[2:])
+    if verb == "finder":
+        from tccap.finder import entry  # noqa: PLC0415  # each call loads what it needs
+
+        return entry.main()
     from tccap import front  # noqa: PLC0415  # each call loads what it needs
 
     return front.main(sys.argv[1:])

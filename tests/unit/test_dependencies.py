@@ -21,13 +21,13 @@ LAYERS = (
     },
     {
         *{"access", "btf", "clock", "clsact", "devices", "facilities", "fentry"},
-        *{"hooks", "host", "kernel", "launcher", "libpcap", "output", "privileges"},
-        *{"proc", "ring", "seeding"},
+        *{"hooks", "host", "inspector", "kernel", "launcher", "libpcap", "output"},
+        *{"privileges", "proc", "ring", "seeding"},
         *{"status", "tcx"},
     },
     {
         *{"addresses", "attribution", "capture", "capturefilter", "check", "descent"},
-        *{"filtercheck"},
+        *{"filtercheck", "inspection"},
         *{"interfaces", "probes", "programs", "supervisor", "taps"},
     },
     {"engine", "front"},
@@ -78,6 +78,29 @@ def test_imports_go_down(module: str) -> None:
         assert _layer(other) <= layer, f"{module} imports {other} of a higher layer"
         same = _layer(other) == layer
         assert not (same and layer == EDGES), f"the edge {module} imports {other}"
+
+
+FINDER = sorted(path.stem for path in (PACKAGE / "finder").glob("*.py"))
+# It runs in a process of its own, with packages that nothing else needs.
+FINDERS_OWN = {"capstone", "numpy", "numpy.typing", "unicorn"}
+
+
+@pytest.mark.parametrize("module", FINDER)
+def test_the_finder_knows_only_what_it_answers(module: str) -> None:
+    ours = {name for name in _imports(f"finder/{module}") if _is_ours(name)}
+    assert ours <= {"errors", "tlssites"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_finder_is_entered_through_its_own_process(module: str) -> None:
+    imports = _imports(module)
+    assert not imports & FINDERS_OWN
+    into_finder = {name for name in imports if name.split(".")[0] == "finder"}
+    assert into_finder <= ({"finder"} if module == "main" else set())
+
+
+def _is_ours(name: str) -> bool:
+    return name in set().union(*LAYERS)
 
 
 @pytest.mark.parametrize("module", sorted(LAYERS[0] | LAYERS[1]))

@@ -1,0 +1,61 @@
+"""From a file's bytes to an Inspection: which ways are tried, in order."""
+
+import importlib
+
+import capstone
+import unicorn
+
+from tccap.finder import family, flow, gnutls, labels, oracle
+from tccap.finder.code import Decoder
+from tccap.finder.elf import Data
+from tccap.finder.errors import RefusedError
+from tccap.finder.image import Image
+from tccap.finder.stubs import STUBS
+from tccap.tlssites import Inspection, Site
+
+LABELS_MIN = 3  # fewer labels in one place are not the key log of a TLS library
+_CANDIDATES_MAX = 4
+_WANTED = frozenset((*STUBS, gnutls.GET_RANDOM))
+
+
+def load() -> None:
+    """Load what the packages would load when they are first used."""
+    importlib.import_module("numpy.ma")
+    unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+    capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+
+
+def inspect(data: Data) -> Inspection:
+    """Say what can be read of TLS secrets where this file's code runs."""
+    build_id = ""
+    try:
+        image = Image(data, _WANTED)
+        build_id = image.elf.build_id
+        library, sites = _key_log(image)
+    except RefusedError as refusal:
+        return Inspection(build_id, "", "", (), "", str(refusal))
+    version = family.version(image, library)
+    return Inspection(build_id, library, version, sites, "oracle", "")
+
+
+def _key_log(image: Image) -> tuple[str, tuple[Site, ...]]:
+    strings = labels.strings(image)
+    if len(set(strings.values())) < LABELS_MIN:
+        raise RefusedError(
+            "It holds no key-log labels: it is no TLS library that is known."
+        )
+    decoder = Decoder(image.elf)
+    references = labels.references(image, decoder, strings)
+    uses = list(flow.Tracer(image, decoder, references).uses())
+    likely = flow.candidates(image, uses)[:_CANDIDATES_MAX]
+    for function, argument, found in likely:
+        if len(found) < LABELS_MIN:
+            continue
+        for library, prove in (("", oracle.prove), ("GnuTLS", gnutls.prove)):
+            roles = prove(image, function, argument)
+            site = roles and oracle.site(image, function, argument, roles)
+            if site:
+                return library or family.of_lines(image), (site,)
+    raise RefusedError(
+        "It holds key-log labels, but the function that logs them was not understood."
+    )

@@ -1,0 +1,119 @@
+"""The label strings of the key log, and the instructions that refer to them."""
+
+import struct
+
+import numpy as np
+import numpy.typing as npt
+
+from tccap.finder.code import Decoder, constant_of
+from tccap.finder.errors import RefusedError
+from tccap.finder.image import Image
+from tccap.tlssites import LABELS
+
+STRINGS_MAX = REFERENCES_MAX = 1024
+_CHUNK_LEN = 32 << 20  # bounds the memory of a search
+_INSTRUCTION_LEN = 7  # REX.W, opcode, ModRM, 32 bits of distance
+_PREFIX_LEN_MAX = 8  # of an instruction, before its constant
+_LEA, _LOAD = 0x8D, 0x8B
+
+
+def strings(image: Image, end: bytes = b"\0") -> dict[int, str]:
+    """Return address -> label, for each label that ``end`` follows.
+
+    What stands before it does not matter: linkers merge strings with equal ends.
+    """
+    data = image.elf.data
+    found: dict[int, str] = {}
+    for load in image.elf.loads:
+        for label in LABELS:
+            pattern = label.encode() + end
+            limit = load.offset + load.file_len
+            place = data.find(pattern, load.offset, limit)
+            while place >= 0:
+                found[place - load.offset + load.address] = label
+                if len(found) > STRINGS_MAX:
+                    raise RefusedError("It holds too many labels of key logs.")
+                place = data.find(pattern, place + 1, limit)
+    return found
+
+
+def references(
+    image: Image, decoder: Decoder, targets: dict[int, str]
+) -> dict[int, str]:
+    """Return address -> label, for each instruction that loads a label's address."""
+    found = _relative(image, _LEA, targets)
+    if not image.elf.is_relocatable:
+        found |= _absolute(image, decoder, targets)
+    missing = set(targets.values()) - set(found.values())
+    if missing:
+        slots = {
+            slot: label
+            for target, label in targets.items()
+            for slot in image.relocations.slots_of(target)
+        }
+        found |= _relative(image, _LOAD, slots)
+    if len(found) > REFERENCES_MAX:
+        raise RefusedError("It refers to the labels of key logs too often.")
+    return found
+
+
+def _relative(image: Image, opcode: int, targets: dict[int, str]) -> dict[int, str]:
+    """Find REX.W + opcode with [rip+distance] as its operand."""
+    wanted = np.array(sorted(targets), dtype=np.int64)
+    found: dict[int, str] = {}
+    for code in image.elf.codes:
+        for start in range(0, code.file_len, _CHUNK_LEN):
+            size = min(_CHUNK_LEN + _INSTRUCTION_LEN - 1, code.file_len - start)
+            if size < _INSTRUCTION_LEN:
+                continue
+            chunk = image.elf.array("u1", code.offset + start, size)
+            places, reached = _rip_operands(chunk, opcode)
+            hits = np.isin(reached + (code.address + start), wanted)
+            for place, target in zip(places[hits], reached[hits], strict=True):
+                base = code.address + start
+                found[int(place) + base] = targets[int(target) + base]
+    return found
+
+
+def _rip_operands(
+    code: npt.NDArray[np.uint8], opcode: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return where they begin, and what they refer to, counted from code's start."""
+    at = np.flatnonzero(code[1 : len(code) - _INSTRUCTION_LEN + 2] == opcode)
+    at = at[(code[at] & 0xFB) == 0x48]
+    at = at[(code[at + 2] & 0xC7) == 0x05]
+    distance = np.stack([code[at + 3 + n] for n in range(4)], axis=-1).view("<i4")
+    return at, at + _INSTRUCTION_LEN + distance[:, 0].astype(np.int64)
+
+
+def _absolute(
+    image: Image, decoder: Decoder, targets: dict[int, str]
+) -> dict[int, str]:
+    """Find mov with a 32-bit constant, which programs at fixed addresses use."""
+    data = image.elf.data
+    found: dict[int, str] = {}
+    for code in image.elf.codes:
+        for target, label in targets.items():
+            if target >= 1 << 31:
+                continue
+            pattern = struct.pack("<I", target)
+            limit = code.offset + code.file_len
+            place = data.find(pattern, code.offset, limit)
+            while place >= 0 and len(found) <= REFERENCES_MAX:
+                start = _move_before(
+                    decoder, place - code.offset + code.address, target
+                )
+                found |= {start: label} if start else {}
+                place = data.find(pattern, place + 1, limit)
+    return found
+
+
+def _move_before(decoder: Decoder, constant: int, value: int) -> int | None:
+    """Return the longest mov that ends with the constant at an address."""
+    for start in range(constant - _PREFIX_LEN_MAX, constant):
+        instruction = decoder.at(start)
+        if instruction is None or start + instruction.size != constant + 4:
+            continue
+        if instruction.mnemonic == "mov" and constant_of(instruction) == value:
+            return start
+    return None

@@ -1,0 +1,123 @@
+"""Proving a log function: run it, and read what it hands to the program's callback.
+
+OpenSSL and BoringSSL give the callback a finished line, ``LABEL <random> <secret>``, in
+hexadecimal. All bytes of an emulated object are different, so the line says where
+client_random and secret were taken from. No line, no probe.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from tccap.finder.flow import ARGUMENTS
+from tccap.finder.image import Image
+from tccap.finder.machine import Machine
+from tccap.finder.stubs import STUBS
+from tccap.tlssites import Number, Path, Site
+
+RANDOM_LEN = 32
+# Both proofs have to agree: the lengths of secrets, and a label for each.
+TRIALS = ((48, b"SERVER_TRAFFIC_SECRET_0"), (32, b"CLIENT_HANDSHAKE_TRAFFIC_SECRET"))
+_LINE = re.compile(rb"([A-Z0-9_]+) ([0-9A-Fa-f]{64}) ([0-9A-Fa-f]+)\n?")
+_ARGUMENT_COUNT = 6
+_RUNS_MAX = 60
+_REPLACED_MAX = 4
+_CALLERS_MAX = 6  # how many functions on the stack may be to blame for a failure
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Where things are when a log function is entered."""
+
+    client_random: Path
+    secret: Path
+    length_argument: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How to run a function: arguments by number, functions that are not to be run."""
+
+    function: int
+    label: int
+    length: int = 3
+    replaced: tuple[int, ...] = ()
+
+
+def site(image: Image, function: int, label: int, roles: Roles) -> Site | None:
+    """Return the site at a log function's entry; ``label`` is its argument's number."""
+    place = image.elf.offset_of(function)
+    if place is None:
+        return None
+    return Site(
+        address=function,
+        file_offset=place,
+        kind="line",
+        label=Path(ARGUMENTS[label], (0,)),
+        label_len=None,
+        client_random=roles.client_random,
+        secret=roles.secret,
+        secret_len=Number(Path(ARGUMENTS[roles.length_argument], ()), 4),
+    )
+
+
+def prove(image: Image, function: int, label: int) -> Roles | None:
+    """Return the roles of a function's arguments if it logs lines, else None."""
+    for setting in _settings(image, Setting(function, label)):
+        found = {_trial(image, setting, trial)[0] for trial in TRIALS}
+        if len(found) == 1:
+            return found.pop()
+    return None
+
+
+def _settings(image: Image, first: Setting) -> Iterator[Setting]:
+    """Yield settings under which the function logs."""
+    others = [n for n in range(_ARGUMENT_COUNT) if n != first.label]
+    for length in sorted(others, key=lambda n: (n != first.length, n)):
+        setting = replace(first, length=length)
+        if _trial(image, setting, TRIALS[0])[0]:
+            yield setting
+    # A function that cannot be run (an allocator, a lock) may stand in the way.
+    waiting = [first]
+    for _ in range(_RUNS_MAX):
+        if not waiting:
+            return
+        setting = waiting.pop()
+        roles, callers = _trial(image, setting, TRIALS[0])
+        if roles:
+            yield setting
+        known = (first.function, *setting.replaced)
+        if len(setting.replaced) < _REPLACED_MAX:
+            new = [c for c in callers if c not in known][:_CALLERS_MAX]
+            waiting += [
+                replace(setting, replaced=(*setting.replaced, c)) for c in reversed(new)
+            ]
+
+
+def _trial(
+    image: Image, setting: Setting, trial: tuple[int, bytes]
+) -> tuple[Roles | None, list[int]]:
+    """Run the function once; return the roles, or the functions it failed in."""
+    secret_len, label = trial
+    arguments: list[int | bytes | None] = [None] * _ARGUMENT_COUNT
+    arguments[setting.label], arguments[setting.length] = label, secret_len
+    machine = Machine(image, STUBS, setting.replaced)
+    machine.call(setting.function, arguments)
+    if machine.callback is None:
+        return None, machine.called_functions()
+    for argument in machine.callback.arguments:
+        line = _LINE.fullmatch(machine.string(argument))
+        if line and line[1] == label and len(line[3]) == 2 * secret_len:
+            random, secret = (_source(machine, line[n]) for n in (2, 3))
+            if random and secret:
+                return Roles(random, secret, setting.length), []
+    return None, []
+
+
+def _source(machine: Machine, hexadecimal: bytes) -> Path | None:
+    """Return where bytes were copied from, if all of them stand there."""
+    content = bytes.fromhex(hexadecimal.decode())
+    address = machine.fakes.bytes_at(content)
+    if address is None or machine.read(address, len(content)) != content:
+        return None
+    return machine.fakes.path_to(address)
