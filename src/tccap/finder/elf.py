@@ -118,6 +118,13 @@ class Elf:
                 return address - load.address + load.offset
         return None
 
+    def code_offset(self, address: int) -> int:
+        """Return where in the file an instruction is."""
+        offset = self.offset_of(address)
+        if offset is None or not self.is_code(address):
+            raise _damaged()
+        return offset
+
     def is_code(self, address: int) -> bool:
         """Tell whether the byte at an address can be run."""
         return any(s.address <= address < s.address + s.file_len for s in self.codes)

@@ -21,28 +21,32 @@ _SESSION, _LABEL, _DATA, _SIZE = range(4)
 
 def prove(image: Image, function: int, label: int) -> Roles | None:
     """Return the roles of a log function's arguments if it is GnuTLS's, else None."""
-    if label != _LABEL or not all(_calls_back(image, function, t) for t in TRIALS):
+    if label != _LABEL:
         return None
+    pointers = {_callback(image, function, trial) for trial in TRIALS}
+    pointer = pointers.pop()
     client_random = _client_random(image)
-    if client_random is None:
+    if pointers or pointer is None or client_random is None:
         return None
-    return Roles(client_random, Path(ARGUMENTS[_DATA], (0,)), _SIZE)
+    return Roles(client_random, Path(ARGUMENTS[_DATA], (0,)), _SIZE, pointer)
 
 
-def _calls_back(image: Image, function: int, trial: tuple[int, bytes]) -> bool:
+def _callback(image: Image, function: int, trial: tuple[int, bytes]) -> Path | None:
+    """Return the word that points to the callback, if it gets what it should."""
     secret_len, label_text = trial
     machine = Machine(image, STUBS)
     machine.call(function, (None, label_text, None, secret_len))
     if machine.callback is None:
-        return False
+        return None
     session, label, datum = machine.callback.arguments[:3]
     content = machine.read(datum, _DATUM.size)
     if not content or machine.string(label) != label_text:
-        return False
+        return None
     data, size = _DATUM.unpack(content)
     found = (machine.fakes.path_to(session), machine.fakes.path_to(data), size)
     wanted = (Path(ARGUMENTS[_SESSION], (0,)), Path(ARGUMENTS[_DATA], (0,)), secret_len)
-    return found == wanted
+    pointer = machine.callback.pointer
+    return pointer if found == wanted else None
 
 
 def _client_random(image: Image) -> Path | None:

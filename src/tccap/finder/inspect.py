@@ -47,15 +47,19 @@ def _key_log(image: Image) -> tuple[str, tuple[Site, ...]]:
     decoder = Decoder(image.elf)
     references = labels.references(image, decoder, strings)
     uses = list(flow.Tracer(image, decoder, references).uses())
-    likely = flow.candidates(image, uses)[:_CANDIDATES_MAX]
-    for function, argument, found in likely:
+    for function, argument, found in flow.candidates(image, uses)[:_CANDIDATES_MAX]:
         if len(found) < LABELS_MIN:
-            continue
+            break
         for library, prove in (("", oracle.prove), ("GnuTLS", gnutls.prove)):
             roles = prove(image, function, argument)
-            site = roles and oracle.site(image, function, argument, roles)
-            if site:
-                return library or family.of_lines(image), (site,)
+            if roles is None:
+                continue
+            if not oracle.returns_without_callback(image, function, roles):
+                raise RefusedError(
+                    "Its function that logs secrets is not called unless asked for."
+                )
+            site = oracle.site(image, function, argument, roles)
+            return library or family.of_lines(image), (site,)
     raise RefusedError(
         "It holds key-log labels, but the function that logs them was not understood."
     )

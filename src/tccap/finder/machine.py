@@ -17,6 +17,7 @@ from tccap.finder.flow import ARGUMENTS
 from tccap.finder.image import Image
 from tccap.finder.memory import PAGE_LEN, WORD, Fakes
 from tccap.finder.symbols import Import
+from tccap.tlssites import Path
 
 REGISTERS = {
     name: getattr(x86, f"UC_X86_REG_{name.upper()}")
@@ -48,6 +49,7 @@ Stub = Callable[["Machine"], int]
 class Callback:
     """A call through a pointer that a fake object holds; the arguments as they were."""
 
+    pointer: Path | None  # the word that holds it
     arguments: tuple[int, ...]
 
 
@@ -59,10 +61,15 @@ class Machine:
         image: Image,
         stubs: dict[bytes, Stub],
         replaced: Sequence[int] = (),
+        null: Path | None = None,
     ) -> None:
-        """Make a machine; functions at ``replaced`` only return new memory."""
-        self.fakes = Fakes()
+        """Make a machine; functions at ``replaced`` only return new memory.
+
+        The word at ``null`` is a null pointer.
+        """
+        self.fakes = Fakes(null)
         self.callback: Callback | None = None
+        self.has_returned = False
         self._image, self._stubs = image, stubs
         self._names: list[bytes] = []
         self._detours = self._make_detours(replaced)
@@ -89,7 +96,7 @@ class Machine:
         top = _STACK + _STACK_LEN // 2 - WORD.size
         self._uc.mem_write(top, WORD.pack(_END))
         self.set_register("rsp", top)
-        self.run(function, _END)
+        self.has_returned = self.run(function, _END)
 
     def run(self, start: int, end: int) -> bool:
         """Run from an address of the image; tell whether the end was reached."""
@@ -207,7 +214,10 @@ class Machine:
     ) -> bool:
         fetches = (unicorn.UC_MEM_FETCH_UNMAPPED, unicorn.UC_MEM_FETCH_PROT)
         if access in fetches and self.fakes.holds(address):
-            self.callback = Callback(tuple(self.argument(n) for n in range(6)))
+            self.callback = Callback(
+                self.fakes.path_of_word(address),
+                tuple(self.argument(n) for n in range(len(ARGUMENTS))),
+            )
             return False
         pages = range(address - address % PAGE_LEN, address + size, PAGE_LEN)
         return all(map(self._map, pages))

@@ -23,7 +23,9 @@ _COUNT_MAX = 24_000  # ends below 0x7000_0000_0000
 class Fakes:
     """All fakes of one run."""
 
-    def __init__(self) -> None:
+    def __init__(self, null: Path | None = None) -> None:
+        """Make none yet; the word at ``null`` is to hold a null pointer."""
+        self._null = null
         self._origins: list[int | str] = []  # the word it is in, or its register
 
     def make(self, origin: int | str) -> int:
@@ -40,7 +42,11 @@ class Fakes:
         if not self.holds(address) or len(self._origins) + _WORDS_A_PAGE > _COUNT_MAX:
             return None
         words = range(address, address + PAGE_LEN, WORD.size)
-        return b"".join(WORD.pack(self.make(word)) for word in words)
+        content = bytearray(b"".join(WORD.pack(self.make(word)) for word in words))
+        for word in words if self._null else ():
+            if self.path_to(word) == self._null:
+                WORD.pack_into(content, word - address, 0)
+        return bytes(content)
 
     def path_to(self, address: int) -> Path | None:
         """Return the way to an address in a fake."""
@@ -65,6 +71,11 @@ class Fakes:
         if index is None or self._address(index) != value:
             return None
         return self._origins[index]
+
+    def path_of_word(self, value: int) -> Path | None:
+        """Return the way to the word that holds this value to begin with."""
+        word = self.word_with(value)
+        return self.path_to(word) if isinstance(word, int) else None
 
     def bytes_at(self, content: bytes) -> int | None:
         """Return the address of bytes (15 at least) that stand in a fake."""

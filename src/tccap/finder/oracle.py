@@ -32,6 +32,7 @@ class Roles:
     client_random: Path
     secret: Path
     length_argument: int
+    callback: Path  # the emulated word that points to the program's callback
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,11 @@ class Setting:
     replaced: tuple[int, ...] = ()
 
 
-def site(image: Image, function: int, label: int, roles: Roles) -> Site | None:
+def site(image: Image, function: int, label: int, roles: Roles) -> Site:
     """Return the site at a log function's entry; ``label`` is its argument's number."""
-    place = image.elf.offset_of(function)
-    if place is None:
-        return None
     return Site(
         address=function,
-        file_offset=place,
+        file_offset=image.elf.code_offset(function),
         kind="line",
         label=Path(ARGUMENTS[label], (0,)),
         label_len=None,
@@ -68,6 +66,16 @@ def prove(image: Image, function: int, label: int) -> Roles | None:
         if len(found) == 1:
             return found.pop()
     return None
+
+
+def returns_without_callback(image: Image, function: int, roles: Roles) -> bool:
+    """Tell whether it returns at once if the program has set no callback.
+
+    If not, its callers look for the callback, and do not call it without one.
+    """
+    machine = Machine(image, STUBS, null=roles.callback)
+    machine.call(function, [None] * _ARGUMENT_COUNT)
+    return machine.has_returned
 
 
 def _settings(image: Image, first: Setting) -> Iterator[Setting]:
@@ -109,8 +117,9 @@ def _trial(
         line = _LINE.fullmatch(machine.string(argument))
         if line and line[1] == label and len(line[3]) == 2 * secret_len:
             random, secret = (_source(machine, line[n]) for n in (2, 3))
-            if random and secret:
-                return Roles(random, secret, setting.length), []
+            pointer = machine.callback.pointer
+            if random and secret and pointer:
+                return Roles(random, secret, setting.length, pointer), []
     return None, []
 
 
