@@ -1,7 +1,8 @@
 # Everything a contributor runs. test and test-vm install what they need.
 PYTHON = .venv/bin/python
 
-.PHONY: deps lint unit test test-vm vm-shell cycles faults bench bench-vm ground-truth filters screenshots
+.PHONY: deps lint unit test test-vm vm-shell cycles faults bench bench-vm ground-truth \
+	filters screenshots finder-matrix finder-census fuzz-elf
 
 deps:
 	tests/deps.sh
@@ -16,7 +17,8 @@ unit:
 
 # The README's test command: sudo make test
 test: deps lint
-	$(PYTHON) -m pytest tests/unit tests/golden tests/kernel tests/e2e tests/faults tests/install
+	$(PYTHON) -m pytest tests/unit tests/golden tests/finder tests/kernel \
+		tests/e2e tests/faults tests/install
 
 # Tests on every kernel of tests/vm/kernels.toml, or on one: make test-vm KERNEL=6.1
 test-vm:
@@ -63,6 +65,18 @@ ifdef KERNEL
 else
 	$(FILTERS)
 endif
+
+# TLS libraries of others, large ones too: some 400 MB are fetched the first time
+finder-matrix:
+	TCCAP_FINDER_MATRIX=1 $(PYTHON) -m pytest -s --timeout 7200 tests/finder/test_builds.py
+
+# Every ELF file of this machine: none may be taken for a TLS library that is not one
+finder-census:
+	TCCAP_FINDER_CENSUS=/ $(PYTHON) -m pytest -s --timeout 72000 tests/finder/test_census.py
+
+# Damaged ELF files: a refusal, never a crash or a hang
+fuzz-elf:
+	TCCAP_FUZZ=100000 $(PYTHON) -m pytest -s --timeout 72000 tests/finder/test_fuzz.py
 
 # The pictures of the README, taken again
 screenshots:

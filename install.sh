@@ -40,8 +40,8 @@ Usage: sudo ./install.sh [--no-wireshark]   install tccap, or bring it up to dat
        sudo ./install.sh --uninstall        remove it; packages stay
        ./install.sh --check                 tell what works and what is missing
 
-Packages come from the distribution (apt, dnf, pacman or zypper), pyroute2 and
-python-pcapng from PyPI. tshark is installed where it is missing;
+Packages come from the distribution (apt, dnf, pacman or zypper), pyroute2,
+python-pcapng, capstone, numpy and unicorn from PyPI. tshark is installed where it is missing;
 --no-wireshark leaves that out.
 END
 }
@@ -184,21 +184,26 @@ make_environment() {
     else
         "$python" -I -m venv --system-site-packages "$new/venv"
     fi
-    python_packages >"$new/requirements"
-    "$new/venv/bin/python3" -I -m pip install --quiet --no-cache-dir --no-input \
-        --disable-pip-version-check --requirement "$new/requirements" ||
+    install_python_packages 'project["dependencies"]' ||
         fail "pip could not install pyroute2 and python-pcapng: see the lines above."
-    rm "$new/requirements"
+    install_python_packages 'project["optional-dependencies"]["tls"]' ||
+        echo "pip could not install capstone, numpy and unicorn: captures work, but without TLS secrets." >&2
     # They name the folder where they were made, and nobody runs them.
     find "$new/venv/bin" -type f ! -name 'python*' -delete
 }
 
-python_packages() {
-    "$python" -I - "$new/pyproject.toml" <<'END'
+install_python_packages() { # which part of pyproject.toml, in Python
+    "$python" -I - "$new/pyproject.toml" >"$new/requirements" <<END
 import sys, tomllib
 with open(sys.argv[1], "rb") as file:
-    print(*tomllib.load(file)["project"]["dependencies"], sep="\n")
+    project = tomllib.load(file)["project"]
+print(*$1, sep="\n")
 END
+    "$new/venv/bin/python3" -I -m pip install --quiet --no-cache-dir --no-input \
+        --disable-pip-version-check --requirement "$new/requirements"
+    installed=$?
+    rm "$new/requirements"
+    return $installed
 }
 
 swap_copies() {

@@ -10,6 +10,7 @@ packages="
     debootstrap
     ethtool
     iproute2
+    openssl
     procps
     python3-bpfcc
     python3-pip
@@ -18,6 +19,7 @@ packages="
     strace
     tcpdump
     tshark
+    wget
 "
 
 main() {

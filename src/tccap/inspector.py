@@ -26,7 +26,7 @@ _ANSWER_LEN_MAX = 1 << 20
 _BLOCK_LEN = 1 << 20
 _PACKAGES_MISSING = 3  # an exit status of tccap.finder.entry
 _TOO_SLOW = (-signal.SIGXCPU, -signal.SIGKILL)
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "LC_ALL": "C.UTF-8",
     "OPENBLAS_NUM_THREADS": "1",  # numpy's threads would take memory for nothing
@@ -77,7 +77,7 @@ def _ask(fd: int) -> tuple[Inspection, bool]:
             stdin=fd,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=_ENVIRONMENT,
+            env=ENVIRONMENT,
             cwd="/",
             check=False,
             timeout=TIME_LIMIT_S,

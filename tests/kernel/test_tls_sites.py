@@ -1,0 +1,81 @@
+"""What the finder says of a library is what programs that use it log."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from finder import programs
+from support import uprobe
+from support.netns import Namespace
+from tccap import inspector
+from tccap.tlssites import Inspection
+
+TLS13 = {
+    "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+    "SERVER_HANDSHAKE_TRAFFIC_SECRET",
+    "CLIENT_TRAFFIC_SECRET_0",
+    "SERVER_TRAFFIC_SECRET_0",
+    "EXPORTER_SECRET",
+}
+
+
+def library(program: str, name: str) -> Path:
+    """Return the library that a program of this machine uses."""
+    listing = subprocess.run(
+        ["ldd", program], check=True, capture_output=True, text=True
+    ).stdout
+    [line] = [line for line in listing.splitlines() if line.strip().startswith(name)]
+    return Path(line.split("=>")[1].split()[0]).resolve()
+
+
+def inspect(file: Path) -> Inspection:
+    with file.open("rb") as opened:
+        return inspector.inspect(opened.fileno())
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return programs.certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def openssl() -> Iterator[uprobe.Reader]:
+    file = library("/usr/bin/openssl", "libssl.so")
+    with uprobe.reading(file, inspect(file)) as reader:
+        yield reader
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+def test_openssl_is_read_as_it_logs(
+    openssl: uprobe.Reader, certificate: Path, tmp_path: Path, version: str
+) -> None:
+    log = tmp_path / "keys"
+    programs.openssl_handshake(version, certificate, log)
+    written = programs.logged(log)
+    assert len(written) == {"TLSv1_2": 1, "TLSv1_3": len(TLS13)}[version]
+    assert written <= set(openssl.lines())
+
+
+def test_openssl_is_read_when_it_logs_nothing(
+    openssl: uprobe.Reader, certificate: Path
+) -> None:
+    before = len(openssl.lines())
+    programs.openssl_handshake("TLSv1_3", certificate, None)
+    lines = [line.split() for line in openssl.lines()[before:]]
+    randoms = {random for _, random, _ in lines}
+    assert {label for label, _, _ in lines} == TLS13
+    assert len(randoms) == 1
+
+
+def test_gnutls_is_read_as_it_logs(
+    certificate: Path, tmp_path: Path, space: Namespace
+) -> None:
+    file = library("/usr/bin/wget", "libgnutls.so")
+    log = tmp_path / "keys"
+    with uprobe.reading(file, inspect(file)) as reader, space.entered():
+        programs.gnutls_download(certificate, 44333, log)
+        read = set(reader.lines())
+    assert len(programs.logged(log)) >= len(TLS13) - 1
+    assert programs.logged(log) <= read

@@ -1,0 +1,127 @@
+"""Reading what an Inspection promises, in a running program, by uprobes."""
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path as File
+
+from tccap.paths import BPF_DIR
+from tccap.tlssites import Inspection, Number, Path, Site
+
+# struct pt_regs of arch/x86/include/asm/ptrace.h, as words.
+_PT_REGS = (
+    *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8"),
+    *("rax", "rcx", "rdx", "rsi", "rdi", "orig_rax", "rip", "cs", "eflags", "rsp"),
+)
+_LABEL_LEN, _SECRET_LEN = 40, 48
+_EVENT = """
+struct event { u32 len; char label[40]; u8 random[32]; u8 secret[48]; };
+BPF_RINGBUF_OUTPUT(events, 64);
+"""
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("len", ctypes.c_uint32),
+        ("label", ctypes.c_char * _LABEL_LEN),
+        ("random", ctypes.c_uint8 * 32),
+        ("secret", ctypes.c_uint8 * _SECRET_LEN),
+    )
+
+
+class Reader:
+    """The key-log lines that the probes have read so far."""
+
+    def __init__(self, file: File, inspection: Inspection) -> None:
+        from bcc import BPF, lib  # noqa: PLC0415  # tests without it import this, too
+
+        os.environ["BCC_KERNEL_SOURCE"] = BPF_DIR
+        programs = [_program(n, site) for n, site in enumerate(inspection.sites)]
+        self._lines: list[str] = []
+        self._lib = lib
+        text = "#include <linux/types.h>\n" + _EVENT + "".join(programs)
+        self._bpf = BPF(text=text.encode())
+        self._bpf[b"events"].open_ring_buffer(self._take)
+        for n, site in enumerate(inspection.sites):
+            self._bpf.attach_uprobe(
+                name=os.fsencode(file), addr=site.address, fn_name=f"site_{n}".encode()
+            )
+
+    def lines(self) -> list[str]:
+        """Return what programs that have ended meanwhile have logged."""
+        self._bpf.ring_buffer_consume()
+        return self._lines
+
+    def close(self) -> None:
+        """Remove the probes: closing them does, and bcc wants tracefs to do more."""
+        for fd in self._bpf.uprobe_fds.values():
+            self._lib.bpf_close_perf_event_fd(fd)
+        self._bpf.uprobe_fds.clear()
+        self._bpf.cleanup()
+
+    def _take(self, _context: object, data: int, _size: int) -> None:
+        event = ctypes.cast(data, ctypes.POINTER(_Event)).contents
+        secret = bytes(event.secret)[: event.len]
+        label = event.label.decode()
+        self._lines.append(f"{label} {bytes(event.random).hex()} {secret.hex()}")
+
+
+@contextmanager
+def reading(file: File, inspection: Inspection) -> Iterator[Reader]:
+    """Probe a library at the sites that were found in it, for all processes."""
+    reader = Reader(file, inspection)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def _program(number: int, site: Site) -> str:
+    label = _label(site.label)
+    length = site.secret_len
+    read_length = _number(length) if isinstance(length, Number) else f"at = {length};"
+    return f"""
+int site_{number}(u64 *ctx) {{
+    struct event event = {{}};
+    u64 at;
+    u32 half;
+    {label}
+    {_path(site.client_random)}
+    bpf_probe_read_user(event.random, sizeof(event.random), (void *)at);
+    {read_length}
+    event.len = at;
+    {_path(site.secret)}
+    bpf_probe_read_user(event.secret, event.len == 48 ? 48 : 32, (void *)at);
+    events.ringbuf_output(&event, sizeof(event), 0);
+    return 0;
+}}
+"""
+
+
+def _label(label: str | Path) -> str:
+    if isinstance(label, str):
+        return f'__builtin_memcpy(event.label, "{label}", {len(label) + 1});'
+    read = "bpf_probe_read_user_str(event.label, sizeof(event.label), (void *)at);"
+    return f"{_path(label)}\n    {read}"
+
+
+def _number(number: Number) -> str:
+    mask = "at = (u32)at;" if number.width == 4 else ""
+    if not number.path.offsets:
+        return f"{_path(number.path)} {mask}"
+    if number.width == 4:
+        read = "bpf_probe_read_user(&half, 4, (void *)at); at = half;"
+    else:
+        read = "bpf_probe_read_user(&at, 8, (void *)at);"
+    return f"{_path(number.path)} {read}"
+
+
+def _path(path: Path) -> str:
+    """Return C that leaves in ``at`` what a path leads to."""
+    steps = [f"at = ctx[{_PT_REGS.index(path.register)}];"]
+    for n, offset in enumerate(path.offsets):
+        steps.append(f"at += {offset}LL;")
+        if n < len(path.offsets) - 1:
+            steps.append("bpf_probe_read_user(&at, 8, (void *)at);")
+    return " ".join(steps)

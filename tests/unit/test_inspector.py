@@ -1,0 +1,232 @@
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tccap import inspection, inspector
+from tccap.errors import TccapError
+from tccap.tlssites import Inspection, Number, Site
+from tccap.tlssites import Path as Way
+
+SITE = Site(
+    address=0x1000,
+    file_offset=0x1000,
+    kind="line",
+    label=Way("rsi", (0,)),
+    label_len=None,
+    client_random=Way("rdi", (168, 184)),
+    secret=Way("rdx", (0,)),
+    secret_len=Number(Way("rcx", ()), 4),
+)
+ANSWER = Inspection("ab" * 20, "OpenSSL", "OpenSSL 3.0.17", (SITE,), "oracle", "")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(inspector, "CACHE", folder)
+    return folder
+
+
+@pytest.fixture
+def finder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Put a program in the finder's place; it notes each of its runs."""
+
+    def install(body: str) -> Path:
+        runs = tmp_path / "runs"
+        runs.write_text("")
+        script = tmp_path / "finder.py"
+        note = f"open({str(runs)!r}, 'a').write('run\\n')"
+        script.write_text(f"import os, sys\n{note}\n{body}\n")
+        monkeypatch.setattr(inspector, "SCRIPT", str(script))
+        monkeypatch.setattr(inspector, "engine_python", lambda: sys.executable)
+        return runs
+
+    return install
+
+
+def answering(answer: Inspection) -> str:
+    return f"print({answer.to_json()!r})"
+
+
+def inspect(path: Path) -> Inspection:
+    with path.open("rb") as file:
+        return inspector.inspect(file.fileno())
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    made = tmp_path / "library"
+    made.write_bytes(b"\x7fELF and more")
+    return made
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root keeps answers")
+
+
+@needs_root
+@pytest.mark.usefixtures("cache")
+def test_an_answer_is_kept_for_the_content(
+    finder: Callable[[str], Path], file: Path, tmp_path: Path
+) -> None:
+    runs = finder(answering(ANSWER))
+    copy = tmp_path / "copy"
+    copy.write_bytes(file.read_bytes())
+    assert [inspect(file), inspect(file), inspect(copy)] == [ANSWER] * 3
+    assert runs.read_text() == "run\n"
+
+
+@needs_root
+@pytest.mark.usefixtures("cache")
+def test_a_refusal_is_kept_too(finder: Callable[[str], Path], file: Path) -> None:
+    refused = Inspection("", "", "", (), "", "No.")
+    runs = finder(answering(refused))
+    assert [inspect(file), inspect(file)] == [refused] * 2
+    assert runs.read_text() == "run\n"
+
+
+@pytest.mark.usefixtures("cache")
+def test_another_content_is_looked_at(
+    finder: Callable[[str], Path], file: Path
+) -> None:
+    runs = finder(answering(ANSWER))
+    inspect(file)
+    file.write_bytes(b"\x7fELF and else")
+    inspect(file)
+    assert runs.read_text() == "run\n" * 2
+
+
+@needs_root
+def test_only_root_can_have_written_what_is_kept(
+    finder: Callable[[str], Path], file: Path, cache: Path
+) -> None:
+    runs = finder(answering(ANSWER))
+    inspect(file)
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+    cache.chmod(0o770)
+    inspect(file)
+    assert runs.read_text() == "run\n" * 2
+
+
+@needs_root
+def test_a_kept_answer_that_is_damaged_is_made_again(
+    finder: Callable[[str], Path], file: Path, cache: Path
+) -> None:
+    finder(answering(ANSWER))
+    inspect(file)
+    [kept] = cache.iterdir()
+    kept.write_text("{")
+    assert inspect(file) == ANSWER
+
+
+@pytest.mark.usefixtures("cache")
+def test_the_finder_sees_the_file_and_cannot_change_it(
+    finder: Callable[[str], Path], file: Path
+) -> None:
+    refused = Inspection("", "", "", (), "", "No.")
+    finder(f"os.write(0, b'changed'); {answering(refused)}")
+    assert inspect(file) == refused
+    assert file.read_bytes() == b"\x7fELF and more"
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("body", ["sys.exit(1)", "os.abort()", "sys.exit(2)"])
+def test_a_finder_that_dies_is_a_refusal_that_is_not_kept(
+    finder: Callable[[str], Path], file: Path, body: str
+) -> None:
+    runs = finder(body)
+    assert inspect(file).refusal == "The finder gave up on it."
+    inspect(file)
+    assert runs.read_text() == "run\n" * 2
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_finder_that_takes_too_long_is_stopped(
+    finder: Callable[[str], Path], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspector, "TIME_LIMIT_S", 1)
+    finder("import signal; signal.pause()")
+    assert inspect(file).refusal == "The finder was stopped: it took too long."
+
+
+@pytest.mark.usefixtures("cache")
+def test_missing_packages_are_told(finder: Callable[[str], Path], file: Path) -> None:
+    finder("sys.exit(3)")
+    with pytest.raises(TccapError, match=r"install\.sh"):
+        inspect(file)
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("answer", ["", "{}", "null"])
+def test_an_answer_that_is_none_is_not_believed(
+    finder: Callable[[str], Path], file: Path, answer: str
+) -> None:
+    finder(f"print({answer!r})")
+    with pytest.raises(TccapError):
+        inspect(file)
+
+
+def test_what_is_no_ordinary_file_is_refused() -> None:
+    assert "ordinary" in inspect(Path("/dev/null")).refusal
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    assert "empty" in inspect(empty).refusal
+
+
+def test_people_are_told_what_was_found() -> None:
+    text = "\n".join(inspection.describe(ANSWER))
+    assert "OpenSSL (OpenSSL 3.0.17)" in text
+    assert "probe at   0x1000" in text
+    assert "client random  *(rdi + 168) + 184" in text
+    assert "secret's bytes 32 bits of rcx" in text
+
+
+def test_people_are_told_why_nothing_was_found() -> None:
+    lines = inspection.describe(Inspection("", "", "", (), "", "It is odd."))
+    assert lines == ["build id   none", "no secrets It is odd."]
+
+
+@pytest.mark.parametrize("arguments", [[], ["inspect"], ["inspect", "a", "b"]])
+def test_a_wrong_call_says_how(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inspection.main(arguments) == 2
+    assert "tccap tls inspect FILE" in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert inspection.main(["inspect", "/nowhere"]) == 2
+    assert capsys.readouterr().err == "/nowhere: No such file or directory.\n"
+
+
+@needs_root
+def test_the_finder_has_no_rights(tmp_path: Path) -> None:
+    """It tells what it is after it has given up its rights."""
+    program = tmp_path / "confined.py"
+    program.write_text(
+        "import os, socket\n"
+        "from tccap.finder.confine import confine\n"
+        "confine(0)\n"
+        "print(os.getuid(), os.getgroups())\n"
+        "for attempt in (lambda: open('/etc/passwd'), socket.socket, os.fork):\n"
+        "    try:\n"
+        "        attempt()\n"
+        "        print('allowed')\n"
+        "    except OSError:\n"
+        "        print('refused')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(Path(inspector.__file__).parents[1])},
+    )
+    assert done.stdout == "65534 []\nrefused\nrefused\nrefused\n"
