@@ -9,6 +9,7 @@ stamp=$top/.venv/tests-are-ready # as new as what pyproject.toml asks for
 packages="
     debootstrap
     ethtool
+    golang-go
     iproute2
     openssl
     procps

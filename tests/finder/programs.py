@@ -31,6 +31,39 @@ while unfinished:
         ends[1 - n][1].write(ends[n][2].read())
 """
 
+_GO = """
+package main
+
+import (
+	"crypto/tls"
+	"net"
+	"os"
+)
+
+func main() {
+	certificate, err := tls.LoadX509KeyPair(os.Args[1], os.Args[1])
+	if err != nil {
+		panic(err)
+	}
+	log, err := os.Create(os.Args[2])
+	if err != nil {
+		panic(err)
+	}
+	near, far := net.Pipe()
+	version := map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
+	server := tls.Server(far, &tls.Config{
+		Certificates:           []tls.Certificate{certificate},
+		SessionTicketsDisabled: true, // nobody reads them from the pipe
+		MaxVersion:             version[os.Args[3]],
+	})
+	client := tls.Client(near, &tls.Config{InsecureSkipVerify: true, KeyLogWriter: log})
+	go server.Handshake()
+	if err := client.Handshake(); err != nil {
+		panic(err)
+	}
+}
+"""
+
 
 def certificate(folder: Path) -> Path:
     """Make a key and a certificate, in one file."""
@@ -83,6 +116,19 @@ def gnutls_download(certificate: Path, port: int, log: Path) -> None:
         server.kill()
         server.stdout.close()
         server.wait()
+
+
+def go_program(folder: Path) -> Path:
+    """Build a stripped Go program that talks TLS to itself, and logs its secrets."""
+    (folder / "main.go").write_text(_GO)
+    program = folder / "program"
+    subprocess.run(
+        ["go", "build", "-ldflags", "-s -w", "-o", program, "main.go"],
+        check=True,
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "GO111MODULE": "off"},
+    )
+    return program
 
 
 def logged(log: Path) -> set[str]:

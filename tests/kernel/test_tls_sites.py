@@ -79,3 +79,20 @@ def test_gnutls_is_read_as_it_logs(
         read = set(reader.lines())
     assert len(programs.logged(log)) >= len(TLS13) - 1
     assert programs.logged(log) <= read
+
+
+@pytest.fixture(scope="module")
+def go_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return programs.go_program(tmp_path_factory.mktemp("go"))
+
+
+@pytest.mark.parametrize(("version", "lines"), [("1.2", 1), ("1.3", 4)])
+def test_a_stripped_go_program_is_read_as_it_logs(
+    go_program: Path, certificate: Path, tmp_path: Path, version: str, lines: int
+) -> None:
+    log = tmp_path / "keys"
+    with uprobe.reading(go_program, inspect(go_program)) as reader:
+        subprocess.run([go_program, certificate, log, version], check=True)
+        read = set(reader.lines())
+    assert len(programs.logged(log)) == lines
+    assert programs.logged(log) <= read

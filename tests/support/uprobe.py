@@ -78,7 +78,7 @@ def reading(file: File, inspection: Inspection) -> Iterator[Reader]:
 
 
 def _program(number: int, site: Site) -> str:
-    label = _label(site.label)
+    label = _label(site)
     length = site.secret_len
     read_length = _number(length) if isinstance(length, Number) else f"at = {length};"
     return f"""
@@ -99,11 +99,16 @@ int site_{number}(u64 *ctx) {{
 """
 
 
-def _label(label: str | Path) -> str:
-    if isinstance(label, str):
-        return f'__builtin_memcpy(event.label, "{label}", {len(label) + 1});'
-    read = "bpf_probe_read_user_str(event.label, sizeof(event.label), (void *)at);"
-    return f"{_path(label)}\n    {read}"
+def _label(site: Site) -> str:
+    if isinstance(site.label, str):
+        return f'__builtin_memcpy(event.label, "{site.label}", {len(site.label) + 1});'
+    if site.label_len is None:
+        read = "bpf_probe_read_user_str(event.label, sizeof(event.label), (void *)at);"
+        return f"{_path(site.label)}\n    {read}"
+    # The longest label has 31 bytes, and the verifier understands a mask.
+    read = "bpf_probe_read_user(event.label, length & 31, (void *)at);"
+    length = f"{_number(site.label_len)} u64 length = at;"
+    return f"{length}\n    {_path(site.label)}\n    {read}"
 
 
 def _number(number: Number) -> str:

@@ -5,7 +5,7 @@ import importlib
 import capstone
 import unicorn
 
-from tccap.finder import family, flow, gnutls, labels, oracle
+from tccap.finder import family, flow, gnutls, golang, labels, oracle
 from tccap.finder.code import Decoder
 from tccap.finder.elf import Data
 from tccap.finder.errors import RefusedError
@@ -31,14 +31,18 @@ def inspect(data: Data) -> Inspection:
     try:
         image = Image(data, _WANTED)
         build_id = image.elf.build_id
-        library, sites = _key_log(image)
+        in_go = golang.sites(image)
+        if in_go:
+            version = family.version(image, "Go")
+            return Inspection(build_id, "Go", version, in_go, "gopclntab", "")
+        library, site = _key_log(image)
     except RefusedError as refusal:
         return Inspection(build_id, "", "", (), "", str(refusal))
     version = family.version(image, library)
-    return Inspection(build_id, library, version, sites, "oracle", "")
+    return Inspection(build_id, library, version, (site,), "oracle", "")
 
 
-def _key_log(image: Image) -> tuple[str, tuple[Site, ...]]:
+def _key_log(image: Image) -> tuple[str, Site]:
     strings = labels.strings(image)
     if len(set(strings.values())) < LABELS_MIN:
         raise RefusedError(
@@ -59,7 +63,7 @@ def _key_log(image: Image) -> tuple[str, tuple[Site, ...]]:
                     "Its function that logs secrets is not called unless asked for."
                 )
             site = oracle.site(image, function, argument, roles)
-            return library or family.of_lines(image), (site,)
+            return library or family.of_lines(image), site
     raise RefusedError(
         "It holds key-log labels, but the function that logs them was not understood."
     )
