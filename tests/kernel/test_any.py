@@ -71,6 +71,7 @@ def test_devices_come_and_go(space: netns.Namespace, without_tcx: bool) -> None:
     assert tc.left(space) == []
 
 
+@pytest.mark.same_everywhere
 @pytest.mark.parametrize("device", ["any", "old"])
 def test_a_renamed_device_stays(space: netns.Namespace, device: str) -> None:
     _add(space, "old")
@@ -90,6 +91,7 @@ def test_a_renamed_device_stays(space: netns.Namespace, device: str) -> None:
     assert sent == [before] * (len(sent) - 1) + [after]
 
 
+@pytest.mark.same_everywhere
 def test_the_one_device_is_gone(space: netns.Namespace) -> None:
     _add(space, "one")
     with running.engine(space, "one") as engine:

@@ -1,4 +1,7 @@
-"""Kinds of device beside Ethernet: what is in the file is what tcpdump sees."""
+"""Kinds of device beside Ethernet: what is in the file is what tcpdump sees.
+
+One capture of all devices is shared: each test adds its device to it.
+"""
 
 import contextlib
 import fcntl
@@ -52,49 +55,93 @@ def say(space: netns.Namespace, address: str, text: bytes) -> None:
         sock.sendto(text, (address, 9))
 
 
-def compare(
-    space: netns.Namespace, device: str, linktype: int, talk: Callable[[bytes], None]
-) -> stream.Stream:
-    """Capture a talk with tcpdump beside us; the frames must be the same."""
-    mark = frames.marker()
-    with (
-        running.engine(space, device) as engine,
-        running.tcpdump(space, device) as tcpdump,
-    ):
-        talk(mark)
-        theirs = tcpdump.stop_after(mark)
-        ours = engine.stop_after(mark)
-    assert [frame.data for frame in ours.frames] == theirs
-    assert [idb.linktype for idb in ours.interfaces] == [linktype]
-    return ours
+@contextlib.contextmanager
+def removed(*ends: tuple[netns.Namespace, str]) -> Iterator[None]:
+    """Remove the devices at the end."""
+    try:
+        yield
+    finally:
+        for space, device in ends:
+            space.ip("link", "del", device)
 
 
-def test_tun_is_raw_ip(space: netns.Namespace) -> None:
-    with tunnel_file(space, "tun0", IFF_TUN) as fd:
+class Capture:
+    """The capture of all devices of a namespace."""
+
+    def __init__(self, space: netns.Namespace, engine: running.Engine) -> None:
+        self._space = space
+        self._engine = engine
+
+    def _stream(self) -> stream.Stream:
+        assert self._engine.output
+        return stream.parse(stream.whole_blocks(self._engine.output.so_far()))
+
+    def _has(self, device: str, mark: bytes) -> bool:
+        return any(mark in frame.data for frame in self._stream().of(device))
+
+    def compare(
+        self, device: str, linktype: int, talk: Callable[[bytes], None]
+    ) -> list[stream.Frame]:
+        """Have a talk that ends in a mark; the frames must be those of tcpdump."""
+        begin, end = frames.marker() + b" begins", frames.marker() + b" ends"
+
+        def begun() -> bool:
+            talk(begin)
+            return self._has(device, begin)
+
+        with running.tcpdump(self._space, device) as tcpdump:
+            running.until(begun, f"a packet of {device}")
+            talk(end)
+            theirs = tcpdump.stop_after(end)
+            running.until(lambda: self._has(device, end), f"all packets of {device}")
+        found = self._stream()
+        ours = found.of(device)
+        assert {found.interfaces[f.interface].linktype for f in ours} == {linktype}
+        ours = ours[_place(begin, [f.data for f in ours]) + 1 :]
+        assert [f.data for f in ours] == theirs[_place(begin, theirs) + 1 :]
+        return ours
+
+
+def _place(mark: bytes, packets: list[bytes]) -> int:
+    """Return the number of the last packet with the mark."""
+    return max(number for number, packet in enumerate(packets) if mark in packet)
+
+
+@pytest.fixture(scope="module")
+def capture(pair: netns.Pair) -> Iterator[Capture]:
+    with running.engine(pair.near, "any") as engine:
+        yield Capture(pair.near, engine)
+        engine.stop()
+
+
+def test_tun_is_raw_ip(pair: netns.Pair, capture: Capture) -> None:
+    with tunnel_file(pair.near, "tun0", IFF_TUN) as fd:
 
         def talk(mark: bytes) -> None:
             os.write(fd, frames.ipv4(frames.udp(b"from tun")))
             os.write(fd, frames.ipv6(frames.udp(b"from tun")))
-            say(space, INNER_FAR, b"through tun")
-            say(space, INNER_FAR, mark)
+            say(pair.near, INNER_FAR, b"through tun")
+            say(pair.near, INNER_FAR, mark)
 
-        found = compare(space, "tun0", RAW_IP, talk)
-    assert [f.data[0] >> 4 for f in found.frames if f.direction == 1] == [4, 6]
-    assert [f.data[0] >> 4 for f in found.frames if f.direction == 2][-2:] == [4, 4]
+        found = capture.compare("tun0", RAW_IP, talk)
+    assert [f.data[0] >> 4 for f in found if f.direction == 1] == [4, 6]
+    assert [f.data[0] >> 4 for f in found if f.direction == 2][-2:] == [4, 4]
 
 
-def test_tap_is_ethernet(space: netns.Namespace) -> None:
-    with tunnel_file(space, "tap0", IFF_TAP) as fd:
+def test_tap_is_ethernet(pair: netns.Pair, capture: Capture) -> None:
+    with tunnel_file(pair.near, "tap0", IFF_TAP) as fd:
 
         def talk(mark: bytes) -> None:
             os.write(fd, frames.CATALOGUE["qinq"])
             os.write(fd, frames.ethernet(frames.EXPERIMENT, mark))
 
-        found = compare(space, "tap0", ETHERNET, talk)
-    assert frames.CATALOGUE["qinq"] in [frame.data for frame in found.frames]
+        found = capture.compare("tap0", ETHERNET, talk)
+    assert frames.CATALOGUE["qinq"] in [frame.data for frame in found]
 
 
-def test_vlan_device_and_the_device_under_it(pair: netns.Pair) -> None:
+def test_vlan_device_and_the_device_under_it(
+    pair: netns.Pair, capture: Capture
+) -> None:
     tag = ("link", "veth0", "name", "veth0.7", "type", "vlan", "id", "7")
     there = probes.can_add(pair.near, *tag)
     probes.skip_unless(there, "VLAN devices (8021q)", since=(2, 6))
@@ -106,14 +153,15 @@ def test_vlan_device_and_the_device_under_it(pair: netns.Pair) -> None:
     def talk(mark: bytes) -> None:
         say(pair.near, INNER_FAR, mark)
 
-    above = compare(pair.near, "veth0.7", ETHERNET, talk)
-    below = compare(pair.near, "veth0", ETHERNET, talk)
-    assert above.frames[-1].data[12:14] == b"\x08\x00"
-    assert below.frames[-1].data[12:18] == b"\x81\x00\x00\x07\x08\x00"
+    with removed((pair.near, "veth0.7")):
+        above = capture.compare("veth0.7", ETHERNET, talk)
+        below = capture.compare("veth0", ETHERNET, talk)
+    assert above[-1].data[12:14] == b"\x08\x00"
+    assert below[-1].data[12:18] == b"\x81\x00\x00\x07\x08\x00"
 
 
 @pytest.mark.parametrize("kind", ["ipip", "gre", "sit"])
-def test_tunnel_is_raw_ip(pair: netns.Pair, kind: str) -> None:
+def test_tunnel_is_raw_ip(pair: netns.Pair, capture: Capture, kind: str) -> None:
     device = f"{kind}9"
     ends = {pair.near: (pair.near_address, pair.far_address, INNER_NEAR)}
     ends[pair.far] = (pair.far_address, pair.near_address, INNER_FAR)
@@ -134,17 +182,16 @@ def test_tunnel_is_raw_ip(pair: netns.Pair, kind: str) -> None:
         with pair.near.entered(), socket.socket(family, socket.SOCK_DGRAM) as sock:
             sock.sendto(mark, (far, 9))
 
-    found = compare(pair.near, device, RAW_IP, talk)
-    assert {frame.direction for frame in found.frames} == {1, 2}
-    for space in ends:
-        space.ip("link", "del", device)
+    with removed(*((space, device) for space in ends)):
+        found = capture.compare(device, RAW_IP, talk)
+    assert {frame.direction for frame in found} == {1, 2}
 
 
 def _no_dad(kind: str) -> tuple[str, ...]:
     return ("nodad",) if kind == "sit" else ()
 
 
-def test_wireguard_is_raw_ip(pair: netns.Pair) -> None:
+def test_wireguard_is_raw_ip(pair: netns.Pair, capture: Capture) -> None:
     there = probes.can_add(pair.near, "wg0", "type", "wireguard")
     probes.skip_unless(there, "WireGuard", since=(5, 6))
     pair.far.ip("link", "add", "wg0", "type", "wireguard")
@@ -179,11 +226,13 @@ def test_wireguard_is_raw_ip(pair: netns.Pair) -> None:
             assert near.recv(100) == b"a first word"  # the handshake is done
             near.sendto(mark, (INNER_FAR, 9))
 
-    found = compare(pair.near, "wg0", RAW_IP, talk)
-    assert {frame.direction for frame in found.frames} == {1, 2}
+    with removed((pair.near, "wg0"), (pair.far, "wg0")):
+        found = capture.compare("wg0", RAW_IP, talk)
+    assert {frame.direction for frame in found} == {1, 2}
 
 
-def test_ppp_is_raw_ip(space: netns.Namespace) -> None:
+def test_ppp_is_raw_ip(pair: netns.Pair, capture: Capture) -> None:
+    space = pair.near
     with space.entered():
         fd = _ppp_unit()
     # A unit without a channel below it gives its packets back to pppd.
@@ -192,9 +241,11 @@ def test_ppp_is_raw_ip(space: netns.Namespace) -> None:
     space.ip("addr", "add", INNER_NEAR, "peer", INNER_FAR, "dev", "ppp0")
     space.ip("link", "set", "ppp0", "up")
 
-    found = compare(space, "ppp0", RAW_IP, lambda mark: say(space, INNER_FAR, mark))
-    assert found.frames[-1].data[0] == 0x45
-    os.close(fd)
+    try:
+        found = capture.compare("ppp0", RAW_IP, lambda m: say(space, INNER_FAR, m))
+    finally:
+        os.close(fd)
+    assert found[-1].data[0] == 0x45
 
 
 def _ppp_unit() -> int:

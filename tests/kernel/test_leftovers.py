@@ -57,6 +57,7 @@ def test_the_next_start_sweeps(fresh: netns.Pair) -> None:
     assert tc.left(fresh.near) == []
 
 
+@pytest.mark.same_everywhere
 def test_a_sweep_spares_the_living(fresh: netns.Pair) -> None:
     with running.engine(fresh.near, "veth0", without_tcx=True) as engine:
         before = tc.listing(fresh.near, "veth0")
@@ -69,6 +70,7 @@ def test_a_sweep_spares_the_living(fresh: netns.Pair) -> None:
     assert tc.left(fresh.near) == []
 
 
+@pytest.mark.same_everywhere
 def test_cleanup_postkill_sweeps_all_but_other_people(fresh: netns.Pair) -> None:
     near = fresh.near
     near.run("tc", "qdisc", "add", "dev", "veth0", "clsact")

@@ -92,6 +92,7 @@ def test_an_ingress_qdisc_in_the_place_of_ours(
     assert tc.listing(fresh.near, "veth0") == before
 
 
+@pytest.mark.same_everywhere
 def test_captures_side_by_side_see_the_same(
     fresh: netns.Pair, without_tcx: bool
 ) -> None:

@@ -2,13 +2,15 @@
 
 import contextlib
 import itertools
+import os
 import socket
 
 import pytest
 
 from support import frames, netns, running, stream
 
-SNAPLENS = (1, 13, 14, 15, 64)
+# Each is a program of its own to the verifier; and a minute in a virtual machine.
+SNAPLENS = (13, 64) if os.environ.get("TCCAP_VM") else (1, 13, 14, 15, 64)
 LENGTHS = range(14, 68)
 SIDES = {"in": {stream.INBOUND}, "out": {stream.OUTBOUND}}
 SIDES["both"] = SIDES["in"] | SIDES["out"]
@@ -56,7 +58,13 @@ def test_snaplen_cuts_and_pads_with_zeros(
     assert [i.snaplen for i in cut[snaplen].interfaces] == [snaplen]
 
 
-@pytest.mark.parametrize("direction", SIDES)
+@pytest.mark.parametrize(
+    "direction",
+    [
+        "in",
+        *(pytest.param(d, marks=pytest.mark.same_everywhere) for d in ("out", "both")),
+    ],
+)
 def test_direction(pair: netns.Pair, direction: str) -> None:
     mark = frames.marker()
     with running.engine(pair.near, "any", direction=direction) as engine:

@@ -37,6 +37,7 @@ def test_the_reader_stands_still(quiet: netns.Pair) -> None:
         )
 
 
+@pytest.mark.same_everywhere
 def test_the_reader_goes_away_while_nothing_happens(quiet: netns.Pair) -> None:
     read_fd, write_fd = os.pipe()
     with running.engine(quiet.near, "veth0", stdout=write_fd) as engine:
