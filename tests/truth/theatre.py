@@ -18,7 +18,6 @@ from truth.world import World
 
 MANY_BY_DEFAULT = 200
 CHOSEN = "none"  # the claims that tell which processes --pid is given
-READY_S = 400.0  # in an emulated machine compiling takes minutes
 
 
 @dataclass
@@ -87,7 +86,7 @@ def capture(made: World, path: Path, *options: str) -> Iterator[None]:
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + READY_S
+    deadline = time.monotonic() + running.DEADLINE_S
     while not (log.exists() and " ready " in log.read_text()):
         assert process.poll() is None, log.read_text() if log.exists() else "no log"
         assert time.monotonic() < deadline, "the capture does not start"
