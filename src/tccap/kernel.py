@@ -1,5 +1,6 @@
 """The BPF side of a capture: programs and maps, through bcc."""
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -61,6 +62,9 @@ class Kernel:
         os.environ["BCC_KERNEL_SOURCE"] = BPF_DIR
         text = _text(sources) + filter_c + _text(("capture.c",))
         self.bpf = _compile(text, defines | {"RING_PAGES": ring_pages})
+        # The end of the process detaches everything. bcc's own way takes longer,
+        # and fails aloud in network namespaces, where tracefs is not mounted.
+        atexit.unregister(self.bpf.cleanup)
         self.ring_len = ring_pages * abi.PAGE_LEN
 
     def load(self) -> None:
