@@ -1,7 +1,7 @@
 # Everything a contributor runs. test and test-vm install what they need.
 PYTHON = .venv/bin/python
 
-.PHONY: deps lint unit test test-vm vm-shell cycles faults bench bench-vm ground-truth \
+.PHONY: deps lint unit test test-vm vm-shell cycles faults fuzz soak bench bench-vm ground-truth \
 	filters screenshots finder-matrix finder-census fuzz-elf
 
 deps:
@@ -36,6 +36,16 @@ cycles:
 # each system call of a start that matters
 faults:
 	TCCAP_STOP_S=30 TCCAP_KILL_EVERY=1 $(PYTHON) -m pytest -q tests/faults
+
+# A million cases of bad input, and the counts; TCCAP_FUZZ_SEED=2 for other ones
+fuzz:
+	TCCAP_FUZZ_CASES=1200000 $(PYTHON) -m pytest -q -s tests/unit/test_fuzz.py \
+		tests/kernel/test_fuzz_packets.py
+
+# An hour of traffic and churn, or as long as said: make soak SOAK_S=600
+SOAK_S = 3600
+soak:
+	TCCAP_SOAK_S=$(SOAK_S) $(PYTHON) -m pytest -q -s tests/faults/test_soak.py
 
 # Tables only, nothing to pass: sudo make bench, or SHORT=1 for a quick look,
 # or TABLES=throughput for some of them

@@ -65,12 +65,26 @@ def run(
         ctx_size_in=len(context),
         ctx_in=ctypes.addressof(context),
     )
+    _test_run(test)
+    return test.retval, test.duration
+
+
+def verdict(prog_fd: int, frame: bytes) -> int:
+    """The program's return value for a frame, shown as it is; OSError if it cannot."""
+    data = ctypes.create_string_buffer(frame, len(frame))
+    test = _TestRun(
+        prog_fd=prog_fd, data_size_in=len(frame), data_in=ctypes.addressof(data)
+    )
+    _test_run(test)
+    return int(test.retval)
+
+
+def _test_run(test: _TestRun) -> None:
     number = _SYSCALL[platform.machine()]
     if _libc.syscall(
         number, _BPF_PROG_TEST_RUN, ctypes.byref(test), ctypes.sizeof(test)
     ):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return test.retval, test.duration
 
 
 def load(text: str, name: str, *flags: str) -> tuple[Any, int]:

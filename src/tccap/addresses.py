@@ -9,9 +9,11 @@ tells what is in there, and nobody has to go there, which pyroute2 would do.
 
 import contextlib
 import ctypes
+import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -22,6 +24,8 @@ from tccap.status import log
 OWN_NAMESPACE = -1
 _NAMED = ("/run/netns", "/run/docker/netns")
 _SOL_NETLINK, _NETLINK_GET_STRICT_CHK = 270, 12
+_HEADER_LEN = 16  # struct nlmsghdr
+_ADDRESS_LENS = {socket.AF_INET: 4, socket.AF_INET6: 16}
 _NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _RTM_GETADDR, _RTM_GETNSID = 22, 90
@@ -102,7 +106,7 @@ def _namespace_id(here: socket.socket, namespace_fd: int) -> int:
     body = struct.pack("=B3xHHI", 0, 8, _NETNSA_FD, namespace_fd)
     for answer in _ask(here, _RTM_GETNSID, 0, body):
         number = _attributes(answer[4:]).get(_NETNSA_NSID, b"\xff" * 4)
-        return int.from_bytes(number, "little", signed=True)
+        return int.from_bytes(number[:4], sys.byteorder, signed=True)
     return -1
 
 
@@ -111,14 +115,15 @@ def _addresses(netlink: socket.socket, namespace_id: int) -> set[LocalAddress]:
     if namespace_id != OWN_NAMESPACE:
         there = struct.pack("=HHi", 8, _IFA_TARGET_NETNSID, namespace_id)
     found = set()
-    for family in (socket.AF_INET, socket.AF_INET6):
+    for family, address_len in _ADDRESS_LENS.items():
         body = struct.pack("=B7x", family) + there
         for answer in _ask(netlink, _RTM_GETADDR, _NLM_F_DUMP, body):
             given = _attributes(answer[8:])
             # On a point-to-point device IFA_ADDRESS is the far end.
             own = given.get(_IFA_LOCAL) or given.get(_IFA_ADDRESS)
-            for address in filter(None, (own, given.get(_IFA_BROADCAST))):
-                found.add(LocalAddress(namespace_id, answer[0], address))
+            for address in (own, given.get(_IFA_BROADCAST)):
+                if address and len(address) == address_len:
+                    found.add(LocalAddress(namespace_id, int(family), address))
     return found
 
 
@@ -140,10 +145,10 @@ def _ask(
     while True:
         data = netlink.recv(1 << 16)
         while data:
-            length, kind = struct.unpack_from("=IH", data)
+            length, kind = _header(data)
             if kind == _NLMSG_ERROR:
-                (code,) = struct.unpack_from("=i", data, 16)
-                raise OSError(-code, os.strerror(-code))
+                code = -int.from_bytes(data[16:20], sys.byteorder, signed=True)
+                raise OSError(code, os.strerror(code))
             if kind == _NLMSG_DONE:
                 return
             yield data[16:length]
@@ -152,10 +157,21 @@ def _ask(
             return
 
 
+def _header(message: bytes) -> tuple[int, int]:
+    """Return length and type; OSError for what is no netlink message."""
+    if len(message) >= _HEADER_LEN:
+        length, kind = struct.unpack_from("=IH", message)
+        if _HEADER_LEN <= length <= len(message):
+            return length, kind
+    raise OSError(errno.EBADMSG, os.strerror(errno.EBADMSG))
+
+
 def _attributes(data: bytes) -> dict[int, bytes]:
     found = {}
     while len(data) >= 4:
         length, kind = struct.unpack_from("=HH", data)
+        if not 4 <= length <= len(data):
+            raise OSError(errno.EBADMSG, os.strerror(errno.EBADMSG))
         found[kind] = data[4:length]
         data = data[(length + 3) & ~3 :]
     return found

@@ -5,6 +5,7 @@ digits and ``_@+,-./:`` stands in double quotes, in which a quote, a backslash
 and every byte that is not printable ASCII is ``\xNN``.
 """
 
+import bisect
 import re
 from typing import NamedTuple
 
@@ -52,8 +53,9 @@ def _extended(text: bytes, key: bytes, value: bytes, len_max: int) -> bytes:
     whole = b"%s %s=%s" % (text, key, quoted(value))
     if len(whole) <= len_max:
         return whole
-    for kept in range(len(value) - 1, 0, -1):
-        cut = b"%s %s=%s" % (text, key, quoted(value[:kept] + b"..."))
-        if len(cut) <= len_max:
-            return cut
-    return text
+
+    def cut(kept: int) -> bytes:
+        return b"%s %s=%s" % (text, key, quoted(value[:kept] + b"..."))
+
+    kept = bisect.bisect(range(1, len(value)), len_max, key=lambda n: len(cut(n)))
+    return cut(kept) if kept else text

@@ -85,9 +85,11 @@ def details(pid: int, start_ns: int) -> Details | None:
 
 
 def _stat(pid: int) -> list[bytes]:
-    """Return the fields of stat behind the name: [0] is the state."""
+    """Return the fields of stat behind the name: [0] is the state; empty: gone."""
     # The name, in parentheses, may itself hold spaces and parentheses.
-    return _read(pid, "stat").rpartition(b")")[2].split()
+    fields = _read(pid, "stat").rpartition(b")")[2].split()
+    known = len(fields) > 19 and fields[1].isdigit() and fields[19].isdigit()
+    return fields if known else []
 
 
 def _read(pid: int, name: str) -> bytes:

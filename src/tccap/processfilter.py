@@ -32,5 +32,5 @@ def _uid(item: str) -> int:
         return int(item)
     try:
         return pwd.getpwnam(item).pw_uid
-    except KeyError:
+    except (KeyError, ValueError):  # or what cannot be a name at all
         raise TccapError(f"There is no user {item!r}.") from None

@@ -1,0 +1,230 @@
+"""Bad input for everything that reads something: one function a reader.
+
+Each takes a source of randomness and handles one case; what it may raise is
+what the reader promises. Anything else is a crash. The same seed gives the same
+cases.
+"""
+
+import argparse
+import contextlib
+import functools
+import io
+import json
+import os
+import random
+import socket
+import string
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import hostile
+from tccap import (
+    abi,
+    addresses,
+    extcap,
+    filterlang,
+    front,
+    label,
+    options,
+    plan,
+    proc,
+    status,
+)
+from tccap.errors import TccapError
+from tccap.plan import Plan
+
+Random = random.Random
+_WORDS = (
+    *("tcp", "udp", "port", "host", "and", "or", "not", "(", ")", "pid", "uid", "comm"),
+    *("1", "443", "10.0.0.1", "'a", "b'", '"', "!", "&&", "||", "[", "]", "src", "net"),
+    *("4294967296", "curl", "proto", "ip6", "vlan", "-1", "é", "\ud800", "\0"),
+)
+_EDGES = (0, 1, -1, 15, 16, 255, 65535, 1 << 31, (1 << 32) - 1, 1 << 63, 10**30)
+
+
+def text(rng: Random, len_max: int = 24) -> str:
+    """Return a text: printable, odd, or half of a character."""
+    pool = rng.choice((string.printable, "{}=,\n\0\"'\\", "aé\ud800\U0001f600\x7f"))
+    return "".join(rng.choices(pool, k=rng.randrange(len_max)))
+
+
+def raw(rng: Random, len_max: int = 200) -> bytes:
+    """Return bytes: random ones, or few values many times."""
+    if rng.random() < 0.5:
+        return rng.randbytes(rng.randrange(len_max))
+    pool = bytes([0, 255, *b"\n\t :()-1"])
+    return bytes(rng.choices(pool, k=rng.randrange(len_max)))
+
+
+def value(rng: Random, depth: int = 0) -> Any:
+    """Return something that JSON can say."""
+    kind = rng.randrange(8 if depth < 3 else 6)
+    if kind == 6:
+        return [value(rng, depth + 1) for _ in range(rng.randrange(4))]
+    if kind == 7:
+        return {text(rng): value(rng, depth + 1) for _ in range(rng.randrange(3))}
+    plain = (None, True, rng.choice(_EDGES), rng.random() * 1e6, text(rng), "any")
+    return plain[kind]
+
+
+def mutated(rng: Random, data: bytes) -> bytes:
+    """Return data with some bytes changed, cut, doubled or put in."""
+    changed = bytearray(data)
+    for _ in range(rng.randrange(1, 6)):
+        at = rng.randrange(len(changed) + 1)
+        end = at + rng.randrange(8)
+        changed[at:end] = rng.choice((b"", raw(rng, 6), changed[at:end] * 2, b"\\"))
+    return bytes(changed)
+
+
+# --- the readers ------------------------------------------------------------------
+
+
+def plan_bytes(rng: Random) -> None:
+    """A Plan's text that was damaged on its way."""
+    good = hostile.PLANS[rng.choice(_SHORT_PLANS)]
+    with contextlib.suppress(TccapError):
+        Plan.from_json(mutated(rng, good).decode(errors="replace"))
+
+
+def plan_values(rng: Random) -> None:
+    """A Plan with any values in its fields; one that is taken is sound."""
+    fields = {**hostile.GOOD, rng.choice(list(hostile.GOOD)): value(rng)}
+    with contextlib.suppress(TccapError):
+        taken = Plan.from_json(json.dumps(fields))
+        assert Plan.from_json(taken.to_json()) == taken
+        taken.device.encode()
+        assert all(len(f.encode()) <= plan.FILTER_LEN_MAX for f in taken.filters)
+
+
+def command_line(rng: Random) -> None:
+    """An extcap call with any arguments: an answer, or one sentence."""
+    known = rng.choices(_FLAGS, k=rng.randrange(6))
+    argv = [rng.choice((flag, f"{flag}={text(rng)}", text(rng))) for flag in known]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        outcome = front.main(argv)
+    assert (outcome == 1) == (err.getvalue() != "")
+    assert "Traceback" not in err.getvalue()
+
+
+def option_values(rng: Random) -> None:
+    """Options of a capture: they become a Plan, or a sentence."""
+    chosen = _defaults()._asdict()
+    for _ in range(rng.randrange(1, 4)):
+        name = rng.choice(list(chosen))
+        chosen[name] = rng.choice((text(rng), str(rng.choice(_EDGES)), "true"))
+    with contextlib.suppress(TccapError):
+        values = options.from_arguments(argparse.Namespace(**chosen))
+        made = plan.make(f"tccap-{text(rng, 18)}", text(rng), values)
+        assert Plan.from_json(made.to_json()) == made
+
+
+def proc_contents(rng: Random) -> None:
+    """Files of /proc with anything in them."""
+
+    def read(_pid: int, _name: str) -> bytes:
+        return _proc_file(rng)
+
+    with mock.patch.object(proc, "_read", read):
+        proc.euid(1)
+        proc.uids(1)
+        proc.comm(1)
+        proc.start_ticks(1)
+        proc.details(1, rng.randrange(1 << 40))
+    assert extcap.sayable(proc._sayable(raw(rng)))
+
+
+def _proc_file(rng: Random) -> bytes:
+    good = b"7 (a b) S 1 7 7 0 -1 4194560 1 0 0 0 1 1 0 0 20 0 1 0 99 1 1"
+    uids = b"Name:\ta\nUid:\t1\t2\t3\t4\nGid:\t0"
+    return rng.choice((raw(rng), mutated(rng, good), mutated(rng, uids), b""))
+
+
+def netlink_answers(rng: Random) -> None:
+    """What netlink says: addresses, or an OSError."""
+    message = bytes.fromhex("180000001400020000000000000000000218800801000000")
+    local = bytes.fromhex("080002000a090001")
+    answers = [mutated(rng, message + local), mutated(rng, message), raw(rng), b""]
+    done = bytes.fromhex("14000000030002000000000000000000") + bytes(4)
+    fake = mock.Mock(spec=socket.socket)
+    fake.recv.side_effect = [rng.choice(answers) for _ in range(3)] + [done] * 9
+    with contextlib.suppress(OSError):
+        for found in addresses._addresses(fake, rng.choice((-1, 3))):
+            assert len(found.address) in (4, 16)
+    fake.recv.side_effect = [rng.choice(answers)] + [done] * 9
+    with contextlib.suppress(OSError):
+        addresses._namespace_id(fake, 3)
+
+
+def kernel_messages(rng: Random) -> None:
+    """A message in the ring that is none of ours."""
+    size = abi._PROCESS_MESSAGE.size
+    with contextlib.suppress(TccapError):
+        seen = abi.ProcessMessage.parse(rng.randbytes(rng.choice((size, size, 3))))
+        assert b"\0" not in seen.comm
+
+
+def process_names(rng: Random) -> None:
+    """Names, paths and arguments of processes, in a label."""
+    comm = raw(rng, 16).partition(b"\0")[0]
+    short = label.basic(rng.randrange(1 << 22), comm, rng.randrange(1 << 32))
+    details = label.Details(rng.randrange(1 << 22), raw(rng), raw(rng, 2000), "ab12")
+    whole = label.full(short, details, abi.LABEL_LEN_FULL)
+    assert len(whole) <= abi.LABEL_LEN_FULL
+    assert whole.isascii()
+    assert whole.decode().isprintable()
+
+
+def filter_texts(rng: Random) -> None:
+    """Capture filters: understood, or a sentence."""
+    words = " ".join(rng.choices(_WORDS, k=rng.randrange(1, 24)))
+    with contextlib.suppress(TccapError):
+        parsed = filterlang.parse(rng.choice((words, words, text(rng, 60))))
+        filterlang.packet_only(parsed)
+        c = filterlang.to_c(parsed, lambda _p: "p", lambda w: f"{w.word}()")
+        assert not set(c) - set("puidcom()!&| ")
+
+
+def status_lines(rng: Random) -> None:
+    """Lines of an engine, as the front reads them."""
+    line = rng.choice((json.dumps(value(rng)), text(rng, 80)))
+    assert isinstance(status.parse(line)["event"], str)
+
+
+Suite = Callable[[Random], None]
+# Each with its share of all cases, in percent.
+SUITES: dict[str, tuple[Suite, int]] = {
+    "Plan: damaged texts": (plan_bytes, 20),
+    "Plan: any values": (plan_values, 20),
+    "command line": (command_line, 4),
+    "options": (option_values, 12),
+    "/proc": (proc_contents, 10),
+    "netlink answers": (netlink_answers, 6),
+    "ring messages": (kernel_messages, 8),
+    "process names": (process_names, 4),
+    "capture filters": (filter_texts, 8),
+    "status lines": (status_lines, 8),
+}
+_SHORT_PLANS = [name for name, data in hostile.PLANS.items() if len(data) < 1000]
+_FLAGS = [
+    *front._FLAGS[:3],
+    *front._VALUES[:3],
+    *(f"--{option.name}" for option in options.OPTIONS),
+]
+
+
+@functools.cache
+def _defaults() -> options.Options:
+    return options.defaults()
+
+
+def cases(total: int, share: int) -> int:
+    """Return how many cases a suite has of ``total``."""
+    return max(1, total * share // 100)
+
+
+def seed() -> int:
+    """Return where the cases begin: the same for all, unless said otherwise."""
+    return int(os.environ.get("TCCAP_FUZZ_SEED", "1"))

@@ -1,0 +1,123 @@
+"""Frames of every kind, through the real classifiers by BPF_PROG_TEST_RUN.
+
+What goes in is what comes out of the ring, cut to the snapshot length, and the
+verdict is always that nobody has looked. Short; ``make fuzz`` takes longer.
+"""
+
+import errno
+import os
+import random
+import struct
+import sys
+from typing import NamedTuple
+
+import pytest
+
+import fuzz
+import progrun
+from support import frames, stream
+from tccap import access, linktypes, options, plan, programs
+from tccap.capturefilter import CaptureFilter
+from tccap.kernel import Classified, Kernel
+from tccap.ring import Ring
+
+# bcc would rather have bytes; the engine does not hear it.
+pytestmark = pytest.mark.filterwarnings("ignore:not a bytes object")
+
+TOTAL = int(os.environ.get("TCCAP_FUZZ_CASES", "10000"))
+SHARE = 20  # percent of all cases
+SNAPLEN = 1000
+TC_ACT_UNSPEC = 0xFFFFFFFF
+LOOPBACK = 1  # ifindex of the device that test runs are on
+MIN_LEN = 14
+MAX_LEN = 3500  # what a test run takes, less than a page
+EPB = stream.EPB
+
+
+class Classifier(NamedTuple):
+    """The programs of a capture that is not attached anywhere."""
+
+    kernel: Kernel
+    ring: Ring
+
+
+@pytest.fixture(scope="module", params=["off", "short"])
+def classifier(request: pytest.FixtureRequest) -> Classifier:
+    chosen = options.defaults()._replace(
+        label=request.param, snaplen=SNAPLEN, ring_size=4
+    )
+    the_plan = plan.make("tccap-lo", "", chosen)
+    links = (linktypes.ETHERNET, linktypes.RAW_IP)
+    capture_filter = CaptureFilter((), links)
+    kernel, _ = programs.prepare(the_plan, access.caller(), capture_filter)
+    kernel.load()
+    kernel.add_device(LOOPBACK, Classified(0, True, False, -1))
+    return Classifier(kernel, Ring(kernel.ring_fd, kernel.ring_len))
+
+
+def _random(rng: random.Random) -> bytes:
+    return rng.randbytes(rng.randrange(MIN_LEN, 200))
+
+
+def _damaged(rng: random.Random) -> bytes:
+    whole = rng.choice(_CATALOGUE)
+    return fuzz.mutated(rng, whole)[: rng.randrange(MIN_LEN, MAX_LEN)]
+
+
+def _cut(rng: random.Random) -> bytes:
+    whole = rng.choice(_CATALOGUE)
+    return whole[: rng.randrange(MIN_LEN, len(whole) + 1)]
+
+
+def _largest(rng: random.Random) -> bytes:
+    return rng.choice(_CATALOGUE)[:60] + rng.randbytes(MAX_LEN - 60)
+
+
+def _headers(rng: random.Random) -> bytes:
+    """Chains of headers that claim what is not there."""
+    kind = rng.choice((0x0800, 0x86DD, 0x8100, 0x88A8, 0x8847))
+    tags = tuple((0x8100, rng.randrange(1 << 16)) for _ in range(rng.randrange(4)))
+    first = rng.choice((0x40, 0x60, 0x4F, 0x45, 0xFF, 0x00))
+    chain = bytes(rng.choices((0, 43, 44, 50, 51, 60, 17, 6, 1, 58, 255), k=80))
+    return frames.ethernet(kind, bytes([first]) + chain + rng.randbytes(40), tags)
+
+
+_CATALOGUE = [f for f in frames.CATALOGUE.values() if MIN_LEN <= len(f) <= MAX_LEN]
+_KINDS = (_random, _damaged, _cut, _largest, _headers)
+
+
+@pytest.mark.timeout(0 if TOTAL > 100_000 else 600)
+@pytest.mark.parametrize("side", ["in", "out"])
+def test_every_frame_comes_out_as_it_went_in(classifier: Classifier, side: str) -> None:
+    kernel = classifier.kernel
+    fd = kernel.ingress_fd if side == "in" else kernel.egress_fd
+    refused = taken = 0
+    for number in range(fuzz.cases(TOTAL, SHARE) // 4):
+        rng = random.Random(f"{side} {fuzz.seed()} {number}")
+        frame = rng.choice(_KINDS)(rng).ljust(MIN_LEN + 1, b"\0")
+        try:
+            verdict = progrun.verdict(fd, frame)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            refused += 1  # the kernel makes no packet of it
+            continue
+        assert verdict == TC_ACT_UNSPEC, number
+        assert _captured(classifier.ring) == (frame[:SNAPLEN], len(frame)), number
+        taken += 1
+    assert taken > refused
+    sys.stdout.write(f"\npackets, {side}: {taken} cases, 0 crashes")
+    sys.stdout.write(f" ({refused} that the kernel makes no packets of)\n")
+
+
+def _captured(ring: Ring) -> tuple[bytes, int]:
+    """Return data and original length of the one packet in the ring."""
+    blocks: list[bytes] = []
+    while (batch := ring.take()).blocks or batch.message:
+        blocks += map(bytes, batch.blocks)
+        ring.release(batch)
+    (block,) = blocks
+    kind, length = struct.unpack_from("=II", block)
+    assert (kind, length) == (EPB, len(block))
+    frame = stream._frame(block[8:-4])
+    return frame.data, frame.original_len
