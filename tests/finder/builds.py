@@ -155,7 +155,7 @@ BUILDS = (
     ),
     Build("rclone", "bullseye", "bin/rclone", "Go", (), is_small=False),  # Go 1.15
     Build("gh", "bookworm", "bin/gh", "Go", (), is_small=False),  # Go 1.19
-    Build("gh", "trixie", "bin/gh", "Go", (), is_small=False),  # Go 1.24
+    Build("gh", "trixie", "bin/gh", "Go", (), is_small=False),  # Go 1.23
     # What is not understood yet is refused, and not taken for something else.
     Build("libnss3", "bookworm", "libssl3.so", "", ()),
 )

@@ -1,11 +1,12 @@
 """From a file's bytes to an Inspection: which ways are tried, in order."""
 
 import importlib
+from dataclasses import dataclass
 
 import capstone
 import unicorn
 
-from tccap.finder import family, flow, gnutls, golang, labels, oracle
+from tccap.finder import family, flow, gate, gnutls, golang, labels, oracle
 from tccap.finder.code import Decoder
 from tccap.finder.elf import Data
 from tccap.finder.errors import RefusedError
@@ -16,6 +17,15 @@ from tccap.tlssites import Inspection, Site
 LABELS_MIN = 3  # fewer labels in one place are not the key log of a TLS library
 _CANDIDATES_MAX = 4
 _WANTED = frozenset((*STUBS, gnutls.GET_RANDOM))
+
+
+@dataclass(frozen=True)
+class Found:
+    """A library, its sites, and the way they were proven."""
+
+    library: str
+    sites: tuple[Site, ...]
+    how: str
 
 
 def load() -> None:
@@ -35,14 +45,14 @@ def inspect(data: Data) -> Inspection:
         if in_go:
             version = family.version(image, "Go")
             return Inspection(build_id, "Go", version, in_go, "gopclntab", "")
-        library, site = _key_log(image)
+        found = _key_log(image)
     except RefusedError as refusal:
         return Inspection(build_id, "", "", (), "", str(refusal))
-    version = family.version(image, library)
-    return Inspection(build_id, library, version, (site,), "oracle", "")
+    version = family.version(image, found.library)
+    return Inspection(build_id, found.library, version, found.sites, found.how, "")
 
 
-def _key_log(image: Image) -> tuple[str, Site]:
+def _key_log(image: Image) -> Found:
     strings = labels.strings(image)
     if len(set(strings.values())) < LABELS_MIN:
         raise RefusedError(
@@ -58,12 +68,18 @@ def _key_log(image: Image) -> tuple[str, Site]:
             roles = prove(image, function, argument)
             if roles is None:
                 continue
-            if not oracle.returns_without_callback(image, function, roles):
-                raise RefusedError(
-                    "Its function that logs secrets is not called unless asked for."
-                )
-            site = oracle.site(image, function, argument, roles)
-            return library or family.of_lines(image), site
+            name = library or family.of_lines(image)
+            if oracle.returns_without_callback(image, function, roles):
+                site = oracle.site(image, function, argument, roles)
+                return Found(name, (site,), "oracle")
+            sink = gate.Sink(function, argument, roles)
+            calls = {use.call for use in uses if use.target == function}
+            sites = gate.sites(image, decoder, strings, sink, calls)
+            if sites:
+                return Found(name, sites, "gate")
+            raise RefusedError(
+                "Its function that logs secrets is not called unless asked for."
+            )
     raise RefusedError(
         "It holds key-log labels, but the function that logs them was not understood."
     )

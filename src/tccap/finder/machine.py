@@ -106,6 +106,14 @@ class Machine:
             return False
         return bool(self._uc.reg_read(x86.UC_X86_REG_RIP) == end)
 
+    def step(self, at: int) -> int | None:
+        """Run the instruction at an address of the image; return the next one's."""
+        try:
+            self._uc.emu_start(at + self.bias, 0, count=1)
+        except unicorn.UcError:
+            return None
+        return int(self._uc.reg_read(x86.UC_X86_REG_RIP)) - self.bias
+
     # --- registers and memory -----------------------------------------------
 
     def register(self, name: str) -> int:

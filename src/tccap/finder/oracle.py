@@ -8,6 +8,7 @@ client_random and secret were taken from. No line, no probe.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 from tccap.finder.flow import ARGUMENTS
 from tccap.finder.image import Image
@@ -42,6 +43,7 @@ class Setting:
     function: int
     label: int
     length: int = 3
+    random_length: int | None = None  # not all log functions know it by themselves
     replaced: tuple[int, ...] = ()
 
 
@@ -85,6 +87,10 @@ def _settings(image: Image, first: Setting) -> Iterator[Setting]:
         setting = replace(first, length=length)
         if _trial(image, setting, TRIALS[0])[0]:
             yield setting
+    for length, random_length in permutations(others, 2):
+        setting = replace(first, length=length, random_length=random_length)
+        if _trial(image, setting, TRIALS[0])[0]:
+            yield setting
     # A function that cannot be run (an allocator, a lock) may stand in the way.
     waiting = [first]
     for _ in range(_RUNS_MAX):
@@ -109,6 +115,8 @@ def _trial(
     secret_len, label = trial
     arguments: list[int | bytes | None] = [None] * _ARGUMENT_COUNT
     arguments[setting.label], arguments[setting.length] = label, secret_len
+    if setting.random_length is not None:
+        arguments[setting.random_length] = RANDOM_LEN
     machine = Machine(image, STUBS, setting.replaced)
     machine.call(setting.function, arguments)
     if machine.callback is None:
