@@ -9,8 +9,10 @@ stamp=$top/.venv/tests-are-ready # as new as what pyproject.toml asks for
 packages="
     debootstrap
     ethtool
+    gcc
     golang-go
     iproute2
+    libc6-dev
     openssl
     procps
     python3-bpfcc

@@ -82,13 +82,22 @@ def certificate(folder: Path) -> Path:
     return made
 
 
-def openssl_handshake(version: str, certificate: Path, log: Path | None) -> None:
+def run(*command: str | Path, log: Path | None = None) -> int:
+    """Run a program to its end, maybe with a key log; return its pid."""
+    environment = {"PATH": os.environ["PATH"]}
+    environment |= {"SSLKEYLOGFILE": str(log)} if log else {}
+    with subprocess.Popen(command, env=environment) as process:
+        assert process.wait() == 0
+    return process.pid
+
+
+def openssl_handshake(version: str, certificate: Path, log: Path | None) -> int:
     """Let the distribution's Python talk TLS to itself, with its libssl."""
     arguments = [version, str(certificate), str(log or "")]
-    subprocess.run(["/usr/bin/python3", "-Ic", _BOTH_ENDS, *arguments], check=True)
+    return run("/usr/bin/python3", "-Ic", _BOTH_ENDS, *arguments)
 
 
-def gnutls_download(certificate: Path, port: int, log: Path) -> None:
+def gnutls_download(certificate: Path, port: int, log: Path) -> int:
     """Let wget, which uses GnuTLS, get a page from openssl's server."""
     server = subprocess.Popen(
         [
@@ -102,15 +111,10 @@ def gnutls_download(certificate: Path, port: int, log: Path) -> None:
     try:
         while server.stdout.readline() != b"ACCEPT\n":
             assert server.poll() is None
-        subprocess.run(
-            [
-                *("wget", "--no-config", "--no-check-certificate", "-q", "-O-"),
-                "--tries=1",
-                f"https://127.0.0.1:{port}/",
-            ],
-            check=True,
-            capture_output=True,
-            env={"PATH": os.environ["PATH"], "SSLKEYLOGFILE": str(log)},
+        return run(
+            *("wget", "--no-config", "--no-check-certificate", "-q", "-O/dev/null"),
+            *("--tries=1", f"https://127.0.0.1:{port}/"),
+            log=log,
         )
     finally:
         server.kill()
@@ -128,6 +132,14 @@ def go_program(folder: Path) -> Path:
         cwd=folder,
         env={"PATH": os.environ["PATH"], "HOME": str(folder), "GO111MODULE": "off"},
     )
+    return program
+
+
+def gated_program(folder: Path) -> Path:
+    """Build a stripped program whose log function is called with a callback only."""
+    program = folder / "gated"
+    source = Path(__file__).with_name("gated.c")
+    subprocess.run(["gcc", "-O2", "-s", "-o", program, source], check=True)
     return program
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path as File
@@ -16,7 +17,7 @@ _PT_REGS = (
 )
 _LABEL_LEN, _SECRET_LEN = 40, 48
 _EVENT = """
-struct event { u32 len; char label[40]; u8 random[32]; u8 secret[48]; };
+struct event { u32 len; u32 pid; char label[40]; u8 random[32]; u8 secret[48]; };
 BPF_RINGBUF_OUTPUT(events, 64);
 """
 
@@ -24,6 +25,7 @@ BPF_RINGBUF_OUTPUT(events, 64);
 class _Event(ctypes.Structure):
     _fields_ = (
         ("len", ctypes.c_uint32),
+        ("pid", ctypes.c_uint32),
         ("label", ctypes.c_char * _LABEL_LEN),
         ("random", ctypes.c_uint8 * 32),
         ("secret", ctypes.c_uint8 * _SECRET_LEN),
@@ -31,14 +33,14 @@ class _Event(ctypes.Structure):
 
 
 class Reader:
-    """The key-log lines that the probes have read so far."""
+    """The key-log lines that the probes have read so far, of each process."""
 
     def __init__(self, file: File, inspection: Inspection) -> None:
         from bcc import BPF, lib  # noqa: PLC0415  # tests without it import this, too
 
         os.environ["BCC_KERNEL_SOURCE"] = BPF_DIR
         programs = [_program(n, site) for n, site in enumerate(inspection.sites)]
-        self._lines: list[str] = []
+        self._lines: dict[int, list[str]] = defaultdict(list)
         self._lib = lib
         text = "#include <linux/types.h>\n" + _EVENT + "".join(programs)
         self._bpf = BPF(text=text.encode())
@@ -48,10 +50,10 @@ class Reader:
                 name=os.fsencode(file), addr=site.address, fn_name=f"site_{n}".encode()
             )
 
-    def lines(self) -> list[str]:
-        """Return what programs that have ended meanwhile have logged."""
+    def lines(self, pid: int) -> list[str]:
+        """Return what a program that has ended would have logged."""
         self._bpf.ring_buffer_consume()
-        return self._lines
+        return self._lines[pid]
 
     def close(self) -> None:
         """Remove the probes: closing them does, and bcc wants tracefs to do more."""
@@ -64,7 +66,8 @@ class Reader:
         event = ctypes.cast(data, ctypes.POINTER(_Event)).contents
         secret = bytes(event.secret)[: event.len]
         label = event.label.decode()
-        self._lines.append(f"{label} {bytes(event.random).hex()} {secret.hex()}")
+        line = f"{label} {bytes(event.random).hex()} {secret.hex()}"
+        self._lines[event.pid].append(line)
 
 
 @contextmanager
@@ -84,6 +87,7 @@ def _program(number: int, site: Site) -> str:
     return f"""
 int site_{number}(u64 *ctx) {{
     struct event event = {{}};
+    event.pid = bpf_get_current_pid_tgid() >> 32;
     u64 at;
     u32 half;
     {label}

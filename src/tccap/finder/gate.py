@@ -32,7 +32,7 @@ from tccap.tlssites import SECRET_LENS, SITES_MAX, Number, Path, Site
 _FUNCTION_LEN_MAX = 1 << 16
 _BACK_MAX = 40  # instructions between a jump and the call behind it
 _STEPS_MAX = 200
-_TEST_LEN_MAX = 4  # instructions before a jump that may load and test the callback
+_TEST_LEN_MAX = 6  # instructions before a jump that may load and test the callback
 
 
 @dataclass(frozen=True)
@@ -104,16 +104,15 @@ class _Graph:
 
         That is where the log function takes the callback from.
         """
-        place = jump
+        places = {jump}
         for _ in range(_TEST_LEN_MAX):
-            [place, *others] = self._before[place] or {0}
-            instruction = self._instructions.get(place)
-            if others or instruction is None:
-                return False
-            for operand in instruction.operands:
-                is_memory = operand.type == x86.X86_OP_MEM and operand.size == WORD.size
-                if is_memory and operand.mem.disp == callback:
-                    return True
+            places = {before for place in places for before in self._before[place]}
+            for place in places:
+                for operand in self._instructions[place].operands:
+                    if operand.type != x86.X86_OP_MEM or operand.size != WORD.size:
+                        continue
+                    if operand.mem.disp == callback:
+                        return True
         return False
 
 
@@ -149,14 +148,15 @@ class _Run:
             instruction = self.decoder.at(at) if at is not None else None
             if instruction is None or at is None:
                 return
-            if not is_call(instruction):
+            is_sink = goal(instruction) == self.sink.function
+            if not is_call(instruction) and not is_sink:
                 at = machine.step(at)
                 continue
-            if goal(instruction) != self.sink.function:
-                return
-            site = self._site(machine, jump)
+            site = self._site(machine, jump) if is_sink else None
             if site:
                 yield at, site
+            if not is_sink or not is_call(instruction):
+                return  # another function would decide on what follows
             machine.set_register("rax", 1)
             at += instruction.size
 
