@@ -1,1 +1,1 @@
-"""Finding where a TLS library can be read for its secrets; docs/tls-finder.md."""
+"""Finding where a TLS library can be read for its secrets."""

@@ -78,7 +78,7 @@ def _key_log(image: Image) -> Found:
             if sites:
                 return Found(name, sites, "gate")
             raise RefusedError(
-                "Its function that logs secrets is not called unless asked for."
+                "Its log function is not called unless the program asks for a key log."
             )
     raise RefusedError(
         "It holds key-log labels, but the function that logs them was not understood."
