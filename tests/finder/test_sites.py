@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from finder import programs
-from support import uprobe
-from support.netns import Namespace
+from support import netns, uprobe
 from tccap import inspector
 from tccap.tlssites import Inspection
 
@@ -68,13 +67,12 @@ def test_openssl_is_read_when_it_logs_nothing(
     assert len(randoms) == 1
 
 
-def test_gnutls_is_read_as_it_logs(
-    certificate: Path, tmp_path: Path, space: Namespace
-) -> None:
+def test_gnutls_is_read_as_it_logs(certificate: Path, tmp_path: Path) -> None:
     file = library("/usr/bin/wget", "libgnutls.so")
     log = tmp_path / "keys"
-    with uprobe.reading(file, inspect(file)) as reader, space.entered():
-        pid = programs.gnutls_download(certificate, 44333, log)
+    with uprobe.reading(file, inspect(file)) as reader:
+        with netns.namespace() as space, space.entered():
+            pid = programs.gnutls_download(certificate, 44333, log)
         read = set(reader.lines(pid))
     assert len(programs.logged(log)) >= len(TLS13) - 1
     assert programs.logged(log) == read
