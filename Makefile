@@ -1,8 +1,8 @@
 # Everything a contributor runs. test and test-vm install what they need.
 PYTHON = .venv/bin/python
 
-.PHONY: deps lint unit test test-vm vm-shell cycles faults fuzz soak bench bench-vm ground-truth \
-	filters screenshots finder-matrix finder-census fuzz-elf
+.PHONY: deps lint unit test test-vm vm-shell cycles faults fuzz soak bench bench-vm \
+	ground-truth filters screenshots finder-matrix finder-census fuzz-elf
 
 deps:
 	tests/deps.sh
