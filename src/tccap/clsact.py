@@ -65,7 +65,7 @@ class Clsact:
         """Add a filter ahead of the others; OSError as tc reports it."""
         try:
             origin = self._qdisc(ifindex)
-            if parent == EGRESS and not self._has_clsact(ifindex):
+            if parent == EGRESS and self._has_ingress_only(ifindex):
                 raise OSError(
                     errno.EBUSY,
                     "outgoing packets need a clsact qdisc, and an ingress qdisc "
@@ -110,13 +110,14 @@ class Clsact:
             return _MADE if any(f.made_qdisc for f in filters) else _FOUND
         return _MADE
 
-    def _has_clsact(self, ifindex: int) -> bool:
-        """Tell clsact from the older ingress qdisc, which takes either filter.
+    def _has_ingress_only(self, ifindex: int) -> bool:
+        """Tell the older ingress qdisc from clsact; it takes either filter.
 
-        There it would see incoming packets only, and call them outgoing.
+        It would see incoming packets only, and call them outgoing. Where there
+        is neither, the device is gone, and the next request says so.
         """
         qdiscs = self._netlink.get_qdiscs(index=ifindex)
-        return any(qdisc.get("kind") == "clsact" for qdisc in qdiscs)
+        return any(qdisc.get("kind") == "ingress" for qdisc in qdiscs)
 
 
 def sweep() -> int:
