@@ -6,6 +6,7 @@ One capture of all devices is shared: each test adds its device to it.
 import contextlib
 import fcntl
 import os
+import platform
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from pyroute2 import WireGuard
 
 from support import frames, netns, probes, running, stream
 
+SERIES = tuple(int(number) for number in platform.release().split(".")[:2])
 RAW_IP, ETHERNET = 101, 1
 TUNSETIFF, IFF_TUN, IFF_TAP, IFF_NO_PI = 0x400454CA, 1, 2, 0x1000
 # include/uapi/linux/ppp-ioctl.h
@@ -160,6 +162,11 @@ def test_vlan_device_and_the_device_under_it(
     assert below[-1].data[12:18] == b"\x81\x00\x00\x07\x08\x00"
 
 
+@pytest.mark.xfail(
+    SERIES < (5, 14),
+    reason="incoming frames still begin with the outer header: docs/limitations.md",
+    strict=True,
+)
 @pytest.mark.parametrize("kind", ["ipip", "gre", "sit"])
 def test_tunnel_is_raw_ip(pair: netns.Pair, capture: Capture, kind: str) -> None:
     device = f"{kind}9"
