@@ -1,8 +1,8 @@
 # Everything a contributor runs. test and test-vm install what they need.
 PYTHON = .venv/bin/python
 
-.PHONY: deps lint unit test test-vm vm-shell cycles faults fuzz soak bench bench-vm \
-	ground-truth filters screenshots finder-matrix finder-census fuzz-elf
+.PHONY: deps lint unit test tls-matrix test-vm vm-shell cycles faults fuzz soak bench \
+	bench-vm ground-truth filters screenshots finder-matrix finder-census fuzz-elf
 
 deps:
 	tests/deps.sh
@@ -19,6 +19,10 @@ unit:
 test: deps lint
 	$(PYTHON) -m pytest tests/unit tests/golden tests/finder tests/kernel \
 		tests/e2e tests/faults tests/install
+
+# TLS of real programs, 200 connections a library, and programs that not everybody has
+tls-matrix: deps
+	TCCAP_TLS_MANY=200 $(PYTHON) -m pytest -s tests/e2e/test_tls.py
 
 # Tests on every kernel of tests/vm/kernels.toml, or on one: make test-vm KERNEL=6.1
 test-vm:

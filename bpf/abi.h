@@ -30,6 +30,9 @@
  *   FILTER_PROCESSES  1: it has any of these
  *   FOLLOW_CHILDREN  1: it takes the children of such processes, too
  *   OWN_NETNS      inode number of the network namespace of the capture
+ *   TLS            1: packets of TLS connections wait for their secrets
+ *   TLS_ANY_USER   1: probes (bpf/secret.c) heed processes of every user
+ *   TLS_USER       0: those of this user id
  * and the offsets into kernel structures, from BTF (src/tccap/btf.py).
  */
 #ifndef TCCAP_ABI_H
@@ -40,6 +43,8 @@
 /* Room for all options of a packet block, the trailing length included. */
 #define OPTIONS_MAX 2048
 #define CAPLEN_MAX (BLOCK_MAX - EPB_HEADER_LEN - OPTIONS_MAX)
+/* Room for struct held_tail, in whole words. */
+#define HELD_TAIL_LEN 12
 
 /* Enhanced Packet Block, pcapng section 4.3. */
 #define EPB_TYPE 6
@@ -66,7 +71,7 @@ struct epb_header {
 /* Where a block is built before it goes into the ring: one for each CPU. */
 struct scratch {
 	struct epb_header header;
-	u8 body[SNAPLEN_PADDED + OPTIONS_MAX];
+	u8 body[SNAPLEN_PADDED + OPTIONS_MAX + HELD_TAIL_LEN];
 };
 
 /* What the classifier must know of a device, by its ifindex. */
@@ -130,12 +135,67 @@ struct process {
 	char peer[PEER_MAX];   /* " peer_pid=1 peer_comm=init" */
 };
 
+/* What a message is: its last byte. */
+#define MESSAGE_PROCESS 0
+#define MESSAGE_HELLO 1
+#define MESSAGE_SECRET 2
+#define MESSAGE_HELD 3
+#define MESSAGE_HELD_SERVER_HELLO 4
+
 /* Message: a process was seen for the first time, or looks different now. */
 struct process_message {
 	struct process_id id;
 	u32 euid;
 	char comm[COMM_LEN];
 	u8 kind;
+} __attribute__((packed));
+
+/* A TCP connection, the same for its two directions: first is the end with the
+ * smaller port, or else the smaller address. */
+struct tls_flow {
+	u8 first[16]; /* IPv4: the first four bytes */
+	u8 second[16];
+	__be16 first_port;
+	__be16 second_port;
+	u32 family;
+};
+
+/* What is known of a connection that has shown a ClientHello. The engine takes
+ * it out of the map when the connection's packets shall no longer wait. */
+struct tls_mark {
+	u64 id;	  /* bytes 8 to 15 of its client random */
+	u32 held; /* its ServerHello was seen: packets wait from there on */
+	u32 zero;
+};
+
+#define TLS_RANDOM_LEN 32
+
+/* Message: a ClientHello; the packet follows it. */
+struct hello_message {
+	struct tls_flow flow;
+	u8 client_random[TLS_RANDOM_LEN];
+	u32 sender_pid; /* 0: not known */
+	u32 receiver_pid;
+	u8 kind;
+} __attribute__((packed));
+
+#define TLS_LABEL_MAX 40
+#define TLS_SECRET_MAX 48
+
+/* Message: a process has a new secret. */
+struct secret_message {
+	u32 pid;
+	u32 secret_len;
+	char label[TLS_LABEL_MAX]; /* zero bytes follow it */
+	u8 client_random[TLS_RANDOM_LEN];
+	u8 secret[TLS_SECRET_MAX];
+	u8 kind;
+} __attribute__((packed));
+
+/* Message: a packet that has to wait. It is the packet's block, and this. */
+struct held_tail {
+	u64 id; /* struct tls_mark */
+	u8 kind; /* MESSAGE_HELD, MESSAGE_HELD_SERVER_HELLO; 0: need not wait */
 } __attribute__((packed));
 
 #endif

@@ -204,6 +204,22 @@ static __always_inline u64 build(struct __sk_buff *skb,
 	return block_len;
 }
 
+/* Adds to the block that it has to wait; returns its length then. */
+static __always_inline u64 with_tail(struct scratch *block, u64 block_len,
+				     const struct held_tail *tail)
+{
+	u64 room = sizeof(*block) - sizeof(*tail);
+	u8 *at;
+
+	if (!tail->kind || !IS_LENGTH(block_len, room))
+		return block_len;
+	at = (u8 *)block + block_len;
+	*(u32 *)at = (u32)tail->id;
+	*(u32 *)(at + 4) = (u32)(tail->id >> 32);
+	at[8] = tail->kind;
+	return block_len + sizeof(*tail);
+}
+
 static __always_inline bool store(struct scratch *block, u64 block_len)
 {
 	if (!IS_LENGTH(block_len, sizeof(*block)))
@@ -267,9 +283,13 @@ static __always_inline void capture(struct __sk_buff *skb, u32 direction)
 	u32 cpu = bpf_get_smp_processor_id();
 	struct device *device = devices.lookup(&ifindex);
 	struct party sender = {}, receiver = {};
+	struct held_tail tail = {};
+	struct packet *packet;
 	struct counters *count;
 	struct scratch *block;
-	u32 id;
+	bool parsed = false;
+	u32 id, zero = 0;
+	u64 block_len;
 
 	if (!device)
 		return;
@@ -281,9 +301,14 @@ static __always_inline void capture(struct __sk_buff *skb, u32 direction)
 	count->received++;
 	if (!packet_passes(skb, device))
 		return;
+	packet = packets.lookup(&zero);
+	if (!packet)
+		return;
+	if (ATTRIBUTION || TLS)
+		parsed = parse(skb, device, packet);
 	if (ATTRIBUTION)
-		find_parties(skb, device, direction == EPB_OUTBOUND, &sender,
-			     &receiver);
+		find_parties(skb, device, direction == EPB_OUTBOUND, parsed,
+			     packet, &sender, &receiver);
 	if (!processes_pass(skb, device, &sender, &receiver)) {
 		if (!sender.known && !receiver.known)
 			count->unowned++;
@@ -291,8 +316,14 @@ static __always_inline void capture(struct __sk_buff *skb, u32 direction)
 	}
 	count->accepted++;
 	block = scratch.lookup(&cpu);
-	if (block && store(block, build(skb, device, block, direction, count,
-					&sender, &receiver))) {
+	if (!block)
+		return;
+	block_len = build(skb, device, block, direction, count, &sender, &receiver);
+#if TLS
+	if (parsed)
+		look_for_tls(skb, packet, &sender, &receiver, &tail);
+#endif
+	if (store(block, with_tail(block, block_len, &tail))) {
 		count->untold = 0;
 	} else {
 		count->dropped++;

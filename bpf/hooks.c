@@ -8,6 +8,7 @@
  * connection from its listener, a TIME_WAIT remnant from its connection) or
  * removes it. src/tccap/hooks.py says what each is attached to.
  */
+#include "task.h"
 
 /* The kernel passes over a kprobe's program on a processor that is just running
  * another one, or is in a system call about a map. Softirqs may come in between,
@@ -19,32 +20,6 @@
 #define SOFTIRQ_CONTEXT struct pt_regs
 #define ARGUMENT(n) PT_REGS_PARM##n(ctx)
 #endif
-
-static __always_inline struct process_id id_of(u64 leader)
-{
-	struct process_id id = {};
-
-	id.start_ns = READ(u64, leader, TASK_STRUCT__START_BOOTTIME);
-	id.tgid = READ(u32, leader, TASK_STRUCT__TGID);
-	return id;
-}
-
-/* Up to its end: older kernels leave the rest of a longer name behind it. */
-static __always_inline struct comm comm_at(u64 address)
-{
-	struct comm comm = {};
-
-	bpf_probe_read_kernel_str(comm.text, COMM_LEN, (void *)address);
-	return comm;
-}
-
-static __always_inline u32 euid_of(u64 task)
-{
-	u64 cred = READ(u64, task, TASK_STRUCT__CRED);
-
-	return READ(u32, cred, CRED__EUID);
-}
-
 
 /* The one long program is compiled once, and the hooks end in a call to it. */
 BPF_PROG_ARRAY(tails, 1);

@@ -351,29 +351,30 @@ static __always_inline bool has_comm(const struct party *sender,
 	       (receiver->process && is_named(receiver->process, first, second));
 }
 
-/* Finds the processes at the two ends of a packet. */
+/* Finds the processes at the two ends of a packet, which parse() has read, or
+ * could not. */
 static __always_inline void find_parties(struct __sk_buff *skb,
 					 const struct device *device,
-					 bool outbound, struct party *sender,
+					 bool outbound, bool parsed,
+					 const struct packet *packet,
+					 struct party *sender,
 					 struct party *receiver)
 {
 	bool arrives_here = !outbound || device->is_loopback;
 	struct bpf_sock *sk = outbound ? skb->sk : NULL;
-	struct packet packet = {};
-	bool parsed = parse(skb, device, &packet);
 
 	if (sk)
-		resolve_socket(sender, sk, packet.protocol);
+		resolve_socket(sender, sk, packet->protocol);
 	if (!parsed)
 		return;
 	if (!sender->process)
-		find_sender(skb, device, outbound, sender, &packet);
-	if (packet.echo_request) {
+		find_sender(skb, device, outbound, sender, packet);
+	if (packet->echo_request) {
 		if (sender->process)
-			remember_pinger(sender, &packet, OWN_NAMESPACE);
+			remember_pinger(sender, packet, OWN_NAMESPACE);
 		return;
 	}
 	if (arrives_here || device->far_namespace >= 0)
-		find_receiver(skb, receiver, &packet,
+		find_receiver(skb, receiver, packet,
 			      arrives_here ? OWN_NAMESPACE : device->far_namespace);
 }

@@ -31,11 +31,16 @@ struct packet {
 	u32 protocol;
 	u32 echo_id;	 /* ICMP echo: the identifier plus 1 */
 	u32 fragment_id; /* of the datagram that this is a fragment of */
+	u32 transport_at; /* where its protocol's header is in the frame */
 	bool fragmented;
 	bool later_fragment; /* without the header of its protocol */
 	bool echo_request;
 	bool about_inner; /* an ICMP error: the flow is that of the packet in it */
 };
+
+/* Lies in a map, where the verifier takes each field for any number: it then looks
+ * at what follows once, and not at every way that parse() has. */
+BPF_PERCPU_ARRAY(packets, struct packet, 1);
 
 /* Where the parser is, from the start of the frame. */
 struct cursor {
@@ -260,6 +265,7 @@ static __always_inline bool parse(struct __sk_buff *skb, const struct device *de
 {
 	struct cursor cursor = {};
 
+	__builtin_memset(packet, 0, sizeof(*packet));
 	if (device->has_ethernet && !parse_ethernet(skb, &cursor))
 		return false;
 	if (!parse_ip(skb, &cursor, packet))
@@ -268,6 +274,7 @@ static __always_inline bool parse(struct __sk_buff *skb, const struct device *de
 		return true;
 	if (is_icmp(packet))
 		return parse_icmp(skb, &cursor, packet);
+	packet->transport_at = cursor.at;
 	parse_ports(skb, &cursor, packet);
 	return true;
 }

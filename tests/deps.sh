@@ -7,12 +7,15 @@ top=$(dirname "$(dirname "$(readlink -f "$0")")")
 stamp=$top/.venv/tests-are-ready # as new as what pyproject.toml asks for
 
 packages="
+    curl
     debootstrap
     ethtool
     gcc
+    gnutls-bin
     golang-go
     iproute2
     libc6-dev
+    nginx-light
     openssl
     procps
     python3-bpfcc

@@ -95,7 +95,7 @@ def plan_values(rng: Random) -> None:
         taken = Plan.from_json(json.dumps(fields))
         assert Plan.from_json(taken.to_json()) == taken
         taken.device.encode()
-        assert all(len(f.encode()) <= plan.FILTER_LEN_MAX for f in taken.filters)
+        assert all(len(f.encode()) <= filterlang.TEXT_LEN_MAX for f in taken.filters)
 
 
 def command_line(rng: Random) -> None:

@@ -1,7 +1,8 @@
 """The engine's side of bpf/abi.h, which states what each value means."""
 
 import struct
-from typing import NamedTuple, Self
+import sys
+from typing import Any, NamedTuple, Self
 
 from tccap.errors import TccapError
 
@@ -30,7 +31,13 @@ LABEL_LEN_SHORT = 128
 LABEL_LEN_FULL = 1024
 
 
+# What a message is: its last byte.
+PROCESS, HELLO, SECRET, HELD, HELD_SERVER_HELLO = range(5)
+
 _PROCESS_MESSAGE = struct.Struct("=QIII16sB")
+_HELLO_MESSAGE = struct.Struct("=40s32sIIB")
+_SECRET_MESSAGE = struct.Struct("=II40s32s48sB")
+_HELD_TAIL = struct.Struct("=QB")
 
 
 class ProcessMessage(NamedTuple):
@@ -44,10 +51,65 @@ class ProcessMessage(NamedTuple):
     @classmethod
     def parse(cls, raw: bytes | memoryview) -> Self:
         """Read a struct process_message."""
-        if len(raw) != _PROCESS_MESSAGE.size:
-            raise TccapError("The kernel sent a message that is not known.")
-        start_ns, pid, _zero, euid, comm, _kind = _PROCESS_MESSAGE.unpack(raw)
+        start_ns, pid, _zero, euid, comm, _kind = _unpack(_PROCESS_MESSAGE, raw)
         return cls(start_ns, pid, euid, comm.partition(b"\0")[0])
+
+
+class HelloMessage(NamedTuple):
+    """A ClientHello was captured; its packet comes next."""
+
+    flow: bytes  # struct tls_flow, the key of the connection's mark
+    client_random: bytes
+    sender_pid: int  # 0: not known
+    receiver_pid: int
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Self:
+        """Read a struct hello_message."""
+        return cls(*_unpack(_HELLO_MESSAGE, raw)[:-1])
+
+
+class SecretMessage(NamedTuple):
+    """A process has a new secret. Nothing of it has been checked."""
+
+    pid: int
+    label: bytes
+    client_random: bytes
+    secret: bytes
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Self:
+        """Read a struct secret_message."""
+        pid, length, label, client_random, secret, _ = _unpack(_SECRET_MESSAGE, raw)
+        return cls(pid, label.partition(b"\0")[0], client_random, secret[:length])
+
+
+class HeldPacket(NamedTuple):
+    """A packet that has to wait for the secrets of its connection."""
+
+    connection: int  # bytes 8 to 15 of the client random
+    is_server_hello: bool
+    block: memoryview
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Self:
+        """Read a block with the struct held_tail behind it."""
+        view = memoryview(raw)
+        connection, kind = _HELD_TAIL.unpack_from(view, len(raw) - _HELD_TAIL.size)
+        return cls(
+            connection, kind == HELD_SERVER_HELLO, view[: len(raw) - _HELD_TAIL.size]
+        )
+
+
+def connection_id(client_random: bytes) -> int:
+    """Return what `HeldPacket.connection` says of a client random."""
+    return int.from_bytes(client_random[8:16], sys.byteorder)
+
+
+def _unpack(form: struct.Struct, raw: bytes | memoryview) -> tuple[Any, ...]:
+    if len(raw) != form.size:
+        raise TccapError("The kernel sent a message that is not known.")
+    return form.unpack(raw)
 
 
 def ring_pages(mib: int) -> int:

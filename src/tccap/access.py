@@ -19,14 +19,21 @@ OWN, ALL = "own", "all"
 # processes a member of the group gets these.
 DEFAULTS = {"details": OWN, "secrets": OWN}
 ROOT = 0
+# What a front that root has started by sudo tells the engine: who typed it.
+BEHIND_ROOT = "TCCAP_BEHIND_ROOT"
 
 
 class Caller(NamedTuple):
-    """A user who captures. ``details`` and ``secrets`` are OWN or ALL."""
+    """A user who captures. ``details`` and ``secrets`` are OWN or ALL.
+
+    ``own`` is the user whose processes are meant by "one's own": behind a root
+    who came by sudo, that is who typed it.
+    """
 
     uid: int
     details: str
     secrets: str
+    own: int
 
     def sees_details_of(self, uids: set[int]) -> bool:
         """Tell whether the user may have a process's path, arguments and so on.
@@ -34,10 +41,6 @@ class Caller(NamedTuple):
         ``uids`` are its real, effective, saved and file system user ids.
         """
         return self.details == ALL or uids == {self.uid}
-
-    def sees_secrets_of(self, uids: set[int]) -> bool:
-        """Tell whether the user may have the keys of a process's connections."""
-        return self.secrets == ALL or uids == {self.uid}
 
 
 def caller() -> Caller:
@@ -48,9 +51,9 @@ def caller() -> Caller:
     """
     uid = _uid()
     if uid == ROOT:
-        return Caller(uid, ALL, ALL)
+        return Caller(uid, ALL, ALL, own=_behind_root())
     _need_pipes()
-    return Caller(uid, **_configuration(CONFIGURATION))
+    return Caller(uid, **_configuration(CONFIGURATION), own=uid)
 
 
 def _uid() -> int:
@@ -58,6 +61,11 @@ def _uid() -> int:
     if not (text.isascii() and text.isdecimal()):
         raise TccapError("sudo did not tell who starts the engine.")
     return int(text)
+
+
+def _behind_root() -> int:
+    text = os.environ.get(BEHIND_ROOT, "")
+    return int(text) if text.isascii() and text.isdecimal() else ROOT
 
 
 def _need_pipes() -> None:

@@ -18,10 +18,10 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 
-from tccap import clock, clsact, devices, privileges, taps
+from tccap import abi, clock, clsact, devices, privileges, taps
 from tccap.attribution import Attribution
 from tccap.blocks import Section, Statistics
 from tccap.errors import TccapError
@@ -32,12 +32,14 @@ from tccap.plan import Plan
 from tccap.ring import Batch, Ring
 from tccap.status import log, report
 from tccap.taps import Taps
+from tccap.tls import Tls
 
 # Waking up for a few packets costs more than the packets themselves.
 BATCHING_S = 0.001
 LOSS_REPORT_S = 3.0
 # On stop: the kernel ends an engine that does not, as nobody else may.
 STOP_DEADLINE_S = 15
+CONTROL_LEN = 1 << 16  # what is read at once of what the front sends
 # On stop: for how long the reader may take nothing before the rest is given up.
 STALL_S = 0.5
 
@@ -45,8 +47,9 @@ STALL_S = 0.5
 class Capture:
     """A capture from its start to its last block."""
 
-    def __init__(self, plan: Plan, control_fd: int, stream_fd: int) -> None:
+    def __init__(self, plan: Plan, tls: Tls, control_fd: int, stream_fd: int) -> None:
         self._plan = plan
+        self._tls = tls
         self._control_fd = control_fd
         self._output = Output(stream_fd)
         self._section = Section(_os_name(), os.uname().machine)
@@ -68,6 +71,7 @@ class Capture:
             self._watch(stack.enter_context(_termination()), self._stop)
             links = stack.enter_context(devices.Watch())
             alarm = stack.enter_context(clock.SetAlarm())
+            stack.callback(self._tls.close)
             with contextlib.suppress(ReaderGoneError):
                 self._send(self._section.header)
                 self._interfaces.discover()
@@ -116,6 +120,7 @@ class Capture:
         if self._output.is_pipe:
             self._watch(self._output.fd, _nothing, events=0)
         privileges.narrow(privileges.KEPT)
+        self._tls.start(kernel)  # in a thread, and these limits are a thread's
         report("ready")
 
     # Running.
@@ -138,6 +143,7 @@ class Capture:
             self._wait(0 if more else self._patience_s())
             taken = self._carry()
             self._attribution.poll()
+            self._send(*self._tls.expire())
             more = taken > 0 and self._ring.has_more()
             self._tell_losses()
             if not more and self._batch is None:
@@ -152,7 +158,8 @@ class Capture:
     def _patience_s(self) -> float | None:
         """Return how long to sleep: for ever, unless there is something to do."""
         counts = LOSS_REPORT_S if self._uncounted else None
-        return self._attribution.patience_s or counts
+        waits = (self._attribution.patience_s or counts, self._tls.patience_s)
+        return min((wait for wait in waits if wait is not None), default=None)
 
     def _carry(self) -> int:
         """Write one batch; return how many blocks were taken from the ring."""
@@ -164,9 +171,14 @@ class Capture:
             self._uncounted = True
             self._send(*batch.blocks)
             if batch.message:
-                self._send(self._attribution.answer(batch.message))
+                self._send(*self._answer(batch.message))
             self._flush()
         return len(batch.blocks) + bool(batch.message)
+
+    def _answer(self, message: bytes) -> Iterable[Buffer]:
+        if message[-1] == abi.PROCESS:
+            return (self._attribution.answer(message),)
+        return self._tls.answer(message)
 
     def _flush(self) -> bool:
         """Write what waits; tell whether the stream takes more."""
@@ -205,7 +217,9 @@ class Capture:
         self._epoll.register(fd, events)
 
     def _on_control(self) -> None:
-        if not os.read(self._control_fd, 4096):
+        text = os.read(self._control_fd, CONTROL_LEN)
+        self._send(*self._tls.read_keys(text))
+        if not text:
             self._stop()
 
     def _stop(self) -> None:
@@ -255,6 +269,7 @@ class Capture:
         self._interfaces.silence(self._kernel)
         wait_for_programs()
         delivered = self._carry_rest()
+        self._send(*self._tls.finish())
         counts = self._interfaces.statistics(self._kernel)
         if delivered:
             for number, count in enumerate(counts):

@@ -197,6 +197,23 @@ def _btf() -> Iterator[Finding]:
         yield _optional("BTF", works=False, text="")
 
 
+def _tls() -> Iterator[Finding]:
+    from tccap import inspector, mapped, tracing  # noqa: PLC0415  # no capture needs us
+
+    for path in tracing.common_libraries():
+        fd = mapped.open_file(path)
+        if fd is None:
+            continue
+        try:
+            found = inspector.inspect(fd)
+        finally:
+            os.close(fd)
+        if found.sites:
+            yield Finding(OK, "TLS secrets", f"from {found.library}, {path}")
+        else:
+            yield Finding(NOTE, "TLS secrets", f"not from {path}: {found.refusal}")
+
+
 def _lockdown() -> Iterator[Finding]:
     try:
         modes = LOCKDOWN.read_text(encoding="ascii")
@@ -287,6 +304,7 @@ CHECKS: "dict[str, Check]" = {
     "libpcap": _libpcap,
     "kernel": _kernel,
     "BTF": _btf,
+    "TLS secrets": _tls,
     "lockdown": _lockdown,
     "locked memory": _locked_memory,
     "Wireshark": _wireshark,

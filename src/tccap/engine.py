@@ -24,6 +24,7 @@ from tccap.errors import TccapError
 from tccap.linktypes import LinkType
 from tccap.plan import Plan
 from tccap.status import log, report
+from tccap.tls import Tls
 
 if TYPE_CHECKING:
     from tccap.attribution import Attribution
@@ -75,14 +76,15 @@ def sweep() -> int:
 def _run(plan: Plan, caller: Caller) -> None:
     # Before there are threads: libpcap runs in a child process.
     capture_filter = CaptureFilter(plan.filters, _link_types(plan))
+    tls = Tls(plan, caller)
     with ThreadPoolExecutor(1) as pool:
-        programs = pool.submit(_prepare, plan, caller, capture_filter)
+        programs = pool.submit(_prepare, plan, caller, tls, capture_filter)
         pool.shutdown(wait=False)  # its thread ends with its work
         started = time.monotonic()
         from tccap.capture import Capture  # noqa: PLC0415  # see above
 
         report("timing", step="import", seconds=time.monotonic() - started)
-        Capture(plan, PLAN_FD, STREAM_FD).run(programs)
+        Capture(plan, tls, PLAN_FD, STREAM_FD).run(programs)
 
 
 def _link_types(plan: Plan) -> tuple[LinkType, ...]:
@@ -94,14 +96,14 @@ def _link_types(plan: Plan) -> tuple[LinkType, ...]:
 
 
 def _prepare(
-    plan: Plan, caller: Caller, capture_filter: CaptureFilter
+    plan: Plan, caller: Caller, tls: Tls, capture_filter: CaptureFilter
 ) -> "tuple[Kernel, Attribution]":
     started = time.monotonic()
     from tccap import programs  # noqa: PLC0415  # see above
 
     report("timing", step="import bcc", seconds=time.monotonic() - started)
     started = time.monotonic()
-    prepared = programs.prepare(plan, caller, capture_filter)
+    prepared = programs.prepare(plan, caller, tls, capture_filter)
     report("timing", step="compile", seconds=time.monotonic() - started)
     return prepared
 
@@ -109,11 +111,11 @@ def _prepare(
 def _read_plan() -> str:
     """Return the first line of stdin, empty if there is nothing at all.
 
-    The rest of stdin is its end: stop.
+    What follows stays there: lines of a key log, and its end, which means: stop.
     """
     text = b""
     while not text.endswith(b"\n"):
-        more = os.read(PLAN_FD, PLAN_LEN_MAX)
+        more = os.read(PLAN_FD, 1)
         text += more
         if not text:
             break

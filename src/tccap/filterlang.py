@@ -25,6 +25,24 @@ from tccap.cbpf import FilterError
 COMM_LEN: Final = 15
 _MAX_DEPTH: Final = 100
 _U32: Final = 0xFFFFFFFF
+# That of the box and the option are to fit into one option of a block (65535 bytes).
+TEXT_LEN_MAX: Final = 32000
+
+
+def encode(expression: str) -> bytes:
+    """Return a capture filter's text as libpcap takes it; FilterError says why not."""
+    if "\0" in expression:
+        raise FilterError("The capture filter contains a NUL character.")
+    try:
+        text = expression.encode()
+    except UnicodeEncodeError:
+        raise FilterError("The capture filter is not valid UTF-8.") from None
+    if len(text) > TEXT_LEN_MAX:
+        raise FilterError(
+            f"The capture filter is {len(text)} bytes long; "
+            f"{TEXT_LEN_MAX} are possible."
+        )
+    return text
 
 
 class Packet(NamedTuple):

@@ -104,6 +104,14 @@ class Kernel:
         start = lib.bpf_function_start(module, program)
         return ctypes.string_at(start, lib.bpf_function_size(module, program))
 
+    def forget_flows(self, flows: list[bytes]) -> None:
+        """Let packets of TLS connections go on at once (struct tls_flow each)."""
+        marks = self.bpf["tls_marks"]
+        with undisturbed():
+            for flow in flows:
+                with contextlib.suppress(KeyError):
+                    del marks[marks.Key.from_buffer_copy(flow)]
+
     def set_kprobe_tail(self, name: str, program: str) -> None:
         """Put a kprobe program into a map of tail calls."""
         self._set_tail(name, self._load(program, BPF.KPROBE))

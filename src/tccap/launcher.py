@@ -108,4 +108,7 @@ def _need_group() -> None:
 
 
 def _environment() -> dict[str, str]:
-    return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+    kept = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+    if os.geteuid() == 0 and "SUDO_UID" in os.environ:
+        kept["TCCAP_BEHIND_ROOT"] = os.environ["SUDO_UID"]  # see access.py
+    return kept

@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Final, NoReturn
 
+from tccap import filterlang
 from tccap.cbpf import FilterError, Insn, Program
 
 LINKTYPE_ETHERNET: Final = 1
@@ -24,7 +25,6 @@ LINKTYPE_RAW: Final = 101
 DEADLINE_S: Final = 3.0
 DEADLINE_S_PER_BYTE: Final = 0.002
 # libpcap's time grows with the square of the text; 500 hosts are 10 kB.
-MAX_TEXT_BYTES: Final = 65536
 # The optimiser's time grows with the cube: 10 ms here, 12 s at fifteen times
 # as many. Longer programs are left to tccap's own passes.
 MAX_OPTIMISED_INSNS: Final = 1500
@@ -83,7 +83,7 @@ def compile_filter(
     that says what is wrong with the text, or that the deadline (by default
     some seconds, more for a long text) has passed.
     """
-    text = _encode(expression)
+    text = filterlang.encode(expression)
     wait_s = deadline_s or DEADLINE_S + len(text) * DEADLINE_S_PER_BYTE
     answers, status = _in_child(text, linktype, snaplen, wait_s)
     if not answers:
@@ -92,21 +92,6 @@ def compile_filter(
     if kind == _MESSAGE:
         raise FilterError(payload.decode(errors="replace").strip())
     return tuple(Insn(*fields) for fields in _INSN.iter_unpack(payload))
-
-
-def _encode(expression: str) -> bytes:
-    if "\0" in expression:
-        raise FilterError("The capture filter contains a NUL character.")
-    try:
-        text = expression.encode()
-    except UnicodeEncodeError:
-        raise FilterError("The capture filter is not valid UTF-8.") from None
-    if len(text) > MAX_TEXT_BYTES:
-        raise FilterError(
-            f"The capture filter is {len(text)} bytes long; "
-            f"{MAX_TEXT_BYTES} are possible."
-        )
-    return text
 
 
 def _unanswered(status: int, wait_s: float) -> str:

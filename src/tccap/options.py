@@ -34,6 +34,7 @@ class Option(NamedTuple):
 SNAPLEN_MAX = 262144
 RING_MIB_MAX = 1024
 TABLE_MAX = 1 << 22
+TLS_WAIT_MAX_MS = 10000
 
 OPTIONS = (
     Option(
@@ -149,6 +150,44 @@ OPTIONS = (
         limits=(1024, TABLE_MAX),
     ),
     Option(
+        name="tls",
+        kind="selector",
+        default="own",
+        display="TLS secrets",
+        tooltip="Whose TLS connections to decrypt, with secrets from their libraries",
+        group="TLS",
+        choices=(
+            ("off", "None"),
+            ("own", "The chosen processes', or else my own ones'"),
+            ("all", "All processes' (root only)"),
+        ),
+    ),
+    Option(
+        name="tls-libraries",
+        kind="string",
+        default="",
+        display="Further programs and libraries",
+        tooltip="Files to read secrets from, beside those found; commas between them",
+        group="TLS",
+    ),
+    Option(
+        name="tls-wait",
+        kind="unsigned",
+        default=300,
+        display="Wait for secrets (ms)",
+        tooltip="How long packets may wait for the secrets of their connection (ms)",
+        group="TLS",
+        limits=(0, TLS_WAIT_MAX_MS),
+    ),
+    Option(
+        name="keylog-file",
+        kind="fileselect",
+        default="",
+        display="Key log file",
+        tooltip="A file that programs write secrets into (SSLKEYLOGFILE), to follow",
+        group="TLS",
+    ),
+    Option(
         name="log-level",
         kind="selector",
         default="warning",
@@ -188,6 +227,10 @@ class Options(NamedTuple):
     children: str
     sockets: int
     processes: int
+    tls: str
+    tls_libraries: str
+    tls_wait: int
+    keylog_file: str
     log_level: str
     log_file: str
 

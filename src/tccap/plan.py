@@ -9,9 +9,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal, Self
 
-from tccap import extcap, processfilter
+from tccap import extcap, filterlang, processfilter
 from tccap.errors import TccapError
-from tccap.options import RING_MIB_MAX, SNAPLEN_MAX, TABLE_MAX, Options
+from tccap.options import (
+    RING_MIB_MAX,
+    SNAPLEN_MAX,
+    TABLE_MAX,
+    TLS_WAIT_MAX_MS,
+    Options,
+)
 
 LIST_MAX = 1024  # entries of the filter's tables, bpf/process.c
 PID_MAX = (1 << 22) - 1  # PID_MAX_LIMIT, include/linux/threads.h
@@ -19,7 +25,7 @@ UID_MAX = (1 << 32) - 2
 COMM_LEN_MAX = 15  # TASK_COMM_LEN - 1
 IFNAME_LEN_MAX = 15  # IFNAMSIZ - 1, include/uapi/linux/if.h
 FILTERS_MAX = 2  # that of the box, and the option
-FILTER_LEN_MAX = 32000  # both are to fit into one option of a block, 65535 bytes
+PATH_LEN_MAX = 4095  # PATH_MAX - 1, include/uapi/linux/limits.h
 _NO_NAMES: Final = (".", "..")
 
 
@@ -34,6 +40,11 @@ class Plan:
     (effective user ids) and one of ``comms``; an empty list lets all pass.
     ``children`` adds what descends from such processes. ``sockets`` and
     ``processes`` are the sizes of the kernel's tables.
+
+    ``tls`` tells whose processes' TLS secrets to read, ``tls_libraries`` files that may
+    hold a TLS library beside those that are found, ``tls_wait_ms`` how long packets
+    wait for secrets of which nothing is heard. With ``keylog``, lines of a key log
+    follow the plan.
     """
 
     device: str
@@ -48,6 +59,10 @@ class Plan:
     children: bool
     sockets: int
     processes: int
+    tls: Literal["off", "own", "all"]
+    tls_libraries: tuple[str, ...]
+    tls_wait_ms: int
+    keylog: bool
 
     def __post_init__(self) -> None:
         for name, ok in self._checks().items():
@@ -68,6 +83,10 @@ class Plan:
             "children": isinstance(self.children, bool),
             "sockets": _is_within(self.sockets, 1, TABLE_MAX),
             "processes": _is_within(self.processes, 1, TABLE_MAX),
+            "tls": self.tls in ("off", "own", "all"),
+            "tls_libraries": _is_list(self.tls_libraries, _is_path),
+            "tls_wait_ms": _is_within(self.tls_wait_ms, 0, TLS_WAIT_MAX_MS),
+            "keylog": isinstance(self.keylog, bool),
         }
 
     @property
@@ -104,11 +123,7 @@ def make(interface: str, box_filter: str, options: Options) -> Plan:
     """
     filters = tuple(f for f in (box_filter, options.filter) if f.strip())
     for text in filters:
-        if not _is_filter(text):
-            raise TccapError(
-                "The capture filter has to be UTF-8, without zero bytes, not longer "
-                f"than {FILTER_LEN_MAX} bytes."
-            )
+        filterlang.encode(text)  # tells what is wrong with it
     return Plan(
         device=extcap.device_of(interface),
         filters=filters,
@@ -122,7 +137,19 @@ def make(interface: str, box_filter: str, options: Options) -> Plan:
         children=options.children == "true",
         sockets=options.sockets,
         processes=options.processes,
+        tls=options.tls,  # type: ignore[arg-type]  # checked inside
+        tls_libraries=_paths(options.tls_libraries),
+        tls_wait_ms=options.tls_wait,
+        keylog=bool(options.keylog_file),
     )
+
+
+def _paths(text: str) -> tuple[str, ...]:
+    paths = tuple(item.strip() for item in text.split(",") if item.strip())
+    for path in paths:
+        if not _is_path(path):
+            raise TccapError(f"{path!r} is not a whole path, from / on, of a file.")
+    return paths
 
 
 def _is_list(
@@ -142,7 +169,11 @@ def _is_device(value: object) -> bool:
 
 
 def _is_filter(value: object) -> bool:
-    return _is_text(value, FILTER_LEN_MAX)
+    return _is_text(value, filterlang.TEXT_LEN_MAX)
+
+
+def _is_path(value: object) -> bool:
+    return _is_text(value, PATH_LEN_MAX) and str(value).startswith("/")
 
 
 def _is_comm(value: object) -> bool:

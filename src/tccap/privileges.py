@@ -15,7 +15,7 @@ from tccap.errors import TccapError
 # include/uapi/linux/capability.h
 DAC_READ_SEARCH, KILL, SETGID, SETUID = 2, 5, 6, 7
 NET_ADMIN, SYS_PTRACE, SYS_ADMIN, SYS_NICE = 12, 19, 21, 23
-SYS_RESOURCE, SYSLOG, PERFMON, BPF = 24, 34, 38, 39
+SYS_RESOURCE, SYSLOG, PERFMON, BPF, CHECKPOINT_RESTORE = 24, 34, 38, 39, 40
 SETPCAP, NET_BROADCAST = 8, 11
 
 # As long as it captures, and why.
@@ -26,6 +26,7 @@ KEPT: Mapping[int, str] = {
     SYS_NICE: "not being interrupted while a map is used",
     PERFMON: "probes that are set while the capture runs",
     DAC_READ_SEARCH: "reading the programs that such probes go into",
+    CHECKPOINT_RESTORE: "the same, where their files are deleted (map_files)",
     SETUID: "looking into such programs as nobody",
     SETGID: "the same",
     KILL: "ending whoever looks into them for too long",

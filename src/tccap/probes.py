@@ -17,6 +17,7 @@ from tccap import access, linktypes, options, plan, programs, taps, tcx
 from tccap.capturefilter import CaptureFilter
 from tccap.errors import TccapError
 from tccap.paths import BPF_DIR
+from tccap.tls import Tls
 
 CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 LOOPBACK_IFINDEX = 1  # in every network namespace
@@ -59,7 +60,10 @@ def attach_classifiers() -> str:
     the_plan = plan.make("tccap-lo", "", options.defaults())
     with _silence():
         no_filter = CaptureFilter(the_plan.filters, (linktypes.ETHERNET,))
-        kernel, _attribution = programs.prepare(the_plan, access.caller(), no_filter)
+        caller = access.caller()
+        kernel, _attribution = programs.prepare(
+            the_plan, caller, Tls(the_plan, caller), no_filter
+        )
         kernel.load()
         _leave_network_namespace()
         sides = {"in": kernel.ingress_fd, "out": kernel.egress_fd}

@@ -55,6 +55,7 @@ class Ring:
         self._producer = memoryview(producer)[:8].cast("Q")
         self._data = memoryview(producer)[PAGE_LEN:]
         self._words = self._data.cast("I")
+        self._after_message = False
 
     def take(self) -> Batch:
         """Return the finished blocks at the front of the ring, perhaps none."""
@@ -82,11 +83,17 @@ class Ring:
                 if len(blocks) == BATCH_BLOCKS:
                     limit = position
             position += (length + HEADER_LEN + 7) & ~7
+        self._after_message = bool(message)
         return Batch(blocks, message, position)
 
     def has_more(self) -> bool:
-        """Tell whether enough has come since for another batch worth a write."""
-        return self._producer[0] - self._consumer[0] > MORE_BYTES
+        """Tell whether to go on at once.
+
+        Either enough has come for another batch worth a write, or a message has cut
+        the last one short.
+        """
+        enough = 0 if self._after_message else MORE_BYTES
+        return self._producer[0] - self._consumer[0] > enough
 
     def release(self, batch: Batch) -> None:
         """Give the space of a batch back to the kernel."""

@@ -8,18 +8,22 @@ import argparse
 import contextlib
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from tccap import launcher, options, plan, status
 from tccap.errors import TccapError
+from tccap.keylogfile import KeylogFile
 from tccap.options import Options
 
 # Wireshark waits 30 s after its SIGTERM; an engine that hangs must not. One that
 # was started through sudo can only end itself, which it does before this.
 STOP_DEADLINE_S = 20
+LINES_LEN = 1 << 16
 _LEVELS = {
     "error": logging.ERROR,
     "warning": logging.WARNING,
@@ -39,17 +43,22 @@ def capture(arguments: argparse.Namespace) -> int:
     _start_log(chosen)
     box_filter = arguments.extcap_capture_filter or ""
     the_plan = plan.make(arguments.extcap_interface, box_filter, chosen)
+    # From here on: what an earlier connection has left there is of no use.
+    keys = KeylogFile(chosen.keylog_file) if chosen.keylog_file else None
     engine = launcher.start(stream_fd)
     os.close(stream_fd)
-    _Supervisor(engine).run(the_plan.to_json())
+    _Supervisor(engine, keys).run(the_plan.to_json())
     return 0
 
 
 class _Supervisor:
     """Watches one engine."""
 
-    def __init__(self, engine: "subprocess.Popen[bytes]") -> None:
+    def __init__(
+        self, engine: "subprocess.Popen[bytes]", keys: KeylogFile | None = None
+    ) -> None:
         self._engine = engine
+        self._keys = keys
         self._lost = 0
         self._received = 0
         self._complete = True
@@ -62,9 +71,8 @@ class _Supervisor:
         _on_stop_signals(self._stop)
         signal.signal(signal.SIGALRM, self._give_up)
         assert self._engine.stdin is not None
-        assert self._engine.stderr is not None
         launcher.send_plan(self._engine.stdin, plan_json)
-        for line in self._engine.stderr:
+        for line in self._lines():
             self._heed(status.parse(line.decode(errors="replace")))
         exit_status = self._engine.wait()
         signal.alarm(0)
@@ -75,6 +83,32 @@ class _Supervisor:
         self._tell_losses()
         if exit_status != 0:
             raise TccapError(self._error or self._silence())
+
+    def _lines(self) -> Iterator[bytes]:
+        """Give the engine's lines; meanwhile hand on what the key log gets."""
+        assert self._engine.stderr is not None
+        stderr_fd = self._engine.stderr.fileno()
+        poller = select.poll()
+        poller.register(stderr_fd, select.POLLIN)
+        if self._keys:
+            poller.register(self._keys.fd, select.POLLIN)
+        rest = b""
+        while True:
+            ready = {fd for fd, _ in poller.poll()}
+            if self._keys and self._keys.fd in ready:
+                self._hand_on(self._keys)
+            if stderr_fd in ready:
+                text = os.read(stderr_fd, LINES_LEN)
+                if not text:
+                    return
+                *lines, rest = (rest + text).split(b"\n")
+                yield from lines
+
+    def _hand_on(self, keys: KeylogFile) -> None:
+        for text in keys.new_text():
+            with contextlib.suppress(OSError, ValueError):  # the engine has ended
+                self._engine.stdin.write(text)  # type: ignore[union-attr]
+                self._engine.stdin.flush()  # type: ignore[union-attr]
 
     def _stop(self, *_: object) -> None:
         signal.alarm(STOP_DEADLINE_S)

@@ -20,6 +20,7 @@ from tccap import access, linktypes, options, plan, programs
 from tccap.capturefilter import CaptureFilter
 from tccap.kernel import Classified, Kernel
 from tccap.ring import Ring
+from tccap.tls import Tls
 
 # bcc would rather have bytes; the engine does not hear it.
 pytestmark = pytest.mark.filterwarnings("ignore:not a bytes object")
@@ -49,7 +50,9 @@ def classifier(request: pytest.FixtureRequest) -> Classifier:
     the_plan = plan.make("tccap-lo", "", chosen)
     links = (linktypes.ETHERNET, linktypes.RAW_IP)
     capture_filter = CaptureFilter((), links)
-    kernel, _ = programs.prepare(the_plan, access.caller(), capture_filter)
+    caller = access.caller()
+    tls = Tls(the_plan, caller)
+    kernel, _ = programs.prepare(the_plan, caller, tls, capture_filter)
     kernel.load()
     kernel.add_device(LOOPBACK, Classified(0, True, False, -1))
     return Classifier(kernel, Ring(kernel.ring_fd, kernel.ring_len))

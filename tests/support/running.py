@@ -24,9 +24,10 @@ from tccap.paths import SCRIPT, engine_python
 # What may take seconds takes minutes in an emulated machine.
 DEADLINE_S = float(os.environ.get("TCCAP_DEADLINE_S", "120"))
 WITHOUT_TCX = str(Path(__file__).with_name("engine_without_tcx.py"))
-# Without processes, which have tests of their own: the programs then compile in a
-# fraction of the time, and these tests are many and run on slow machines, too.
-PLAN = asdict(plan.make("tccap-any", "", options.defaults()._replace(label="off")))
+# Without processes and TLS, which have tests of their own: the programs then compile
+# in a fraction of the time, and these tests are many and run on slow machines, too.
+_CHOSEN = options.defaults()._replace(label="off", tls="off")
+PLAN = asdict(plan.make("tccap-any", "", _CHOSEN))
 
 
 class Collector:

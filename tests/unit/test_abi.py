@@ -1,11 +1,13 @@
 """abi.py mirrors bpf/abi.h."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from tccap import abi, options
+from tccap.errors import TccapError
 from tccap.paths import BPF_DIR
 
 HEADER = (Path(BPF_DIR) / "abi.h").read_text()
@@ -18,6 +20,8 @@ ATTRIBUTION = {
     *{"FILTER_PIDS", "FILTER_UIDS", "FILTER_COMMS"},
     *{"FILTER_PROCESSES", "FOLLOW_CHILDREN", "SOCKETS", "PROCESSES", "OWN_NETNS"},
 }
+# What tccap.tls gives.
+TLS = {"TLS", "TLS_ANY_USER", "TLS_USER"}
 
 DEFINED = dict(re.findall(r"^#define (\w+) (.+)$", HEADER, re.MULTILINE))
 
@@ -45,7 +49,7 @@ def test_every_definition_is_documented_and_given() -> None:
     documented = set(re.findall(r"^ \*   (\w+)", comment, re.MULTILINE))
     given = set(abi.defines(96, 2)) | {"RING_PAGES"}
     assert given < documented
-    assert documented - given == ATTRIBUTION
+    assert documented - given == ATTRIBUTION | TLS
 
 
 @pytest.mark.parametrize("snaplen", SNAPLENS)
@@ -63,3 +67,41 @@ def test_a_ring_is_a_power_of_two_and_large_enough(mib: int) -> None:
     pages = abi.ring_pages(mib)
     assert pages & (pages - 1) == 0
     assert mib << 20 <= pages * abi.PAGE_LEN < mib << 21
+
+
+MESSAGES = ("PROCESS", "HELLO", "SECRET", "HELD", "HELD_SERVER_HELLO")
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_kinds_of_messages(name: str) -> None:
+    assert getattr(abi, name) == int(DEFINED[f"MESSAGE_{name}"])
+
+
+def test_a_hello_is_read() -> None:
+    pids = (7).to_bytes(4, sys.byteorder) + (8).to_bytes(4, sys.byteorder)
+    raw = b"f" * 40 + b"r" * 32 + pids + bytes([abi.HELLO])
+    assert len(raw) % 4 == 1
+    assert abi.HelloMessage.parse(raw) == (b"f" * 40, b"r" * 32, 7, 8)
+
+
+def test_a_secret_is_read() -> None:
+    head = (7).to_bytes(4, sys.byteorder) + (32).to_bytes(4, sys.byteorder)
+    raw = head + b"LABEL".ljust(40, b"\0") + b"r" * 32 + b"s" * 48 + bytes([abi.SECRET])
+    assert len(raw) % 4 == 1
+    assert abi.SecretMessage.parse(raw) == (7, b"LABEL", b"r" * 32, b"s" * 32)
+
+
+@pytest.mark.parametrize("kind", [abi.HELD, abi.HELD_SERVER_HELLO])
+def test_a_packet_that_waits_is_read(kind: int) -> None:
+    client_random = bytes(range(32))
+    number = abi.connection_id(client_random)
+    raw = b"b" * 64 + client_random[8:16] + bytes([kind])
+    connection, is_server_hello, block = abi.HeldPacket.parse(raw)
+    assert (connection, is_server_hello) == (number, kind == abi.HELD_SERVER_HELLO)
+    assert block == b"b" * 64
+
+
+@pytest.mark.parametrize("message", [abi.HelloMessage, abi.SecretMessage])
+def test_other_lengths_are_refused(message: type[abi.HelloMessage]) -> None:
+    with pytest.raises(TccapError, match="a message that is not known"):
+        message.parse(b"\0" * 13)

@@ -26,21 +26,28 @@ def _file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Path:
 def test_root_may_know_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SUDO_UID", raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 0)
-    assert access.caller() == Caller(0, ALL, ALL)
+    assert access.caller() == Caller(0, ALL, ALL, own=0)
     assert access.caller().sees_details_of({1000})
-    assert access.caller().sees_secrets_of({1000})
 
 
 def test_others_know_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     _sudo(monkeypatch, "1000")
     monkeypatch.setattr(access, "CONFIGURATION", Path("/nowhere/tccap.conf"))
     ada = access.caller()
-    assert ada == Caller(1000, OWN, OWN)
-    for sees in (ada.sees_details_of, ada.sees_secrets_of):
-        assert sees({1000})
-        assert not sees({1000, 0})  # a setuid program
-        assert not sees({0})
-        assert not sees(set())  # gone
+    assert ada == Caller(1000, OWN, OWN, own=1000)
+    assert ada.sees_details_of({1000})
+    assert not ada.sees_details_of({1000, 0})  # a setuid program
+    assert not ada.sees_details_of({0})
+    assert not ada.sees_details_of(set())  # gone
+
+
+def test_behind_a_root_who_came_by_sudo_is_a_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    monkeypatch.setenv(access.BEHIND_ROOT, "1000")
+    assert access.caller() == Caller(0, ALL, ALL, own=1000)
 
 
 @pytest.mark.parametrize("uid", ["", "-1", "root", "0x0", "1 ", "٣"])
@@ -69,7 +76,7 @@ def test_the_administrator_may_allow_more(
 ) -> None:
     _file(tmp_path, monkeypatch, text)
     _sudo(monkeypatch, "4711")
-    assert access.caller() == Caller(4711, details, secrets)
+    assert access.caller() == Caller(4711, details, secrets, own=4711)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,10 @@ GOOD: dict[str, Any] = {
     "children": False,
     "sockets": 65536,
     "processes": 16384,
+    "tls": "own",
+    "tls_libraries": ["/opt/program"],
+    "tls_wait_ms": 300,
+    "keylog": False,
 }
 BAD = [
     ("device", ""),
@@ -60,6 +64,15 @@ BAD = [
     ("children", "true"),
     ("sockets", 0),
     ("processes", 1 << 23),
+    ("tls", "every"),
+    ("tls", None),
+    ("tls_libraries", ["relative"]),
+    ("tls_libraries", ["/nul\0"]),
+    ("tls_libraries", "/not/a/list"),
+    ("tls_wait_ms", -1),
+    ("tls_wait_ms", 10001),
+    ("tls_wait_ms", 0.3),
+    ("keylog", 1),
 ]
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -79,6 +92,10 @@ PLANS = st.builds(
     children=st.booleans(),
     sockets=st.integers(1, 1 << 22),
     processes=st.integers(1, 1 << 22),
+    tls=st.sampled_from(["off", "own", "all"]),
+    tls_libraries=st.lists(st.just("/lib/é, b")).map(tuple),
+    tls_wait_ms=st.integers(0, 10000),
+    keylog=st.booleans(),
 )
 
 

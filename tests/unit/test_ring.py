@@ -180,6 +180,16 @@ def test_it_tells_whether_another_batch_is_worth_a_write(
     assert kernel.reader.has_more()
 
 
+def test_what_follows_a_message_does_not_wait_for_more(kernel: Kernel) -> None:
+    kernel.put(bytes(9))
+    kernel.put(bytes(32))
+    assert not kernel.reader.has_more()
+    kernel.reader.release(kernel.reader.take())
+    assert kernel.reader.has_more()
+    kernel.reader.release(kernel.reader.take())
+    assert not kernel.reader.has_more()
+
+
 def test_frames_of_64_kib_never_wait_for_a_batch_to_fill() -> None:
     """A pause behind each of them would let the ring run over."""
     assert ring.MORE_BYTES <= 1 << 16
