@@ -119,7 +119,8 @@ class Capture:
         self._watch(self._ring.fd, _nothing)
         if self._output.is_pipe:
             self._watch(self._output.fd, _nothing, events=0)
-        privileges.narrow(privileges.KEPT)
+        tracing = self._tls.sets_probes
+        privileges.narrow(privileges.TRACING if tracing else privileges.KEPT)
         self._tls.start(kernel)  # in a thread, and these limits are a thread's
         report("ready")
 

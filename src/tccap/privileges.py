@@ -31,6 +31,11 @@ KEPT: Mapping[int, str] = {
     SETGID: "the same",
     KILL: "ending whoever looks into them for too long",
 }
+# As long as it sets probes in TLS libraries, too.
+TRACING: Mapping[int, str] = {
+    **KEPT,
+    SYS_ADMIN: "setting a uprobe, for which PERFMON does not do on every kernel",
+}
 # Until it captures.
 STARTING: Mapping[int, str] = {
     **KEPT,

@@ -64,6 +64,11 @@ class Tls:
         """Return what is added to those files."""
         return probetable.slot_programs() if self._probes else ""
 
+    @property
+    def sets_probes(self) -> bool:
+        """Tell whether probes are set while the capture runs."""
+        return self._probes
+
     # Running.
 
     def start(self, kernel: "Kernel") -> None:
