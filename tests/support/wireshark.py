@@ -111,7 +111,7 @@ def watch(
                 log.wait_for("ready")
             family = _family(process.pid)
             fronts = [pid for pid in family if "--capture" in _arguments(pid)]
-            engines = [pid for pid in family if _arguments(pid)[-1:] == ["engine"]]
+            engines = [pid for front in fronts for pid in _engines(front)]
             assert len(fronts) == len(engines) == len(logs)
             alive += map(os.pidfd_open, [*fronts, *engines])
             programs = set().union(*map(bpf.programs_of, engines))
@@ -224,5 +224,14 @@ def _family(pid: int) -> list[int]:
     return found
 
 
+def _engines(front: int) -> list[int]:
+    """Return the engine of a front, without the engine's own children."""
+    children = Path(f"/proc/{front}/task/{front}/children").read_text().split()
+    return [pid for pid in map(int, children) if _arguments(pid)[-1:] == ["engine"]]
+
+
 def _arguments(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
+    except (FileNotFoundError, ProcessLookupError):
+        return []  # it has ended
