@@ -1,7 +1,7 @@
 """Right, wrong or missing: the labels of a capture against what is known."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import NamedTuple
 
 from truth.claims import Claim, Claims
@@ -55,6 +55,12 @@ class Report:
     def cases_with(self, verdict: str) -> set[str]:
         """Return the cases in which there is such a verdict."""
         return {case for case, counts in self.counts.items() if counts[verdict]}
+
+    def share(self, verdict: str, *, without: Container[str]) -> float:
+        """Return the share of a verdict, 0 to 1, in all cases but some."""
+        kept = (c for case, c in self.counts.items() if case not in without)
+        total: Counter[str] = sum(kept, Counter())
+        return total[verdict] / total.total()
 
     def lines(self) -> list[str]:
         """Return the table, and examples of what is not right."""
