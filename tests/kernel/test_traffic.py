@@ -1,5 +1,6 @@
 """Real sockets' packets: whole super-packets, as tcpdump sees them."""
 
+import os
 import socket
 import threading
 from collections import Counter
@@ -11,6 +12,7 @@ from support.flood import UDP_SEGMENT
 
 BULK_LEN = 2_000_000
 SUPER = bytes(range(250)) * 240
+IN_MACHINE = "TCCAP_VM" in os.environ
 
 
 def _bulk(sender: socket.socket, receiver: socket.socket) -> None:
@@ -58,7 +60,10 @@ def tcp(without_tcx: bool) -> tuple[stream.Stream, list[bytes]]:
 def test_bulk_is_what_tcpdump_sees(tcp: tuple[stream.Stream, list[bytes]]) -> None:
     ours, theirs = tcp
     # Two directions on two CPUs: the order is each observer's own.
-    assert Counter(frame.data for frame in ours.of("veth0")) == Counter(theirs)
+    seen, expected = Counter(f.data for f in ours.of("veth0")), Counter(theirs)
+    assert not expected - seen
+    # In an emulated machine tcpdump itself loses a frame now and then.
+    assert (seen - expected).total() <= (len(theirs) // 100 if IN_MACHINE else 0)
 
 
 @pytest.mark.parametrize("direction", [stream.OUTBOUND, stream.INBOUND])
