@@ -1,7 +1,7 @@
 """One capture, as the front sees it: open the FIFO, run the engine, stop it.
 
-Packets do not pass through here. What comes here are Wireshark's signals,
-answered by closing the engine's stdin, and the engine's status lines.
+Packets do not pass through here. What comes here are Wireshark's signals and its
+death, answered by closing the engine's stdin, and the engine's status lines.
 """
 
 import argparse
@@ -92,9 +92,15 @@ class _Supervisor:
         poller.register(stderr_fd, select.POLLIN)
         if self._keys:
             poller.register(self._keys.fd, select.POLLIN)
+        parent_fd = _parent()
+        if parent_fd is not None:
+            poller.register(parent_fd, select.POLLIN)
         rest = b""
         while True:
             ready = {fd for fd, _ in poller.poll()}
+            if parent_fd is not None and parent_fd in ready:
+                poller.unregister(parent_fd)
+                self._stop()
             if self._keys and self._keys.fd in ready:
                 self._hand_on(self._keys)
             if stderr_fd in ready:
@@ -152,6 +158,18 @@ class _Supervisor:
             )
         if not self._complete:
             _warn("The last packets were lost because nobody read them any more.")
+
+
+def _parent() -> int | None:
+    """Return a pidfd of Wireshark, or None if it cannot be seen from here.
+
+    A Wireshark that is killed sends no signal, and its dumpcap reads on until the
+    next packet, which may never come.
+    """
+    try:
+        return os.pidfd_open(os.getppid())
+    except OSError:  # it is outside of our PID namespace
+        return None
 
 
 def _warn(message: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from support import netns, tls
+from support import netns, running, tls
 from support.tls import AS_NOBODY, CLIENTS, World
 from support.wireshark import Wireshark
 
@@ -167,8 +167,14 @@ def test_a_process_filter_says_who_is_traced(
         tls.decrypting(wireshark, world.space, "uid:65534") as tshark,
     ):
         tshark.wait_for_log("tls {'ready': True}")
-        world.get(AS_NOBODY["curl"], port, "named")
-        tshark.wait_for("/named\n")
+
+        def shown_after_one_more() -> bool:
+            world.get(AS_NOBODY["curl"], port, "named")
+            return tshark.has_shown("/named\n")
+
+        # Without kprobes a new socket's process is known a moment later, and the
+        # filter may miss how a connection begins.
+        running.until(shown_after_one_more, "a connection from its begin")
         assert _seen(*tshark.end()).responses == {"named"}
 
 

@@ -186,6 +186,10 @@ class Decrypting:
         """Return when tshark has shown the text."""
         self._shown.wait_for(text.encode())
 
+    def has_shown(self, text: str) -> bool:
+        """Tell whether tshark has shown the text."""
+        return text.encode() in self._shown.so_far()
+
     def join(self) -> None:
         """Return when a tshark that was killed has let go of its pipe."""
         self._shown.rest()
