@@ -1,6 +1,6 @@
 """Everything in the stream that is not a packet: the blocks around them.
 
-Python-pcapng builds them (pcapng sections 4.1, 4.2 and 4.6); packet blocks come
+Python-pcapng builds them (pcapng sections 4.1, 4.2, 4.6 and 4.7); packet blocks come
 finished from the kernel. A Section lives as long as the capture and knows the
 interface ids that it has given out.
 """
@@ -11,12 +11,13 @@ from ipaddress import IPv4Interface, IPv6Interface
 from typing import NamedTuple
 
 from pcapng import FileWriter, blocks
-from pcapng.structs import IntField, Option, OptionsField
+from pcapng.structs import IntField, Option, OptionsField, PacketBytes
 
 from tccap import __version__
 
 NANOSECONDS = bytes([9])  # if_tsresol: 10^-9 s
 FILTER_TEXT = 0  # if_filter: a libpcap filter string follows
+TLS_KEY_LOG = 0x544C534B  # the kind of secrets
 _ENDIANNESS = "<" if sys.byteorder == "little" else ">"
 
 
@@ -55,6 +56,19 @@ class ProcessInformation(blocks.SectionMemberBlock):
     )
 
 
+@blocks.register_block
+class DecryptionSecrets(blocks.SectionMemberBlock):
+    """The Decryption Secrets Block, which python-pcapng does not have."""
+
+    magic_number = 0x0000000A
+    __slots__ = ()
+    schema = (
+        ("secrets_type", IntField(32, signed=False), TLS_KEY_LOG),
+        ("secrets_len", IntField(32, signed=False), 0),
+        ("secrets", PacketBytes("secrets_len"), b""),
+    )
+
+
 class Section:
     """The one section of the stream."""
 
@@ -90,6 +104,13 @@ class Section:
             ProcessInformation, process_id=pid, options={"name": name}
         )
         return number, self._encoded(block)
+
+    def tls_secrets(self, key_log: bytes) -> bytes:
+        """Return a Decryption Secrets Block with some lines of a key log."""
+        block = self._shb.new_member(
+            DecryptionSecrets, secrets_len=len(key_log), secrets=key_log
+        )
+        return self._encoded(block)
 
     def statistics(self, interface_id: int, at_ns: int, counts: Statistics) -> bytes:
         """Return an Interface Statistics Block; ``at_ns`` is ns since 1970."""

@@ -5,13 +5,11 @@ of pcapng section 4.7.
 """
 
 import re
-import struct
 from typing import NamedTuple
 
+from tccap.blocks import Section
 from tccap.tlssites import LABELS, SECRET_LENS
 
-DSB_TYPE = 10
-TLS_KEY_LOG = 0x544C534B
 RANDOM_LEN = 32
 # With one of these sets a connection's packets can be decrypted: TLS 1.2, 1.3.
 COMPLETE = (
@@ -25,6 +23,8 @@ COMPLETE = (
         }
     ),
 )
+# The block is the same in every section.
+_ANY_SECTION = Section("", "")
 _LINE = re.compile(rb"([A-Z0-9_]{1,40}) ([0-9a-fA-F]{64}) ([0-9a-fA-F]{64,96})\s*")
 
 
@@ -58,8 +58,4 @@ def parse_line(line: bytes) -> Secret | None:
 def block(secret: Secret) -> bytes:
     """Return the Decryption Secrets Block that holds the secret."""
     line = f"{secret.label} {secret.client_random.hex()} {secret.secret.hex()}\n"
-    data = line.encode()
-    padded = data.ljust((len(data) + 3) & ~3, b"\0")
-    length = 20 + len(padded)
-    head = struct.pack("=IIII", DSB_TYPE, length, TLS_KEY_LOG, len(data))
-    return head + padded + struct.pack("=I", length)
+    return _ANY_SECTION.tls_secrets(line.encode())
