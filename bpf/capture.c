@@ -288,8 +288,8 @@ static __always_inline void capture(struct __sk_buff *skb, u32 direction)
 	struct counters *count;
 	struct scratch *block;
 	bool parsed = false;
+	u64 block_len = 0;
 	u32 id, zero = 0;
-	u64 block_len;
 
 	if (!device)
 		return;
@@ -315,15 +315,15 @@ static __always_inline void capture(struct __sk_buff *skb, u32 direction)
 		return;
 	}
 	count->accepted++;
-	block = scratch.lookup(&cpu);
-	if (!block)
-		return;
-	block_len = build(skb, device, block, direction, count, &sender, &receiver);
 #if TLS
 	if (parsed)
 		look_for_tls(skb, packet, &sender, &receiver, &tail);
 #endif
-	if (store(block, with_tail(block, block_len, &tail))) {
+	block = scratch.lookup(&cpu);
+	if (block)
+		block_len = build(skb, device, block, direction, count, &sender,
+				  &receiver);
+	if (block && store(block, with_tail(block, block_len, &tail))) {
 		count->untold = 0;
 	} else {
 		count->dropped++;
