@@ -10,7 +10,7 @@ from tccap.label import Details
 CLOCK_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 # Real, effective, saved, file system.
-_UIDS = re.compile(rb"^Uid:\t(\d+)\t(\d+)\t\d+\t\d+$", re.MULTILINE)
+_UIDS = re.compile(rb"^Uid:\t\d+\t(\d+)\t\d+\t\d+$", re.MULTILINE)
 _TEXT_LEN_MAX = 4096
 
 
@@ -52,7 +52,7 @@ def comm(pid: int) -> str:
 def euid(pid: int) -> int | None:
     """Return the process's effective user id; None: gone."""
     found = _UIDS.search(_read(pid, "status"))
-    return int(found[2]) if found else None
+    return int(found[1]) if found else None
 
 
 def uids(pid: int) -> set[int]:
