@@ -2,18 +2,17 @@
 
 import ctypes
 import os
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tccap import filterc
+from tccap.bpfcall import bpf
 from tccap.cbpf import Program
 
 BPF = Path(__file__).parents[1] / "bpf"
 _BPF_PROG_TEST_RUN = 10
-_SYSCALL = {"x86_64": 321, "aarch64": 280}
 # Offsets in `struct __sk_buff`, linux/bpf.h.
 _MARK_AT = 8
 _CB_AT = 48
@@ -40,9 +39,6 @@ class _TestRun(ctypes.Structure):
     )
 
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
 def run(
     prog_fd: int, frame: bytes, *, repeat: int = 1, mark: int = 0
 ) -> tuple[int, int]:
@@ -65,7 +61,7 @@ def run(
         ctx_size_in=len(context),
         ctx_in=ctypes.addressof(context),
     )
-    _test_run(test)
+    bpf(_BPF_PROG_TEST_RUN, test)
     return test.retval, test.duration
 
 
@@ -75,16 +71,8 @@ def verdict(prog_fd: int, frame: bytes) -> int:
     test = _TestRun(
         prog_fd=prog_fd, data_size_in=len(frame), data_in=ctypes.addressof(data)
     )
-    _test_run(test)
+    bpf(_BPF_PROG_TEST_RUN, test)
     return int(test.retval)
-
-
-def _test_run(test: _TestRun) -> None:
-    number = _SYSCALL[platform.machine()]
-    if _libc.syscall(
-        number, _BPF_PROG_TEST_RUN, ctypes.byref(test), ctypes.sizeof(test)
-    ):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def load(text: str, name: str, *flags: str) -> tuple[Any, int]:

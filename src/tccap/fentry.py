@@ -8,10 +8,11 @@ BPF_RAW_TRACEPOINT_OPEN, include/uapi/linux/bpf.h).
 import ctypes
 import os
 
+from tccap.bpfcall import bpf
+
 _PROG_LOAD, _RAW_TRACEPOINT_OPEN = 5, 17
 _PROG_TYPE_TRACING = 26
 _TRACE_FENTRY = 24
-_SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _INSTRUCTION_LEN = 8
 # BPF_MOV r0 0, BPF_EXIT.
 _NOTHING = bytes.fromhex("b7000000000000009500000000000000")
@@ -63,17 +64,8 @@ def attach(function_id: int, name: str, instructions: bytes) -> int:
         expected_attach_type=_TRACE_FENTRY,
         attach_btf_id=function_id,
     )
-    program_fd = _bpf(_PROG_LOAD, load)
+    program_fd = bpf(_PROG_LOAD, load)
     try:
-        return _bpf(_RAW_TRACEPOINT_OPEN, _RawTracepointOpen(prog_fd=program_fd))
+        return bpf(_RAW_TRACEPOINT_OPEN, _RawTracepointOpen(prog_fd=program_fd))
     finally:
         os.close(program_fd)
-
-
-def _bpf(command: int, request: ctypes.Structure) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
-    number = _SYS_BPF[os.uname().machine]
-    fd = libc.syscall(number, command, ctypes.byref(request), ctypes.sizeof(request))
-    if fd < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return int(fd)

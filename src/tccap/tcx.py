@@ -8,11 +8,12 @@ import ctypes
 import errno
 import os
 
+from tccap.bpfcall import bpf
+
 BPF_LINK_CREATE = 28
 BPF_TCX_INGRESS = 46
 BPF_TCX_EGRESS = 47
 BPF_F_BEFORE = 1 << 3  # ahead of all others: they may drop or redirect
-_SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _NO_DEVICE = 0x7FFFFFFF
 
 
@@ -47,13 +48,4 @@ def attach(program_fd: int, ifindex: int, attach_type: int) -> int:
         attach_type=attach_type,
         flags=BPF_F_BEFORE,
     )
-    libc = ctypes.CDLL(None, use_errno=True)
-    fd = libc.syscall(
-        _SYS_BPF[os.uname().machine],
-        BPF_LINK_CREATE,
-        ctypes.byref(request),
-        ctypes.sizeof(request),
-    )
-    if fd < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return int(fd)
+    return bpf(BPF_LINK_CREATE, request)

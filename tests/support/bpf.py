@@ -8,13 +8,13 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from tccap.bpfcall import bpf
+
 BPF_PROG_GET_FD_BY_ID = 13
 BPF_PROG_QUERY = 16
 # enum bpf_prog_type
 KPROBE, SCHED_CLS, RAW_TRACEPOINT = 2, 3, 17
 TCX = {"in": 46, "out": 47}  # BPF_TCX_INGRESS, BPF_TCX_EGRESS
-_SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _Query(ctypes.Structure):
@@ -50,14 +50,14 @@ def tcx_programs(ifindex: int, side: str) -> list[int]:
         prog_ids=ctypes.addressof(ids),
         prog_cnt=len(ids),
     )
-    _bpf(BPF_PROG_QUERY, query)
+    bpf(BPF_PROG_QUERY, query)
     return list(ids[: query.prog_cnt])
 
 
 def program_exists(program_id: int) -> bool:
     """Tell whether the kernel still has the program."""
     try:
-        os.close(_bpf(BPF_PROG_GET_FD_BY_ID, (ctypes.c_uint32 * 3)(program_id)))
+        os.close(bpf(BPF_PROG_GET_FD_BY_ID, (ctypes.c_uint32 * 3)(program_id)))
     except OSError as error:
         if error.errno == errno.ENOENT:
             return False
@@ -89,13 +89,3 @@ def statistics_of(pid: int) -> set[Statistics]:
                 names = ("prog_id", "prog_type", "run_cnt", "run_time_ns")
                 found.add(Statistics(*(int(told[name]) for name in names)))
     return found
-
-
-def _bpf(
-    command: int, request: "ctypes.Structure | ctypes.Array[ctypes.c_uint32]"
-) -> int:
-    size = ctypes.sizeof(request)
-    result: int = _libc.syscall(_SYS_BPF, command, ctypes.byref(request), size)
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result
