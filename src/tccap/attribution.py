@@ -73,7 +73,7 @@ class Attribution:
         plan, found = self._plan, self.finds_owners
         kernel_facts: dict[str, int | str] = {}
         if found:
-            kernel_facts |= btf.defines() | _seeding_defines()
+            kernel_facts |= _seeding_defines()
             kernel_facts["FENTRY"] = int(bool(self._fentry_ids))
         return kernel_facts | {
             "ATTRIBUTION": int(found),

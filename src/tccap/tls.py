@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tccap import abi, btf, facilities, keylog, probetable, proc
+from tccap import abi, facilities, keylog, probetable, proc
 from tccap.access import ALL, Caller
 from tccap.errors import TccapError
 from tccap.gate import Buffer, Gate
@@ -52,7 +52,6 @@ class Tls:
             "TLS": int(self._is_on),
             "TLS_ANY_USER": int(self._any_user),
             "TLS_USER": self._user,
-            **(btf.defines() if self._probes else {}),
         }
 
     def sources(self) -> tuple[str, ...]:
