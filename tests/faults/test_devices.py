@@ -4,15 +4,9 @@ import pytest
 
 from faults import traffic
 from faults.table import Row
-from support import netns, running, stream
+from support import netns, running
 
 FLAPS = 20
-
-
-def _row(fault: str, outcome: str, sent: int, found: stream.Stream) -> Row:
-    captured, counted = traffic.captured(found), traffic.counted(found)
-    assert sent == captured + counted
-    return Row(fault, outcome, sent, captured, counted)
 
 
 @pytest.mark.parametrize("way", ["removed", "moved to another namespace"])
@@ -41,7 +35,9 @@ def test_a_device_that_goes(
             found = engine.whole()
             outcome = "ended, with a sentence"
     kind = "clsact" if without_tcx else "TCX"
-    rows.append(_row(f"{device} ({kind}): {way}", outcome, sender.sent, found))
+    rows.append(
+        traffic.accounted(f"{device} ({kind}): {way}", outcome, sender.sent, found)
+    )
 
 
 @pytest.mark.parametrize("device", ["any", "veth0"])
@@ -60,7 +56,7 @@ def test_a_device_that_is_renamed(
         sender.send(1000)
         sender.mark(engine)
         found = engine.stop()
-    rows.append(_row(f"{device}: renamed", "goes on", sender.sent, found))
+    rows.append(traffic.accounted(f"{device}: renamed", "goes on", sender.sent, found))
 
 
 def test_a_link_that_flaps(pair: netns.Pair, rows: list[Row]) -> None:
@@ -75,7 +71,11 @@ def test_a_link_that_flaps(pair: netns.Pair, rows: list[Row]) -> None:
             sender.send(100)
         sender.mark(engine)
         found = engine.stop()
-    rows.append(_row(f"link down and up {FLAPS} times", "goes on", sender.sent, found))
+    rows.append(
+        traffic.accounted(
+            f"link down and up {FLAPS} times", "goes on", sender.sent, found
+        )
+    )
 
 
 def _neighbour(pair: netns.Pair, device: str) -> None:

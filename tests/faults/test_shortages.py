@@ -14,8 +14,7 @@ import pytest
 
 from faults import traffic
 from faults.table import Row
-from support import netns, probes, running, stream
-from tccap import clock
+from support import netns, probes, running, stream, wallclock
 
 STEPS_S = (3600, -7200, 3600)
 
@@ -37,11 +36,9 @@ def test_descriptors_run_out_while_capturing(pair: netns.Pair, rows: list[Row]) 
         assert engine.process.wait(running.DEADLINE_S) == 1
         engine.wait_for("Too many open files")
         found = engine.whole()
-    captured, counted = traffic.captured(found), traffic.counted(found)
-    assert sender.sent == captured + counted
     told = "ended, with a sentence and all packets"
     fault = "out of descriptors while capturing"
-    rows.append(Row(fault, told, sender.sent, captured, counted))
+    rows.append(traffic.accounted(fault, told, sender.sent, found))
 
 
 @pytest.mark.parametrize("limit", [6, 10, 14])
@@ -118,11 +115,11 @@ def test_the_disk_is_full(pair: netns.Pair, rows: list[Row], tmp_path: Path) -> 
 
 
 def test_the_clock_jumps(pair: netns.Pair, rows: list[Row]) -> None:
-    probes.skip_unless(_may_set(), "right to set the clock", since=(2, 6))
+    probes.skip_unless(wallclock.may_be_set(), "right to set the clock", since=(2, 6))
     with (
         traffic.sender(pair) as sender,
         running.engine(pair.near, "veth0", direction="out") as engine,
-        _restored(),
+        wallclock.restored(),
     ):
         for number, step_s in enumerate(STEPS_S):
             sender.send(100)
@@ -134,35 +131,14 @@ def test_the_clock_jumps(pair: netns.Pair, rows: list[Row]) -> None:
             )
         sender.mark(engine)
         found = engine.stop()
-    captured, counted = traffic.captured(found), traffic.counted(found)
-    assert sender.sent == captured + counted
     times = [frame.time_ns for frame in found.frames]
     jumps = [round((b - a) / 1e9) for a, b in itertools.pairwise(times)]
     assert [jump for jump in jumps if abs(jump) > 60] == [*STEPS_S]
     outcome = "times follow it"
     fault = "clock set by +1 h, -2 h, +1 h"
-    rows.append(Row(fault, outcome, sender.sent, captured, counted))
+    rows.append(traffic.accounted(fault, outcome, sender.sent, found))
 
 
 def _told(engine: running.Engine) -> list[object]:
     messages = [event.get("message") for event in engine.events()]
     return [message for message in messages if message == "The clock was set."]
-
-
-@contextlib.contextmanager
-def _restored() -> Iterator[None]:
-    """Put the clock back to where it would be."""
-    offset_ns = clock.wall_offset_ns()
-    try:
-        yield
-    finally:
-        now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + offset_ns
-        time.clock_settime_ns(time.CLOCK_REALTIME, now_ns)
-
-
-def _may_set() -> bool:
-    try:
-        time.clock_settime_ns(time.CLOCK_REALTIME, time.time_ns())
-    except PermissionError:
-        return False
-    return True

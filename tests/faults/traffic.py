@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from faults.table import Row
 from support import frames, netns, running, stream
 from support.flood import flood
 
@@ -70,6 +71,13 @@ def captured(found: stream.Stream) -> int:
 def counted(found: stream.Stream) -> int:
     """Return how many packets the stream's statistics call lost."""
     return sum(count.dropped for count in found.counts.values())
+
+
+def accounted(fault: str, outcome: str, sent: int, found: stream.Stream) -> Row:
+    """Return the row of a fault in which no packet was lost that is not counted."""
+    row = Row(fault, outcome, sent, captured(found), counted(found))
+    assert sent == row.captured + row.counted
+    return row
 
 
 def memory_kib(pid: int) -> int:

@@ -1,0 +1,27 @@
+"""Setting the machine's clock, and putting it back."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from tccap import clock
+
+
+@contextlib.contextmanager
+def restored() -> Iterator[None]:
+    """Put the clock back, at the end, to where it would be."""
+    offset_ns = clock.wall_offset_ns()
+    try:
+        yield
+    finally:
+        now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + offset_ns
+        time.clock_settime_ns(time.CLOCK_REALTIME, now_ns)
+
+
+def may_be_set() -> bool:
+    """Tell whether we have the right to."""
+    try:
+        time.clock_settime_ns(time.CLOCK_REALTIME, time.time_ns())
+    except PermissionError:
+        return False
+    return True
