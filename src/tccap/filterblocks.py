@@ -3,7 +3,7 @@
 Theory of operation. libpcap compiles `host a or host b or …` into four tests
 a host, each behind its own test of the EtherType; its optimiser removes the
 repetition, but takes 12 seconds for 500 hosts, and clang is no quicker. Two
-passes that are linear in practice do it here instead:
+passes that are linear in practice do it here instead, behind one that unrolls loops:
 
 - *threading*: walking forward, every block knows which tests have been decided
   on all ways that lead to it; a jump to a test whose outcome is known goes to
@@ -69,6 +69,10 @@ Facts = dict[Program, Known]
 # Enough for the EtherTypes and protocols that decide; without a bound the
 # facts of a chain of n addresses would cost n² steps.
 MAX_FACTS = 8
+# Chains of headers ("protochain") are followed this far, in all. The verifier would
+# follow each turn of a loop, too, and that of older kernels refuses one or the other
+# by how the compiler lays it out ("back-edge").
+LOOP_TURNS = 8
 
 
 def parse(program: Program) -> Blocks:
@@ -110,16 +114,32 @@ def exits(block: Block) -> tuple[int, ...]:
             return ()
 
 
-def has_loop(blocks: Mapping[int, Block]) -> bool:
-    """Whether a jump leads back."""
-    return any(to <= at for at, block in blocks.items() for to in exits(block))
-
-
 def simplify(blocks: Blocks) -> Blocks:
-    """Equivalent blocks, fewer; programs with loops are left as they are."""
-    if has_loop(blocks):
+    """Equivalent blocks, fewer, and without loops; they end after LOOP_TURNS."""
+    return _reachable(_group(_thread(_unroll(blocks))))
+
+
+def _unroll(blocks: Blocks) -> Blocks:
+    """Replace each jump back by one to another copy of what is there."""
+    back = [to for at, block in blocks.items() for to in exits(block) if to <= at]
+    if not back:
         return blocks
-    return _reachable(_group(_thread(blocks)))
+    stride = max(blocks) + 1
+    given_up = LOOP_TURNS * stride
+
+    def target(turn: int, at: int, to: int) -> int:
+        return min((turn + (to <= at)) * stride + to, given_up)
+
+    copies = {
+        turn * stride + at: Block(
+            block.body,
+            _redirect(block.end, [target(turn, at, to) for to in exits(block)]),
+        )
+        for turn in range(LOOP_TURNS)
+        for at, block in blocks.items()
+        if turn == 0 or at >= min(back)
+    }
+    return {**copies, given_up: Block((), Return(0))}
 
 
 def _reachable(blocks: Blocks) -> Blocks:

@@ -16,7 +16,6 @@ from tccap.filterblocks import (
     Goto,
     Return,
     exits,
-    has_loop,
     parse,
     simplify,
 )
@@ -25,9 +24,6 @@ from tccap.filterblocks import (
 HEAD_MAX: Final = 96
 # frame.h looks at the 16 bytes around a VLAN tag and what follows.
 HEAD_MIN: Final = 20
-# The verifier follows every turn of a loop, at a cost that grows with the square:
-# chains of headers ("protochain") are followed this far, in all.
-LOOP_TURNS: Final = 8
 
 _OPERATORS: Final = {
     cbpf.ADD: "+",
@@ -89,31 +85,27 @@ class _Writer:
                 yield f"b{at}:;"
             for insn in block.body:
                 yield from self._insn(insn)
-            yield from self._end(at, block, after)
+            yield from self._end(block, after)
 
     def _variables(self) -> Iterator[str]:
         yield "u32 A = 0, X = 0;"
         insns = [insn for block in self._blocks.values() for insn in block.body]
         for word in sorted({insn.k for insn in insns if cbpf.is_scratch(insn)}):
             yield f"u32 M{word} = 0;"
-        if has_loop(self._blocks):
-            yield f"u32 turns = {LOOP_TURNS};"
 
     # --- ways out -----------------------------------------------------------------
 
-    def _end(self, at: int, block: Block, after: int) -> Iterator[str]:
+    def _end(self, block: Block, after: int) -> Iterator[str]:
         match block.end:
             case Return(value):
                 yield f"return {'A' if value is None else value} != 0;"
             case Goto(to):
-                yield from self._goto(at, to, after)
+                yield from self._goto(to, after)
             case Branch() as test:
                 yield from self._test(test)
-                yield from self._goto(at, test.no, after)
+                yield from self._goto(test.no, after)
 
-    def _goto(self, at: int, to: int, after: int) -> Iterator[str]:
-        if to <= at:
-            yield "if (--turns == 0) return false;"
+    def _goto(self, to: int, after: int) -> Iterator[str]:
         if to != after:
             yield f"goto b{to};"
 
