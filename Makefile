@@ -1,7 +1,7 @@
 # Everything a contributor runs. test and test-vm install what they need.
 PYTHON = .venv/bin/python
 
-.PHONY: deps lint unit test tls-matrix test-vm vm-shell cycles faults fuzz soak bench \
+.PHONY: deps lint unit test tls-matrix test-vm vm-shell cycles faults suites fuzz soak bench \
 	bench-vm ground-truth filters screenshots finder-matrix finder-census fuzz-elf
 
 deps:
@@ -35,6 +35,11 @@ vm-shell:
 # 1000 starts and stops, 100 SIGKILLs of the front and of the engine
 cycles:
 	TCCAP_CYCLES=1000 TCCAP_KILLS=100 $(PYTHON) -m pytest -s tests/e2e/test_cycles.py
+
+# Other Debian releases, with other versions of Wireshark, bcc, LLVM and Python
+SUITES = bookworm trixie sid
+suites:
+	TCCAP_SUITES="$(SUITES)" $(PYTHON) -m pytest -s tests/install/test_suites.py
 
 # What happens in each fault, as a table: readers stopped for 30 s, and a SIGKILL at
 # each system call of a start that matters

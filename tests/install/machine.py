@@ -20,18 +20,19 @@ USERS = {"root": 0, "ada": 1000}
 _TOP = Path(__file__).parents[2]
 _CACHE = Path("/var/cache/tccap-tests")
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-# How the way out of this machine is told to a fresh one.
-_NETWORK_FILES = (
+_SOURCES = "/etc/apt/sources.list"
+# How the way out of this machine is told to a fresh one; to one of another release,
+# all but the sources, which debootstrap has told it.
+_BUT_SOURCES = (
     "/etc/resolv.conf",
     "/etc/hosts",
     "/etc/pip.conf",
     "/etc/apt/keyrings",
     "/etc/apt/trusted.gpg.d",
-    "/etc/apt/sources.list",
-    "/etc/apt/sources.list.d",
     "/usr/share/keyrings",
     _CERTIFICATES,
 )
+_NETWORK_FILES = (*_BUT_SOURCES, _SOURCES, f"{_SOURCES}.d")
 _NETWORK_VARIABLES = re.compile(
     r"(https?|no|all)_proxy|PIP_(INDEX_URL|CERT|PROXY)|SSL_CERT_FILE", re.IGNORECASE
 )
@@ -119,12 +120,15 @@ class Machine:
         return dict(line.split("\t") for line in listing.splitlines())
 
 
-def fresh(folder: Path) -> Machine:
-    """Return a Debian with nothing installed, a user ada and a checkout of hers."""
+def fresh(folder: Path, release: str = "") -> Machine:
+    """Return a Debian with nothing installed, a user ada and a checkout of hers.
+
+    ``release`` is a code name; without it, it is this machine's own.
+    """
     base = folder / "base"
-    base.mkdir()
-    subprocess.run(["tar", "-xzf", _tarball(), "-C", base], check=True)
-    _open_network(base)
+    base.mkdir(parents=True)
+    subprocess.run(["tar", "-xzf", _tarball(release or _own()), "-C", base], check=True)
+    _open_network(base, _NETWORK_FILES if not release else _BUT_SOURCES)
     shutil.copytree(
         _TOP,
         base / CHECKOUT[1:],
@@ -137,8 +141,7 @@ def fresh(folder: Path) -> Machine:
     return machine
 
 
-def _tarball() -> Path:
-    release = _release()
+def _tarball(release: str) -> Path:
     tarball = _CACHE / f"{release}-{os.uname().machine}.tar.gz"
     if not tarball.exists():
         _CACHE.mkdir(exist_ok=True)
@@ -160,7 +163,7 @@ def _debootstrap(release: str, root: Path) -> None:
         [
             *_UNSHARE,
             *["debootstrap", "--variant=minbase", "--include=ca-certificates"],
-            *[release, str(root), _mirror(release)],
+            *[release, str(root), _mirror()],
         ],
         check=True,
         stdout=subprocess.DEVNULL,
@@ -168,14 +171,15 @@ def _debootstrap(release: str, root: Path) -> None:
     )
 
 
-def _release() -> str:
+def _own() -> str:
     text = Path("/etc/os-release").read_text(encoding="utf-8")
     found = re.search(r"^VERSION_CODENAME=(\w+)$", text, re.MULTILINE)
     assert found, "/etc/os-release names no release"
     return found[1]
 
 
-def _mirror(release: str) -> str:
+def _mirror() -> str:
+    release = _own()
     listing = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)"],
         check=True,
@@ -187,9 +191,10 @@ def _mirror(release: str) -> str:
     return found[1]
 
 
-def _open_network(root: Path) -> None:
-    (root / "etc/apt/sources.list").unlink(missing_ok=True)
-    for name in _NETWORK_FILES:
+def _open_network(root: Path, files: tuple[str, ...]) -> None:
+    if _SOURCES in files:
+        (root / _SOURCES[1:]).unlink(missing_ok=True)
+    for name in files:
         source, target = Path(name), root / name[1:]
         if source.is_dir():
             shutil.copytree(source, target, dirs_exist_ok=True)
