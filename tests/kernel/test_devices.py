@@ -99,8 +99,11 @@ class Capture:
         found = self._stream()
         ours = found.of(device)
         assert {found.interfaces[f.interface].linktype for f in ours} == {linktype}
-        ours = ours[_place(begin, [f.data for f in ours]) + 1 :]
-        assert [f.data for f in ours] == theirs[_place(begin, theirs) + 1 :]
+        # A host says things of its own accord, too, before and after.
+        data = [f.data for f in ours]
+        ours = ours[_place(begin, data) + 1 : _place(end, data) + 1]
+        theirs = theirs[_place(begin, theirs) + 1 : _place(end, theirs) + 1]
+        assert [f.data for f in ours] == theirs
         return ours
 
 
