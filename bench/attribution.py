@@ -42,7 +42,7 @@ def main(*, short: bool) -> None:
     for _ in range(rounds):  # side by side: all in every round
         for name, label in LABELS.items():
             runs[name].append(_run(label, COUNTS_SHORT if short else COUNTS))
-    way = "kprobes" if facilities.has_kprobes() else "polling"
+    way = "kprobes" if facilities.has_kprobes() else "tracepoints"
     title = f"What processes cost, found by {way}: TCP over veth, median of {rounds}"
     base = _median(runs["no capture"])
     rows = [_row(name, _median(runs[name]), base) for name in LABELS]

@@ -18,7 +18,8 @@
  *   PROCESSES      processes whose name can be known at a time
  *   LABEL_MAX      bytes of a process's label, a power of two
  *   ATTRIBUTION    1: find the processes of packets
- *   HOOKS          1: kprobes tell the owners; 0: seed.c does, again and again
+ *   HOOKS          1: kprobes tell the owners; 0: tracepoints and seed.c do;
+ *                  with ATTRIBUTION 0 it is 1
  *   FENTRY         1: hooks in softirq context are fentry programs
  *   HAS_SOCK_FROM_FILE  1: the kernel has this helper
  *   SOCKET_FILE_OPS     where it has not: address of that kernel variable
@@ -126,9 +127,10 @@ struct process {
 	u32 euid;
 	u32 wanted;	  /* passes the process filter */
 	u32 block_number; /* its Process Information Block plus 1; 0: none */
-	u32 dead; /* it has exited; its sockets may still be closing */
-	u32 zero;
-	u16 label_len;
+	u16 dead; /* it has exited; its sockets may still be closing */
+	u16 outdated; /* it may look different now */
+	u32 forked; /* run of seed.c in which it last had a child */
+	u16 label_len; /* 0: the texts are not written yet */
 	u16 peer_len;
 	char comm[COMM_LEN];
 	char label[LABEL_MAX]; /* "pid=1 comm=init uid=0" */

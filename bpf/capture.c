@@ -11,7 +11,6 @@
 #define ETH_ADDRESSES_LEN 12
 
 BPF_ARRAY(scratch, struct scratch, CPUS);
-BPF_HASH(devices, u32, struct device, INTERFACES);
 BPF_PERCPU_ARRAY(counters, struct counters, INTERFACES);
 /* Wall clock minus boot clock, in ns: the engine keeps it current. */
 BPF_ARRAY(wall_offset, u64, 1);
@@ -277,6 +276,28 @@ static __always_inline bool processes_pass(struct __sk_buff *skb,
 	return !FILTERS_BY_WORDS || words_pass(skb, device, sender, receiver);
 }
 
+/* Both sides run one program, which is compiled and verified once; they tell it
+ * the direction here. It lies in a map of programs, which the kernel empties
+ * when the engine dies: what may be left on a device then does nothing. */
+BPF_PERCPU_ARRAY(directions, u32, 1);
+BPF_PROG_ARRAY(classifier, 3);
+#define CLASSIFY 0
+#define DESCRIBE 1
+#define NOTE_CALLER 2
+
+/* Begins to describe a process that is only noted. */
+static __always_inline bool needs_description(const struct party *party)
+{
+	u32 place = CLASSIFYING;
+	struct draft *draft = drafts.lookup(&place);
+	struct process *process = party->process;
+
+	if (!draft || !process || process->label_len)
+		return false;
+	begin_draft(draft, &party->id, process->euid, (struct comm *)process->comm);
+	return true;
+}
+
 static __always_inline void capture(struct __sk_buff *skb, u32 direction)
 {
 	u32 ifindex = skb->ifindex;
@@ -309,6 +330,14 @@ static __always_inline void capture(struct __sk_buff *skb, u32 direction)
 	if (ATTRIBUTION)
 		find_parties(skb, device, direction == EPB_OUTBOUND, parsed,
 			     packet, &sender, &receiver);
+	if (LABELS && !HOOKS &&
+	    (needs_description(&sender) || needs_description(&receiver))) {
+		count->received--; /* it comes again */
+		classifier.call(skb, DESCRIBE);
+		count->received++; /* it does not: without labels, then */
+		sender = (struct party){};
+		receiver = (struct party){};
+	}
 	if (!processes_pass(skb, device, &sender, &receiver)) {
 		if (!sender.known && !receiver.known)
 			count->unowned++;
@@ -331,12 +360,6 @@ static __always_inline void capture(struct __sk_buff *skb, u32 direction)
 	}
 }
 
-/* Both sides run one program, which is compiled and verified once; they tell it
- * the direction here. It lies in a map of programs, which the kernel empties
- * when the engine dies: what may be left on a device then does nothing. */
-BPF_PERCPU_ARRAY(directions, u32, 1);
-BPF_PROG_ARRAY(classifier, 1);
-
 int tccap_classify(struct __sk_buff *skb)
 {
 	u32 zero = 0, *direction = directions.lookup(&zero);
@@ -352,10 +375,36 @@ static __always_inline int classify(struct __sk_buff *skb, u32 side)
 
 	if (direction) {
 		*direction = side;
-		classifier.call(skb, 0);
+		if (!HOOKS && side == EPB_OUTBOUND)
+			classifier.call(skb, NOTE_CALLER);
+		classifier.call(skb, CLASSIFY);
 	}
 	return TC_ACT_UNSPEC;
 }
+
+#if LABELS && !HOOKS
+/* Describes the process of the draft, and has the packet classified again. */
+int tccap_describe(struct __sk_buff *skb)
+{
+	u32 place = CLASSIFYING;
+	struct draft *draft = drafts.lookup(&place);
+
+	if (draft)
+		describe(draft);
+	classifier.call(skb, CLASSIFY);
+	return TC_ACT_UNSPEC;
+}
+#endif
+
+#if !HOOKS
+/* Notes the sender of a packet on its way out, and has it classified. */
+int tccap_note_caller(struct __sk_buff *skb)
+{
+	note_caller(skb);
+	classifier.call(skb, CLASSIFY);
+	return TC_ACT_UNSPEC;
+}
+#endif
 
 int tccap_ingress(struct __sk_buff *skb)
 {

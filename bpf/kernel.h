@@ -10,6 +10,12 @@
 
 #define AF_INET 2
 #define AF_INET6 10
+#define TCP_ESTABLISHED 1
+#define TCP_SYN_SENT 2
+#define TCP_SYN_RECV 3
+#define TCP_TIME_WAIT 6
+#define TCP_CLOSE 7
+#define TCP_CLOSE_WAIT 8
 #define TCP_LISTEN 10
 #define TCP_NEW_SYN_RECV 12
 #define PF_KTHREAD 0x00200000
@@ -54,5 +60,20 @@
 				      (void *)((address) + (offset)));         \
 		value_;                                                        \
 	})
+
+/* The same through a pointer that the verifier knows (BTF), without
+ * bpf_probe_read_kernel: this works on kernels that are locked down, too. */
+#define LOAD(type, size, base, offset)                                         \
+	({                                                                     \
+		u64 value_;                                                    \
+		asm volatile("%0 = *(" size " *)(%1 + %2)"                     \
+			     : "=r"(value_)                                    \
+			     : "r"(base), "i"(offset));                        \
+		(type)value_;                                                  \
+	})
+#define LOAD_U8(base, offset) LOAD(u8, "u8", base, offset)
+#define LOAD_U16(base, offset) LOAD(u16, "u16", base, offset)
+#define LOAD_U32(base, offset) LOAD(u32, "u32", base, offset)
+#define LOAD_U64(base, offset) LOAD(u64, "u64", base, offset)
 
 #endif

@@ -12,6 +12,8 @@
 
 #define OWN_NAMESPACE (-1)
 
+BPF_HASH(devices, u32, struct device, INTERFACES);
+
 /* Addresses of this host: {namespace id, family, address}. A socket that is
  * bound to no address takes packets for these only. */
 struct local_address {
@@ -74,6 +76,11 @@ static __always_inline void resolve(struct party *party, const struct owner *own
 	party->process = processes.lookup(&party->id);
 	party->known = party->process != NULL;
 	OPAQUE(party->known);
+	if (!HOOKS && party->process && party->process->outdated) {
+		party->process = NULL;
+		party->known = 0;
+		return;
+	}
 	if (party->process)
 		return;
 	short_of = shortages.lookup(&zero);
@@ -94,14 +101,17 @@ static __always_inline bool is_left_behind(u32 protocol, u32 state,
 
 static __always_inline struct owner *owner_of(struct bpf_sock *sk)
 {
-	u64 key;
+#if HOOKS
+	u64 key = address_of(sk);
 
-	if (HOOKS) {
-		key = address_of(sk);
-		return owners.lookup(&key);
-	}
+	return owners.lookup(&key);
+#else
+	struct held *known;
+
 	sk = bpf_sk_fullsock(sk);
-	return sk ? polled.sk_storage_get(sk, 0, 0) : NULL;
+	known = sk ? held.sk_storage_get(sk, 0, 0) : NULL;
+	return known ? owner_held(known, sk->state) : NULL;
+#endif
 }
 
 static __always_inline void resolve_socket(struct party *party, struct bpf_sock *sk,
@@ -201,15 +211,18 @@ static __always_inline void find_by_socket(struct __sk_buff *skb,
 	struct bpf_sock_tuple tuple = {};
 	u32 len = write_tuple(&tuple, packet);
 	struct bpf_sock *sk;
+	bool open = false;
 
 	if (packet->protocol == IPPROTO_TCP) {
 		sk = bpf_skc_lookup_tcp(skb, &tuple, len, (u32)ns, 0);
 		if (sk) {
+			/* One whose owner is in doubt. */
+			open = !HOOKS && sk->state != TCP_TIME_WAIT;
 			if (own || !is_wildcard(sk, packet->family))
 				resolve_socket(party, sk, packet->protocol);
 			bpf_sk_release(sk);
 		}
-		if (!party->process && ns == OWN_NAMESPACE)
+		if (!party->process && !open && ns == OWN_NAMESPACE)
 			find_closed(party, packet);
 	} else if (packet->protocol == IPPROTO_UDP) {
 		sk = bpf_sk_lookup_udp(skb, &tuple, len, (u32)ns, 0);

@@ -8,11 +8,8 @@
  * before, and lookup.c finds the very same address for a packet.
  *
  * Without kprobes nobody would tell that a socket is gone and its address is
- * another one's, so then the owner is kept in the socket itself (sk_storage)
- * and seed.c runs again and again.
+ * another one's: then held.c keeps the owner in the socket itself.
  */
-
-BPF_HASH(owners, u64, struct owner, SOCKETS);
 
 /* Connections whose socket is gone, for packets that were still on their way:
  * those of this network namespace, by their addresses and ports. */
@@ -25,7 +22,8 @@ struct flow {
 };
 BPF_TABLE("lru_hash", struct flow, struct owner, closed, SOCKETS);
 
-BPF_SK_STORAGE(polled, struct owner);
+/* Counts the runs of seed.c; what an earlier run found is out of date. */
+BPF_ARRAY(seed_round, u32, 1);
 
 static __always_inline void count_socket_shortage(void)
 {
@@ -36,14 +34,43 @@ static __always_inline void count_socket_shortage(void)
 		short_of->sockets++;
 }
 
+static __always_inline bool same_process(const struct process_id *a,
+					 const struct process_id *b)
+{
+	return a->tgid == b->tgid && a->start_ns == b->start_ns;
+}
+
+#if HOOKS
+BPF_HASH(owners, u64, struct owner, SOCKETS);
+
 static __always_inline void own(u64 sk, struct owner *owner)
 {
 	if (owners.update(&sk, owner))
 		count_socket_shortage();
 }
 
-static __always_inline bool same_process(const struct process_id *a,
-					 const struct process_id *b)
+/* Several processes may have the same socket open. A listening one is the
+ * eldest's, from whom the others have it; of another one it is not known who
+ * uses it until somebody does. */
+static __always_inline void settle(struct owner *known, const struct owner *found,
+				   u64 state)
 {
-	return a->tgid == b->tgid && a->start_ns == b->start_ns;
+	if (same_process(&known->process, &found->process))
+		return;
+	if (state != TCP_LISTEN)
+		known->doubtful = 1;
+	else if (found->process.start_ns < known->process.start_ns)
+		known->process = found->process;
 }
+
+/* What a hook has written is newer. */
+static __always_inline void seed(u64 sk, struct owner *found, u64 state)
+{
+	struct owner *known = owners.lookup(&sk);
+
+	if (!known)
+		own(sk, found);
+	else if (known->seeded == found->seeded)
+		settle(known, found, state);
+}
+#endif

@@ -31,7 +31,11 @@ struct draft {
 	u64 pid_end;  /* in the label */
 	u64 comm_end;
 };
-BPF_PERCPU_ARRAY(drafts, struct draft, 1);
+/* One for the hooks, and one for each of those that may come in between: the
+ * iterator over files, and the classifiers. */
+BPF_PERCPU_ARRAY(drafts, struct draft, 3);
+#define SEEDING 1
+#define CLASSIFYING 2
 
 #define CLOCK_TICK_NS 10000000
 
@@ -190,18 +194,35 @@ static __always_inline void announce(const struct process_id *id,
 	ring.ringbuf_output(&message, sizeof(message), 0);
 }
 
+static __always_inline void complete(struct draft *draft)
+{
+	struct process *process = &draft->process;
+	struct process *known = processes.lookup(&draft->id);
+
+	process->block_number = 0;
+	process->dead = known ? known->dead : 0;
+	process->forked = known ? known->forked : 0;
+	process->outdated = 0;
+	process->wanted = is_wanted(&draft->id, process->euid, process->comm);
+}
+
 /* Records the process that the draft names, with its euid and comm. */
 static __always_inline void describe(struct draft *draft)
 {
-	struct process *process = &draft->process;
 	struct process_id id = draft->id;
 
-	process->block_number = 0;
-	process->dead = 0;
-	process->wanted = is_wanted(&id, process->euid, process->comm);
+	complete(draft);
 	write_texts(draft, id.tgid);
-	processes.update(&id, process);
-	announce(&id, process);
+	processes.update(&id, &draft->process);
+	announce(&id, &draft->process);
+}
+
+/* The same, but the texts are left to whoever needs them first. */
+static __always_inline void note(struct draft *draft)
+{
+	complete(draft);
+	draft->process.label_len = 0;
+	processes.update(&draft->id, &draft->process);
 }
 
 static __always_inline void begin_draft(struct draft *draft,

@@ -12,7 +12,17 @@ import time
 from collections.abc import Container
 from functools import cached_property
 
-from tccap import abi, btf, descent, facilities, fentry, hooks, label, proc
+from tccap import (
+    abi,
+    btf,
+    btfattach,
+    descent,
+    facilities,
+    hooks,
+    label,
+    proc,
+    tracepoints,
+)
 from tccap.abi import ProcessMessage
 from tccap.access import Caller
 from tccap.addresses import LocalAddresses
@@ -42,18 +52,13 @@ class Attribution:
         self._polling_pause_s = POLLING_PAUSE_S
 
     def _choose(self) -> str:
-        """Return ``hooks``, ``polling`` or ``off``."""
+        """Return ``hooks``, ``tracepoints`` or ``off``."""
         if self._plan.label == "off" and not self._filters:
             return "off"
         if not facilities.has_btf():
             return self._without_btf()
         if not facilities.has_kprobes():
-            log(
-                "warning",
-                "The kernel has no kprobes: processes are found by polling, which "
-                "misses the first packets of a socket and short-lived processes.",
-            )
-            return "polling"
+            return "tracepoints"
         return "hooks"
 
     def _without_btf(self) -> str:
@@ -80,7 +85,7 @@ class Attribution:
             "LABELS": int(found and plan.label != "off"),
             "LABEL_TIDS": int(plan.label == "full"),
             "LABEL_MAX": self._label_max,
-            "HOOKS": int(self._way == "hooks"),
+            "HOOKS": int(self._way != "tracepoints"),
             "SOCKETS": plan.sockets if self._way == "hooks" else 1,
             "PROCESSES": plan.processes if found else 1,
             "OWN_NETNS": facilities.own_netns(),
@@ -93,9 +98,13 @@ class Attribution:
 
     def sources(self) -> tuple[str, ...]:
         """Return the files of bpf/ that the programs are made of, in order."""
-        ways = {"hooks": ("hooks.c", "seed.c"), "polling": ("seed.c",), "off": ()}
-        classifier = ("parse.c", "lookup.c")
-        return ("process.c", "owner.c", *ways[self._way], *classifier)
+        common = ("process.c", "owner.c")
+        if self._way == "off":
+            return (*common, "parse.c", "lookup.c")
+        if self._way == "hooks":
+            return (*common, "tasks.c", "hooks.c", "seed.c", "parse.c", "lookup.c")
+        watching = ("tasks.c", "held.c", "tracepoints.c", "seed.c")
+        return (*common, *watching, "parse.c", "lookup.c", "caller.c")
 
     def start(self, kernel: Kernel, section: Section) -> None:
         """Know the owners from here on; call it before packets are taken."""
@@ -113,9 +122,13 @@ class Attribution:
                 self._at_entry if self._fentry_ids else None,
                 follow_children=self._plan.children,
             )
+        elif self._way == "tracepoints":
+            self._warn(tracepoints.attach(self._at_tracepoint))
         if self.finds_owners:
             self._seeding = Seeding(kernel.bpf, kernel.lib)
             self._seed()
+        if self._way == "tracepoints":
+            self._seed()  # one look alone cannot tell who has a socket alone
 
     @cached_property
     def _functions(self) -> Container[str]:
@@ -129,12 +142,35 @@ class Attribution:
             return {}
         wanted = hooks.in_softirq(self._functions)
         ids = btf.functions(*wanted)
-        works = len(ids) == len(wanted) and fentry.is_supported(ids[wanted[0]])
+        works = len(ids) == len(wanted) and btfattach.is_supported(
+            btfattach.FENTRY, ids[wanted[0]]
+        )
         return ids if works else {}
 
     def _at_entry(self, program: str, function: str) -> None:
         instructions = self._kernel.instructions(program)
-        fentry.attach(self._fentry_ids[function], program, instructions)
+        number = self._fentry_ids[function]
+        btfattach.attach(btfattach.FENTRY, number, program, instructions)
+
+    def _at_tracepoint(self, program: str, tracepoint: str) -> bool:
+        """Attach a program; tell whether the kernel took it."""
+        number = btf.tracepoint(tracepoint)
+        instructions = self._kernel.instructions(program)
+        try:
+            btfattach.attach(btfattach.RAW_TRACEPOINT, number, program, instructions)
+        except OSError as error:
+            log("debug", f"No program at the tracepoint {tracepoint}: {error}.")
+            return False
+        return True
+
+    def _warn(self, lacking: list[str]) -> None:
+        """Say what cannot be known without kprobes, and without what else."""
+        also = f" and without the tracepoints {', '.join(lacking)}" if lacking else ""
+        log(
+            "warning",
+            f"The kernel has no kprobes: processes are found by other means{also}, "
+            "and some packets have no label; docs/limitations.md says which.",
+        )
 
     def refresh_addresses(self) -> None:
         """Heed that addresses of this host have come or gone."""
@@ -166,13 +202,13 @@ class Attribution:
         Packets that a process filter holds back wake nobody, so that with such
         a filter only the clock finds the sockets of new processes.
         """
-        if self._way == "polling" and self._filters:
+        if self._way == "tracepoints" and self._filters:
             return max(FILTERED_POLLING_S, self._polling_pause_s)
         return None
 
     def poll(self) -> None:
         """Look for new sockets, if that is the way and it is time to."""
-        if self._way != "polling":
+        if self._way != "tracepoints":
             return
         started = time.monotonic()
         if started < self._polled_at + self._polling_pause_s:

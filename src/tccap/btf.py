@@ -13,10 +13,11 @@ from tccap.errors import TccapError
 
 _KIND_STRUCT = 4  # BTF_KIND_STRUCT, include/uapi/linux/btf.h
 _KIND_UNION = 5
+_KIND_TYPEDEF = 8
 _KIND_FUNC = 12
 _TYPE_LEN = 12  # struct btf_type, and struct btf_member
 
-# What the BPF programs read, as structure and member.
+# What the BPF programs read, as structure and member (of a member).
 MEMBERS = (
     ("task_struct", "group_leader"),
     ("task_struct", "start_boottime"),
@@ -40,7 +41,10 @@ MEMBERS = (
     ("sock_common", "skc_v6_daddr"),
     ("sock_common", "skc_v6_rcv_saddr"),
     ("sock_common", "skc_dport"),
+    ("sock_common", "skc_num"),
     ("sock_common", "skc_state"),
+    ("sock", "sk_socket"),
+    ("sock", "sk_lock.owned"),
     ("inet_sock", "inet_sport"),
     ("net", "ns"),
     ("ns_common", "inum"),
@@ -64,33 +68,35 @@ class _Btf:
 
     def offset(self, structure: str, member: str) -> int:
         """Return the member's offset in bytes."""
-        number = self._lib.btf__find_by_name_kind(
-            self._btf, structure.encode(), _KIND_STRUCT
-        )
-        bits = self._find(number, member) if number > 0 else None
+        number = self.number(structure, _KIND_STRUCT)
+        bits = self._find(number, member) if number else None
         if bits is None:
             raise TccapError(f"The kernel's struct {structure} has no {member}.")
         return bits // 8
 
-    def function(self, name: str) -> int:
-        """Return the function's number; 0: it is not known."""
-        number = self._lib.btf__find_by_name_kind(self._btf, name.encode(), _KIND_FUNC)
+    def number(self, name: str, kind: int) -> int:
+        """Return the number of a function, a type or a variable; 0: not known."""
+        number = self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind)
         return max(0, int(number))
 
     def _find(self, number: int, member: str) -> int | None:
+        outer, _, rest = member.partition(".")
         for name, type_number, bits in self._members(number):
             if name == member:
                 return bits
-            if not name:  # an anonymous structure or union: its members are ours
-                inner = self._find(type_number, member)
-                if inner is not None:
-                    return bits + inner
+            # In an anonymous structure or union: its members are ours.
+            wanted = rest if name == outer else "" if name else member
+            inner = self._find(type_number, wanted) if wanted else None
+            if inner is not None:
+                return bits + inner
         return None
 
     def _members(self, number: int) -> Iterator[tuple[str, int, int]]:
         """Give name, type and offset in bits of a type's members."""
         address = self._lib.btf__type_by_id(self._btf, number)
-        _, info, _ = struct.unpack("III", ctypes.string_at(address, _TYPE_LEN))
+        _, info, other = struct.unpack("III", ctypes.string_at(address, _TYPE_LEN))
+        if info >> 24 & 0x1F == _KIND_TYPEDEF:
+            yield from self._members(other)
         if info >> 24 & 0x1F not in (_KIND_STRUCT, _KIND_UNION):
             return
         # With the kind flag, the upper byte of an offset is a bit field's width.
@@ -105,7 +111,9 @@ class _Btf:
 def defines() -> dict[str, int]:
     """Return STRUCT__MEMBER for all of MEMBERS, in bytes."""
     return {
-        f"{structure}__{member}".upper(): _kernel().offset(structure, member)
+        f"{structure}__{member}".upper().replace(".", "__"): _kernel().offset(
+            structure, member
+        )
         for structure, member in MEMBERS
     }
 
@@ -116,8 +124,13 @@ def functions(*names: str) -> dict[str, int]:
     Functions of its modules, and those that the compiler has put into others,
     are not among them.
     """
-    found = {name: _kernel().function(name) for name in names}
+    found = {name: _kernel().number(name, _KIND_FUNC) for name in names}
     return {name: number for name, number in found.items() if number}
+
+
+def tracepoint(name: str) -> int:
+    """Return the number of a raw tracepoint's type; 0: there is none."""
+    return _kernel().number(f"btf_trace_{name}", _KIND_TYPEDEF)
 
 
 @functools.cache

@@ -24,6 +24,10 @@ except (ImportError, OSError):
     ) from None
 
 
+# What bpf/capture.c calls, in the order of its map; some kernels need less.
+CLASSIFIERS = ("tccap_classify", "tccap_describe", "tccap_note_caller")
+
+
 class Classified(NamedTuple):
     """What the classifier must know of a device: struct device of bpf/abi.h."""
 
@@ -69,7 +73,9 @@ class Kernel:
 
     def load(self) -> None:
         """Load the classifiers: `ingress_fd` and `egress_fd` refer to them."""
-        self._set_tail("classifier", self._load("tccap_classify", BPF.SCHED_CLS))
+        for slot, name in enumerate(CLASSIFIERS):
+            if self._has(name):
+                self._set_tail("classifier", slot, self._load(name, BPF.SCHED_CLS))
         self.ingress_fd = self._load("tccap_ingress", BPF.SCHED_CLS)
         self.egress_fd = self._load("tccap_egress", BPF.SCHED_CLS)
         self.ring_fd: int = self.bpf["ring"].map_fd
@@ -114,7 +120,7 @@ class Kernel:
 
     def set_kprobe_tail(self, name: str, program: str) -> None:
         """Put a kprobe program into a map of tail calls."""
-        self._set_tail(name, self._load(program, BPF.KPROBE))
+        self._set_tail(name, 0, self._load(program, BPF.KPROBE))
 
     def shortages(self) -> Shortages:
         """Return what attribution could not keep, over all CPUs."""
@@ -141,9 +147,12 @@ class Kernel:
             unowned=sum(share.unowned for share in shares),
         )
 
-    def _set_tail(self, name: str, program_fd: int) -> None:
+    def _has(self, program: str) -> bool:
+        return bool(lib.bpf_function_start(self.bpf.module, program.encode()))
+
+    def _set_tail(self, name: str, slot: int, program_fd: int) -> None:
         table = self.bpf[name]
-        table[table.Key(0)] = table.Leaf(program_fd)
+        table[table.Key(slot)] = table.Leaf(program_fd)
 
     def _load(self, name: str, kind: int) -> int:
         try:

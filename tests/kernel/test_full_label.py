@@ -6,7 +6,6 @@ import threading
 from pathlib import Path
 
 from support import netns, running
-from tccap import facilities
 from truth import packets
 
 
@@ -40,6 +39,4 @@ def test_details_come_with_a_processs_packets(pair: netns.Pair) -> None:
         assert label["uid"] == "0"
         assert label["exe"] == str(Path("/proc/self/exe").readlink())
         assert label["args"].startswith(Path("/proc/self/cmdline").read_text()[:4])
-    # Polling sees who has a socket open, and not which thread uses it.
-    expected = {str(tids[0])} if facilities.has_kprobes() else {None}
-    assert {label.get("tid") for label in detailed} == expected
+    assert {label.get("tid") for label in detailed} == {str(tids[0])}

@@ -21,10 +21,10 @@ LAYERS = (
     },
     {"bpfcall"},
     {
-        *{"access", "btf", "clock", "clsact", "devices", "facilities", "fentry"},
+        *{"access", "btf", "btfattach", "clock", "clsact", "devices", "facilities"},
         *{"hooks", "host", "inspector", "kernel", "keylogfile", "launcher", "libpcap"},
         *{"mapped", "output", "privileges", "proc", "ring", "seeding", "status"},
-        *{"tcx", "uprobes"},
+        *{"tcx", "tracepoints", "uprobes"},
     },
     {
         *{"addresses", "attribution", "capture", "capturefilter", "check", "descent"},

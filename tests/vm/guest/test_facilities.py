@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tccap import btf, facilities, fentry, hooks
+from tccap import btf, btfattach, facilities, hooks
 
 REPO = Path(__file__).resolve().parents[3]
 RELEASE = platform.release()
@@ -107,7 +107,11 @@ def test_hooks_in_softirq_context_have_fentry() -> None:
     chosen = hooks.in_softirq(facilities.symbols(*hooks.FUNCTIONS))
     assert len(chosen) == 4
     ids = btf.functions(*chosen)
-    assert [name for name in chosen if not fentry.is_supported(ids[name])] == []
+    assert [
+        name
+        for name in chosen
+        if not btfattach.is_supported(btfattach.FENTRY, ids[name])
+    ] == []
 
 
 def test_a_clsact_filter_sees_packets(ring: Ring, netlink: Any, veth: int) -> None:

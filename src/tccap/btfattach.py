@@ -1,8 +1,10 @@
-"""Running programs at the entry of kernel functions by fentry (Linux 5.5).
+"""Running programs at kernel functions and tracepoints that BTF describes.
 
-Unlike a kprobe, such a program also runs when it interrupts another one. The
-versions of bcc differ here, so bpf(2) is called directly (BPF_PROG_LOAD and
-BPF_RAW_TRACEPOINT_OPEN, include/uapi/linux/bpf.h).
+At the entry of a function (fentry, Linux 5.5) a program, unlike a kprobe, also
+runs when it interrupts another one. At a raw tracepoint it needs no kprobes, and
+the verifier knows its arguments' types. The versions of bcc differ here, so
+bpf(2) is called directly (BPF_PROG_LOAD and BPF_RAW_TRACEPOINT_OPEN,
+include/uapi/linux/bpf.h).
 """
 
 import ctypes
@@ -12,7 +14,8 @@ from tccap.bpfcall import bpf
 
 _PROG_LOAD, _RAW_TRACEPOINT_OPEN = 5, 17
 _PROG_TYPE_TRACING = 26
-_TRACE_FENTRY = 24
+# enum bpf_attach_type
+RAW_TRACEPOINT, FENTRY = 23, 24
 _INSTRUCTION_LEN = 8
 # BPF_MOV r0 0, BPF_EXIT.
 _NOTHING = bytes.fromhex("b7000000000000009500000000000000")
@@ -39,20 +42,21 @@ class _RawTracepointOpen(ctypes.Structure):
     _fields_ = (("name", ctypes.c_uint64), ("prog_fd", ctypes.c_uint64))
 
 
-def is_supported(function_id: int) -> bool:
-    """Tell whether a program can be attached to that function."""
+def is_supported(kind: int, btf_id: int) -> bool:
+    """Tell whether a program can be attached there."""
     try:
-        os.close(attach(function_id, "nothing", _NOTHING))
+        os.close(attach(kind, btf_id, "nothing", _NOTHING))
     except OSError:
         return False
     return True
 
 
-def attach(function_id: int, name: str, instructions: bytes) -> int:
-    """Run a program whenever the function is called; return a descriptor.
+def attach(kind: int, btf_id: int, name: str, instructions: bytes) -> int:
+    """Run a program whenever a place in the kernel is passed; return a descriptor.
 
-    ``function_id`` is the function's number in the kernel's BTF; the program
-    finds the arguments as 64-bit numbers in its context. Closing the
+    ``kind`` is FENTRY or RAW_TRACEPOINT, and ``btf_id`` the number of the
+    function, or of the tracepoint's type, in the kernel's BTF; the program finds
+    the arguments as 64-bit numbers in its context. Closing the
     descriptor, or dying, detaches. OSError as bpf(2) reports it.
     """
     load = _ProgLoad(
@@ -61,8 +65,8 @@ def attach(function_id: int, name: str, instructions: bytes) -> int:
         insns=instructions,
         license=b"GPL",
         prog_name=name.encode()[:15],
-        expected_attach_type=_TRACE_FENTRY,
-        attach_btf_id=function_id,
+        expected_attach_type=kind,
+        attach_btf_id=btf_id,
     )
     program_fd = bpf(_PROG_LOAD, load)
     try:

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Which process uses which socket, where there are no kprobes: kept in the
+ * socket itself (sk_storage), with which it goes, and from which a connection
+ * has it that is accepted.
+ *
+ * Two things are known. Tracepoints and the classifier see who uses a socket:
+ * that is its owner until somebody else uses it. seed.c, again and again, finds
+ * who has it open; that counts where nobody was seen using it, and only as long
+ * as nobody else can have it.
+ */
+
+struct held {
+	struct owner user;   /* tgid 0: nobody was seen using it */
+	struct owner holder; /* the one found in the last round, or the eldest */
+	u32 shared;	     /* in this round others were found, too */
+	u32 alone;	     /* the last whole round in which it was; 0: none */
+	u32 listened;	     /* the user did; others may accept connections */
+	u32 zero;
+};
+
+/* As BPF_SK_STORAGE, which has no flags. */
+struct held_table_t {
+	int key;
+	struct held leaf;
+	void *(*sk_storage_get)(void *, void *, int);
+	int (*sk_storage_delete)(void *);
+	u32 flags;
+};
+__attribute__((section("maps/sk_storage"))) struct held_table_t held = {
+	.flags = BPF_F_NO_PREALLOC | BPF_F_CLONE
+};
+BPF_ANNOTATE_KV_PAIR(held, int, struct held);
+
+/* Nobody can have got a copy of the descriptor since it was seen to have none. */
+static __always_inline bool is_alone(const struct held *known,
+				     const struct process *process)
+{
+	return !known->shared &&
+	       (!process->forked || known->alone > process->forked);
+}
+
+/* The listener's owner is that of a connection which was accepted, too, unless
+ * other processes may accept. */
+static __always_inline bool is_heir(struct held *known)
+{
+	struct process *process = processes.lookup(&known->user.process);
+
+	if (!process || process->dead || !is_alone(known, process))
+		return false;
+	return !known->holder.process.tgid ||
+	       same_process(&known->holder.process, &known->user.process);
+}
+
+static __always_inline bool is_sole_holder(struct held *known)
+{
+	struct process *process = processes.lookup(&known->holder.process);
+
+	return process && known->alone && is_alone(known, process);
+}
+
+/* The user has ended, and one other process has the socket now. */
+static __always_inline bool is_handed_on(struct held *known)
+{
+	struct process *user;
+
+	if (same_process(&known->holder.process, &known->user.process))
+		return false;
+	user = processes.lookup(&known->user.process);
+	return user && user->dead && is_sole_holder(known);
+}
+
+/* Whose socket it is, in a state of TCP; NULL: not known, or not for sure. */
+static __always_inline struct owner *owner_held(struct held *known, u32 state)
+{
+	bool inherited = known->listened && state != TCP_LISTEN;
+
+	if (known->user.process.tgid && (!inherited || is_heir(known)) &&
+	    !is_handed_on(known))
+		return &known->user;
+	if (known->holder.process.tgid &&
+	    (state == TCP_LISTEN || is_sole_holder(known)))
+		return &known->holder;
+	return NULL;
+}
+
+static __always_inline struct held *held_of(void *sk)
+{
+	struct held *known = held.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!known)
+		count_socket_shortage();
+	return known;
+}
+
+/* Of several holders of a listening socket it is the eldest's, from whom the
+ * others have it. */
+static __always_inline void seed(u64 sk, struct owner *found, u64 state)
+{
+	struct held *known = held_of((void *)sk);
+	struct owner *holder;
+	bool same;
+
+	if (!known)
+		return;
+	holder = &known->holder;
+	same = same_process(&holder->process, &found->process);
+	if (holder->seeded != found->seeded) {
+		known->alone = same && !known->shared ? holder->seeded : 0;
+		known->shared = 0;
+		*holder = *found;
+	} else if (!same) {
+		known->shared = 1;
+		if (state == TCP_LISTEN &&
+		    found->process.start_ns < holder->process.start_ns)
+			holder->process = found->process;
+	}
+}
+
+/* The current task, of a process with this leader, uses the socket. */
+static __always_inline void use(void *sk, u64 leader, bool listens, u32 place)
+{
+	struct process_id id = id_of_leader(leader);
+	u32 tid = (u32)bpf_get_current_pid_tgid();
+	struct held *known = held_of(sk);
+	struct owner *user;
+
+	if (!known)
+		return;
+	keep_known(&id, leader, place);
+	user = &known->user;
+	if (user->tid == tid && known->listened == listens &&
+	    same_process(&user->process, &id))
+		return;
+	user->process = id;
+	user->tid = tid;
+	known->listened = listens;
+}
