@@ -86,7 +86,7 @@ class Attribution:
             "LABEL_TIDS": int(plan.label == "full"),
             "LABEL_MAX": self._label_max,
             "HOOKS": int(self._way != "tracepoints"),
-            "SOCKETS": plan.sockets if self._way == "hooks" else 1,
+            "SOCKETS": plan.sockets if found else 1,
             "PROCESSES": plan.processes if found else 1,
             "OWN_NETNS": facilities.own_netns(),
             "FILTER_PIDS": int(bool(plan.pids)),
