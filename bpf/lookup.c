@@ -66,73 +66,112 @@ struct party {
 	u32 tid;
 };
 
-static __always_inline void resolve(struct party *party, const struct owner *owner)
+/* What is found out about one end of a packet. It lies in a map, where the verifier
+ * takes each field for any number: all the ways of finding it end in one state, from
+ * where its process is looked up. */
+struct end {
+	u32 found;
+	u32 tid;
+	struct process_id id; /* tgid 0: not known */
+	/* Its socket, unlike one that is closing, cannot be without a process: who
+	 * has ended has left it to somebody who has not used it yet. */
+	u32 left_if_dead;
+	u32 fragmented; /* to be remembered for the later fragments */
+	s32 namespace_id;
+	u32 state; /* of its socket */
+#if !HOOKS
+	struct held held;
+#endif
+};
+struct ends {
+	struct end sender;
+	struct end receiver;
+};
+BPF_PERCPU_ARRAY(ends_of_packets, struct ends, 1);
+
+static __always_inline void take(struct end *end, const struct owner *owner)
+{
+	end->found = 1;
+	end->id = owner->process;
+	end->tid = owner->tid;
+}
+
+static __always_inline void count_process_shortage(void)
 {
 	u32 zero = 0;
-	struct shortages *short_of;
+	struct shortages *short_of = shortages.lookup(&zero);
 
-	party->id = owner->process;
-	party->tid = owner->tid;
-	party->process = processes.lookup(&party->id);
-	party->known = party->process != NULL;
-	OPAQUE(party->known);
-	if (!HOOKS && party->process && party->process->outdated) {
-		party->process = NULL;
-		party->known = 0;
-		return;
-	}
-	if (party->process)
-		return;
-	short_of = shortages.lookup(&zero);
 	if (short_of)
 		short_of->processes++;
 }
 
-/* A socket that outlives its process has gone to somebody else, who has not
- * used it yet; but a connection may just be closing. */
-static __always_inline bool is_left_behind(u32 protocol, u32 state,
-					   const struct process *process)
+/* Whether the process may look different by now, or cannot be the one. */
+static __always_inline bool is_unsure(const struct end *end,
+				      const struct process *process)
 {
-	bool may_be_closing = protocol == IPPROTO_TCP && state != TCP_LISTEN &&
-			      state != TCP_NEW_SYN_RECV;
-
-	return process->dead && !may_be_closing;
+	return (!HOOKS && process->outdated) || (end->left_if_dead && process->dead);
 }
 
-static __always_inline struct owner *owner_of(struct bpf_sock *sk)
+static __always_inline void resolve(struct party *party, struct end *end)
+{
+	struct process *process;
+#if !HOOKS
+	struct owner *owner = owner_held(&end->held, end->state);
+
+	if (owner)
+		take(end, owner);
+#endif
+	party->id = end->id;
+	party->tid = end->tid;
+	if (!party->id.tgid)
+		return;
+	process = processes.lookup(&party->id);
+	if (!process) {
+		count_process_shortage();
+		return;
+	}
+	if (is_unsure(end, process))
+		return;
+	party->process = process;
+	party->known = 1;
+	OPAQUE(party->known);
+}
+
+static __always_inline void find_owner(struct end *end, struct bpf_sock *sk)
 {
 #if HOOKS
 	u64 key = address_of(sk);
+	struct owner *owner = owners.lookup(&key);
 
-	return owners.lookup(&key);
+	if (owner && !owner->doubtful)
+		take(end, owner);
 #else
 	struct held *known;
 
 	sk = bpf_sk_fullsock(sk);
 	known = sk ? held.sk_storage_get(sk, 0, 0) : NULL;
-	return known ? owner_held(known, sk->state) : NULL;
+	if (!known)
+		return;
+	end->found = 1;
+	end->held = *known;
+	end->state = sk->state;
 #endif
 }
 
-static __always_inline void resolve_socket(struct party *party, struct bpf_sock *sk,
-					   u32 protocol)
+static __always_inline void find_user(struct end *end, struct bpf_sock *sk,
+				      u32 protocol)
 {
 	u32 state = sk->state;
-	struct owner *owner;
 
 	/* A connection that is not established yet is the listener's. */
 	if (state == TCP_NEW_SYN_RECV)
 		sk = bpf_get_listener_sock(sk);
-	if (!sk)
-		return;
-	owner = owner_of(sk);
-	if (!owner || owner->doubtful)
-		return;
-	resolve(party, owner);
-	if (party->process && is_left_behind(protocol, state, party->process)) {
-		party->process = NULL;
-		party->known = 0;
-	}
+	if (sk)
+		find_owner(end, sk);
+	if (end->found)
+		end->left_if_dead = protocol != IPPROTO_TCP ||
+				    state == TCP_LISTEN ||
+				    state == TCP_NEW_SYN_RECV;
 }
 
 static __always_inline bool is_own_address(const u8 *address, u32 family, s32 ns)
@@ -187,7 +226,7 @@ static __always_inline u32 write_tuple(struct bpf_sock_tuple *tuple,
 	return sizeof(tuple->ipv6);
 }
 
-static __always_inline void find_closed(struct party *party,
+static __always_inline void find_closed(struct end *end,
 					const struct packet *packet)
 {
 	struct flow flow = { .family = packet->family };
@@ -199,12 +238,11 @@ static __always_inline void find_closed(struct party *party,
 	flow.remote_port = packet->source_port;
 	owner = closed.lookup(&flow);
 	if (owner)
-		resolve(party, owner);
+		take(end, owner);
 }
 
 /* Whose socket in the namespace gets the packet? */
-static __always_inline void find_by_socket(struct __sk_buff *skb,
-					   struct party *party,
+static __always_inline void find_by_socket(struct __sk_buff *skb, struct end *end,
 					   const struct packet *packet, s32 ns)
 {
 	bool own = is_own_address(packet->destination, packet->family, ns);
@@ -219,23 +257,23 @@ static __always_inline void find_by_socket(struct __sk_buff *skb,
 			/* One whose owner is in doubt. */
 			open = !HOOKS && sk->state != TCP_TIME_WAIT;
 			if (own || !is_wildcard(sk, packet->family))
-				resolve_socket(party, sk, packet->protocol);
+				find_user(end, sk, packet->protocol);
 			bpf_sk_release(sk);
 		}
-		if (!party->process && !open && ns == OWN_NAMESPACE)
-			find_closed(party, packet);
+		if (!end->found && !open && ns == OWN_NAMESPACE)
+			find_closed(end, packet);
 	} else if (packet->protocol == IPPROTO_UDP) {
 		sk = bpf_sk_lookup_udp(skb, &tuple, len, (u32)ns, 0);
 		if (sk) {
 			if (own || !is_wildcard(sk, packet->family))
-				resolve_socket(party, sk, packet->protocol);
+				find_user(end, sk, packet->protocol);
 			bpf_sk_release(sk);
 		}
 	}
 }
 
 /* Whose echo request does this answer? */
-static __always_inline void find_pinger(struct party *party,
+static __always_inline void find_pinger(struct end *end,
 					const struct packet *packet, s32 ns)
 {
 	struct echo key = { .echo_id = packet->echo_id, .namespace_id = ns };
@@ -244,7 +282,7 @@ static __always_inline void find_pinger(struct party *party,
 	__builtin_memcpy(key.remote, packet->source, 16);
 	owner = echoes.lookup(&key);
 	if (owner)
-		resolve(party, owner);
+		take(end, owner);
 }
 
 static __always_inline void remember_pinger(const struct party *party,
@@ -269,7 +307,7 @@ static __always_inline struct fragments fragments_key(const struct packet *packe
 	return key;
 }
 
-static __always_inline void find_by_first_fragment(struct party *party,
+static __always_inline void find_by_first_fragment(struct end *end,
 						   const struct packet *packet,
 						   s32 ns, u32 sent)
 {
@@ -277,33 +315,34 @@ static __always_inline void find_by_first_fragment(struct party *party,
 	struct owner *first = fragmented.lookup(&key);
 
 	if (first)
-		resolve(party, first);
+		take(end, first);
 }
 
 static __always_inline void remember_fragment(const struct party *party,
-					      const struct packet *packet, s32 ns,
-					      u32 sent)
+					      const struct end *end,
+					      const struct packet *packet, u32 sent)
 {
-	struct fragments key = fragments_key(packet, ns, sent);
+	struct fragments key = fragments_key(packet, end->namespace_id, sent);
 	struct owner whole = { .process = party->id, .tid = party->tid };
 
-	if (packet->fragmented && party->process)
+	if (end->fragmented && party->process)
 		fragmented.update(&key, &whole);
 }
 
 /* Whose socket in the namespace gets the packet, or whose request it answers? */
-static __always_inline void find_receiver(struct __sk_buff *skb, struct party *party,
+static __always_inline void find_receiver(struct __sk_buff *skb, struct end *end,
 					  const struct packet *packet, s32 ns)
 {
 	if (packet->later_fragment) {
-		find_by_first_fragment(party, packet, ns, 0);
+		find_by_first_fragment(end, packet, ns, 0);
 		return;
 	}
+	end->fragmented = packet->fragmented;
+	end->namespace_id = ns;
 	if (packet->echo_id)
-		find_pinger(party, packet, ns);
+		find_pinger(end, packet, ns);
 	else
-		find_by_socket(skb, party, packet, ns);
-	remember_fragment(party, packet, ns, 0);
+		find_by_socket(skb, end, packet, ns);
 }
 
 /* Finds who sent a packet that does not carry its socket: the kernel's own
@@ -311,7 +350,7 @@ static __always_inline void find_receiver(struct __sk_buff *skb, struct party *p
  * container has lost it. */
 static __always_inline void find_sender(struct __sk_buff *skb,
 					const struct device *device, bool outbound,
-					struct party *party,
+					struct end *end,
 					const struct packet *packet)
 {
 	bool from_container = !outbound && device->far_namespace >= 0;
@@ -325,12 +364,13 @@ static __always_inline void find_sender(struct __sk_buff *skb,
 	if (!from_container && !own_tcp)
 		return;
 	if (packet->later_fragment) {
-		find_by_first_fragment(party, packet, ns, 1);
+		find_by_first_fragment(end, packet, ns, 1);
 		return;
 	}
+	end->fragmented = packet->fragmented;
+	end->namespace_id = ns;
 	answer = reversed(packet);
-	find_by_socket(skb, party, &answer, ns);
-	remember_fragment(party, packet, ns, 1);
+	find_by_socket(skb, end, &answer, ns);
 }
 
 /* The process words of a capture filter: true for either end of a packet. */
@@ -364,6 +404,26 @@ static __always_inline bool has_comm(const struct party *sender,
 	       (receiver->process && is_named(receiver->process, first, second));
 }
 
+/* Finds who is at the two ends of a packet. */
+static __always_inline void find_ends(struct __sk_buff *skb,
+				      const struct device *device, bool outbound,
+				      bool parsed, const struct packet *packet,
+				      struct ends *ends)
+{
+	bool arrives_here = !outbound || device->is_loopback;
+	struct bpf_sock *sk = outbound ? skb->sk : NULL;
+
+	if (sk)
+		find_user(&ends->sender, sk, packet->protocol);
+	if (!parsed)
+		return;
+	if (!ends->sender.found)
+		find_sender(skb, device, outbound, &ends->sender, packet);
+	if (!packet->echo_request && (arrives_here || device->far_namespace >= 0))
+		find_receiver(skb, &ends->receiver, packet,
+			      arrives_here ? OWN_NAMESPACE : device->far_namespace);
+}
+
 /* Finds the processes at the two ends of a packet, which parse() has read, or
  * could not. */
 static __always_inline void find_parties(struct __sk_buff *skb,
@@ -373,21 +433,19 @@ static __always_inline void find_parties(struct __sk_buff *skb,
 					 struct party *sender,
 					 struct party *receiver)
 {
-	bool arrives_here = !outbound || device->is_loopback;
-	struct bpf_sock *sk = outbound ? skb->sk : NULL;
+	u32 zero = 0;
+	struct ends *ends = ends_of_packets.lookup(&zero);
 
-	if (sk)
-		resolve_socket(sender, sk, packet->protocol);
+	if (!ends)
+		return;
+	__builtin_memset(ends, 0, sizeof(*ends));
+	find_ends(skb, device, outbound, parsed, packet, ends);
+	resolve(sender, &ends->sender);
+	resolve(receiver, &ends->receiver);
 	if (!parsed)
 		return;
-	if (!sender->process)
-		find_sender(skb, device, outbound, sender, packet);
-	if (packet->echo_request) {
-		if (sender->process)
-			remember_pinger(sender, packet, OWN_NAMESPACE);
-		return;
-	}
-	if (arrives_here || device->far_namespace >= 0)
-		find_receiver(skb, receiver, packet,
-			      arrives_here ? OWN_NAMESPACE : device->far_namespace);
+	if (packet->echo_request && sender->process)
+		remember_pinger(sender, packet, OWN_NAMESPACE);
+	remember_fragment(sender, &ends->sender, packet, 1);
+	remember_fragment(receiver, &ends->receiver, packet, 0);
 }
