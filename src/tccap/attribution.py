@@ -102,8 +102,8 @@ class Attribution:
         if self._way == "off":
             return (*common, "parse.c", "lookup.c")
         if self._way == "hooks":
-            return (*common, "tasks.c", "hooks.c", "seed.c", "parse.c", "lookup.c")
-        watching = ("tasks.c", "held.c", "tracepoints.c", "seed.c")
+            return (*common, "known.c", "hooks.c", "seed.c", "parse.c", "lookup.c")
+        watching = ("known.c", "held.c", "tracepoints.c", "seed.c")
         return (*common, *watching, "parse.c", "lookup.c", "caller.c")
 
     def start(self, kernel: Kernel, section: Section) -> None:
