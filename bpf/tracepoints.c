@@ -39,20 +39,20 @@ int on_use(u64 *ctx)
 	return 0;
 }
 
-static __always_inline void load_address(u64 sk, u8 *to, const u32 offset)
+static __always_inline void load_address(u64 tcp, u8 *to, const u32 offset)
 {
-	((u64 *)to)[0] = LOAD_U64(sk, offset);
-	((u64 *)to)[1] = LOAD_U64(sk, offset + 8);
+	((u64 *)to)[0] = LOAD_U64(tcp, offset);
+	((u64 *)to)[1] = LOAD_U64(tcp, offset + 8);
 }
 
-static __always_inline void load_addresses(u64 sk, struct flow *flow)
+static __always_inline void load_addresses(u64 tcp, struct flow *flow)
 {
 	const u64 *remote = (const u64 *)flow->remote;
 
-	flow->family = LOAD_U16(sk, SOCK_COMMON__SKC_FAMILY);
+	flow->family = LOAD_U16(tcp, SOCK_COMMON__SKC_FAMILY);
 	if (flow->family == AF_INET6) {
-		load_address(sk, flow->remote, SOCK_COMMON__SKC_V6_DADDR);
-		load_address(sk, flow->local, SOCK_COMMON__SKC_V6_RCV_SADDR);
+		load_address(tcp, flow->remote, SOCK_COMMON__SKC_V6_DADDR);
+		load_address(tcp, flow->local, SOCK_COMMON__SKC_V6_RCV_SADDR);
 		if (remote[0] || (u32)remote[1] != bpf_htonl(0xffff))
 			return;
 		/* IPv4 in a socket of IPv6. */
@@ -60,26 +60,31 @@ static __always_inline void load_addresses(u64 sk, struct flow *flow)
 		__builtin_memset(flow->local, 0, 16);
 		flow->family = AF_INET;
 	}
-	*(u32 *)flow->local = LOAD_U32(sk, SOCK_COMMON__SKC_RCV_SADDR);
-	*(u32 *)flow->remote = LOAD_U32(sk, SOCK_COMMON__SKC_DADDR);
+	*(u32 *)flow->local = LOAD_U32(tcp, SOCK_COMMON__SKC_RCV_SADDR);
+	*(u32 *)flow->remote = LOAD_U32(tcp, SOCK_COMMON__SKC_DADDR);
 }
 
 /* The connection is over; packets of it may still be on their way. */
 static __always_inline void remember_closed(u64 sk, u32 state)
 {
-	struct held *known = held.sk_storage_get((void *)sk, 0, 0);
-	struct owner *owner = known ? owner_held(known, state) : NULL;
-	u64 net = LOAD_U64(sk, SOCK_COMMON__SKC_NET);
+	u64 tcp = (u64)bpf_skc_to_tcp_sock((void *)sk), net;
+	struct held *known;
+	struct owner *owner, copy;
 	struct flow flow = {};
-	struct owner copy;
 
-	if (!owner || LOAD_U32(net, NET__NS + NS_COMMON__INUM) != OWN_NETNS)
+	if (!tcp)
 		return;
-	flow.remote_port = LOAD_U16(sk, SOCK_COMMON__SKC_DPORT);
-	flow.local_port = bpf_htons(LOAD_U16(sk, SOCK_COMMON__SKC_NUM));
-	if (!flow.remote_port)
+	net = LOAD_U64(tcp, SOCK_COMMON__SKC_NET);
+	if (LOAD_U32(net, NET__NS + NS_COMMON__INUM) != OWN_NETNS)
 		return;
-	load_addresses(sk, &flow);
+	known = held.sk_storage_get((void *)sk, 0, 0);
+	owner = known ? owner_held(known, state) : NULL;
+	flow.remote_port = LOAD_U16(tcp, SOCK_COMMON__SKC_DPORT);
+	/* The other number of its port, skc_num, is zero by now. */
+	flow.local_port = LOAD_U16(tcp, INET_SOCK__INET_SPORT);
+	if (!owner || !flow.remote_port)
+		return;
+	load_addresses(tcp, &flow);
 	copy = *owner;
 	closed.update(&flow, &copy);
 }

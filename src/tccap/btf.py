@@ -41,7 +41,6 @@ MEMBERS = (
     ("sock_common", "skc_v6_daddr"),
     ("sock_common", "skc_v6_rcv_saddr"),
     ("sock_common", "skc_dport"),
-    ("sock_common", "skc_num"),
     ("sock_common", "skc_state"),
     ("sock", "sk_socket"),
     ("sock", "sk_lock.owned"),
