@@ -10,6 +10,13 @@
  */
 #include "task.h"
 
+/* For each call of these helpers by their own names bcc reads /proc/kallsyms, to see
+ * whether the kernel has them: a quarter of the time that compiling takes. */
+static int (*read_user)(void *to, u32 len, const void *from) =
+	(void *)BPF_FUNC_probe_read_user;
+static int (*read_user_str)(void *to, u32 len, const void *from) =
+	(void *)BPF_FUNC_probe_read_user_str;
+
 #define DEREFERENCES_MAX 3
 #if defined(__aarch64__)
 #define REGISTERS 32
@@ -65,8 +72,8 @@ static __always_inline u64 follow(const struct tls_hit *hit,
 		u64 next = 0;
 
 		if (i < path->dereferences) {
-			bpf_probe_read_user(&next, sizeof(next),
-					    (void *)(value + path->offsets[i]));
+			read_user(&next, sizeof(next),
+				  (void *)(value + path->offsets[i]));
 			value = next;
 		}
 	}
@@ -82,7 +89,7 @@ static __always_inline u64 number(const struct tls_hit *hit,
 		return number->constant;
 	value = follow(hit, &number->path);
 	if (!number->constant) {
-		bpf_probe_read_user(&found, sizeof(found), (void *)value);
+		read_user(&found, sizeof(found), (void *)value);
 		value = found;
 	}
 	return number->width == 4 ? (u32)value : value;
@@ -98,11 +105,11 @@ static __always_inline void read_label(const struct tls_hit *hit,
 	if (site->label_kind == LABEL_IS_CONSTANT) {
 		__builtin_memcpy(label, site->constant_label, TLS_LABEL_MAX);
 	} else if (site->label_kind == LABEL_ENDS_WITH_NUL) {
-		bpf_probe_read_user_str(label, TLS_LABEL_MAX, (void *)at);
+		read_user_str(label, TLS_LABEL_MAX, (void *)at);
 	} else {
 		len = number(hit, &site->label_len);
 		if (IS_LENGTH(len, TLS_LABEL_MAX - 1))
-			bpf_probe_read_user(label, len, (void *)at);
+			read_user(label, len, (void *)at);
 	}
 }
 
@@ -146,11 +153,10 @@ static __always_inline void send_secret(const struct tls_hit *hit)
 	if (!IS_LENGTH(len, TLS_SECRET_MAX))
 		return;
 	message.secret_len = len;
-	if (bpf_probe_read_user(message.secret, len,
-				(void *)follow(hit, &site->secret)))
+	if (read_user(message.secret, len, (void *)follow(hit, &site->secret)))
 		return;
-	if (bpf_probe_read_user(message.client_random, TLS_RANDOM_LEN,
-				(void *)follow(hit, &site->client_random)))
+	if (read_user(message.client_random, TLS_RANDOM_LEN,
+		      (void *)follow(hit, &site->client_random)))
 		return;
 	read_label(hit, site, message.label);
 	message.pid = bpf_get_current_pid_tgid() >> 32;
