@@ -9,6 +9,7 @@ import itertools
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -385,7 +386,7 @@ def tcp_reuseport(stage: Stage) -> None:
                 connection = try_accept(listening)
                 if connection:
                     peer = connection.getpeername()[1]
-                    stage.claim("tcp", local=port, remote=peer, always=True)
+                    stage.claim("tcp", local=port, remote=peer, since_ns=0)
                     answer(connection)
                     connection.close()
                 yield
@@ -510,7 +511,7 @@ def ping_socket_by_version(stage: Stage, version: int) -> None:
         with socket.socket(family, socket.SOCK_DGRAM, protocol) as sock:
             sock.settimeout(60)
             sock.sendto(echo_request(version, 1), (ADDRESSES[version], 0))
-            stage.claim("icmp", local=sock.getsockname()[1], always=True)
+            stage.claim("icmp", local=sock.getsockname()[1], since_ns=0)
             assert sock.recv(100)
             yield
 
@@ -883,9 +884,10 @@ def short_lived_processes(stage: Stage) -> None:
 
     def client() -> None:
         sock = tcp(LO4)
+        began_ns = time.time_ns()  # a port may come round again
         sock.connect((LO4, port))
         own_port = sock.getsockname()[1]
-        stage.claim("tcp", local=own_port, remote=port, always=True)
+        stage.claim("tcp", local=own_port, remote=port, since_ns=began_ns)
         sock.sendall(b"statement")
         os._exit(0)
 

@@ -51,18 +51,18 @@ class ClaimLog:
         local: int = 0,
         remote: int = 0,
         device: str = "",
-        always: bool = False,
+        since_ns: int | None = None,
         comm: str = "",
         pid: int = 0,
     ) -> None:
-        """Claim an end for the caller, from now on, or for earlier packets too."""
+        """Claim an end for the caller, from now on, or from an earlier time."""
         made = Claim(
             case=self.case,
             protocol=protocol,
             local=local,
             remote=remote,
             device=device,
-            since_ns=0 if always else time.time_ns(),
+            since_ns=time.time_ns() if since_ns is None else since_ns,
             pid=pid or os.getpid(),
             comm=comm or own_comm(),
             uid=os.geteuid(),
