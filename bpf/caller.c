@@ -61,5 +61,5 @@ static __always_inline void note_caller(struct __sk_buff *skb)
 		return;
 	task = (u64)bpf_get_current_task_btf();
 	if (!(LOAD_U32(task, TASK_STRUCT__FLAGS) & PF_KTHREAD))
-		use(sk, LOAD_U64(task, TASK_STRUCT__GROUP_LEADER), false, CLASSIFYING);
+		use(sk, task, false, CLASSIFYING);
 }

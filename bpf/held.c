@@ -117,11 +117,12 @@ static __always_inline void seed(u64 sk, struct owner *found, u64 state)
 	}
 }
 
-/* The current task, of a process with this leader, uses the socket. */
-static __always_inline void use(void *sk, u64 leader, bool listens, u32 place)
+/* The task uses the socket. */
+static __always_inline void use(void *sk, u64 task, bool listens, u32 place)
 {
+	u64 leader = LOAD_U64(task, TASK_STRUCT__GROUP_LEADER);
 	struct process_id id = id_of_leader(leader);
-	u32 tid = (u32)bpf_get_current_pid_tgid();
+	u32 tid = LOAD_U32(task, TASK_STRUCT__PID);
 	struct held *known = held_of(sk);
 	struct owner *user;
 

@@ -24,7 +24,7 @@ static __always_inline void use_for_caller(u64 sk, bool listens)
 		return;
 	if (!socket || !LOAD_U64(socket, SOCKET__FILE))
 		return;
-	use((void *)sk, LOAD_U64(task, TASK_STRUCT__GROUP_LEADER), listens, 0);
+	use((void *)sk, task, listens, 0);
 }
 
 /* sock_send_length(sk, ...), sock_recv_length(sk, ...): just done.

@@ -123,7 +123,9 @@ class Attribution:
                 follow_children=self._plan.children,
             )
         elif self._way == "tracepoints":
-            self._warn(tracepoints.attach(self._at_tracepoint))
+            lacking = tracepoints.attach(self._at_tracepoint)
+            callers = kernel.note_callers()
+            self._warn(lacking if callers else [*lacking, "the task that sends"])
         if self.finds_owners:
             self._seeding = Seeding(kernel.bpf, kernel.lib)
             self._seed()
@@ -165,7 +167,7 @@ class Attribution:
 
     def _warn(self, lacking: list[str]) -> None:
         """Say what cannot be known without kprobes, and without what else."""
-        also = f" and without the tracepoints {', '.join(lacking)}" if lacking else ""
+        also = f", without {', '.join(lacking)}" if lacking else ""
         log(
             "warning",
             f"The kernel has no kprobes: processes are found by other means{also}, "

@@ -25,7 +25,8 @@ except (ImportError, OSError):
 
 
 # What bpf/capture.c calls, in the order of its map; some kernels need less.
-CLASSIFIERS = ("tccap_classify", "tccap_describe", "tccap_note_caller")
+CLASSIFIERS = ("tccap_classify", "tccap_describe")
+NOTE_CALLER = 2  # and this, in that map
 
 
 class Classified(NamedTuple):
@@ -81,6 +82,15 @@ class Kernel:
         self.ring_fd: int = self.bpf["ring"].map_fd
         self._devices = self.bpf["devices"]
         self._counters = self.bpf["counters"]
+
+    def note_callers(self) -> bool:
+        """Have the classifier note who sends; tell whether the kernel can."""
+        try:
+            program_fd = self._load("tccap_note_caller", BPF.SCHED_CLS)
+        except TccapError:
+            return False
+        self._set_tail("classifier", NOTE_CALLER, program_fd)
+        return True
 
     def add_device(self, ifindex: int, classified: Classified) -> None:
         """Let the classifier take frames of the device."""
