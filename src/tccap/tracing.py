@@ -67,18 +67,20 @@ class Tracing(threading.Thread):
     def may_trace(self, pid: int) -> bool:
         """Tell whether secrets of a process may come: it has a library that is probed.
 
-        Or one that has not been looked at.
+        Or one that has not been looked at, or the process has ended: then they may be
+        on their way.
         """
-        if not self._wants(pid):
+        files = mapped.in_use(pid)
+        if files and not self._wants(pid):
             return False
-        for identity in mapped.in_use(pid):
+        for identity in files:
             if identity not in self._known:
                 self._looking.set()
                 return True
             found = self._known[identity]
             if found and found.probes:
                 return True
-        return False
+        return not files
 
     def close(self) -> None:
         """Detach all probes."""
