@@ -1,17 +1,18 @@
 """Prints all tables: ``sudo make bench``, or with SHORT=1 in a few minutes.
 
-Names behind it choose among them: latency, throughput, attribution.
+Names behind it choose among them: latency, throughput, filter, attribution.
 """
 
 import os
 import sys
 from collections.abc import Callable
 
-from bench import attribution, latency, throughput
+from bench import attribution, latency, rejection, throughput
 
 TABLES: dict[str, Callable[[bool], None]] = {
     "latency": lambda short: latency.main(rounds=7 if short else 21),
     "throughput": lambda short: throughput.main(short=short),
+    "filter": lambda _short: rejection.main(),
     "attribution": lambda short: attribution.main(short=short),
 }
 

@@ -21,6 +21,10 @@ CALLS = {
     "--extcap-interfaces": ("--extcap-interfaces", "--extcap-version=4.0"),
     "--extcap-config": ("--extcap-config", "--extcap-interface", "tccap-veth0"),
     "--extcap-dlts": ("--extcap-dlts", "--extcap-interface", "tccap-veth0"),
+    "--extcap-capture-filter": (
+        *("--extcap-interface", "tccap-veth0"),
+        *("--extcap-capture-filter", "tcp port 443 and host 10.0.0.5"),
+    ),
 }
 MANY = 50  # devices
 STEPS = ("import bcc", "import", "compile", "load", "attach")
