@@ -7,6 +7,10 @@ from tccap.errors import TccapError
 
 BPF_PROG_TYPE_TRACING = 26  # include/uapi/linux/bpf.h
 PROGRAM = "bpf_iter__task_file"
+_NO_ITERATOR = (
+    "The kernel lets no program look through open files for their processes: set the "
+    "label to off, and capture without process filters."
+)
 
 
 class Seeding:
@@ -15,10 +19,13 @@ class Seeding:
     def __init__(self, bpf: Any, lib: Any) -> None:
         self._round = bpf["seed_round"]
         self._lib = lib
-        program = bpf.load_func(PROGRAM, BPF_PROG_TYPE_TRACING)
+        try:
+            program = bpf.load_func(PROGRAM, BPF_PROG_TYPE_TRACING)
+        except Exception:  # noqa: BLE001  # bcc raises nothing narrower
+            raise TccapError(_NO_ITERATOR) from None
         self._link_fd = lib.bcc_iter_attach(program.fd, None, 0)
         if self._link_fd < 0:
-            raise TccapError("The kernel has no iterator over open files.")
+            raise TccapError(_NO_ITERATOR)
         self._runs = 0
 
     def run(self) -> None:
