@@ -22,7 +22,7 @@ CHUNK_LEN = 1 << 16
 COUNTS, COUNTS_SHORT = (3000, 1000), (1000, 300)
 HEAD = (
     *("", "round trips/s", "of none", "bulk MiB/s", "of none"),
-    *("classifier ns/packet", "hooks ns/packet"),
+    *("classifier ns/packet", "others ns/packet"),
 )
 
 
@@ -32,7 +32,7 @@ class Run(NamedTuple):
     round_trips: float  # a second
     bulk: float  # MiB a second
     classifier_ns: float
-    hooks_ns: float
+    others_ns: float
 
 
 def main(*, short: bool) -> None:
@@ -61,7 +61,7 @@ def _row(name: str, run: Run, base: Run) -> tuple[str, ...]:
         f"{run.bulk:,.0f}",
         f"{run.bulk / base.bulk:.2f}",
         f"{run.classifier_ns:,.0f}",
-        f"{run.hooks_ns:,.0f}",
+        f"{run.others_ns:,.0f}",
     )
 
 
@@ -77,7 +77,7 @@ def _run(label: str, counts: tuple[int, int]) -> Run:
         round_trips,
         counts[1] * CHUNK_LEN / seconds / (1 << 20),
         spent.classifier_ns / packets,
-        spent.hooks_ns / packets,
+        spent.others_ns / packets,
     )
 
 
@@ -97,7 +97,7 @@ class Totals(NamedTuple):
 
     packets: int
     classifier_ns: int
-    hooks_ns: int
+    others_ns: int
 
     def __sub__(self, before: "Totals") -> "Totals":
         return Totals(*(now - then for now, then in zip(self, before, strict=True)))
@@ -106,11 +106,11 @@ class Totals(NamedTuple):
 def _totals(pid: int) -> Totals:
     programs = bpf.statistics_of(pid) if pid else set()
     classifiers = [p for p in programs if p.kind == bpf.SCHED_CLS]
-    hooks = [p for p in programs if p.kind in (bpf.KPROBE, bpf.RAW_TRACEPOINT)]
+    others = [p for p in programs if p.kind != bpf.SCHED_CLS]
     return Totals(
         packets=sum(p.runs for p in classifiers),
         classifier_ns=sum(p.run_ns for p in classifiers),
-        hooks_ns=sum(p.run_ns for p in hooks),
+        others_ns=sum(p.run_ns for p in others),
     )
 
 

@@ -12,8 +12,8 @@ from tccap.bpfcall import bpf
 
 BPF_PROG_GET_FD_BY_ID = 13
 BPF_PROG_QUERY = 16
-# enum bpf_prog_type
-KPROBE, SCHED_CLS, RAW_TRACEPOINT = 2, 3, 17
+# Of enum bpf_prog_type.
+SCHED_CLS = 3
 TCX = {"in": 46, "out": 47}  # BPF_TCX_INGRESS, BPF_TCX_EGRESS
 
 
@@ -66,8 +66,12 @@ def program_exists(program_id: int) -> bool:
 
 
 def programs_of(pid: int) -> set[int]:
-    """Return the ids of the programs that a process holds."""
-    return {program.number for program in statistics_of(pid)}
+    """Return the ids of the programs that a process holds, by a link or without."""
+    found = set()
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since
+            found |= {told["prog_id"] for told in [_told(path)] if "prog_id" in told}
+    return found
 
 
 class Statistics(NamedTuple):
@@ -81,11 +85,20 @@ class Statistics(NamedTuple):
 
 def statistics_of(pid: int) -> set[Statistics]:
     """Return the programs that a process holds (bpf_prog_show_fdinfo)."""
-    found = set()
-    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed since
-            told = dict(re.findall(r"^(\w+):\t(\d+)$", path.read_text(), re.MULTILINE))
-            if "prog_type" in told:  # not a link
-                names = ("prog_id", "prog_type", "run_cnt", "run_time_ns")
-                found.add(Statistics(*(int(told[name]) for name in names)))
-    return found
+    return {_statistics(program_id) for program_id in programs_of(pid)}
+
+
+def _statistics(program_id: int) -> Statistics:
+    fd = bpf(BPF_PROG_GET_FD_BY_ID, (ctypes.c_uint32 * 3)(program_id))
+    try:
+        told = _told(Path(f"/proc/self/fdinfo/{fd}"))
+    finally:
+        os.close(fd)
+    names = ("prog_id", "prog_type", "run_cnt", "run_time_ns")
+    return Statistics(*(told[name] for name in names))
+
+
+def _told(path: Path) -> dict[str, int]:
+    """Return the numbers of a file in fdinfo."""
+    lines = re.findall(r"^(\w+):\t(\d+)$", path.read_text(), re.MULTILINE)
+    return {name: int(number) for name, number in lines}
