@@ -65,7 +65,7 @@ def test_box_and_option_must_both_match(
     [
         ("tcp prot 80", "syntax error"),
         ("tcp port \udcff", "The capture filter is not valid UTF-8."),
-        ("ip or " * 16_000 + "ip", "bytes long; 32000 are possible."),
+        ("ip or " * 17_000 + "ip", "bytes long; 32000 are possible."),
         ("(" * 15_000 + "ip" + ")" * 15_000, ""),
         ("tcp and udp", "expression rejects all packets"),
         ("pid many", "pid"),
