@@ -103,15 +103,21 @@ int on_state(u64 *ctx)
 	return 0;
 }
 
+/* What is known of the process that a task is; NULL: nothing, or it is a thread. */
+static __always_inline struct process *process_of(u64 task)
+{
+	struct process_id id = id_of_leader(task);
+
+	return is_thread(task) ? NULL : processes.lookup(&id);
+}
+
 /* task_rename(task, ...) comes before the new name is there, and
  * sched_process_exec(task, ...) after the new program is. */
 int on_change(u64 *ctx)
 {
-	u64 task = ARGUMENT(0);
-	struct process_id id = id_of_leader(task);
-	struct process *known = processes.lookup(&id);
+	struct process *known = process_of(ARGUMENT(0));
 
-	if (known && !is_thread(task))
+	if (known)
 		known->outdated = 1;
 	return 0;
 }
@@ -119,11 +125,9 @@ int on_change(u64 *ctx)
 /* sched_process_exit(task, ...): what it owned it has left behind, or closes. */
 int on_exit(u64 *ctx)
 {
-	u64 task = ARGUMENT(0);
-	struct process_id id = id_of_leader(task);
-	struct process *known = processes.lookup(&id);
+	struct process *known = process_of(ARGUMENT(0));
 
-	if (known && !is_thread(task))
+	if (known)
 		known->dead = 1;
 	return 0;
 }

@@ -98,13 +98,14 @@ class Attribution:
 
     def sources(self) -> tuple[str, ...]:
         """Return the files of bpf/ that the programs are made of, in order."""
-        common = ("process.c", "owner.c")
-        if self._way == "off":
-            return (*common, "parse.c", "lookup.c")
-        if self._way == "hooks":
-            return (*common, "known.c", "hooks.c", "seed.c", "parse.c", "lookup.c")
-        watching = ("known.c", "held.c", "tracepoints.c", "seed.c")
-        return (*common, *watching, "parse.c", "lookup.c", "caller.c")
+        ways = {
+            "hooks": ("known.c", "hooks.c", "seed.c"),
+            "tracepoints": ("known.c", "held.c", "tracepoints.c", "seed.c"),
+            "off": (),
+        }
+        caller = ("caller.c",) if self._way == "tracepoints" else ()
+        owners = ("process.c", "owner.c", *ways[self._way])
+        return (*owners, "parse.c", "lookup.c", *caller)
 
     def start(self, kernel: Kernel, section: Section) -> None:
         """Know the owners from here on; call it before packets are taken."""

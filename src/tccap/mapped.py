@@ -62,6 +62,15 @@ def in_use(pid: int) -> set[Identity]:
     return {mapped.identity for mapped in files(pid)}
 
 
+def has_ended(pid: int) -> bool:
+    """Tell whether a process has no memory any more; cheap, however much it had."""
+    try:
+        with Path(f"/proc/{pid}/maps").open("rb", buffering=0) as file:
+            return not file.read(1)
+    except OSError:
+        return True
+
+
 def _maps(pid: int) -> str:
     try:
         with Path(f"/proc/{pid}/maps").open("rb") as file:

@@ -70,9 +70,9 @@ class Tracing(threading.Thread):
         Or one that has not been looked at, or the process has ended: then they may be
         on their way.
         """
+        if not self._wants(pid):
+            return mapped.has_ended(pid)
         files = mapped.in_use(pid)
-        if files and not self._wants(pid):
-            return False
         for identity in files:
             if identity not in self._known:
                 self._looking.set()

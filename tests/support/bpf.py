@@ -70,7 +70,9 @@ def programs_of(pid: int) -> set[int]:
     found = set()
     for path in Path(f"/proc/{pid}/fdinfo").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed since
-            found |= {told["prog_id"] for told in [_told(path)] if "prog_id" in told}
+            told = _told(path)
+            if "prog_id" in told:
+                found.add(told["prog_id"])
     return found
 
 

@@ -55,6 +55,7 @@ def test_the_interpreter_judges() -> None:
         ("tcp \ud800", "UTF-8"),
         ("tcp" + " " * 100_000, "100003 bytes long"),
         ("x" * 30_000, "out of memory"),
+        ("!" * 15_000 + "tcp", "memory exhausted"),
         ("(" * 15_000 + "tcp" + ")" * 15_000, "memory exhausted"),
         ("\N{SNOWMAN}", "syntax error"),
     ],

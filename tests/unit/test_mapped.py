@@ -20,6 +20,11 @@ def test_each_is_there_once() -> None:
 
 def test_a_process_that_is_gone_has_none() -> None:
     assert [*mapped.files(1 << 22)] == []
+    assert mapped.has_ended(1 << 22)
+
+
+def test_a_process_that_runs_has_not_ended() -> None:
+    assert not mapped.has_ended(os.getpid())
 
 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
