@@ -16,8 +16,13 @@ struct held {
 	u32 shared;	     /* in this round others were found, too */
 	u32 alone;	     /* the last whole round in which it was; 0: none */
 	u32 listened;	     /* the user did; others may accept connections */
-	u32 zero;
+	u32 euid;	     /* the user's, when that was written down: */
+	u32 round;	     /* in this round, */
+	u32 changes;	     /* after so many changes */
 };
+
+/* Counts when what is known of a process becomes outdated. */
+BPF_ARRAY(changes, u32, 1);
 
 /* As BPF_SK_STORAGE, which has no flags. */
 struct held_table_t {
@@ -117,23 +122,39 @@ static __always_inline void seed(u64 sk, struct owner *found, u64 state)
 	}
 }
 
+/* Whether all has been written down already: a process that changes its name or
+ * program is counted, and each round looks at all that have a socket. */
+static __always_inline bool is_noted(const struct held *known, const struct held *now)
+{
+	return known->user.tid == now->user.tid &&
+	       same_process(&known->user.process, &now->user.process) &&
+	       known->listened == now->listened && known->euid == now->euid &&
+	       known->round == now->round && known->changes == now->changes;
+}
+
 /* The task uses the socket. */
 static __always_inline void use(void *sk, u64 task, bool listens, u32 place)
 {
 	u64 leader = LOAD_U64(task, TASK_STRUCT__GROUP_LEADER);
-	struct process_id id = id_of_leader(leader);
-	u32 tid = LOAD_U32(task, TASK_STRUCT__PID);
+	u32 zero = 0, *round = seed_round.lookup(&zero), *change = changes.lookup(&zero);
 	struct held *known = held_of(sk);
-	struct owner *user;
+	struct held now = {};
 
-	if (!known)
+	if (!known || !round || !change)
 		return;
-	keep_known(&id, leader, place);
-	user = &known->user;
-	if (user->tid == tid && known->listened == listens &&
-	    same_process(&user->process, &id))
+	now.user.process = id_of_leader(leader);
+	now.user.tid = LOAD_U32(task, TASK_STRUCT__PID);
+	now.listened = listens;
+	now.euid = euid_of_task(leader);
+	now.round = *round;
+	now.changes = *change;
+	if (is_noted(known, &now))
 		return;
-	user->process = id;
-	user->tid = tid;
-	known->listened = listens;
+	keep_known(&now.user.process, leader, place);
+	known->user.process = now.user.process;
+	known->user.tid = now.user.tid;
+	known->listened = now.listened;
+	known->euid = now.euid;
+	known->round = now.round;
+	known->changes = now.changes;
 }

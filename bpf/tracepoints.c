@@ -116,9 +116,12 @@ static __always_inline struct process *process_of(u64 task)
 int on_change(u64 *ctx)
 {
 	struct process *known = process_of(ARGUMENT(0));
+	u32 zero = 0, *change = changes.lookup(&zero);
 
-	if (known)
+	if (known && change) {
 		known->outdated = 1;
+		__sync_fetch_and_add(change, 1);
+	}
 	return 0;
 }
 
