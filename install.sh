@@ -8,6 +8,7 @@ set -eu
 top=/usr/local/lib/tccap
 new=$top.new
 old=$top.old
+cache=/var/cache/tccap
 places=places # in $top: what lies outside it and belongs to tccap
 group=wireshark # whose members may capture
 rule=/etc/sudoers.d/tccap
@@ -63,6 +64,8 @@ do_install() {
     make_environment
     swap_copies
     make_links
+    # It compiles the programs, so that the first capture need not.
+    "$top/venv/bin/python3" -I "$top/extcap/tccap.py" check >/dev/null 2>&1 || true
     echo "tccap is installed in $top; 'sudo tccap check' tells what works here."
     make_rule
 }
@@ -75,7 +78,7 @@ do_uninstall() {
     fi
     rm -f "$rule" "$rule.new"
     remove_links
-    rm -rf "$top" "$new" "$old"
+    rm -rf "$top" "$new" "$old" "$cache"
     echo "tccap is removed. These packages stay: $(engine_packages) $(wireshark_package)."
 }
 

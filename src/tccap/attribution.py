@@ -14,6 +14,7 @@ from functools import cached_property
 
 from tccap import (
     abi,
+    bpfprog,
     btf,
     btfattach,
     descent,
@@ -21,6 +22,7 @@ from tccap import (
     hooks,
     label,
     proc,
+    seeding,
     tracepoints,
 )
 from tccap.abi import ProcessMessage
@@ -116,9 +118,10 @@ class Attribution:
         self._addresses = LocalAddresses(kernel)
         self.refresh_addresses()
         if self._way == "hooks":
-            kernel.set_kprobe_tail(*hooks.TAIL)
+            tails, recorder = hooks.TAIL
+            kernel.set_tail(tails, 0, kernel.program(recorder, bpfprog.KPROBE))
             hooks.attach(
-                kernel.bpf,
+                kernel.program,
                 self._functions,
                 self._at_entry if self._fentry_ids else None,
                 follow_children=self._plan.children,
@@ -128,7 +131,11 @@ class Attribution:
             callers = kernel.note_callers()
             self._warn(lacking if callers else [*lacking, "the task that sends"])
         if self.finds_owners:
-            self._seeding = Seeding(kernel.bpf, kernel.lib)
+            self._seeding = Seeding(
+                kernel.instructions(seeding.PROGRAM),
+                btf.functions(seeding.TARGET).get(seeding.TARGET, 0),
+                kernel.table("seed_round"),
+            )
             self._seed()
         if self._way == "tracepoints":
             self._seed()  # one look alone cannot tell who has a socket alone

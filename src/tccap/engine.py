@@ -101,7 +101,7 @@ def _prepare(
     started = time.monotonic()
     from tccap import programs  # noqa: PLC0415  # see above
 
-    report("timing", step="import bcc", seconds=time.monotonic() - started)
+    report("timing", step="import programs", seconds=time.monotonic() - started)
     started = time.monotonic()
     prepared = programs.prepare(plan, caller, tls, capture_filter)
     report("timing", step="compile", seconds=time.monotonic() - started)

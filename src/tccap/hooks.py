@@ -5,9 +5,14 @@ different kernels; the first that exists is taken.
 """
 
 from collections.abc import Callable, Container
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from tccap import bpfprog
+from tccap.bcclib import bcc
 from tccap.errors import TccapError
+
+# Where bcc puts a probe.
+ENTRY, RETURN = 0, 1
 
 # A process that sleeps in accept(2) keeps one return probe busy.
 ACCEPTS_AT_ONCE = 4096
@@ -68,7 +73,7 @@ def in_softirq(known: Container[str]) -> list[str]:
 
 
 def attach(
-    bpf: Any,
+    program: Callable[[str, int], int],
     known: Container[str],
     at_entry: Callable[[str, str], None] | None,
     *,
@@ -76,8 +81,9 @@ def attach(
 ) -> None:
     """Attach all hooks; TccapError names a function that the kernel lacks.
 
-    ``known`` holds those of FUNCTIONS that this kernel has. ``at_entry`` runs a
-    program at a function's entry by fentry, if the kernel can.
+    ``program`` returns the descriptor of a program of a type (`bpfprog`), ``known``
+    holds those of FUNCTIONS that this kernel has. ``at_entry`` runs a program at a
+    function's entry by fentry, if the kernel can.
     """
     accept = ACCEPT if ACCEPT.functions[0] in known else ACCEPT_RETURN
     for hook in (*HOOKS, accept):
@@ -85,21 +91,21 @@ def attach(
         if function and hook.in_softirq and at_entry:
             at_entry(hook.program, function)
         elif function:
-            _attach(bpf, hook, function)
+            _attach(program(hook.program, bpfprog.KPROBE), hook, function)
         elif hook.needed:
             raise TccapError(f"The kernel has no function {hook.functions[0]}.")
-    for program, tracepoint in (EXIT, FORK) if follow_children else (EXIT,):
-        bpf.attach_raw_tracepoint(tp=tracepoint, fn_name=program)
+    for name, tracepoint in (EXIT, FORK) if follow_children else (EXIT,):
+        raw = program(name, bpfprog.RAW_TRACEPOINT)
+        bpfprog.open_raw_tracepoint(raw, tracepoint)
 
 
 def _choose(hook: Hook, known: Container[str]) -> str | None:
     return next((function for function in hook.functions if function in known), None)
 
 
-def _attach(bpf: Any, hook: Hook, function: str) -> None:
-    if hook.on_return:
-        bpf.attach_kretprobe(
-            event=function, fn_name=hook.program, maxactive=ACCEPTS_AT_ONCE
-        )
-    else:
-        bpf.attach_kprobe(event=function, fn_name=hook.program)
+def _attach(program_fd: int, hook: Hook, function: str) -> None:
+    side, most = (RETURN, ACCEPTS_AT_ONCE) if hook.on_return else (ENTRY, 0)
+    name = f"{'pr'[side]}_{function}".encode()
+    lib = bcc().lib
+    if lib.bpf_attach_kprobe(program_fd, side, name, function.encode(), 0, most) < 0:
+        raise TccapError(f"The kernel has no probe at its function {function}.")

@@ -12,13 +12,13 @@ import signal
 import stat
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 from tccap.errors import TccapError
 from tccap.paths import SCRIPT, engine_python
+from tccap.rootcache import RootCache
 from tccap.tlssites import Inspection
 
-CACHE = Path("/var/cache/tccap/tls")
+CACHE = RootCache("tls")
 ALGORITHM = 1  # part of the names in the cache: raise it when answers may change
 FILE_LEN_MAX = 1 << 30
 TIME_LIMIT_S = 120  # against hanging only: ordinary files take less than 3
@@ -58,7 +58,7 @@ def _inspect_copy(fd: int) -> Inspection:
         copy.flush()
         answer, is_final = _ask(copy.fileno())
     if is_final:
-        _keep(name.hexdigest(), answer)
+        CACHE.keep(_file(name.hexdigest()), answer.to_json().encode("ascii"))
     return answer
 
 
@@ -104,31 +104,11 @@ def _refused(why: str) -> Inspection:
 
 def _kept(name: str) -> Inspection | None:
     """Return the answer that was kept for a content; None: there is none to trust."""
-    with contextlib.suppress(OSError, TccapError):
-        if _is_private(CACHE):
-            return Inspection.from_json(_place(name).read_bytes())
+    kept = CACHE.get(_file(name))
+    with contextlib.suppress(TccapError):  # damaged: it is made anew
+        return Inspection.from_json(kept) if kept else None
     return None
 
 
-def _keep(name: str, answer: Inspection) -> None:
-    """Keep an answer, if we are root; a full disk only costs time."""
-    if os.geteuid() != 0:
-        return
-    with contextlib.suppress(OSError):
-        CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_private(CACHE):
-            return
-        new = _place(name).with_suffix(f".{os.getpid()}")
-        new.write_text(answer.to_json(), encoding="ascii")
-        new.replace(_place(name))
-
-
-def _is_private(folder: Path) -> bool:
-    """Tell whether only root can have written there."""
-    status = folder.lstat()
-    mode = stat.S_IMODE(status.st_mode)
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == 0 and not mode & 0o077
-
-
-def _place(name: str) -> Path:
-    return CACHE / f"{ALGORITHM}-{name}.json"
+def _file(name: str) -> str:
+    return f"{ALGORITHM}-{name}.json"

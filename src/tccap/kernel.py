@@ -1,28 +1,20 @@
-"""The BPF side of a capture: programs and maps, through bcc."""
+"""The BPF side of a capture: its programs and maps in the kernel."""
 
-import atexit
 import contextlib
 import ctypes
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tccap import abi
+from tccap import abi, bpfprog
 from tccap.blocks import Statistics
+from tccap.bpfmap import Map, load_btf
+from tccap.bpfobject import Object
 from tccap.errors import TccapError
 from tccap.paths import BPF_DIR
-
-try:
-    from bcc import BPF, lib
-    from bcc.utils import get_possible_cpus
-except (ImportError, OSError):
-    raise TccapError(
-        "bcc is missing: install python3-bpfcc (sudo apt install python3-bpfcc), "
-        "on Fedora and Arch python3-bcc or python-bcc."
-    ) from None
-
 
 # What bpf/capture.c calls, in the order of its map; some kernels need less.
 CLASSIFIERS = ("tccap_classify", "tccap_describe")
@@ -45,51 +37,79 @@ class Shortages(NamedTuple):
     processes: int  # packets without label, as their process was forgotten
 
 
-class Kernel:
-    """The loaded programs and their maps; closing the process frees them.
+def text(sources: tuple[str, ...], filter_c: str) -> str:
+    """Return the C text of a capture's programs.
 
-    ``sources`` are the files of bpf/ that make up the programs, in order, up to
-    the capture filter, whose text is ``filter_c``, and ``defines`` what they are
-    compiled with (bpf/abi.h).
+    ``sources`` are the files of bpf/ that make up the programs, in order, up to the
+    capture filter, whose text is ``filter_c``. All of it is one text, since bcc
+    translates map accesses in one file only.
+    """
+    return _text(sources) + filter_c + _text(("capture.c",))
+
+
+def _text(sources: tuple[str, ...]) -> str:
+    files = ((name, Path(BPF_DIR, name)) for name in sources)
+    return "".join(f'#line 1 "{n}"\n{f.read_text("ascii")}' for n, f in files)
+
+
+class Kernel:
+    """The programs of a capture and their maps; closing the process frees them.
+
+    TccapError where the kernel does not take them.
     """
 
-    lib = lib
-
-    def __init__(
-        self,
-        sources: tuple[str, ...],
-        filter_c: str,
-        defines: dict[str, int | str],
-        ring_pages: int,
-    ) -> None:
+    def __init__(self, programs: Object, ring_pages: int) -> None:
         _lift_memory_lock_limit()
-        # Whatever the caller's environment says: only this tree is tried.
-        os.environ["BCC_KERNEL_SOURCE"] = BPF_DIR
-        text = _text(sources) + filter_c + _text(("capture.c",))
-        self.bpf = _compile(text, defines | {"RING_PAGES": ring_pages})
-        # The end of the process detaches everything. bcc's own way takes longer,
-        # and fails aloud in network namespaces, where tracefs is not mounted.
-        atexit.unregister(self.bpf.cleanup)
+        self._object = programs
+        self._loaded: dict[tuple[str, int], int] = {}
+        cpus = possible_cpus()
+        try:
+            btf_fd = load_btf(programs.btf) if programs.btf else 0
+            maps = [Map(spec, btf_fd, cpus) for spec in programs.maps]
+        except OSError as error:
+            raise TccapError(refusal("make maps", error)) from None
+        self._map_fds = {place: each.fd for place, each in enumerate(maps)}
+        names = (spec.name for spec in programs.maps)
+        self._maps = dict(zip(names, maps, strict=True))
         self.ring_len = ring_pages * abi.PAGE_LEN
 
     def load(self) -> None:
         """Load the classifiers: `ingress_fd` and `egress_fd` refer to them."""
         for slot, name in enumerate(CLASSIFIERS):
-            if self._has(name):
-                self._set_tail("classifier", slot, self._load(name, BPF.SCHED_CLS))
-        self.ingress_fd = self._load("tccap_ingress", BPF.SCHED_CLS)
-        self.egress_fd = self._load("tccap_egress", BPF.SCHED_CLS)
-        self.ring_fd: int = self.bpf["ring"].map_fd
-        self._devices = self.bpf["devices"]
-        self._counters = self.bpf["counters"]
+            if name in self._object.programs:
+                program_fd = self.program(name, bpfprog.SCHED_CLS)
+                self.set_tail("classifier", slot, program_fd)
+        self.ingress_fd = self.program("tccap_ingress", bpfprog.SCHED_CLS)
+        self.egress_fd = self.program("tccap_egress", bpfprog.SCHED_CLS)
+        self.ring_fd = self._maps["ring"].fd
+        self._devices = self._maps["devices"]
+        self._counters = self._maps["counters"]
+
+    def program(self, name: str, kind: int) -> int:
+        """Return a program's descriptor, which stays ours; loads it the first time.
+
+        ``kind`` is its type, of `bpfprog`. TccapError where the kernel refuses it.
+        """
+        if (name, kind) not in self._loaded:
+            instructions = self.instructions(name)
+            try:
+                loaded = bpfprog.load(kind, name, instructions)
+            except OSError as error:
+                raise TccapError(refusal(f"load {name}", error)) from None
+            self._loaded[name, kind] = loaded
+        return self._loaded[name, kind]
+
+    def instructions(self, name: str) -> bytes:
+        """Return a program as the kernel takes it."""
+        return self._object.instructions(name, self._map_fds)
 
     def note_callers(self) -> bool:
         """Have the classifier note who sends; tell whether the kernel can."""
         try:
-            program_fd = self._load("tccap_note_caller", BPF.SCHED_CLS)
+            program_fd = self.program("tccap_note_caller", bpfprog.SCHED_CLS)
         except TccapError:
             return False
-        self._set_tail("classifier", NOTE_CALLER, program_fd)
+        self.set_tail("classifier", NOTE_CALLER, program_fd)
         return True
 
     def add_device(self, ifindex: int, classified: Classified) -> None:
@@ -103,38 +123,33 @@ class Kernel:
         except KeyError:
             return
 
-    def table(self, name: str) -> Any:
+    def table(self, name: str) -> Map:
         """Return a map."""
-        return self.bpf[name]
+        return self._maps[name]
 
     def fill(self, name: str, entries: dict[Any, int]) -> None:
         """Write entries into a map of numbers; a tuple makes a structured key."""
-        table = self.bpf[name]
+        table = self._maps[name]
         for key, value in entries.items():
             parts = key if isinstance(key, tuple) else (key,)
             table[table.Key(*parts)] = table.Leaf(value)
 
-    def instructions(self, name: str) -> bytes:
-        """Return a compiled program as the kernel takes it."""
-        module, program = self.bpf.module, name.encode()
-        start = lib.bpf_function_start(module, program)
-        return ctypes.string_at(start, lib.bpf_function_size(module, program))
-
     def forget_flows(self, flows: list[bytes]) -> None:
         """Let packets of TLS connections go on at once (struct tls_flow each)."""
-        marks = self.bpf["tls_marks"]
+        marks = self._maps["tls_marks"]
         with undisturbed():
             for flow in flows:
                 with contextlib.suppress(KeyError):
                     del marks[marks.Key.from_buffer_copy(flow)]
 
-    def set_kprobe_tail(self, name: str, program: str) -> None:
-        """Put a kprobe program into a map of tail calls."""
-        self._set_tail(name, 0, self._load(program, BPF.KPROBE))
+    def set_tail(self, name: str, slot: int, program_fd: int) -> None:
+        """Put a program into a map of tail calls."""
+        table = self._maps[name]
+        table[table.Key(slot)] = table.Leaf(program_fd)
 
     def shortages(self) -> Shortages:
         """Return what attribution could not keep, over all CPUs."""
-        table = self.bpf["shortages"]
+        table = self._maps["shortages"]
         shares = table[table.Key(0)]
         return Shortages(
             sockets=sum(share.sockets for share in shares),
@@ -143,7 +158,7 @@ class Kernel:
 
     def set_wall_offset(self, offset_ns: int) -> None:
         """Tell the programs wall clock minus boot clock, in ns."""
-        table = self.bpf["wall_offset"]
+        table = self._maps["wall_offset"]
         table[table.Key(0)] = table.Leaf(offset_ns)
 
     def statistics(self, interface_id: int) -> Statistics:
@@ -157,43 +172,11 @@ class Kernel:
             unowned=sum(share.unowned for share in shares),
         )
 
-    def _has(self, program: str) -> bool:
-        return bool(lib.bpf_function_start(self.bpf.module, program.encode()))
 
-    def _set_tail(self, name: str, slot: int, program_fd: int) -> None:
-        table = self.bpf[name]
-        table[table.Key(slot)] = table.Leaf(program_fd)
-
-    def _load(self, name: str, kind: int) -> int:
-        try:
-            return int(self.bpf.load_func(name, kind).fd)
-        except Exception as error:  # noqa: BLE001  # bcc raises nothing narrower
-            raise TccapError(_refusal(f"load {name}", error)) from None
-
-
-def _text(sources: tuple[str, ...]) -> str:
-    """Join the sources: bcc translates map accesses in one file only."""
-    files = ((name, Path(BPF_DIR, name)) for name in sources)
-    return "".join(f'#line 1 "{n}"\n{f.read_text("ascii")}' for n, f in files)
-
-
-# bcc optimises what clang gives it, so that clang need not: half the time.
-_ONE_PASS = ("-Xclang", "-disable-llvm-passes")
-
-
-def _compile(text: str, defines: dict[str, int | str]) -> Any:
-    flags = [f"-D{name}={value}" for name, value in defines.items()]
-    try:
-        return BPF(
-            text=text,
-            cflags=[f"-I{BPF_DIR}", "-Wno-macro-redefined", *_ONE_PASS, *flags],
-        )
-    except Exception as error:  # noqa: BLE001  # bcc raises nothing narrower
-        raise TccapError(_refusal("prepare the BPF programs", error)) from None
-
-
-def _refusal(what: str, error: Exception) -> str:
-    """Say what failed, and what to do; bcc has printed the details for the log."""
+def refusal(what: str, error: Exception) -> str:
+    """Say what failed, and what to do; the details go to stderr, for the log."""
+    if isinstance(error, bpfprog.RefusedError):
+        print(error.told, file=sys.stderr)  # noqa: T201  # the front reads it
     if os.geteuid() != 0:
         return f"Capturing needs root: tccap could not {what}."
     first_line = (str(error).splitlines() or [""])[0]
@@ -214,7 +197,8 @@ def _lift_memory_lock_limit() -> None:
 
 def possible_cpus() -> int:
     """Return how many CPUs the kernel may ever number."""
-    return int(max(get_possible_cpus())) + 1
+    ranges = Path("/sys/devices/system/cpu/possible").read_text("ascii").split(",")
+    return int(ranges[-1].split("-")[-1]) + 1
 
 
 @contextlib.contextmanager

@@ -11,9 +11,8 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from bcc import BPF
-
 from tccap import access, linktypes, options, plan, programs, taps, tcx
+from tccap.bcclib import bcc
 from tccap.capturefilter import CaptureFilter
 from tccap.errors import TccapError
 from tccap.paths import BPF_DIR
@@ -114,7 +113,7 @@ def _close_all(fds: Any) -> None:
 
 def _compiled(text: str) -> Any:
     os.environ["BCC_KERNEL_SOURCE"] = BPF_DIR
-    return BPF(text=text, cflags=["-Wno-macro-redefined"])
+    return bcc().BPF(text=text.encode(), cflags=["-Wno-macro-redefined"])
 
 
 def _works(trial: Callable[[], object]) -> bool:

@@ -1,10 +1,11 @@
-"""From a Plan to compiled BPF programs: what goes into them, and the compiler."""
+"""From a Plan to BPF programs: what goes into them, the compiler, and their maps."""
 
-from tccap import abi, btf
+from tccap import abi, btf, compiler, kernel
 from tccap.access import Caller
 from tccap.attribution import Attribution
 from tccap.capturefilter import CaptureFilter
-from tccap.kernel import Kernel, possible_cpus
+from tccap.errors import TccapError
+from tccap.kernel import Kernel
 from tccap.plan import Plan
 from tccap.tls import Tls
 
@@ -17,15 +18,20 @@ def prepare(
         plan, caller, filter_needs_it=capture_filter.needs_processes
     )
     reads_kernel = attribution.finds_owners or tls.sets_probes
-    kernel = Kernel(
-        attribution.sources() + tls.sources(),
-        tls.c_text() + capture_filter.c_text(),
-        {
-            **abi.defines(plan.snaplen, possible_cpus()),
-            **(btf.defines() if reads_kernel else {}),
-            **attribution.defines(),
-            **tls.defines(),
-        },
-        abi.ring_pages(plan.ring_mib),
-    )
-    return kernel, attribution
+    sources = attribution.sources() + tls.sources()
+    text = kernel.text(sources, tls.c_text() + capture_filter.c_text())
+    ring_pages = abi.ring_pages(plan.ring_mib)
+    defines = {
+        **abi.defines(plan.snaplen, kernel.possible_cpus()),
+        **(btf.defines() if reads_kernel else {}),
+        **attribution.defines(),
+        **tls.defines(),
+        "RING_PAGES": ring_pages,
+    }
+    try:
+        programs = compiler.compiled(text, defines)
+    except TccapError:
+        raise
+    except Exception as error:  # noqa: BLE001  # bcc raises nothing narrower
+        raise TccapError(kernel.refusal("prepare the BPF programs", error)) from None
+    return Kernel(programs, ring_pages), attribution

@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tccap import abi, facilities, keylog, probetable, proc
+from tccap import abi, bpfprog, facilities, keylog, probetable, proc
 from tccap.access import ALL, Caller
 from tccap.errors import TccapError
 from tccap.gate import Buffer, Gate
@@ -77,13 +77,14 @@ class Tls:
             return
         # Slow to import, and not needed before.
         from tccap.tracing import Tracing  # noqa: PLC0415
-        from tccap.uprobes import Uprobes  # noqa: PLC0415
+        from tccap.uprobes import TAIL, Uprobes  # noqa: PLC0415
 
-        self._tracing = Tracing(
-            lambda: Uprobes(kernel.bpf, kernel.lib),
-            self._wants,
-            self._plan.tls_libraries,
-        )
+        def probes() -> Uprobes:
+            tail, program = TAIL
+            kernel.set_tail(tail, 0, kernel.program(program, bpfprog.KPROBE))
+            return Uprobes(kernel.program, kernel.table("tls_sites"))
+
+        self._tracing = Tracing(probes, self._wants, self._plan.tls_libraries)
         self._tracing.start()
 
     def answer(self, message: bytes) -> list[Buffer]:

@@ -1,28 +1,32 @@
 """The probes in TLS libraries: programs of bpf/secret.c on the sites of files."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-from tccap import probetable
+from tccap import bpfprog, probetable
+from tccap.bcclib import bcc
+from tccap.bpfmap import Map
 from tccap.errors import TccapError
 from tccap.tlssites import Site
 
-BPF_PROG_TYPE_KPROBE = 2  # include/uapi/linux/bpf.h
 ENTRY = 0  # bcc's name for a probe on an instruction, and not on a return
 EVERY_PROCESS = -1
-COMMON = "on_secret"
+# The map of tail calls in which the slots' programs end, and what is there.
+TAIL = ("secret_tail", "on_secret")
 
 
 class Uprobes:
-    """All probes of a capture. They go when they are closed, or with the process."""
+    """All probes of a capture. They go when they are closed, or with the process.
 
-    def __init__(self, bpf: Any, lib: Any) -> None:
-        self._bpf = bpf
-        self._lib = lib
+    ``program`` returns the descriptor of a program of a type (`bpfprog`), and ``sites``
+    is the map that tells programs where to read.
+    """
+
+    def __init__(self, program: Callable[[str, int], int], sites: Map) -> None:
+        self._program = program
+        self._sites = sites
+        self._lib = bcc().lib
         self._fds: list[int] = []
-        self._rows = bpf["tls_sites"]
-        tail = bpf["secret_tail"]
-        tail[tail.Key(0)] = tail.Leaf(self._load(COMMON))
 
     def attach(self, file_fd: int, site: Site) -> None:
         """Probe a site of an open file; TccapError if that cannot be.
@@ -32,10 +36,10 @@ class Uprobes:
         slot = len(self._fds)
         if slot == probetable.SLOTS:
             raise TccapError(f"All {slot} probes are in use.")
-        row = self._rows.Leaf.from_buffer_copy(probetable.row(site))
-        self._rows[self._rows.Key(slot)] = row
+        row = self._sites.Leaf.from_buffer_copy(probetable.row(site))
+        self._sites[self._sites.Key(slot)] = row
         probe_fd = self._lib.bpf_attach_uprobe(
-            self._load(probetable.slot_program(slot)),
+            self._program(probetable.slot_program(slot), bpfprog.KPROBE),
             ENTRY,
             b"tccap",
             # The very file that was inspected, whatever its name leads to now.
@@ -53,9 +57,3 @@ class Uprobes:
         if fds:
             with ThreadPoolExecutor(len(fds)) as pool:
                 list(pool.map(self._lib.bpf_close_perf_event_fd, fds))
-
-    def _load(self, program: str) -> int:
-        try:
-            return int(self._bpf.load_func(program, BPF_PROG_TYPE_KPROBE).fd)
-        except Exception:  # noqa: BLE001  # bcc raises nothing narrower
-            raise TccapError(f"The kernel does not load {program}.") from None

@@ -22,9 +22,6 @@ from tccap.kernel import Classified, Kernel
 from tccap.ring import Ring
 from tccap.tls import Tls
 
-# bcc would rather have bytes; the engine does not hear it.
-pytestmark = pytest.mark.filterwarnings("ignore:not a bytes object")
-
 TOTAL = int(os.environ.get("TCCAP_FUZZ_CASES", "10000"))
 SHARE = 20  # percent of all cases
 SNAPLEN = 1000

@@ -15,13 +15,23 @@ PACKAGE = Path(TOP) / "src" / "tccap"
 LAYERS = (
     {"errors"},
     {
-        *{"__init__", "abi", "blocks", "cbpf", "extcap", "filterblocks", "filterc"},
-        *{"filterlang", "gate", "keylog", "label", "linktypes", "options", "paths"},
+        *{"__init__", "abi", "blocks", "bpfobject", "cbpf", "extcap", "filterblocks"},
+        *{
+            "filterc",
+            "filterlang",
+            "gate",
+            "keylog",
+            "label",
+            "linktypes",
+            "options",
+            "paths",
+        },
         *{"plan", "probetable", "processfilter", "tlssites"},
     },
-    {"bpfcall"},
+    {"bcclib", "bpfcall", "bpfmap", "bpfprog", "rootcache"},
     {
-        *{"access", "btf", "btfattach", "clock", "clsact", "devices", "facilities"},
+        *{"access", "btf", "btfattach", "clock", "clsact", "compiler", "devices"},
+        *{"facilities"},
         *{"hooks", "host", "inspector", "kernel", "keylogfile", "launcher", "libpcap"},
         *{"mapped", "output", "privileges", "proc", "ring", "seeding", "status"},
         *{"tcx", "tracepoints", "uprobes"},

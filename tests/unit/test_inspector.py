@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tccap import inspection, inspector
+from tccap import inspection, inspector, rootcache
 from tccap.errors import TccapError
 from tccap.tlssites import Inspection, Number, Site
 from tccap.tlssites import Path as Way
@@ -27,9 +27,8 @@ ANSWER = Inspection("ab" * 20, "OpenSSL", "OpenSSL 3.0.17", (SITE,), "oracle", "
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cache"
-    monkeypatch.setattr(inspector, "CACHE", folder)
-    return folder
+    monkeypatch.setattr(rootcache, "TOP", tmp_path / "cache")
+    return tmp_path / "cache" / "tls"
 
 
 @pytest.fixture

@@ -1,0 +1,78 @@
+"""What was compiled once is loaded again without a compiler."""
+
+from pathlib import Path
+
+import pytest
+
+import progrun
+from tccap import bpfprog, compiler, kernel, rootcache
+from tccap.errors import TccapError
+from tccap.kernel import Kernel
+
+TEXT = """
+BPF_ARRAY(numbers, u64, 4);
+BPF_PERCPU_ARRAY(shares, u64, 1);
+int classify(struct __sk_buff *skb)
+{
+    u32 key = NUMBER;
+    u64 *number = numbers.lookup(&key);
+
+    return number ? *number : 0;
+}
+"""
+DEFINES: dict[str, int | str] = {"NUMBER": 2}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(rootcache, "TOP", tmp_path)
+    return tmp_path / "bpf"
+
+
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise AssertionError("the compiler was asked for")
+
+    compiler.compiled(TEXT, DEFINES)
+    monkeypatch.setattr(compiler, "bcc", missing)
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_it_runs() -> None:
+    loaded = Kernel(compiler.compiled(TEXT, DEFINES), ring_pages=1)
+    program_fd = loaded.program("classify", bpfprog.SCHED_CLS)
+    numbers, shares = loaded.table("numbers"), loaded.table("shares")
+    numbers[numbers.Key(2)] = numbers.Leaf(42)
+    assert progrun.verdict(program_fd, bytes(64)) == 42
+    assert [*shares[shares.Key(0)]] == [0] * kernel.possible_cpus()
+    with pytest.raises(KeyError):
+        numbers[numbers.Key(4)]
+
+
+@pytest.mark.usefixtures("no_compiler")
+@pytest.mark.parametrize(
+    ("text", "defines"), [(TEXT + "\n", DEFINES), (TEXT, {"NUMBER": 1})]
+)
+def test_what_is_another_text_is_compiled(
+    text: str, defines: dict[str, int | str]
+) -> None:
+    with pytest.raises(AssertionError, match="asked for"):
+        compiler.compiled(text, defines)
+
+
+def test_what_was_damaged_is_made_anew(cache: Path) -> None:
+    made = compiler.compiled(TEXT, DEFINES)
+    [kept] = cache.iterdir()
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert compiler.compiled(TEXT, DEFINES) == made
+    assert kept.read_bytes() == made.to_bytes()
+
+
+def test_the_verifiers_words_are_told(capfd: pytest.CaptureFixture[str]) -> None:
+    wild = 'u64 x; asm volatile("%0 = *(u64 *)(%1 + 0)" : "=r"(x) : "r"(7ULL))'
+    text = f"int classify(struct __sk_buff *skb) {{ {wild}; return x; }}"
+    loaded = Kernel(compiler.compiled(text, {}), ring_pages=1)
+    with pytest.raises(TccapError, match="could not load classify"):
+        loaded.program("classify", bpfprog.SCHED_CLS)
+    assert "invalid mem access" in capfd.readouterr().err

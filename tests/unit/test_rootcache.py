@@ -1,0 +1,34 @@
+"""What is kept for the next time; tests of the inspector show who is trusted."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tccap import rootcache
+from tccap.rootcache import RootCache
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root keeps answers")
+
+
+@pytest.fixture(autouse=True)
+def top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(rootcache, "TOP", tmp_path)
+    return tmp_path
+
+
+def test_the_oldest_are_forgotten(top: Path) -> None:
+    cache = RootCache("answers", at_most=2)
+    for age, name in enumerate(("old", "older", "oldest")):
+        cache.keep(name, name.encode())
+        os.utime(top / "answers" / name, (1000 - age, 1000 - age))
+    cache.keep("new", b"new")
+    names = ("new", "old", "older", "oldest")
+    assert [cache.get(name) for name in names] == [b"new", b"old", None, None]
+
+
+def test_a_folder_that_cannot_be_made_costs_time_only(top: Path) -> None:
+    (top / "answers").write_text("a file")
+    cache = RootCache("answers")
+    cache.keep("name", b"data")
+    assert cache.get("name") is None
