@@ -27,6 +27,7 @@ TOOLS: dict[str, tools.Maker] = {
     "dumpcap -w": tools.dumpcap(),
     f"dumpcap -w -B {tools.RING_MIB} MiB": tools.dumpcap("-B", f"{tools.RING_MIB}"),
     "tccap to a file": tools.tccap_to_file(),
+    "  without processes": tools.tccap_to_file("--label", "off"),
     "tccap FIFO dumpcap": tools.tccap_to_dumpcap,
 }
 # The flood numbers its packets, least byte first: this takes one in 1024.
@@ -35,7 +36,7 @@ MATCHES_IN = 1024
 FILTERED: dict[str, tools.Maker] = {
     "no capture": tools.nothing,
     "tcpdump -w": tools.tcpdump(capture_filter=FEW),
-    "tccap to a file": tools.tccap_to_file(FEW),
+    "tccap to a file": tools.tccap_to_file("--extcap-capture-filter", FEW),
 }
 HEAD = ("", "packets/s", "of none", "lost", "lost %", "µs CPU", "sent = got + told")
 

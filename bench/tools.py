@@ -84,14 +84,14 @@ def _libpcap(command: tuple[str, ...], ready: str, capture_filter: str = "") -> 
     return run
 
 
-def tccap_to_file(capture_filter: str = "") -> Maker:
+def tccap_to_file(*options: str) -> Maker:
     """Return tccap whose stream goes straight into a file."""
 
     @contextlib.contextmanager
     def run(space: Namespace, folder: Path) -> Iterator[Tool]:
         file = folder / "file"
         file.touch()
-        with _front(space, folder, file, capture_filter) as front:
+        with _front(space, folder, file, *options) as front:
             tool = Tool([front], file)
             yield tool
             _stop(front)
@@ -120,14 +120,13 @@ def tccap_to_dumpcap(space: Namespace, folder: Path) -> Iterator[Tool]:
 
 @contextlib.contextmanager
 def _front(
-    space: Namespace, folder: Path, stream_path: Path, capture_filter: str = ""
+    space: Namespace, folder: Path, stream_path: Path, *options: str
 ) -> Iterator["subprocess.Popen[bytes]"]:
     log = Log(folder)
     arguments = ("--capture", "--extcap-interface", f"tccap-{DEVICE}")
     told = ("--log-file", str(log.path), "--log-level", "debug")
-    wanted = ("--extcap-capture-filter", capture_filter) if capture_filter else ()
     streamed = ("--fifo", str(stream_path))
-    command = space.command(SCRIPT, *arguments, *streamed, *told, *wanted)
+    command = space.command(SCRIPT, *arguments, *streamed, *told, *options)
     with (
         (folder / "front").open("wb") as stderr,
         contextlib.closing(log),

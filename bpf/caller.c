@@ -5,6 +5,8 @@
  * process, and the first one of another process has that one's.
  */
 
+#define LOOPBACK_IFINDEX 1 /* in every network namespace */
+
 /* A socket of TCP is locked by whoever works on it in a system call, also while
  * that is about packets which have come in. What is sent while it closes does
  * not count as use. */
@@ -40,12 +42,11 @@ static __always_inline bool asks_for_echo(struct __sk_buff *skb, u32 protocol)
 static __always_inline bool is_sent_by_caller(struct __sk_buff *skb,
 					      struct bpf_sock *sk)
 {
-	u32 protocol = sk->protocol, ifindex = skb->ifindex;
-	struct device *device = devices.lookup(&ifindex);
+	u32 protocol = sk->protocol;
 
 	if (protocol == IPPROTO_TCP)
 		return works_on(sk);
-	return device && device->is_loopback &&
+	return skb->ifindex == LOOPBACK_IFINDEX &&
 	       (protocol == IPPROTO_UDP || asks_for_echo(skb, protocol));
 }
 
