@@ -42,9 +42,14 @@ suites:
 	TCCAP_SUITES="$(SUITES)" $(PYTHON) -m pytest -s tests/install/test_suites.py
 
 # What happens in each fault, as a table: readers stopped for 30 s, and a SIGKILL at
-# each system call of a start that matters
+# each system call of a start that matters; or on one kernel: make faults KERNEL=6.1
+FAULTS = env TCCAP_STOP_S=30 TCCAP_KILL_EVERY=1 $(PYTHON) -m pytest -q tests/faults
 faults:
-	TCCAP_STOP_S=30 TCCAP_KILL_EVERY=1 $(PYTHON) -m pytest -q tests/faults
+ifdef KERNEL
+	tests/vm/run.sh shell $(KERNEL) -- $(FAULTS)
+else
+	$(FAULTS)
+endif
 
 # A million cases of bad input, and the counts; TCCAP_FUZZ_SEED=2 for other ones
 fuzz:

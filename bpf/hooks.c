@@ -253,23 +253,41 @@ static __always_inline bool is_in_own_netns(u64 sk)
 	return READ(u32, net, NET__NS + NS_COMMON__INUM) == OWN_NETNS;
 }
 
+static __always_inline void remember_closed(u64 sk, const struct owner *known)
+{
+	struct owner copy;
+	struct flow flow = {};
+
+	flow.remote_port = READ(u16, sk, SOCK_COMMON__SKC_DPORT);
+	if (!flow.remote_port || !is_in_own_netns(sk))
+		return;
+	flow.local_port = READ(u16, sk, INET_SOCK__INET_SPORT);
+	read_addresses(sk, &flow);
+	copy = *known;
+	closed.update(&flow, &copy);
+}
+
+/* inet_sock_set_state(sk, old, new): at its end a connection's socket can no
+ * longer be found by a packet's addresses. It may be open for long after that. */
+int on_state(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 sk = ctx->args[0];
+	struct owner *known = owners.lookup(&sk);
+
+	if (known && (u32)ctx->args[2] == TCP_CLOSE)
+		remember_closed(sk, known);
+	return 0;
+}
+
 /* inet_sock_destruct(sk): the address may soon be another socket's. */
 int on_destruct(SOFTIRQ_CONTEXT *ctx)
 {
 	u64 sk = ARGUMENT(1);
 	struct owner *known = owners.lookup(&sk);
-	struct owner copy;
-	struct flow flow = {};
 
 	if (!known)
 		return 0;
-	flow.remote_port = READ(u16, sk, SOCK_COMMON__SKC_DPORT);
-	if (flow.remote_port && is_in_own_netns(sk)) {
-		flow.local_port = READ(u16, sk, INET_SOCK__INET_SPORT);
-		read_addresses(sk, &flow);
-		copy = *known;
-		closed.update(&flow, &copy);
-	}
+	remember_closed(sk, known);
 	owners.delete(&sk);
 	return 0;
 }

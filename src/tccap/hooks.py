@@ -58,6 +58,7 @@ ACCEPT = Hook("on_accept", ("security_sock_graft",))
 ACCEPT_RETURN = Hook("on_accept_return", ("inet_csk_accept",), on_return=True)
 
 EXIT = ("on_process_exit", "sched_process_exit")
+STATE = ("on_state", "inet_sock_set_state")
 FORK = ("on_process_fork", "sched_process_fork")
 # What hooks end in: a kprobe program in the map of tail calls.
 TAIL = ("tails", "on_record")
@@ -94,7 +95,7 @@ def attach(
             _attach(program(hook.program, bpfprog.KPROBE), hook, function)
         elif hook.needed:
             raise TccapError(f"The kernel has no function {hook.functions[0]}.")
-    for name, tracepoint in (EXIT, FORK) if follow_children else (EXIT,):
+    for name, tracepoint in (EXIT, STATE, *([FORK] if follow_children else [])):
         raw = program(name, bpfprog.RAW_TRACEPOINT)
         bpfprog.open_raw_tracepoint(raw, tracepoint)
 
