@@ -113,7 +113,7 @@ def _read_plan() -> str:
 
     What follows stays there: lines of a key log, and its end, which means: stop.
     """
-    text = b""
+    text = bytearray()
     while not text.endswith(b"\n"):
         more = os.read(PLAN_FD, 1)
         text += more
