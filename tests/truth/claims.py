@@ -27,15 +27,6 @@ class Claim:
     comm: str  # one character a byte
     uid: int
 
-    def covers(self, protocol: str, local: int, remote: int, device: str) -> bool:
-        """Tell whether this is about that end of a packet."""
-        return (
-            self.protocol == protocol
-            and self.local in (0, local)
-            and self.remote in (0, remote)
-            and self.device in ("", device)
-        )
-
 
 class ClaimLog:
     """The claims of all processes, in a file that each of them appends to."""
@@ -85,18 +76,21 @@ class Claims:
     """Finds the owner of an end."""
 
     def __init__(self, claims: Iterator[Claim]) -> None:
-        self._by_port: dict[tuple[str, int], list[Claim]] = {}
+        self._of: dict[tuple[str, int, int], list[Claim]] = {}
         for claim in claims:
-            for key in {(claim.protocol, claim.local), (claim.protocol, claim.remote)}:
-                self._by_port.setdefault(key, []).append(claim)
+            key = (claim.protocol, claim.local, claim.remote)
+            self._of.setdefault(key, []).append(claim)
 
     def owner(
         self, protocol: str, local: int, remote: int, device: str, time_ns: int
     ) -> Claim | None:
         """Return the claim that holds for an end; None: nobody's."""
-        near = self._by_port.get((protocol, local), [])
-        far = self._by_port.get((protocol, remote), [])
-        about = [c for c in (*near, *far) if c.covers(protocol, local, remote, device)]
+        about = [
+            claim
+            for ends in ((local, remote), (local, 0), (0, remote), (0, 0))
+            for claim in self._of.get((protocol, *ends), ())
+            if claim.device in ("", device)
+        ]
         due = [c for c in about if c.since_ns <= time_ns]
         if not due:
             # A packet cannot be earlier than the first claim: clocks differ by µs.
