@@ -22,7 +22,8 @@ test: deps lint
 
 # TLS of real programs, 200 connections a library, and programs that not everybody has
 tls-matrix: deps
-	TCCAP_TLS_MANY=200 $(PYTHON) -m pytest -s tests/e2e/test_tls.py
+	tests/deps.sh chromium
+	TCCAP_TLS_MANY=200 $(PYTHON) -m pytest -s tests/e2e/test_tls*.py
 
 # Tests on every kernel of tests/vm/kernels.toml, or on one: make test-vm KERNEL=6.1
 test-vm:

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Installs what the native tests need on Debian 12; `make test` runs it first.
+# Arguments are packages that some tests need, too.
 # It does nothing, and needs no network, where all of it is there.
 set -eu
 
@@ -30,7 +31,8 @@ packages="
 
 main() {
     # shellcheck disable=SC2086  # package names are words
-    have_packages $packages || install_packages $packages
+    set -- $packages "$@"
+    have_packages "$@" || install_packages "$@"
     have_environment || make_environment
 }
 
@@ -66,4 +68,4 @@ make_environment() {
     touch "$stamp"
 }
 
-main
+main "$@"

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from support import netns, tc
+from support.tls import World
 from support.wireshark import Wireshark
 
 
@@ -20,6 +21,16 @@ def wireshark(tmp_path_factory: pytest.TempPathFactory) -> Wireshark:
     for folder in (top, *top.parents[:2]):
         folder.chmod(0o755)
     return Wireshark(top)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Give servers and clients that speak TLS, in a namespace."""
+    folder = tmp_path_factory.mktemp("tls")
+    for each in (folder, *folder.parents[:2]):
+        each.chmod(0o755)
+    with netns.namespace() as space:
+        yield World(space, folder)
 
 
 @pytest.fixture(scope="module")

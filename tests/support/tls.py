@@ -1,28 +1,42 @@
-"""Real programs that speak TLS, and a live tshark that decrypts what they say."""
+"""Servers that speak TLS, and programs that fetch pages from them."""
 
-import ast
 import contextlib
-import re
-import shutil
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from support import running
+from support import running, tlsclients
 from support.netns import Namespace
-from support.wireshark import Captures, Log, Wireshark, watch
+from support.tlsclients import CLIENTS, NOBODY
 
 ADDRESS = "127.0.0.1"
-HTTPS = Path(__file__).with_name("https.py")
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+HTTPS, GRPC = (Path(__file__).with_name(name) for name in ("https.py", "grpcs.py"))
 PAGE = b"the body"
-PREFERENCE = "extcap.tccap_lo"
-FIELDS = ("http.request.uri", "http.response.code", "http.response_for.uri")
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Staying(NamedTuple):
+    """A running program that fetches pages."""
+
+    program: str
+    process: "subprocess.Popen[bytes]"
+
+    def load(self) -> None:
+        """Have it load its TLS library, if it has not."""
+        self._write("")
+
+    def fetch(self, port: int, name: str) -> None:
+        """Have it fetch a page; does not wait for that."""
+        self._write(_url(port, name))
+
+    def _write(self, url: str) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(tlsclients.order(self.program, url).encode())
+        self.process.stdin.flush()
 
 
 @dataclass
@@ -38,32 +52,19 @@ class World:
         self.certificate = self.folder / "certificate.pem"
         self._ports = iter(range(4433, 65536))
         # Where an ordinary user gets, too.
-        (self.folder / HTTPS.name).write_text(HTTPS.read_text())
+        for script in (HTTPS, GRPC):
+            (self.folder / script.name).write_text(script.read_text())
         new = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9")
         files = ("-keyout", str(self.certificate), "-out", str(self.folder / "cert"))
-        subprocess.run(
-            [*new, *files, "-subj", f"/CN={ADDRESS}"], check=True, capture_output=True
-        )
+        names = ("-subj", f"/CN={ADDRESS}", "-addext", f"subjectAltName=IP:{ADDRESS}")
+        subprocess.run([*new, *files, *names], check=True, capture_output=True)
         with self.certificate.open("a") as file:
             file.write((self.folder / "cert").read_text())
         self.certificate.chmod(0o644)
 
-    def program(self, client: str) -> str:
-        """Return the path of a client that has a TLS library of its own."""
-        if client == "go":
-            return self._build_go()
-        path = shutil.which(CLIENTS[client][0])
-        assert path, f"{client} is not installed"
-        return path
-
-    def _build_go(self) -> str:
-        source = self.folder / "client.go"
-        source.write_text(_GO)
-        command = ["go", "build", "-ldflags", "-s -w", "-o", "go-client", str(source)]
-        caches = {"GOCACHE": str(self.folder / "go"), "GOFLAGS": "-mod=mod"}
-        environment = {"PATH": "/usr/bin:/bin", "HOME": str(self.folder), **caches}
-        subprocess.run(command, check=True, cwd=self.folder, env=environment)
-        return str(self.folder / "go-client")
+    def program(self, name: str) -> str:
+        """Make a program ready to run; return the file that holds its TLS library."""
+        return str(Path(tlsclients.provide(name, self.folder)).resolve())
 
     @contextlib.contextmanager
     def serving(self, server: str, *, version: str = "1.3") -> Iterator[int]:
@@ -80,22 +81,53 @@ class World:
                 process.send_signal(signal.SIGTERM)
                 process.communicate(timeout=running.DEADLINE_S)
 
-    def get(self, client: tuple[str, ...], port: int, name: str, **env: str) -> None:
-        """Let a client fetch a page."""
-        url = f"https://{ADDRESS}:{port}/{name}"
-        words = {"URL": url, "NAME": name, "PORT": str(port), "ADDRESS": ADDRESS}
+    def get(
+        self,
+        client: tuple[str, ...],
+        port: int,
+        name: str,
+        *,
+        given: str = "GET /{NAME} HTTP/1.0\r\n\r\n",
+        **env: str,
+    ) -> None:
+        """Let a client fetch a page; ``given`` is its input."""
+        words = {"URL": _url(port, name), "NAME": name}
+        words |= {"PORT": str(port), "ADDRESS": ADDRESS}
         done = subprocess.run(
-            self.space.command(*(word.format(**words) for word in client)),
+            self.space.command(*(_filled_in(word, words) for word in client)),
             check=False,
-            input=f"GET /{name} HTTP/1.0\r\n\r\n".encode(),
+            input=_filled_in(given, words).encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=self.folder,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **env},
+            env={"PATH": PATH, **env},
             timeout=running.DEADLINE_S,
         )
         # Some do not like how some servers end, and say so by their status.
         assert PAGE in done.stdout, done.stdout.decode(errors="replace")
+
+    def fetch(self, program: str, port: int, name: str) -> None:
+        """Let a program of CLIENTS or STAYING fetch a page, and end."""
+        if program in CLIENTS:
+            self.get(CLIENTS[program], port, name)
+        else:
+            self.get(tlsclients.STAYING[program], port, name, given="{URL}\n")
+
+    @contextlib.contextmanager
+    def staying(self, program: str) -> Iterator[Staying]:
+        """Give a running program that fetches pages when it is told to."""
+        with subprocess.Popen(
+            self.space.command(*tlsclients.STAYING[program]),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self.folder,
+            env={"PATH": PATH},
+        ) as process:
+            try:
+                yield Staying(program, process)
+            finally:
+                process.kill()
 
     def _server(self, server: str, port: int, version: str) -> list[str]:
         python = ["/usr/bin/python3", "https.py", ADDRESS, str(port)]
@@ -104,25 +136,34 @@ class World:
             return ours
         if server == "python as nobody":
             return [*NOBODY, *ours]
-        assert server == "nginx"
-        return ["nginx", "-c", str(self._nginx_configuration(port, version))]
+        if server == "grpc":
+            files = (str(self.certificate), str(self.folder / "cert"))
+            path = "PYTHONPATH=grpc"
+            python = ["env", path, "/usr/bin/python3", GRPC.name]
+            return [*NOBODY, *python, f"{ADDRESS}:{port}", *files]
+        nginx = ["nginx", "-c", str(self._nginx_configuration(port, version))]
+        return [*NOBODY, *nginx] if server == "nginx as nobody" else nginx
 
     def _nginx_configuration(self, port: int, version: str) -> Path:
-        file = self.folder / f"nginx-{port}.conf"
+        own = self.folder / f"nginx-{port}"
+        own.mkdir()
+        own.chmod(0o777)
+        file = own / "configuration"
         file.write_text(
             f"""
-            daemon off; master_process off; pid {file}.pid; error_log stderr;
+            daemon off; master_process off; pid {own}/pid; error_log stderr;
             events {{ }}
             http {{
                 access_log off;
-                client_body_temp_path {self.folder}; proxy_temp_path {self.folder};
-                fastcgi_temp_path {self.folder}; uwsgi_temp_path {self.folder};
-                scgi_temp_path {self.folder};
+                client_body_temp_path {own}; proxy_temp_path {own};
+                fastcgi_temp_path {own}; uwsgi_temp_path {own};
+                scgi_temp_path {own};
                 server {{
-                    listen {ADDRESS}:{port} ssl;
+                    listen {ADDRESS}:{port} ssl http2;
                     ssl_certificate {self.certificate};
                     ssl_certificate_key {self.certificate};
                     ssl_protocols TLSv{version};
+                    add_header X-Page "page=$uri";
                     location / {{ return 200 "the body"; }}
                 }}
             }}
@@ -135,94 +176,11 @@ class World:
             return sock.connect_ex((ADDRESS, port)) == 0
 
 
-_PYTHON = (
-    "import ssl, urllib.request as r; c = ssl._create_unverified_context();"
-    "print(r.urlopen('{URL}', context=c).read())"
-)
-_GO = """
-package main
-
-import ("crypto/tls"; "io"; "net/http"; "os")
-
-func main() {
-	config := &tls.Config{InsecureSkipVerify: true}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
-	response, err := client.Get(os.Args[1])
-	if err != nil { panic(err) }
-	io.Copy(os.Stdout, response.Body)
-}
-"""
-_NODE = (
-    "process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';"
-    "require('https').get('{URL}', r => r.pipe(process.stdout));"
-)
-CLIENTS: dict[str, tuple[str, ...]] = {
-    "curl": ("curl", "-sk", "{URL}"),
-    "curl 1.2": ("curl", "-sk", "--tls-max", "1.2", "{URL}"),
-    "python": ("/usr/bin/python3", "-c", _PYTHON),
-    "openssl": ("openssl", "s_client", "-ign_eof", "-connect", "{ADDRESS}:{PORT}"),
-    "wget": ("wget", "-q", "--no-check-certificate", "-O", "-", "{URL}"),
-    "gnutls-cli": ("gnutls-cli", "--insecure", "-p", "{PORT}", "{ADDRESS}"),
-    "node": ("node", "--no-warnings", "-e", _NODE),
-    "go": ("./go-client", "{URL}"),
-}
-AS_NOBODY = {name: (*NOBODY, *command) for name, command in CLIENTS.items()}
+def _url(port: int, name: str) -> str:
+    return f"https://{ADDRESS}:{port}/{name}"
 
 
-class Decrypting:
-    """A running tshark, and the HTTP that it has shown so far."""
-
-    def __init__(self, captures: Captures, log: Log) -> None:
-        self.captures = captures
-        self._log = log
-        assert captures.process.stdout
-        self._shown = running.Collector(captures.process.stdout.buffer)  # type: ignore[attr-defined]
-
-    def wait_for_log(self, text: str) -> None:
-        """Return when the log holds the text."""
-        self._log.wait_for(text)
-
-    def wait_for(self, text: str) -> None:
-        """Return when tshark has shown the text."""
-        self._shown.wait_for(text.encode())
-
-    def has_shown(self, text: str) -> bool:
-        """Tell whether tshark has shown the text."""
-        return text.encode() in self._shown.so_far()
-
-    def join(self) -> None:
-        """Return when a tshark that was killed has let go of its pipe."""
-        self._shown.rest()
-
-    def end(self) -> tuple[list[list[str]], dict[str, Any]]:
-        """Stop; return the lines that were shown, and the counts of TLS."""
-        self.captures.interrupt()
-        self._log.wait_for("tls {'counts'")
-        self.captures.process.wait(running.DEADLINE_S)
-        lines = self._shown.rest().decode().splitlines()
-        match = re.search(r"tls (\{'counts'.*\})", self._log.text)
-        assert match
-        counts: dict[str, Any] = ast.literal_eval(match[1])["counts"]
-        return [line.split("\t") for line in lines], counts
-
-
-@contextlib.contextmanager
-def decrypting(
-    wireshark: Wireshark, space: Namespace, *options: str
-) -> Iterator[Decrypting]:
-    """Give a tshark that captures live, and shows HTTP in its first pass."""
-    shown = [word for name in FIELDS for word in ("-e", name)]
-    with ExitStack() as stack:
-        log = Log(wireshark.temporary)
-        stack.callback(log.close)
-        chosen = (f"logfile:{log.path}", "loglevel:debug", *options)
-        ours = [word for one in chosen for word in ("-o", f"{PREFERENCE}.{one}")]
-        command = ("tshark", "-l", "-i", "tccap-lo", *ours, "-Y", "http")
-        full = wireshark.command(space, *command, "-T", "fields", *shown)
-        captures = stack.enter_context(watch(space, full, [log], wireshark.environment))
-        running_tshark = Decrypting(captures, log)
-        try:
-            yield running_tshark
-        finally:
-            captures.process.kill()
-            running_tshark.join()
+def _filled_in(word: str, words: dict[str, str]) -> str:
+    for name, value in words.items():
+        word = word.replace(f"{{{name}}}", value)
+    return word

