@@ -20,7 +20,8 @@ test: deps lint
 	$(PYTHON) -m pytest tests/unit tests/golden tests/finder tests/kernel \
 		tests/e2e tests/faults tests/install
 
-# TLS of real programs, 200 connections a library, and programs that not everybody has
+# TLS of real programs, 200 connections a library, and programs that not everybody has:
+# Chromium, which is installed, and wheels, which are fetched
 tls-matrix: deps
 	tests/deps.sh chromium
 	TCCAP_TLS_MANY=200 $(PYTHON) -m pytest -s tests/e2e/test_tls*.py
@@ -63,7 +64,7 @@ soak:
 	TCCAP_SOAK_S=$(SOAK_S) $(PYTHON) -m pytest -q -s tests/faults/test_soak.py
 
 # Tables only, nothing to pass: sudo make bench, or SHORT=1 for a quick look,
-# or TABLES=throughput for some of them
+# or TABLES="throughput tls" for some of them
 BENCH = env SHORT=$(SHORT) PYTHONPATH=src:tests:. $(PYTHON) -m bench
 bench:
 	$(BENCH) $(TABLES)

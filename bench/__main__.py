@@ -1,19 +1,20 @@
 """Prints all tables: ``sudo make bench``, or with SHORT=1 in a few minutes.
 
-Names behind it choose among them: latency, throughput, filter, attribution.
+Names behind it choose among them: latency, throughput, filter, attribution, tls.
 """
 
 import os
 import sys
 from collections.abc import Callable
 
-from bench import attribution, latency, rejection, throughput
+from bench import attribution, latency, rejection, throughput, tls
 
 TABLES: dict[str, Callable[[bool], None]] = {
     "latency": lambda short: latency.main(rounds=7 if short else 21),
     "throughput": lambda short: throughput.main(short=short),
     "filter": lambda _short: rejection.main(),
     "attribution": lambda short: attribution.main(short=short),
+    "tls": lambda short: tls.main(short=short),
 }
 
 
