@@ -1,4 +1,6 @@
+import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,22 +16,27 @@ def _root() -> None:
     assert os.geteuid() == 0, "these tests capture: run them as root"
 
 
-@pytest.fixture(scope="module")
-def wireshark(tmp_path_factory: pytest.TempPathFactory) -> Wireshark:
-    top = tmp_path_factory.mktemp("wireshark")
-    # An ordinary user shall get here, too.
-    for folder in (top, *top.parents[:2]):
-        folder.chmod(0o755)
-    return Wireshark(top)
+@contextlib.contextmanager
+def _open_folder() -> Iterator[Path]:
+    """Give a folder where an ordinary user gets, too.
+
+    pytest's own are closed to others again whenever another pytest starts.
+    """
+    with tempfile.TemporaryDirectory(prefix="tccap-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def wireshark() -> Iterator[Wireshark]:
+    with _open_folder() as folder:
+        yield Wireshark(folder)
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
     """Give servers and clients that speak TLS, in a namespace."""
-    folder = tmp_path_factory.mktemp("tls")
-    for each in (folder, *folder.parents[:2]):
-        each.chmod(0o755)
-    with netns.namespace() as space:
+    with _open_folder() as folder, netns.namespace() as space:
         yield World(space, folder)
 
 

@@ -75,7 +75,11 @@ class World:
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.folder
         ) as process:
             try:
-                running.until(lambda: self._accepts(port), f"{server} on {port}")
+                running.until(
+                    lambda: process.poll() is not None or self._accepts(port),
+                    f"{server} on {port}",
+                )
+                assert process.poll() is None, process.communicate()
                 yield port
             finally:
                 process.send_signal(signal.SIGTERM)
