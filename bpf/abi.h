@@ -184,9 +184,10 @@ struct hello_message {
 #define TLS_LABEL_MAX 40
 #define TLS_SECRET_MAX 48
 
-/* Message: a process has a new secret. */
+/* Message: a process has a new secret, or half of one. */
 struct secret_message {
 	u32 pid;
+	u32 site_kind; /* struct tls_site */
 	u32 secret_len;
 	char label[TLS_LABEL_MAX]; /* zero bytes follow it */
 	u8 client_random[TLS_RANDOM_LEN];

@@ -50,7 +50,7 @@ struct tls_site {
 	struct tls_number secret_len;
 	struct tls_number label_len;
 	u32 label_kind;
-	u32 zero;
+	u32 kind; /* of the site: its place in KINDS (src/tccap/tlssites.py) */
 	char constant_label[TLS_LABEL_MAX];
 };
 BPF_ARRAY(tls_sites, struct tls_site, 64);
@@ -152,6 +152,7 @@ static __always_inline void send_secret(const struct tls_hit *hit)
 	len = number(hit, &site->secret_len);
 	if (!IS_LENGTH(len, TLS_SECRET_MAX))
 		return;
+	message.site_kind = site->kind;
 	message.secret_len = len;
 	if (read_user(message.secret, len, (void *)follow(hit, &site->secret)))
 		return;

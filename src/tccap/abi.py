@@ -36,7 +36,7 @@ PROCESS, HELLO, SECRET, HELD, HELD_SERVER_HELLO = range(5)
 
 _PROCESS_MESSAGE = struct.Struct("=QIII16sB")
 _HELLO_MESSAGE = struct.Struct("=40s32sIIB")
-_SECRET_MESSAGE = struct.Struct("=II40s32s48sB")
+_SECRET_MESSAGE = struct.Struct("=III40s32s48sB")
 _HELD_TAIL = struct.Struct("=QB")
 
 
@@ -73,6 +73,7 @@ class SecretMessage(NamedTuple):
     """A process has a new secret. Nothing of it has been checked."""
 
     pid: int
+    site_kind: int  # its place in tlssites.KINDS
     label: bytes
     client_random: bytes
     secret: bytes
@@ -80,8 +81,8 @@ class SecretMessage(NamedTuple):
     @classmethod
     def parse(cls, raw: bytes) -> Self:
         """Read a struct secret_message."""
-        pid, length, label, client_random, secret, _ = _unpack(_SECRET_MESSAGE, raw)
-        return cls(pid, label.partition(b"\0")[0], client_random, secret[:length])
+        pid, kind, length, label, random, secret, _ = _unpack(_SECRET_MESSAGE, raw)
+        return cls(pid, kind, label.partition(b"\0")[0], random, secret[:length])
 
 
 class HeldPacket(NamedTuple):

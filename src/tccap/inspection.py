@@ -8,6 +8,12 @@ from tccap.errors import TccapError
 from tccap.tlssites import Inspection, Number, Site
 
 _USAGE = "Say which file to look at: tccap tls inspect FILE."
+# What the fields of a Site are, by its kind.
+_NAMES = {
+    "line": ("label", "client random", "secret", "secret's bytes"),
+    "key": ("label", "client random", "key", "key's bytes"),
+    "value": ("type", "handle", "value", "value's bytes"),
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -40,18 +46,21 @@ def describe(answer: Inspection) -> list[str]:
     lines += [f"library    {answer.library}{version}", f"proven by  {answer.how}"]
     for site in answer.sites:
         lines += _describe_site(site)
+    if answer.handle_at is not None:
+        lines.append(f"handles at {answer.handle_at} of its keys")
     return lines
 
 
 def _describe_site(site: Site) -> list[str]:
+    names = _NAMES[site.kind]
     label = site.label if isinstance(site.label, str) else _path(site.label)
     length = site.secret_len
     return [
         f"probe at   {site.address:#x}",
-        f"  label          {label}",
-        f"  client random  {_path(site.client_random)}",
-        f"  secret         {_path(site.secret)}",
-        f"  secret's bytes {_number(length) if isinstance(length, Number) else length}",
+        f"  {names[0]:14} {label}",
+        f"  {names[1]:14} {_path(site.client_random)}",
+        f"  {names[2]:14} {_path(site.secret)}",
+        f"  {names[3]:14} {_number(length) if isinstance(length, Number) else length}",
     ]
 
 

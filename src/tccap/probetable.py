@@ -2,7 +2,7 @@
 
 import struct
 
-from tccap.tlssites import Number, Path, Site
+from tccap.tlssites import KINDS, Number, Path, Site
 
 SLOTS = 64  # rows of tls_sites, and programs tls_slot_0, ...
 DEREFERENCES_MAX = 3
@@ -50,7 +50,9 @@ def row(site: Site) -> bytes:
             _number(site.secret_len),
             _number(site.label_len or 0),
             _SITE_TAIL.pack(
-                _CONSTANT if constant else in_memory, 0, constant.encode("ascii")
+                _CONSTANT if constant else in_memory,
+                KINDS.index(site.kind),
+                constant.encode("ascii"),
             ),
         )
     )

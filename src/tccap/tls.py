@@ -9,10 +9,12 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tccap import abi, bpfprog, facilities, keylog, probetable, proc
+from tccap import abi, bpfprog, facilities, keylog, probetable, proc, tlssites
 from tccap.access import ALL, Caller
 from tccap.errors import TccapError
 from tccap.gate import Buffer, Gate
+from tccap.keyjoin import KeyJoin
+from tccap.keylog import Secret
 from tccap.plan import Plan
 from tccap.status import log, report
 
@@ -40,6 +42,7 @@ class Tls:
         self._any_user = plan.tls == "all" or chosen
         self._user = caller.own
         self._gate = Gate(plan.tls_wait_ms / 1000)
+        self._keys = KeyJoin()
         self._tracing: Tracing | None = None
         self._rest_of_keys = b""
         self._unreadable = 0
@@ -98,9 +101,7 @@ class Tls:
                 hello.flow, hello.client_random, now, hopeful=hopeful
             )
         elif kind == abi.SECRET:
-            told = abi.SecretMessage.parse(message)
-            secret = keylog.accept(told.label, told.client_random, told.secret)
-            self._unreadable += secret is None
+            secret = self._secret(abi.SecretMessage.parse(message), now)
             out = self._gate.secret(secret, now) if secret else []
         elif kind in (abi.HELD, abi.HELD_SERVER_HELLO):
             out = self._gate.packet(abi.HeldPacket.parse(message), now)
@@ -152,6 +153,21 @@ class Tls:
             )
 
     # Inside.
+
+    def _secret(self, told: abi.SecretMessage, now: float) -> Secret | None:
+        """Return the secret that a probe has told of; None: there is none, or not yet."""
+        pid, kind, label, random, content = told
+        if tlssites.KINDS[kind] == "value":
+            self._keys.value(pid, label, random, content, now)
+            return None
+        if tlssites.KINDS[kind] == "line":
+            secret = keylog.accept(label, random, content)
+        else:
+            at = self._tracing.handle_at if self._tracing else None
+            handle = content[at:] if at is not None else b""
+            secret = self._keys.secret(pid, label, random, handle, now)
+        self._unreadable += secret is None
+        return secret
 
     def _is_hopeful(self, hello: abi.HelloMessage) -> bool:
         """Tell whether a process at one of the ends may give the secrets."""

@@ -23,7 +23,12 @@ LABELS = (
     "EXPORTER_SECRET",
 )
 LIBRARIES = ("OpenSSL", "BoringSSL", "GnuTLS", "Go", "NSS", "rustls")
-KINDS = ("line",)  # "line": one hit is a whole key-log line
+# "line": one hit is a whole key-log line. "key" and "value" are two halves of one, for
+# libraries that know a secret by its PKCS#11 handle; tccap.keyjoin brings them together.
+KINDS = ("line", "key", "value")
+KEY_LEN = 32  # what is read of a library's own description of a key
+HANDLE_LEN = 8  # CK_OBJECT_HANDLE
+CKA_VALUE = b"\x11"  # the attribute's type in memory, up to its zeros
 SECRET_LENS = (32, 48)  # SHA-256, SHA-384; TLS 1.2's master secret has 48 bytes
 SITES_MAX = 64
 OFFSETS_MAX = 4
@@ -81,6 +86,11 @@ class Site:
     ``address`` is its ELF virtual address, ``file_offset`` its place in the file.
     ``label`` is one of LABELS, or where it stands; ``label_len`` counts its bytes, None
     means that a NUL ends it. ``client_random`` is where 32 bytes stand.
+
+    In a site of kind "key", ``secret`` is where the library describes the key, in
+    KEY_LEN bytes with its handle among them (Inspection.handle_at). In one of kind
+    "value", ``secret`` is a key's attribute, ``label`` where the attribute's type
+    stands, and ``client_random`` where 32 bytes begin with the key's handle.
     """
 
     address: int
@@ -111,7 +121,8 @@ class Inspection:
 
     ``build_id`` is in hexadecimal, empty if the file has none. ``library`` is one of
     LIBRARIES, empty if it is unknown. ``how`` names the way the sites were proven.
-    Without sites, ``refusal`` is one sentence that says why there are none.
+    ``handle_at`` tells where in the description of a key its handle stands, if this file
+    is the one that knows. Without any of it, ``refusal`` is one sentence that says why.
     """
 
     build_id: str
@@ -120,6 +131,7 @@ class Inspection:
     sites: tuple[Site, ...]
     how: str
     refusal: str
+    handle_at: int | None = None
 
     def __post_init__(self) -> None:
         _check(_is_text(self.build_id), "build id")
@@ -133,8 +145,11 @@ class Inspection:
         _check(_is_text(self.how), "way")
         _check(_HOW.fullmatch(self.how) is not None, "way")
         _check(_is_text(self.refusal), "refusal")
-        _check(bool(self.refusal) != bool(self.sites), "refusal")
-        _check(bool(self.library) or not self.sites, "library")
+        at = self.handle_at
+        _check(at is None or _is_int(at, 0, KEY_LEN - HANDLE_LEN + 1), "handle")
+        is_found = bool(self.sites) or at is not None
+        _check(bool(self.refusal) != is_found, "refusal")
+        _check(bool(self.library) or not is_found, "library")
 
     def to_json(self) -> str:
         """Return it as one line of JSON."""

@@ -19,10 +19,15 @@ from tccap.mapped import Identity, Mapped
 from tccap.status import log, report
 from tccap.uprobes import Uprobes
 
-# Every library that can log secrets holds this (RFC 8446's name for a label).
-SIGN = b"CLIENT_HANDSHAKE_TRAFFIC_SECRET"
+# Every library that can log secrets holds the first (a label), and the other two that
+# NSS needs for it a name that they export.
+SIGNS = (
+    b"CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+    b"\0PK11_GetSymKeyHandle\0",
+    b"\0NSC_GetFunctionList\0",
+)
 # Those that the system has, before anybody uses them.
-COMMON = ("libssl.so", "libgnutls.so", "libssl3.so")
+COMMON = ("libssl.so", "libgnutls.so", "libssl3.so", "libnss3.so", "libsoftokn3.so")
 BLOCK_LEN = 1 << 20
 # Of one CPU, the looks at processes take at most this share.
 SHARE = 0.02
@@ -58,11 +63,21 @@ class Tracing(threading.Thread):
         self._probes: Uprobes | None = None
         self._known: dict[Identity, Traced | None] = {}
         self._same: dict[tuple[int, int], Traced | None] = {}
+        self._handles_at: set[int] = set()
         self._looking = threading.Event()
         self._stopped = False
         self._lock = threading.Lock()
 
     # For the other thread.
+
+    @property
+    def handle_at(self) -> int | None:
+        """Where in descriptions of keys their handles stand (tlssites.Inspection).
+
+        None: that is not known, or not the same in all libraries that were found.
+        """
+        found = self._handles_at
+        return next(iter(found)) if len(found) == 1 else None
 
     def may_trace(self, pid: int) -> bool:
         """Tell whether secrets of a process may come: it has a library that is probed.
@@ -145,10 +160,12 @@ class Tracing(threading.Thread):
         return self._same[same]
 
     def _probe(self, fd: int, path: str) -> Traced | None:
-        if not _holds(fd, SIGN):
+        if not _holds(fd, SIGNS):
             return None
         found = inspector.inspect(fd)
         refusal, probes = found.refusal, 0
+        if found.handle_at is not None:
+            self._handles_at = self._handles_at | {found.handle_at}
         with self._lock:
             for site in found.sites:
                 if self._stopped or self._probes is None:
@@ -166,7 +183,7 @@ class Tracing(threading.Thread):
 def _tell(traced: Traced) -> None:
     if traced.refusal:
         log("warning", f"TLS: no secrets from {traced.path}: {traced.refusal}")
-    else:
+    elif traced.probes:
         what = f"{traced.library} in {traced.path}, {traced.probes} probes"
         log("info", f"TLS: secrets are read from {what}.")
     report("tls", path=traced.path, probes=traced.probes)
@@ -183,12 +200,13 @@ def common_libraries() -> Iterable[str]:
             yield path.rpartition(" => ")[2]
 
 
-def _holds(fd: int, sign: bytes) -> bool:
-    """Tell whether a file holds some bytes."""
+def _holds(fd: int, signs: tuple[bytes, ...]) -> bool:
+    """Tell whether a file holds one of these."""
     offset, before = 0, b""
     while block := os.pread(fd, BLOCK_LEN, offset):
-        if sign in before + block:
+        searched = before + block
+        if any(sign in searched for sign in signs):
             return True
         offset += len(block)
-        before = block[1 - len(sign) :]
+        before = block[1 - max(map(len, signs)) :]
     return False

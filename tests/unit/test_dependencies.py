@@ -20,6 +20,7 @@ LAYERS = (
             "filterc",
             "filterlang",
             "gate",
+            "keyjoin",
             "keylog",
             "label",
             "linktypes",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import capstone
 import unicorn
 
-from tccap.finder import family, flow, gate, gnutls, golang, labels, oracle
+from tccap.finder import family, flow, gate, gnutls, golang, labels, nss, oracle, softoken
 from tccap.finder.code import Decoder
 from tccap.finder.elf import Data
 from tccap.finder.errors import RefusedError
@@ -16,7 +16,7 @@ from tccap.tlssites import Inspection, Site
 
 LABELS_MIN = 3  # fewer labels in one place are not the key log of a TLS library
 _CANDIDATES_MAX = 4
-_WANTED = frozenset((*STUBS, gnutls.GET_RANDOM))
+_WANTED = frozenset((*STUBS, gnutls.GET_RANDOM, softoken.GET_TABLE, *nss.NAMES))
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Found:
     library: str
     sites: tuple[Site, ...]
     how: str
+    handle_at: int | None = None
 
 
 def load() -> None:
@@ -49,18 +50,36 @@ def inspect(data: Data) -> Inspection:
     except RefusedError as refusal:
         return Inspection(build_id, "", "", (), "", str(refusal))
     version = family.version(image, found.library)
-    return Inspection(build_id, found.library, version, found.sites, found.how, "")
+    return Inspection(
+        *(build_id, found.library, version, found.sites, found.how, ""),
+        found.handle_at,
+    )
+
+
+def _without_labels(image: Image) -> Found:
+    """Return what libraries of NSS tell of keys that another one has the labels of."""
+    sites = softoken.sites(image, Decoder(image.elf))
+    handle_at = nss.handle_at(image)
+    if sites or handle_at is not None:
+        return Found("NSS", sites, "pkcs11", handle_at)
+    if softoken.GET_TABLE in image.symbols.address:
+        raise RefusedError("It is NSS's softoken, but its keys were not understood.")
+    raise RefusedError(
+        "It holds no key-log labels: it is no TLS library that is known."
+    )
 
 
 def _key_log(image: Image) -> Found:
     strings = labels.strings(image)
     if len(set(strings.values())) < LABELS_MIN:
-        raise RefusedError(
-            "It holds no key-log labels: it is no TLS library that is known."
-        )
+        return _without_labels(image)
     decoder = Decoder(image.elf)
     references = labels.references(image, decoder, strings)
     uses = list(flow.Tracer(image, decoder, references).uses())
+    of_nss = nss.sites(image, decoder, uses)
+    if of_nss:
+        keys = softoken.sites(image, decoder)
+        return Found("NSS", (*of_nss, *keys), "pkcs11", nss.handle_at(image))
     for function, argument, found in flow.candidates(image, uses)[:_CANDIDATES_MAX]:
         if len(found) < LABELS_MIN:
             break

@@ -6,7 +6,7 @@ through a pointer of a fake object (`memory`), or when it has done too much.
 """
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import unicorn
@@ -36,7 +36,6 @@ _END, _END_LEN = 0x700_0000_0000, PAGE_LEN
 _RETURN = b"\xc3"
 _STUB_LEN = 16
 _JUMP, _MOV_RAX, _JMP_RAX = struct.Struct("<2sQ2s"), b"\x48\xb8", b"\xff\xe0"
-NEW_MEMORY = b"(new memory)"  # a stub that all have to know; no symbol's name
 _BLOCKS_MAX = 20_000
 _PAGES_MAX = 2048
 _TRANSLATIONS_LEN = 16 << 20  # unicorn would reserve a GiB
@@ -60,19 +59,21 @@ class Machine:
         self,
         image: Image,
         stubs: dict[bytes, Stub],
-        replaced: Sequence[int] = (),
+        replaced: Mapping[int, Stub] | None = None,
         null: Path | None = None,
     ) -> None:
-        """Make a machine; functions at ``replaced`` only return new memory.
+        """Make a machine.
 
+        Functions at the addresses in ``replaced`` are not run, but what stands there.
         The word at ``null`` is a null pointer.
         """
         self.fakes = Fakes(null)
         self.callback: Callback | None = None
         self.has_returned = False
-        self._image, self._stubs = image, stubs
+        instead = {b"(%x)" % at: stub for at, stub in (replaced or {}).items()}
+        self._image, self._stubs = image, stubs | instead
         self._names: list[bytes] = []
-        self._detours = self._make_detours(replaced)
+        self._detours = self._make_detours(replaced or {})
         self.bias = _BIAS if image.elf.is_relocatable else 0
         self._mapped: set[int] = set()
         self._blocks = 0
@@ -84,8 +85,16 @@ class Machine:
 
     # --- running ------------------------------------------------------------
 
-    def call(self, function: int, arguments: Sequence[int | bytes | None]) -> None:
-        """Run a function of the image: None is a fake, bytes are a string's address."""
+    def call(
+        self,
+        function: int,
+        arguments: Sequence[int | bytes | None],
+        until: int | None = None,
+    ) -> None:
+        """Run a function of the image: None is a fake, bytes are a string's address.
+
+        It runs until it returns, or to the instruction at ``until``.
+        """
         for register, argument in zip(ARGUMENTS, arguments, strict=False):
             if argument is None:
                 self.set_register(register, self.fakes.make(register))
@@ -96,7 +105,8 @@ class Machine:
         top = _STACK + _STACK_LEN // 2 - WORD.size
         self._uc.mem_write(top, WORD.pack(_END))
         self.set_register("rsp", top)
-        self.has_returned = self.run(function, _END)
+        end = _END if until is None else until + self.bias
+        self.has_returned = self.run(function, end)
 
     def run(self, start: int, end: int) -> bool:
         """Run from an address of the image; tell whether the end was reached."""
@@ -113,6 +123,17 @@ class Machine:
         except unicorn.UcError:
             return None
         return int(self._uc.reg_read(x86.UC_X86_REG_RIP)) - self.bias
+
+    def trace(self, start: int, end: int) -> list[int]:
+        """Return a list that gets each instruction run between two addresses."""
+        run: list[int] = []
+        self._uc.hook_add(
+            unicorn.UC_HOOK_CODE,
+            lambda _uc, address, _size, _: run.append(address - self.bias),
+            begin=start + self.bias,
+            end=end + self.bias - 1,
+        )
+        return run
 
     # --- registers and memory -----------------------------------------------
 
@@ -161,6 +182,10 @@ class Machine:
         address = _HEAP + self._heap_used
         self._heap_used += size + 31 & ~15
         return address
+
+    def is_new(self, address: int) -> bool:
+        """Tell whether an address is in memory that was allocated here."""
+        return _HEAP <= address < _HEAP + self._heap_used
 
     def new_bytes(self, content: bytes) -> int:
         """Return the address of new memory with this content."""
@@ -283,9 +308,9 @@ class Machine:
                 ]
         return bytes(content)
 
-    def _make_detours(self, replaced: Sequence[int]) -> dict[int, int]:
+    def _make_detours(self, replaced: Mapping[int, Stub]) -> dict[int, int]:
         """Return function -> stub, for the functions of the image not to be run."""
-        found = dict.fromkeys(replaced, self._stub(NEW_MEMORY))
+        found = {function: self._stub(b"(%x)" % function) for function in replaced}
         for name in self._stubs:
             if name in self._image.symbols.address:
                 found[self._image.symbols.address[name]] = self._stub(name)

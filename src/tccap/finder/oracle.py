@@ -13,7 +13,7 @@ from itertools import permutations
 from tccap.finder.flow import ARGUMENTS
 from tccap.finder.image import Image
 from tccap.finder.machine import Machine
-from tccap.finder.stubs import STUBS
+from tccap.finder.stubs import STUBS, new_memory
 from tccap.tlssites import Number, Path, Site
 
 RANDOM_LEN = 32
@@ -117,7 +117,7 @@ def _trial(
     arguments[setting.label], arguments[setting.length] = label, secret_len
     if setting.random_length is not None:
         arguments[setting.random_length] = RANDOM_LEN
-    machine = Machine(image, STUBS, setting.replaced)
+    machine = Machine(image, STUBS, dict.fromkeys(setting.replaced, new_memory))
     machine.call(setting.function, arguments)
     if machine.callback is None:
         return None, machine.called_functions()

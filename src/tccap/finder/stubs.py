@@ -6,7 +6,7 @@ What is not here returns zero. `malloc` and its like hand out memory that is not
 from collections.abc import Callable
 from typing import Final
 
-from tccap.finder.machine import NEW_MEMORY, Machine, Stub
+from tccap.finder.machine import Machine, Stub
 
 _COPY_LEN_MAX = 1 << 16
 _NEW_MEMORY_LEN = 1 << 14
@@ -22,6 +22,16 @@ def _allocate_array(machine: Machine) -> int:
 
 def _reallocate(machine: Machine) -> int:
     return machine.allocate(machine.argument(1))
+
+
+def new_memory(machine: Machine) -> int:
+    """Do nothing, and return new memory."""
+    return machine.allocate(_NEW_MEMORY_LEN)
+
+
+def nothing(_machine: Machine) -> int:
+    """Do nothing, and return zero."""
+    return 0
 
 
 def _strlen(machine: Machine) -> int:
@@ -66,7 +76,10 @@ def _printf(form: int, first: int) -> Stub:
 
 
 _BY_FUNCTION: Final[dict[Callable[[Machine], int], tuple[bytes, ...]]] = {
-    _allocate: (b"malloc", b"CRYPTO_malloc", b"CRYPTO_zalloc", b"OPENSSL_malloc"),
+    _allocate: (
+        *(b"malloc", b"CRYPTO_malloc", b"CRYPTO_zalloc", b"OPENSSL_malloc"),
+        *(b"PORT_Alloc_Util", b"PORT_ZAlloc_Util"),
+    ),
     _allocate_array: (b"calloc", b"CRYPTO_malloc_array"),
     _reallocate: (b"realloc",),
     _strlen: (b"strlen",),
@@ -78,8 +91,8 @@ _BY_FUNCTION: Final[dict[Callable[[Machine], int], tuple[bytes, ...]]] = {
     _printf(2, 3): (b"snprintf", b"BIO_snprintf"),
     _printf(3, 4): (b"__sprintf_chk",),
     _printf(4, 5): (b"__snprintf_chk",),
-    lambda machine: machine.allocate(_NEW_MEMORY_LEN): (NEW_MEMORY,),
-    lambda _: 0: (
+    new_memory: (b"PR_NewLock",),
+    nothing: (
         *(b"free", b"CRYPTO_free", b"CRYPTO_clear_free", b"OPENSSL_free"),
         *(b"pthread_rwlock_rdlock", b"pthread_rwlock_unlock"),
         *(b"pthread_mutex_lock", b"pthread_mutex_unlock"),
