@@ -30,7 +30,7 @@ EXCHANGES = {
         f"{client} of {server} {version}": Exchange(server, version, CLIENTS[client])
         for server in ("python", "nginx")
         for version in ("1.2", "1.3")
-        for client in ("curl", "python", "openssl", "wget", "gnutls-cli")
+        for client in ("curl", "python", "openssl", "wget", "gnutls-cli", "tstclnt")
     },
     "client side only": Exchange("python as nobody", "1.3", CLIENTS["curl"]),
     "client side only 1.2": Exchange("python as nobody", "1.2", CLIENTS["curl"]),

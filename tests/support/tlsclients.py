@@ -116,6 +116,10 @@ STAYING: dict[str, tuple[str, ...]] = {
     ),
 }
 # They fetch one page, and end.
+_NSS = (  # with a request from its stdin, tstclnt does not heed the server's end
+    "cat >{NAME}.request &&"
+    " exec tstclnt -D -o -A {NAME}.request -h {ADDRESS} -p {PORT}"
+)
 CLIENTS: dict[str, tuple[str, ...]] = {
     "curl": ("curl", "-sk", "{URL}"),
     "curl 1.2": ("curl", "-sk", "--tls-max", "1.2", "{URL}"),
@@ -123,6 +127,7 @@ CLIENTS: dict[str, tuple[str, ...]] = {
     "openssl": ("openssl", "s_client", "-ign_eof", "-connect", "{ADDRESS}:{PORT}"),
     "wget": ("wget", "-q", "--no-check-certificate", "-O", "-", "{URL}"),
     "gnutls-cli": ("gnutls-cli", "--insecure", "-p", "{PORT}", "{ADDRESS}"),
+    "tstclnt": ("sh", "-c", _NSS),
     "grpc": _python("grpc", _GRPC),
     "chromium": (*_CHROMIUM, "--dump-dom", "{URL}"),
 }

@@ -85,10 +85,10 @@ def test_a_hello_is_read() -> None:
 
 
 def test_a_secret_is_read() -> None:
-    head = (7).to_bytes(4, sys.byteorder) + (32).to_bytes(4, sys.byteorder)
+    head = b"".join(n.to_bytes(4, sys.byteorder) for n in (7, 2, 32))
     raw = head + b"LABEL".ljust(40, b"\0") + b"r" * 32 + b"s" * 48 + bytes([abi.SECRET])
     assert len(raw) % 4 == 1
-    assert abi.SecretMessage.parse(raw) == (7, b"LABEL", b"r" * 32, b"s" * 32)
+    assert abi.SecretMessage.parse(raw) == (7, 2, b"LABEL", b"r" * 32, b"s" * 32)
 
 
 @pytest.mark.parametrize("kind", [abi.HELD, abi.HELD_SERVER_HELLO])

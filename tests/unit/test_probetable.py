@@ -84,8 +84,8 @@ def test_a_row_says_what_the_site_says(site: Site) -> None:
     assert _same(_path_at(row, 40), site.secret)
     assert _same_number(row, 120, site.secret_len)
     assert _same_number(row, 168, site.label_len or 0)
-    kind, zero, constant = struct.unpack_from("=II40s", row, 216)
-    assert zero == 0
+    kind, of_site, constant = struct.unpack_from("=II40s", row, 216)
+    assert KINDS[of_site] == site.kind
     if isinstance(site.label, str):
         assert (kind, constant.rstrip(b"\0")) == (0, site.label.encode())
     else:
