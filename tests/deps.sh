@@ -15,6 +15,7 @@ packages="
     gnutls-bin
     golang-go
     iproute2
+    libnss3-tools
     libc6-dev
     nginx-light
     openssl

@@ -35,13 +35,19 @@ EXCHANGES = {
     "client side only": Exchange("python as nobody", "1.3", CLIENTS["curl"]),
     "client side only 1.2": Exchange("python as nobody", "1.2", CLIENTS["curl"]),
     "server side only": Exchange("python", "1.3", AS_NOBODY["curl"]),
+    **{
+        f"server side only, NSS {version}": Exchange(
+            "selfserv", version, AS_NOBODY["curl that says"]
+        )
+        for version in ("1.2", "1.3")
+    },
     "server side only 1.2": Exchange("python", "1.2", AS_NOBODY["curl"]),
     "somebody else's": Exchange("python as nobody", "1.3", AS_NOBODY["curl"], False),
 }
 
 
 def _name(title: str) -> str:
-    return title.replace(" ", "-").replace("'", "")
+    return "".join(c for c in title.replace(" ", "-") if c not in "',")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from support.tls import World
 from support.wireshark import Wireshark
 
 MANY = int(os.environ.get("TCCAP_TLS_MANY", "20"))
-PROGRAMS = {"OpenSSL": "curl", "GnuTLS": "wget"}
+PROGRAMS = {"OpenSSL": "curl", "GnuTLS": "wget", "NSS": "tstclnt"}
 OWN = {"Go": "go", "node": "node", "BoringSSL": "curl_cffi"}
 if "TCCAP_TLS_MANY" in os.environ:
     PROGRAMS |= OWN

@@ -16,7 +16,8 @@ class Build:
 
     ``origin`` is a suite of Debian, whose apt checks what it fetches, or the SHA-256 of
     a wheel; ``package`` then has a version, too. ``library`` is what it has to be found
-    to be, with ``random`` as the offsets to client_random; none: it has to be refused.
+    to be, with ``random`` as the offsets to client_random (in NSS's softoken, to the
+    attribute that holds a key's value); none: it has to be refused.
     """
 
     package: str
@@ -29,7 +30,8 @@ class Build:
     @property
     def name(self) -> str:
         """Name the build."""
-        return f"{self.package}-{self.origin[:12]}"
+        name = f"{self.package}-{self.origin[:12]}"
+        return f"{name}-{self.member}" if self.library == "NSS" else name
 
     def file(self) -> Path:
         """Return the file, and fetch it first where that is needed."""
@@ -127,6 +129,26 @@ BUILDS = (
     Build("rclone", "bullseye", "bin/rclone", "Go", (), is_small=False),  # Go 1.15
     Build("gh", "bookworm", "bin/gh", "Go", (), is_small=False),  # Go 1.19
     Build("gh", "trixie", "bin/gh", "Go", (), is_small=False),  # Go 1.23
-    # What is not understood yet is refused, and not taken for something else.
-    Build("libnss3", "bookworm", "libssl3.so", "", ()),
+    *(
+        Build("libnss3", suite, member, "NSS", offsets)
+        for suite, random, value in (
+            ("bullseye", 1568, 5336),
+            ("bookworm", 1568, 5344),
+            ("trixie", 1576, 5344),
+            ("sid", 1616, 5464),
+        )
+        for member, offsets in (
+            ("libssl3.so", (random,)),
+            ("libnss3.so", ()),
+            ("libsoftokn3.so", (value, 0)),
+        )
+    ),
+    *(
+        Build("firefox-esr", "bookworm", member, "NSS", offsets, is_small=False)
+        for member, offsets in (
+            ("libssl3.so", (1592,)),
+            ("libnss3.so", ()),
+            ("libsoftokn3.so", (5464, 0)),
+        )
+    ),
 )

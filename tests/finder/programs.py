@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _BOTH_ENDS = """
@@ -99,10 +101,34 @@ def openssl_handshake(version: str, certificate: Path, log: Path | None) -> int:
 
 def gnutls_download(certificate: Path, port: int, log: Path) -> int:
     """Let wget, which uses GnuTLS, get a page from openssl's server."""
+    with _openssl_server(certificate, port):
+        return run(
+            *("wget", "--no-config", "--no-check-certificate", "-q", "-O/dev/null"),
+            *("--tries=1", f"https://127.0.0.1:{port}/"),
+            log=log,
+        )
+
+
+def nss_downloads(version: str, certificate: Path, port: int, log: Path) -> int:
+    """Let NSS's test client get pages from openssl's server, which logs.
+
+    It takes up the session of its first connection in later ones, if it can.
+    """
+    request = log.with_suffix(".request")
+    request.write_bytes(b"GET / HTTP/1.0\r\n\r\n")
+    with _openssl_server(certificate, port, "-keylogfile", str(log)):
+        return run(
+            *("tstclnt", "-D", "-o", "-h", "127.0.0.1", "-p", str(port)),
+            *("-V", f"tls{version}:tls{version}", "-A", request, "-L", "3", "-u"),
+        )
+
+
+@contextmanager
+def _openssl_server(certificate: Path, port: int, *more: str) -> Iterator[None]:
     server = subprocess.Popen(
         [
             *("openssl", "s_server", "-www", "-cert", str(certificate)),
-            *("-accept", str(port)),
+            *("-accept", str(port), *more),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -111,11 +137,7 @@ def gnutls_download(certificate: Path, port: int, log: Path) -> int:
     try:
         while server.stdout.readline() != b"ACCEPT\n":
             assert server.poll() is None
-        return run(
-            *("wget", "--no-config", "--no-check-certificate", "-q", "-O/dev/null"),
-            *("--tries=1", f"https://127.0.0.1:{port}/"),
-            log=log,
-        )
+        yield
     finally:
         server.kill()
         server.stdout.close()

@@ -32,9 +32,11 @@ def test_a_foreign_build(build: Build) -> None:
     )
     assert measured.memory_mib <= MEMORY_MIB_MAX
     assert answer.library == build.library
-    assert len(answer.sites) == bool(build.library)
+    expected = _expected(build)
+    assert len(answer.sites) == bool(expected)
     for site in answer.sites:
-        assert _without_place(site) in _expected(build)
+        assert _without_place(site) in expected
+    assert answer.handle_at == (8 if build.member == "libnss3.so" else None)
 
 
 def _without_place(site: Site) -> Site:
@@ -45,6 +47,8 @@ def _expected(build: Build) -> list[Site]:
     """Return what the site can be, but for its place."""
     if build.library == "Go":
         return [_go_site(*GO_REGISTERS), _go_site(*GO_STACK)]
+    if build.library == "NSS":
+        return _nss_sites(build)
     return [
         Site(
             address=0,
@@ -56,6 +60,23 @@ def _expected(build: Build) -> list[Site]:
             secret=Path("rdx", (0,)),
             secret_len=Number(Path("rcx", ()), 4),
         )
+    ]
+
+
+def _nss_sites(build: Build) -> list[Site]:
+    if build.member == "libssl3.so":
+        paths = Path("rsi", (0,)), None, Path("rdi", build.random), Path("rdx", (0,))
+        return [Site(0, 0, "key", *paths, 32)]
+    if build.member == "libnss3.so":
+        return []
+    return [
+        Site(
+            *(0, 0, "value"),
+            *(Path(object_, (*build.random, 32)), None, Path(object_, (24,))),
+            Path(object_, (*build.random, 40, 0)),
+            Number(Path(object_, (*build.random, 48)), 8),
+        )
+        for object_ in ("rbx", "rbp")
     ]
 
 

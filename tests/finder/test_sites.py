@@ -9,6 +9,7 @@ import pytest
 from finder import programs
 from support import netns, uprobe
 from tccap import inspector
+from tccap.keyjoin import KeyJoin
 from tccap.tlssites import Inspection
 
 TLS13 = {
@@ -76,6 +77,43 @@ def test_gnutls_is_read_as_it_logs(certificate: Path, tmp_path: Path) -> None:
         read = set(reader.lines(pid))
     assert len(programs.logged(log)) >= len(TLS13) - 1
     assert programs.logged(log) == read
+
+
+@pytest.mark.parametrize(("version", "lines"), [("1.2", 1), ("1.3", len(TLS13))])
+def test_nss_is_read_as_its_peer_logs(
+    certificate: Path, tmp_path: Path, version: str, lines: int
+) -> None:
+    """Its own builds log nothing: labels and values meet by the handles of keys."""
+    libssl = library("/usr/bin/tstclnt", "libssl3.so")
+    softoken = libssl.with_name("libsoftokn3.so")
+    at = inspect(library("/usr/bin/tstclnt", "libnss3.so")).handle_at
+    assert at is not None
+    log = tmp_path / "keys"
+    with (
+        uprobe.reading(softoken, inspect(softoken)) as values,
+        uprobe.reading(libssl, inspect(libssl)) as keys,
+        netns.namespace() as space,
+        space.entered(),
+    ):
+        pid = programs.nss_downloads(version, certificate, 44333, log)
+        told, named = values.lines(pid), keys.lines(pid)
+    assert len(named) == 3 * lines
+    assert programs.logged(log) == set(_joined(told, named, at))
+
+
+def _joined(values: list[str], keys: list[str], handle_at: int) -> Iterator[str]:
+    """Yield key-log lines of what the probes of kind "value" and "key" have read."""
+    join = KeyJoin()
+    for line in values:
+        kind, handle, value = line.split(" ")
+        parts = bytes.fromhex(handle), bytes.fromhex(value)
+        join.value(0, kind.encode(), *parts, now=0)
+    for line in keys:
+        label, random, key = line.split(" ")
+        parts = bytes.fromhex(random), bytes.fromhex(key)[handle_at:]
+        secret = join.secret(0, label.encode(), *parts, now=0)
+        assert secret, f"no key has the handle of {label}"
+        yield f"{label} {random} {secret.secret.hex()}"
 
 
 @pytest.fixture(scope="module")

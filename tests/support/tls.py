@@ -140,6 +140,11 @@ class World:
             return ours
         if server == "python as nobody":
             return [*NOBODY, *ours]
+        if server == "selfserv":
+            database = self._nss_database()
+            versions = f"tls{version}:tls{version}"
+            ours = ["-d", str(database), "-n", "server", "-p", str(port)]
+            return ["selfserv", *ours, "-V", versions]
         if server == "grpc":
             files = (str(self.certificate), str(self.folder / "cert"))
             path = "PYTHONPATH=grpc"
@@ -147,6 +152,22 @@ class World:
             return [*NOBODY, *python, f"{ADDRESS}:{port}", *files]
         nginx = ["nginx", "-c", str(self._nginx_configuration(port, version))]
         return [*NOBODY, *nginx] if server == "nginx as nobody" else nginx
+
+    def _nss_database(self) -> Path:
+        """Return the folder of NSS's own store, with the certificate in it."""
+        folder = self.folder / "nss"
+        if not folder.exists():
+            folder.mkdir()
+            package = str(folder / "package")
+            of_certificate = ("-in", str(self.certificate), "-name", "server")
+            for command in (
+                ("certutil", "-N", "--empty-password", "-d", str(folder)),
+                ("openssl", "pkcs12", "-export", *of_certificate)
+                + ("-passout", "pass:", "-out", package),
+                ("pk12util", "-i", package, "-d", str(folder), "-W", "", "-K", ""),
+            ):
+                subprocess.run(command, check=True, capture_output=True)
+        return folder
 
     def _nginx_configuration(self, port: int, version: str) -> Path:
         own = self.folder / f"nginx-{port}"

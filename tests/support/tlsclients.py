@@ -128,6 +128,8 @@ CLIENTS: dict[str, tuple[str, ...]] = {
     "wget": ("wget", "-q", "--no-check-certificate", "-O", "-", "{URL}"),
     "gnutls-cli": ("gnutls-cli", "--insecure", "-p", "{PORT}", "{ADDRESS}"),
     "tstclnt": ("sh", "-c", _NSS),
+    # selfserv answers with what it was told.
+    "curl that says": ("curl", "-sk", "-H", "Says: the body", "{URL}"),
     "grpc": _python("grpc", _GRPC),
     "chromium": (*_CHROMIUM, "--dump-dom", "{URL}"),
 }

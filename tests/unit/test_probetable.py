@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tccap import probetable
 from tccap.paths import BPF_DIR
-from tccap.tlssites import LABELS, OFFSET_LIMIT, REGISTERS, Number, Path, Site
+from tccap.tlssites import KINDS, LABELS, OFFSET_LIMIT, REGISTERS, Number, Path, Site
 
 SOURCE = File(BPF_DIR, "secret.c").read_text("ascii")
 X86 = [
@@ -28,7 +28,7 @@ SITES = st.builds(
     Site,
     address=st.just(0),
     file_offset=st.just(0),
-    kind=st.just("line"),
+    kind=st.sampled_from(KINDS),
     label=PATHS,
     label_len=NUMBERS | st.none(),
     client_random=PATHS,

@@ -29,6 +29,7 @@ GOOD: dict[str, Any] = {
     "sites": [SITE],
     "how": "oracle",
     "refusal": "",
+    "handle_at": None,
 }
 REFUSED = GOOD | {"sites": [], "library": "", "refusal": "It has no TLS."}
 BAD = [
@@ -52,6 +53,9 @@ BAD = [
     ("how", None),
     ("refusal", "No."),
     ("refusal", None),
+    ("handle_at", -1),
+    ("handle_at", 25),
+    ("handle_at", 8.0),
 ]
 BAD_SITES = [
     ("address", -1),
@@ -99,7 +103,7 @@ ADDRESSES = st.integers(0, (1 << 47) - 1)
 PARTS = {
     "address": ADDRESSES,
     "file_offset": ADDRESSES,
-    "kind": st.just("line"),
+    "kind": st.sampled_from(tlssites.KINDS),
     "client_random": PATHS,
     "secret": PATHS,
     "secret_len": st.sampled_from([32, 48]) | NUMBERS,
@@ -127,6 +131,12 @@ def test_a_good_one_is_read() -> None:
 
 def test_a_refusal_is_read() -> None:
     assert read(REFUSED).refusal == "It has no TLS."
+
+
+def test_a_file_may_tell_of_handles_only() -> None:
+    assert read(GOOD | {"sites": [], "handle_at": 8}).handle_at == 8
+    with pytest.raises(TccapError):
+        read(REFUSED | {"handle_at": 8})
 
 
 def test_a_constant_label_and_length_are_read() -> None:
