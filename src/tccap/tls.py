@@ -155,7 +155,7 @@ class Tls:
     # Inside.
 
     def _secret(self, told: abi.SecretMessage, now: float) -> Secret | None:
-        """Return the secret that a probe has told of; None: there is none, or not yet."""
+        """Return the secret that a probe has told of; None: there is none yet."""
         pid, kind, label, random, content = told
         if tlssites.KINDS[kind] == "value":
             self._keys.value(pid, label, random, content, now)

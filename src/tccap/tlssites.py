@@ -24,7 +24,7 @@ LABELS = (
 )
 LIBRARIES = ("OpenSSL", "BoringSSL", "GnuTLS", "Go", "NSS", "rustls")
 # "line": one hit is a whole key-log line. "key" and "value" are two halves of one, for
-# libraries that know a secret by its PKCS#11 handle; tccap.keyjoin brings them together.
+# libraries that know a secret by its PKCS#11 handle; tccap.keyjoin joins them.
 KINDS = ("line", "key", "value")
 KEY_LEN = 32  # what is read of a library's own description of a key
 HANDLE_LEN = 8  # CK_OBJECT_HANDLE
@@ -121,8 +121,8 @@ class Inspection:
 
     ``build_id`` is in hexadecimal, empty if the file has none. ``library`` is one of
     LIBRARIES, empty if it is unknown. ``how`` names the way the sites were proven.
-    ``handle_at`` tells where in the description of a key its handle stands, if this file
-    is the one that knows. Without any of it, ``refusal`` is one sentence that says why.
+    ``handle_at`` tells where in the description of a key its handle stands, if this
+    file knows. With nothing found, ``refusal`` is one sentence that says why.
     """
 
     build_id: str

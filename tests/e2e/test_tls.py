@@ -17,12 +17,17 @@ from support.wireshark import Wireshark
 
 
 class Exchange(NamedTuple):
-    """One request, and who makes it."""
+    """One request, and who makes it.
+
+    tshark shows an answer that does not tell its length (NSS's selfserv gives such)
+    as parts only, not as HTTP: then ``shown`` is the request alone.
+    """
 
     server: str
     version: str
     client: tuple[str, ...]
     decrypted: bool = True
+    shown: tuple[str, ...] = ("request", "response")
 
 
 EXCHANGES = {
@@ -37,7 +42,7 @@ EXCHANGES = {
     "server side only": Exchange("python", "1.3", AS_NOBODY["curl"]),
     **{
         f"server side only, NSS {version}": Exchange(
-            "selfserv", version, AS_NOBODY["curl that says"]
+            *("selfserv", version, AS_NOBODY["curl that says"]), shown=("request",)
         )
         for version in ("1.2", "1.3")
     },
@@ -68,10 +73,10 @@ def tshark(wireshark: Wireshark, world: World) -> Decrypting:
 
 @pytest.mark.parametrize("title", EXCHANGES)
 def test_exchange(tshark: Decrypting, title: str) -> None:
-    decrypted = EXCHANGES[title].decrypted
-    seen = tshark.seen()
-    assert (_name(title) in seen.requests) == decrypted
-    assert (_name(title) in seen.responses) == decrypted
+    exchange, seen = EXCHANGES[title], tshark.seen()
+    assert (_name(title) in seen.requests) == exchange.decrypted
+    if "response" in exchange.shown:
+        assert (_name(title) in seen.responses) == exchange.decrypted
 
 
 def test_nothing_was_crowded_out_or_refused(tshark: Decrypting) -> None:

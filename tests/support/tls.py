@@ -159,11 +159,10 @@ class World:
         if not folder.exists():
             folder.mkdir()
             package = str(folder / "package")
-            of_certificate = ("-in", str(self.certificate), "-name", "server")
+            to_package = ("openssl", "pkcs12", "-export", "-in", str(self.certificate))
             for command in (
                 ("certutil", "-N", "--empty-password", "-d", str(folder)),
-                ("openssl", "pkcs12", "-export", *of_certificate)
-                + ("-passout", "pass:", "-out", package),
+                (*to_package, "-name", "server", "-passout", "pass:", "-out", package),
                 ("pk12util", "-i", package, "-d", str(folder), "-W", "", "-K", ""),
             ):
                 subprocess.run(command, check=True, capture_output=True)

@@ -117,8 +117,7 @@ STAYING: dict[str, tuple[str, ...]] = {
 }
 # They fetch one page, and end.
 _NSS = (  # with a request from its stdin, tstclnt does not heed the server's end
-    "cat >{NAME}.request &&"
-    " exec tstclnt -D -o -A {NAME}.request -h {ADDRESS} -p {PORT}"
+    "cat >{NAME}.request && exec tstclnt -D -o -A {NAME}.request -h {ADDRESS} -p {PORT}"
 )
 CLIENTS: dict[str, tuple[str, ...]] = {
     "curl": ("curl", "-sk", "{URL}"),

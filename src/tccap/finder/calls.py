@@ -32,7 +32,7 @@ def own_targets(image: Image, decoder: Decoder, function: int) -> set[int]:
 
 
 def calls_of(image: Image, names: Iterable[bytes]) -> Iterator[int]:
-    """Yield the addresses of calls to functions that other libraries, or this, export."""
+    """Yield the addresses of calls to functions that this or other libraries export."""
     slots = {
         found.slot
         for found in image.relocations.imports(0, ADDRESS_LIMIT)

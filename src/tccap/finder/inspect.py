@@ -6,7 +6,17 @@ from dataclasses import dataclass
 import capstone
 import unicorn
 
-from tccap.finder import family, flow, gate, gnutls, golang, labels, nss, oracle, softoken
+from tccap.finder import (
+    family,
+    flow,
+    gate,
+    gnutls,
+    golang,
+    labels,
+    nss,
+    oracle,
+    softoken,
+)
 from tccap.finder.code import Decoder
 from tccap.finder.elf import Data
 from tccap.finder.errors import RefusedError

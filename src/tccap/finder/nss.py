@@ -83,9 +83,7 @@ def _site(image: Image, function: int, random: int) -> Site:
     )
 
 
-def _recorders(
-    image: Image, decoder: Decoder, caller: int, argument: int
-) -> set[int]:
+def _recorders(image: Image, decoder: Decoder, caller: int, argument: int) -> set[int]:
     """Return the functions that get the caller's socket and label, and a new key."""
     own = calls.own_targets(image, decoder, caller)
     found: list[set[int]] = []
@@ -158,7 +156,7 @@ def _run_derivation(
 
 
 def _randoms(machine: Machine) -> Iterator[Path]:
-    """Yield where client_random is, if PK11_Derive(key, mechanism, item, ...) is told."""
+    """Yield where client_random is, if PK11_Derive(key, mechanism, item) is told."""
     at = _RANDOMS_AT.get(machine.argument(1))
     item = machine.read(machine.argument(2), _ITEM.size)
     if at is None or not item:

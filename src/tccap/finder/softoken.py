@@ -48,7 +48,9 @@ class _Trial:
 _TRIALS = (
     _Trial((*_ATTRIBUTES, (_VALUE, bytes(range(0x41, 0x71)))), 0x50, False),
     _Trial(
-        ((_VALUE, bytes(range(0x61, 0x81))), (_DERIVE, b"\1"), *_ATTRIBUTES), 0x1230, True
+        ((_VALUE, bytes(range(0x61, 0x81))), (_DERIVE, b"\1"), *_ATTRIBUTES),
+        0x1230,
+        True,
     ),
 )
 
@@ -169,7 +171,9 @@ def _prepared(
 def _layouts(machine: Machine, made: int, trial: _Trial) -> set[_Layout]:
     if not made:
         return set()
-    handles = [n for n in range(0, _HEAD_LEN, WORD.size) if _is_handle(machine, made + n)]
+    handles = [
+        n for n in range(0, _HEAD_LEN, WORD.size) if _is_handle(machine, made + n)
+    ]
     if len(handles) != 1:
         return set()
     ways = _ways(machine, made, trial.secret)
@@ -191,7 +195,7 @@ def _ways(
     machine: Machine, made: int, secret: bytes
 ) -> set[tuple[tuple[int, ...], int]]:
     """Return the ways from an object to the attribute with this value."""
-    found = set()
+    found: set[tuple[tuple[int, ...], int]] = set()
     for first, near in _pointers(machine, made, _OBJECT_LEN):
         found |= {((first,), n) for n in _attributes(machine, near, secret)}
         for second, far in _pointers(machine, near, _HEAD_LEN):
@@ -210,7 +214,9 @@ def _pointers(machine: Machine, address: int, size: int) -> Iterator[tuple[int, 
 def _attributes(machine: Machine, address: int, secret: bytes) -> Iterator[int]:
     """Yield where behind an address a CK_ATTRIBUTE stands with this value."""
     words = _words(machine, address, _HEAD_LEN)
-    for n, (kind, value, length) in enumerate(zip(words, words[1:], words[2:])):
+    for n, (kind, value, length) in enumerate(
+        zip(words, words[1:], words[2:], strict=False)
+    ):
         if (kind, length) == (_VALUE, len(secret)) and (
             machine.read(value, length) == secret
         ):
@@ -264,7 +270,7 @@ def _calls_run(image: Image, decoder: Decoder, functions: _Functions) -> list[in
 def _holders(
     image: Image, functions: _Functions, trial: _Trial, layout: _Layout, address: int
 ) -> set[str]:
-    """Return the registers that hold the key at an instruction, where it is complete."""
+    """Return the registers that hold the key, where it is complete."""
     machine, made = _made(image, functions, trial, until=address)
     if layout not in _layouts(machine, made, trial):
         return set()
