@@ -147,7 +147,6 @@ BUILDS = (
         Build("firefox-esr", "bookworm", member, "NSS", offsets, is_small=False)
         for member, offsets in (
             ("libssl3.so", (1592,)),
-            ("libnss3.so", ()),
             ("libsoftokn3.so", (5464, 0)),
         )
     ),

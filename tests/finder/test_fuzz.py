@@ -14,7 +14,10 @@ from tccap.paths import TOP
 
 COUNT = int(os.environ.get("TCCAP_FUZZ", "400"))
 BATCH = 100
-NAMES = ("libssl3-bookworm", "libgnutls30-bookworm")
+NAMES = (
+    *("libssl3-bookworm", "libgnutls30-bookworm"),
+    *("libnss3-bookworm-libssl3.so", "libnss3-bookworm-libsoftokn3.so"),
+)
 FIRST = int(os.environ.get("TCCAP_FUZZ_SEED", "0"))
 
 

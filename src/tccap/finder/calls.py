@@ -10,13 +10,14 @@ from tccap.finder.image import Image
 
 # Before 32 bits of distance: call, jmp [rip+...], call [rip+...].
 _CALL, _JUMP_THROUGH, _CALL_THROUGH = b"\xe8", b"\xff\x25", b"\xff\x15"
+FUNCTION_LEN_MAX = 1 << 16
 _PREFIX_LENS = (0, 1, 4, 5)  # bnd, endbr64 before the jump
 
 
 def inside(image: Image, decoder: Decoder, function: int) -> Iterator[Instruction]:
     """Yield the calls of a function, by their addresses."""
     at, end = image.functions.around(function) or (function, function)
-    while at < end:
+    while at < min(end, function + FUNCTION_LEN_MAX):
         instruction = decoder.at(at)
         if instruction is None:
             return

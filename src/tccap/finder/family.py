@@ -7,6 +7,7 @@ from tccap.finder.image import Image
 _VERSIONS = {
     "OpenSSL": re.compile(rb"OpenSSL \d+\.\d+\.\d+[a-z]*|OPENSSL_\d+[._]\d+[._]\d+"),
     "Go": re.compile(rb"go1\.\d+(?:\.\d+)?(?=[^0-9.])"),
+    "NSS": re.compile(rb"(?<=Version: )NSS \d+\.\d+(?:\.\d+)?"),
     "GnuTLS": re.compile(rb"GnuTLS \d+\.\d+\.\d+"),
 }
 # BoringSSL says "OpenSSL 1.1.1 (compatible; BoringSSL)"; OpenSSL tells its date.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from capstone import x86
 
+from tccap.finder.calls import FUNCTION_LEN_MAX
 from tccap.finder.code import (
     Decoder,
     Instruction,
@@ -29,7 +30,6 @@ from tccap.finder.oracle import Roles
 from tccap.finder.stubs import STUBS
 from tccap.tlssites import SECRET_LENS, SITES_MAX, Number, Path, Site
 
-_FUNCTION_LEN_MAX = 1 << 16
 _BACK_MAX = 40  # instructions between a jump and the call behind it
 _STEPS_MAX = 200
 _TEST_LEN_MAX = 6  # instructions before a jump that may load and test the callback
@@ -74,7 +74,7 @@ class _Graph:
         self._before: dict[int, set[int]] = defaultdict(set)
         self._instructions: dict[int, Instruction] = {}
         at = low
-        while at < min(high, low + _FUNCTION_LEN_MAX):
+        while at < min(high, low + FUNCTION_LEN_MAX):
             instruction = decoder.at(at)
             if instruction is None:
                 break
