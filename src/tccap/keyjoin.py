@@ -43,7 +43,7 @@ class KeyJoin:
         content = value if known in (None, value) else b""
         self._values[key] = _Value(content, now)
         self._values.move_to_end(key)
-        if len(self._values) > VALUES_MAX:
+        while len(self._values) > VALUES_MAX or self._is_old(now):
             self._values.popitem(last=False)
 
     def secret(
@@ -52,6 +52,10 @@ class KeyJoin:
         """Return the secret whose key has this handle; None: it is not known."""
         value = self._known((pid, handle[:HANDLE_LEN]), now)
         return keylog.accept(label, client_random, value) if value else None
+
+    def _is_old(self, now: float) -> bool:
+        """Tell whether the eldest value may be forgotten."""
+        return now - next(iter(self._values.values())).since >= REMEMBERED_S
 
     def _known(self, key: tuple[int, bytes], now: float) -> bytes | None:
         found = self._values.get(key)

@@ -3,6 +3,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,18 @@ def test_people_are_told_what_was_found() -> None:
     assert "probe at   0x1000" in text
     assert "client random  *(rdi + 168) + 184" in text
     assert "secret's bytes 32 bits of rcx" in text
+
+
+def test_people_are_told_of_halves() -> None:
+    kinds = {
+        kind: "\n".join(inspection.describe(replace(ANSWER, sites=(site,))))
+        for kind in ("key", "value")
+        for site in (replace(SITE, kind=kind),)
+    }
+    assert "key            rdx" in kinds["key"]
+    assert "handle         *(rdi + 168) + 184" in kinds["value"]
+    lines = inspection.describe(replace(ANSWER, sites=(), handle_at=8))
+    assert lines[-1] == "handles at 8 of its keys"
 
 
 def test_people_are_told_why_nothing_was_found() -> None:

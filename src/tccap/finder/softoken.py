@@ -38,7 +38,7 @@ class _Trial:
 
     attributes: tuple[tuple[int, bytes], ...]
     gap_len: int  # memory that is used between the objects
-    slot_is_known: bool  # the object's slot holds zeros
+    slot_is_empty: bool  # the object's slot holds zeros
 
     @property
     def secret(self) -> bytes:
@@ -123,7 +123,7 @@ def _shared(image: Image, decoder: Decoder) -> list[int]:
 
 def _object(machine: Machine, make: int, trial: _Trial) -> int:
     """Return the address of a new object; 0: none was made."""
-    slot = machine.new_bytes(bytes(_OBJECT_LEN)) if trial.slot_is_known else None
+    slot = machine.new_bytes(bytes(_OBJECT_LEN)) if trial.slot_is_empty else None
     machine.new_bytes(bytes(trial.gap_len))
     machine.call(make, (slot,))
     address = machine.register("rax")
