@@ -30,7 +30,6 @@
  *   FILTER_COMMS     1: it names names
  *   FILTER_PROCESSES  1: it has any of these
  *   FOLLOW_CHILDREN  1: it takes the children of such processes, too
- *   OWN_NETNS      inode number of the network namespace of the capture
  *   TLS            1: packets of TLS connections wait for their secrets
  *   TLS_ANY_USER   1: probes (bpf/secret.c) heed processes of every user
  *   TLS_USER       0: those of this user id

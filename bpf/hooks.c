@@ -250,7 +250,7 @@ static __always_inline bool is_in_own_netns(u64 sk)
 {
 	u64 net = READ(u64, sk, SOCK_COMMON__SKC_NET);
 
-	return READ(u32, net, NET__NS + NS_COMMON__INUM) == OWN_NETNS;
+	return is_own_netns(READ(u32, net, NET__NS + NS_COMMON__INUM));
 }
 
 static __always_inline void remember_closed(u64 sk, const struct owner *known)

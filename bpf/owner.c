@@ -22,6 +22,17 @@ struct flow {
 };
 BPF_TABLE("lru_hash", struct flow, struct owner, closed, SOCKETS);
 
+/* The network namespace of the capture, by its inode number. It is no constant, so
+ * that what was compiled serves in every namespace. */
+BPF_ARRAY(own_netns, u32, 1);
+
+static __always_inline bool is_own_netns(u32 inode)
+{
+	u32 zero = 0, *own = own_netns.lookup(&zero);
+
+	return own && *own == inode;
+}
+
 /* Counts the runs of seed.c; what an earlier run found is out of date. */
 BPF_ARRAY(seed_round, u32, 1);
 

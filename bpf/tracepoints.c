@@ -75,7 +75,7 @@ static __always_inline void remember_closed(u64 sk, u32 state)
 	if (!tcp)
 		return;
 	net = LOAD_U64(tcp, SOCK_COMMON__SKC_NET);
-	if (LOAD_U32(net, NET__NS + NS_COMMON__INUM) != OWN_NETNS)
+	if (!is_own_netns(LOAD_U32(net, NET__NS + NS_COMMON__INUM)))
 		return;
 	known = held.sk_storage_get((void *)sk, 0, 0);
 	owner = known ? owner_held(known, state) : NULL;

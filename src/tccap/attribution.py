@@ -90,7 +90,6 @@ class Attribution:
             "HOOKS": int(self._way != "tracepoints"),
             "SOCKETS": plan.sockets if found else 1,
             "PROCESSES": plan.processes if found else 1,
-            "OWN_NETNS": facilities.own_netns(),
             "FILTER_PIDS": int(bool(plan.pids)),
             "FILTER_UIDS": int(bool(plan.uids)),
             "FILTER_COMMS": int(bool(plan.comms)),
@@ -117,6 +116,7 @@ class Attribution:
         self._filter(kernel)
         self._addresses = LocalAddresses(kernel)
         self.refresh_addresses()
+        kernel.fill("own_netns", {0: facilities.own_netns()})
         if self._way == "hooks":
             tails, recorder = hooks.TAIL
             kernel.set_tail(tails, 0, kernel.program(recorder, bpfprog.KPROBE))

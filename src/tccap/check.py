@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tccap import __version__, launcher
+from tccap import __version__, bcclib, launcher
 from tccap.errors import TccapError
 from tccap.paths import SCRIPT, TOP
 
@@ -106,8 +106,7 @@ def _rights() -> Iterator[Finding]:
 
 
 def _bcc() -> Iterator[Finding]:
-    importlib.import_module("tccap.kernel")  # says how to get bcc
-    yield Finding(OK, "bcc", importlib.import_module("bcc").__version__)
+    yield Finding(OK, "bcc", bcclib.bcc().__version__)
 
 
 def _python_packages() -> Iterator[Finding]:

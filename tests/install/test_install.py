@@ -253,4 +253,11 @@ def links_into_the_copy(machine: Machine, folder: str) -> list[str]:
 def contents(machine: Machine) -> tuple[dict[str, str], str]:
     """Return what is installed; compiled files hold the time of their source."""
     sums = f"find {TOP} -type f ! -name '*.pyc' -exec sha256sum {{}} +"
-    return machine.files("/"), machine.shell(sums)
+    files = machine.files("/")
+    kept = {path: facts for path, facts in files.items() if not is_cached(path)}
+    return kept, machine.shell(sums)
+
+
+def is_cached(path: str) -> bool:
+    """Tell whether a path holds what was compiled: it is made where it lacks."""
+    return path.startswith("/var/cache/tccap/")
