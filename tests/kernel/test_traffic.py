@@ -10,6 +10,7 @@ from support import frames, netns, running, stream
 from support.flood import UDP_SEGMENT
 
 BULK_LEN = 2_000_000
+MTU = 1500
 SUPER = bytes(range(250)) * 240
 
 
@@ -79,7 +80,7 @@ def test_super_packets_are_whole(
     sizes = [
         len(frame.data) for frame in tcp[0].of("veth0") if frame.direction == direction
     ]
-    assert max(sizes) > 32_000
+    assert max(sizes) > 4 * MTU  # how large they get is TCP's affair
     assert sum(sizes) > BULK_LEN
 
 
