@@ -197,6 +197,14 @@ static __always_inline bool is_wildcard(struct bpf_sock *sk, u32 family)
 		 sk->src_ip6[3]);
 }
 
+/* A socket that is bound to no address takes what is sent to this host only. */
+static __always_inline bool may_take(struct bpf_sock *sk, const struct packet *packet,
+				     s32 ns)
+{
+	return !is_wildcard(sk, packet->family) ||
+	       is_own_address(packet->destination, packet->family, ns);
+}
+
 /* Turns a packet round: what was sent is looked up as if it came back. */
 static __always_inline struct packet reversed(const struct packet *packet)
 {
@@ -245,7 +253,6 @@ static __always_inline void find_closed(struct end *end,
 static __always_inline void find_by_socket(struct __sk_buff *skb, struct end *end,
 					   const struct packet *packet, s32 ns)
 {
-	bool own = is_own_address(packet->destination, packet->family, ns);
 	struct bpf_sock_tuple tuple = {};
 	u32 len = write_tuple(&tuple, packet);
 	struct bpf_sock *sk;
@@ -256,7 +263,7 @@ static __always_inline void find_by_socket(struct __sk_buff *skb, struct end *en
 		if (sk) {
 			/* One whose owner is in doubt. */
 			open = !HOOKS && sk->state != TCP_TIME_WAIT;
-			if (own || !is_wildcard(sk, packet->family))
+			if (may_take(sk, packet, ns))
 				find_user(end, sk, packet->protocol);
 			bpf_sk_release(sk);
 		}
@@ -265,7 +272,7 @@ static __always_inline void find_by_socket(struct __sk_buff *skb, struct end *en
 	} else if (packet->protocol == IPPROTO_UDP) {
 		sk = bpf_sk_lookup_udp(skb, &tuple, len, (u32)ns, 0);
 		if (sk) {
-			if (own || !is_wildcard(sk, packet->family))
+			if (may_take(sk, packet, ns))
 				find_user(end, sk, packet->protocol);
 			bpf_sk_release(sk);
 		}
