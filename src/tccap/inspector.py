@@ -5,7 +5,6 @@ are kept by the hash of that copy: neither a build id, which anybody can give to
 file, nor a file that changes meanwhile can make an answer that another file gets.
 """
 
-import contextlib
 import hashlib
 import os
 import signal
@@ -43,22 +42,23 @@ def inspect(fd: int) -> Inspection:
         return _refused("It is not an ordinary file.")
     if not 0 < status.st_size <= FILE_LEN_MAX:
         return _refused("It is empty or larger than 1 GiB.")
-    name = hashlib.sha256()
+    content = hashlib.sha256()
     for block in _blocks(fd):
-        name.update(block)
-    return _kept(name.hexdigest()) or _inspect_copy(fd)
+        content.update(block)
+    kept = CACHE.get(_file(content.hexdigest()), Inspection.from_json)
+    return kept or _inspect_copy(fd)
 
 
 def _inspect_copy(fd: int) -> Inspection:
-    name = hashlib.sha256()
+    content = hashlib.sha256()
     with open(os.memfd_create("tccap-inspected"), "r+b") as copy:  # noqa: PTH123
         for block in _blocks(fd):
-            name.update(block)
+            content.update(block)
             copy.write(block)
         copy.flush()
         answer, is_final = _ask(copy.fileno())
     if is_final:
-        CACHE.keep(_file(name.hexdigest()), answer.to_json().encode("ascii"))
+        CACHE.keep(_file(content.hexdigest()), answer.to_json().encode("ascii"))
     return answer
 
 
@@ -102,13 +102,5 @@ def _refused(why: str) -> Inspection:
     return Inspection("", "", "", (), "", why)
 
 
-def _kept(name: str) -> Inspection | None:
-    """Return the answer that was kept for a content; None: there is none to trust."""
-    kept = CACHE.get(_file(name))
-    with contextlib.suppress(TccapError):  # damaged: it is made anew
-        return Inspection.from_json(kept) if kept else None
-    return None
-
-
-def _file(name: str) -> str:
-    return f"{ALGORITHM}-{name}.json"
+def _file(digest: str) -> str:
+    return f"{ALGORITHM}-{digest}.json"

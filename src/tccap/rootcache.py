@@ -3,8 +3,13 @@
 import contextlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+from tccap.errors import TccapError
+
+T = TypeVar("T")
 TOP = Path("/var/cache/tccap")
 
 
@@ -22,11 +27,14 @@ class RootCache:
     def _folder(self) -> Path:
         return TOP / self._name
 
-    def get(self, name: str) -> bytes | None:
-        """Return what was kept; None: nothing that can be trusted."""
-        with contextlib.suppress(OSError):
+    def get(self, name: str, read: Callable[[bytes], T]) -> T | None:
+        """Return what was kept, as ``read`` reads it; None: nothing to be trusted.
+
+        It is not, either, where ``read`` raises TccapError: it is damaged.
+        """
+        with contextlib.suppress(OSError, TccapError):
             if self._is_private():
-                return (self._folder / name).read_bytes()
+                return read((self._folder / name).read_bytes())
         return None
 
     def keep(self, name: str, data: bytes) -> None:

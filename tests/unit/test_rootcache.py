@@ -24,11 +24,11 @@ def test_the_oldest_are_forgotten(top: Path) -> None:
         os.utime(top / "answers" / name, (1000 - age, 1000 - age))
     cache.keep("new", b"new")
     names = ("new", "old", "older", "oldest")
-    assert [cache.get(name) for name in names] == [b"new", b"old", None, None]
+    assert [cache.get(name, bytes) for name in names] == [b"new", b"old", None, None]
 
 
 def test_a_folder_that_cannot_be_made_costs_time_only(top: Path) -> None:
     (top / "answers").write_text("a file")
     cache = RootCache("answers")
     cache.keep("name", b"data")
-    assert cache.get("name") is None
+    assert cache.get("name", bytes) is None
