@@ -1,8 +1,14 @@
 """bcc, which is slow to import and may be missing: asked for where it is needed."""
 
+import os
 from typing import Any
 
 from tccap.errors import TccapError
+from tccap.paths import BPF_DIR
+
+
+class CompileError(Exception):
+    """A text that bcc could not compile; it has printed what the compiler says."""
 
 
 def bcc() -> Any:
@@ -15,3 +21,17 @@ def bcc() -> Any:
             "on Fedora and Arch python3-bcc or python-bcc."
         ) from None
     return bcc
+
+
+def program(text: str, *flags: str) -> Any:
+    """Compile a C text; return bcc's BPF object, or raise CompileError.
+
+    TccapError without bcc. Headers are those of bpf/, none of the kernel's.
+    """
+    bpf = bcc().BPF
+    # Whatever the caller's environment says: only this tree is tried.
+    os.environ["BCC_KERNEL_SOURCE"] = BPF_DIR
+    try:
+        return bpf(text=text.encode(), cflags=["-Wno-macro-redefined", *flags])
+    except Exception as error:  # noqa: BLE001  # bcc raises nothing narrower
+        raise CompileError(*error.args) from None

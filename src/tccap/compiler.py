@@ -5,17 +5,16 @@ the same text, compiler and kernel, and are kept where only root can write.
 """
 
 import atexit
-import contextlib
 import ctypes
 import hashlib
 import importlib.util
 import os
 from pathlib import Path
 
+from tccap import bcclib
 from tccap.bcclib import bcc
 from tccap.bpfcall import bpf
 from tccap.bpfobject import MapSpec, Object, with_maps
-from tccap.errors import TccapError
 from tccap.paths import BPF_DIR
 from tccap.rootcache import RootCache
 
@@ -80,26 +79,15 @@ class _GetFd(ctypes.Structure):
 def compiled(text: str, defines: dict[str, int | str]) -> Object:
     """Return the programs of a C text, compiled now or before.
 
-    TccapError without bcc; else Exception: bcc raises nothing narrower, and prints what
-    the compiler says.
+    TccapError without bcc, CompileError where it fails.
     """
     flags = [f"-D{name}={value}" for name, value in defines.items()]
     name = _name(text, flags)
-    return _kept(name) or _made(name, text, flags)
-
-
-def _kept(name: str) -> Object | None:
-    kept = _KEPT.get(name)
-    with contextlib.suppress(TccapError):  # damaged: it is made anew
-        return Object.from_bytes(kept) if kept else None
-    return None
+    return _KEPT.get(name, Object.from_bytes) or _made(name, text, flags)
 
 
 def _made(name: str, text: str, flags: list[str]) -> Object:
-    # Whatever the caller's environment says: only this tree is tried.
-    os.environ["BCC_KERNEL_SOURCE"] = BPF_DIR
-    include = (f"-I{BPF_DIR}", "-Wno-macro-redefined")
-    program = bcc().BPF(text=text.encode(), cflags=[*include, *_ONE_PASS, *flags])
+    program = bcclib.program(text, f"-I{BPF_DIR}", *_ONE_PASS, *flags)
     try:
         made = _harvest(program.module)
     finally:

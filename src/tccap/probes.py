@@ -11,11 +11,9 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from tccap import access, linktypes, options, plan, programs, taps, tcx
-from tccap.bcclib import bcc
+from tccap import access, bcclib, linktypes, options, plan, programs, taps, tcx
 from tccap.capturefilter import CaptureFilter
 from tccap.errors import TccapError
-from tccap.paths import BPF_DIR
 from tccap.tls import Tls
 
 CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
@@ -47,7 +45,7 @@ class Uprobe(NamedTuple):
 
 def has_ring_buffer() -> bool:
     """Tell whether the kernel has the BPF ring buffer (Linux 5.8)."""
-    return _works(lambda: _compiled(_RING_BUFFER))
+    return _works(lambda: bcclib.program(_RING_BUFFER))
 
 
 def attach_classifiers() -> str:
@@ -93,7 +91,7 @@ def try_uprobe() -> Uprobe:
 @contextlib.contextmanager
 def _probe() -> Iterator[Any]:
     with _silence():
-        bpf = _compiled(_PROBE)
+        bpf = bcclib.program(_PROBE)
     try:
         yield bpf
     finally:
@@ -109,11 +107,6 @@ def _close_all(fds: Any) -> None:
         # Newer versions of bcc keep one descriptor a function.
         for fd in opened.values() if isinstance(opened, dict) else [opened]:
             os.close(fd)
-
-
-def _compiled(text: str) -> Any:
-    os.environ["BCC_KERNEL_SOURCE"] = BPF_DIR
-    return bcc().BPF(text=text.encode(), cflags=["-Wno-macro-redefined"])
 
 
 def _works(trial: Callable[[], object]) -> bool:

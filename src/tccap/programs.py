@@ -3,6 +3,7 @@
 from tccap import abi, btf, compiler, kernel
 from tccap.access import Caller
 from tccap.attribution import Attribution
+from tccap.bcclib import CompileError
 from tccap.capturefilter import CaptureFilter
 from tccap.errors import TccapError
 from tccap.kernel import Kernel
@@ -30,8 +31,6 @@ def prepare(
     }
     try:
         programs = compiler.compiled(text, defines)
-    except TccapError:
-        raise
-    except Exception as error:  # noqa: BLE001  # bcc raises nothing narrower
+    except (CompileError, OSError) as error:
         raise TccapError(kernel.refusal("prepare the BPF programs", error)) from None
     return Kernel(programs, ring_pages), attribution
