@@ -119,7 +119,7 @@ class Attribution:
         kernel.fill("own_netns", {0: facilities.own_netns()})
         if self._way == "hooks":
             tails, recorder = hooks.TAIL
-            kernel.set_tail(tails, 0, kernel.program(recorder, bpfprog.KPROBE))
+            kernel.fill(tails, {0: kernel.program(recorder, bpfprog.KPROBE)})
             hooks.attach(
                 kernel.program,
                 self._functions,

@@ -95,7 +95,8 @@ def attach(
             _attach(program(hook.program, bpfprog.KPROBE), hook, function)
         elif hook.needed:
             raise TccapError(f"The kernel has no function {hook.functions[0]}.")
-    for name, tracepoint in (EXIT, STATE, *([FORK] if follow_children else [])):
+    at_tracepoints = (EXIT, STATE, FORK) if follow_children else (EXIT, STATE)
+    for name, tracepoint in at_tracepoints:
         raw = program(name, bpfprog.RAW_TRACEPOINT)
         bpfprog.open_raw_tracepoint(raw, tracepoint)
 

@@ -78,7 +78,7 @@ class Kernel:
         for slot, name in enumerate(CLASSIFIERS):
             if name in self._object.programs:
                 program_fd = self.program(name, bpfprog.SCHED_CLS)
-                self.set_tail("classifier", slot, program_fd)
+                self.fill("classifier", {slot: program_fd})
         self.ingress_fd = self.program("tccap_ingress", bpfprog.SCHED_CLS)
         self.egress_fd = self.program("tccap_egress", bpfprog.SCHED_CLS)
         self.ring_fd = self._maps["ring"].fd
@@ -109,7 +109,7 @@ class Kernel:
             program_fd = self.program("tccap_note_caller", bpfprog.SCHED_CLS)
         except TccapError:
             return False
-        self.set_tail("classifier", NOTE_CALLER, program_fd)
+        self.fill("classifier", {NOTE_CALLER: program_fd})
         return True
 
     def add_device(self, ifindex: int, classified: Classified) -> None:
@@ -128,7 +128,10 @@ class Kernel:
         return self._maps[name]
 
     def fill(self, name: str, entries: dict[Any, int]) -> None:
-        """Write entries into a map of numbers; a tuple makes a structured key."""
+        """Write entries into a map of numbers; a tuple makes a structured key.
+
+        Into a map of tail calls go programs by their descriptors.
+        """
         table = self._maps[name]
         for key, value in entries.items():
             parts = key if isinstance(key, tuple) else (key,)
@@ -142,11 +145,6 @@ class Kernel:
                 with contextlib.suppress(KeyError):
                     del marks[marks.Key.from_buffer_copy(flow)]
 
-    def set_tail(self, name: str, slot: int, program_fd: int) -> None:
-        """Put a program into a map of tail calls."""
-        table = self._maps[name]
-        table[table.Key(slot)] = table.Leaf(program_fd)
-
     def shortages(self) -> Shortages:
         """Return what attribution could not keep, over all CPUs."""
         table = self._maps["shortages"]
@@ -158,8 +156,7 @@ class Kernel:
 
     def set_wall_offset(self, offset_ns: int) -> None:
         """Tell the programs wall clock minus boot clock, in ns."""
-        table = self._maps["wall_offset"]
-        table[table.Key(0)] = table.Leaf(offset_ns)
+        self.fill("wall_offset", {0: offset_ns})
 
     def statistics(self, interface_id: int) -> Statistics:
         """Return the interface's counts, over all CPUs."""

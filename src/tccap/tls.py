@@ -84,7 +84,7 @@ class Tls:
 
         def probes() -> Uprobes:
             tail, program = TAIL
-            kernel.set_tail(tail, 0, kernel.program(program, bpfprog.KPROBE))
+            kernel.fill(tail, {0: kernel.program(program, bpfprog.KPROBE)})
             return Uprobes(kernel.program, kernel.table("tls_sites"))
 
         self._tracing = Tracing(probes, self._wants, self._plan.tls_libraries)
