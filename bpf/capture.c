@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The classifiers: every frame of a device, on ingress and on egress, becomes
- * a finished Enhanced Packet Block in the ring.
+ * The classifier: a frame that the capture filter takes becomes a finished Enhanced
+ * Packet Block in the ring.
  *
- * A frame goes through: device -> filter -> head -> data -> options -> ring.
- * Whatever happens to the capture, the frame itself goes on as if nobody had
- * looked: TC_ACT_UNSPEC hands it to the next filter of the device.
+ * A frame goes through: processes -> head -> data -> options -> ring.
  */
-#define TC_ACT_UNSPEC (-1)
 #define ETH_ADDRESSES_LEN 12
 
 BPF_ARRAY(scratch, struct scratch, CPUS);
-BPF_PERCPU_ARRAY(counters, struct counters, INTERFACES);
 /* Wall clock minus boot clock, in ns: the engine keeps it current. */
 BPF_ARRAY(wall_offset, u64, 1);
 
@@ -226,21 +222,7 @@ static __always_inline bool store(struct scratch *block, u64 block_len)
 	return ring.ringbuf_output(block, block_len, 0) == 0;
 }
 
-/* Does the capture filter's part about packets take it? */
-static __always_inline bool packet_passes(struct __sk_buff *skb,
-					  const struct device *device)
-{
-	u64 room[FRAME_ROOM];
-	struct frame frame;
-
-	if (device->has_ethernet) {
-		frame_open(&frame, skb, 0, skb->vlan_present, (u8 *)room + 2);
-		return ETHERNET_PACKETS_PASS;
-	}
-	frame_open(&frame, skb, 0, false, (u8 *)room);
-	return RAW_PACKETS_PASS;
-}
-
+#if FILTERS_BY_WORDS
 /* Does the whole capture filter, words about processes included, take it? */
 static __always_inline bool words_pass(struct __sk_buff *skb,
 				       const struct device *device,
@@ -257,6 +239,7 @@ static __always_inline bool words_pass(struct __sk_buff *skb,
 	frame_open(&frame, skb, 0, false, (u8 *)room);
 	return RAW_ALL_PASS;
 }
+#endif
 
 /* Does the process filter of the options take it? One end is enough. */
 static __always_inline bool parties_pass(const struct party *sender,
@@ -273,17 +256,12 @@ static __always_inline bool processes_pass(struct __sk_buff *skb,
 {
 	if (FILTER_PROCESSES && !parties_pass(sender, receiver))
 		return false;
-	return !FILTERS_BY_WORDS || words_pass(skb, device, sender, receiver);
+#if FILTERS_BY_WORDS
+	return words_pass(skb, device, sender, receiver);
+#else
+	return true;
+#endif
 }
-
-/* Both sides run one program, which is compiled and verified once; they tell it
- * the direction here. It lies in a map of programs, which the kernel empties
- * when the engine dies: what may be left on a device then does nothing. */
-BPF_PERCPU_ARRAY(directions, u32, 1);
-BPF_PROG_ARRAY(classifier, 3);
-#define CLASSIFY 0
-#define DESCRIBE 1
-#define NOTE_CALLER 2
 
 /* Begins to describe a process that is only noted. */
 static __always_inline bool needs_description(const struct party *party)
@@ -298,11 +276,10 @@ static __always_inline bool needs_description(const struct party *party)
 	return true;
 }
 
-static __always_inline void capture(struct __sk_buff *skb, u32 direction)
+static __always_inline void capture(struct __sk_buff *skb,
+				    const struct device *device, u32 direction)
 {
-	u32 ifindex = skb->ifindex;
 	u32 cpu = bpf_get_smp_processor_id();
-	struct device *device = devices.lookup(&ifindex);
 	struct party sender = {}, receiver = {};
 	struct held_tail tail = {};
 	struct packet *packet;
@@ -310,20 +287,11 @@ static __always_inline void capture(struct __sk_buff *skb, u32 direction)
 	struct scratch *block;
 	bool parsed = false;
 	u64 block_len = 0;
-	u32 id, zero = 0;
+	u32 id = device->interface_id, zero = 0;
 
-	if (!device)
-		return;
-	id = device->interface_id;
 	count = counters.lookup(&id);
-	if (!count)
-		return;
-
-	count->received++;
-	if (!packet_passes(skb, device))
-		return;
 	packet = packets.lookup(&zero);
-	if (!packet)
+	if (!count || !packet)
 		return;
 	if (ATTRIBUTION || TLS)
 		parsed = parse(skb, device, packet);
@@ -332,9 +300,7 @@ static __always_inline void capture(struct __sk_buff *skb, u32 direction)
 			     packet, &sender, &receiver);
 	if (LABELS && !HOOKS &&
 	    (needs_description(&sender) || needs_description(&receiver))) {
-		count->received--; /* it comes again */
-		classifier.call(skb, DESCRIBE);
-		count->received++; /* it does not: without labels, then */
+		stages.call(skb, DESCRIBE); /* it comes again */
 		sender = (struct party){};
 		receiver = (struct party){};
 	}
@@ -362,23 +328,10 @@ static __always_inline void capture(struct __sk_buff *skb, u32 direction)
 
 int tccap_classify(struct __sk_buff *skb)
 {
-	u32 zero = 0, *direction = directions.lookup(&zero);
+	struct passage *passage = passage_of_frame();
 
-	if (direction)
-		capture(skb, *direction);
-	return TC_ACT_UNSPEC;
-}
-
-static __always_inline int classify(struct __sk_buff *skb, u32 side)
-{
-	u32 zero = 0, *direction = directions.lookup(&zero);
-
-	if (direction) {
-		*direction = side;
-		if (!HOOKS && side == EPB_OUTBOUND)
-			classifier.call(skb, NOTE_CALLER);
-		classifier.call(skb, CLASSIFY);
-	}
+	if (passage)
+		capture(skb, &passage->device, passage->direction);
 	return TC_ACT_UNSPEC;
 }
 
@@ -391,7 +344,7 @@ int tccap_describe(struct __sk_buff *skb)
 
 	if (draft)
 		describe(draft);
-	classifier.call(skb, CLASSIFY);
+	stages.call(skb, CLASSIFY);
 	return TC_ACT_UNSPEC;
 }
 #endif
@@ -401,17 +354,7 @@ int tccap_describe(struct __sk_buff *skb)
 int tccap_note_caller(struct __sk_buff *skb)
 {
 	note_caller(skb);
-	classifier.call(skb, CLASSIFY);
+	stages.call(skb, CLASSIFY);
 	return TC_ACT_UNSPEC;
 }
 #endif
-
-int tccap_ingress(struct __sk_buff *skb)
-{
-	return classify(skb, EPB_INBOUND);
-}
-
-int tccap_egress(struct __sk_buff *skb)
-{
-	return classify(skb, EPB_OUTBOUND);
-}

@@ -12,8 +12,6 @@
 
 #define OWN_NAMESPACE (-1)
 
-BPF_HASH(devices, u32, struct device, INTERFACES);
-
 /* Addresses of this host: {namespace id, family, address}. A socket that is
  * bound to no address takes packets for these only. */
 struct local_address {

@@ -4,9 +4,6 @@
  * stamped on their packets. The text is made once, here, in the context of the
  * process itself, and not for each packet.
  */
-#include "abi.h"
-#include "kernel.h"
-
 BPF_RINGBUF_OUTPUT(ring, RING_PAGES);
 BPF_TABLE("lru_hash", struct process_id, struct process, processes, PROCESSES);
 BPF_PERCPU_ARRAY(shortages, struct shortages, 1);

@@ -1,4 +1,4 @@
-"""The capture filter of one capture, as C for bpf/capture.c.
+"""The capture filter of one capture, as C for bpf/filter.c and bpf/capture.c.
 
 What the user typed may come in two texts (the capture-filter box, and the
 --filter option); a packet has to match both. Each condition on the packet is
@@ -47,17 +47,24 @@ class CaptureFilter:
         return self._filter is not None and bool(_process_words(self._filter))
 
     def c_text(self) -> str:
-        """Return the part of the programs that bpf/capture.c calls for a verdict."""
+        """Return what bpf/filter.c calls for a verdict."""
         return "\n".join(
             [
                 f"#define FRAME_HEAD {self._head}",
                 '#include "frame.h"',
                 *(self._function(leaf) for leaf in self._leaves.values()),
-                f"#define FILTERS_BY_WORDS {int(self.needs_processes)}",
                 *self._verdicts(),
                 "",
             ]
         )
+
+    def late_c_text(self) -> str:
+        """Return what bpf/capture.c calls, which knows the processes.
+
+        Without words about them it is the same for every filter.
+        """
+        by_words = f"#define FILTERS_BY_WORDS {int(self.needs_processes)}\n"
+        return by_words + (self.c_text() if self.needs_processes else "")
 
     def _compiled(
         self, links: tuple[LinkType, ...]

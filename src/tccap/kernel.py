@@ -5,7 +5,7 @@ import ctypes
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +16,9 @@ from tccap.bpfobject import Object
 from tccap.errors import TccapError
 from tccap.paths import BPF_DIR
 
-# What bpf/capture.c calls, in the order of its map; some kernels need less.
-CLASSIFIERS = ("tccap_classify", "tccap_describe")
-NOTE_CALLER = 2  # and this, in that map
+# In the order of the map in bpf/stages.c; some kernels need less.
+STAGES = ("tccap_filter", "tccap_classify", "tccap_describe")
+NOTE_CALLER = 3  # and this, in that map
 
 
 class Classified(NamedTuple):
@@ -37,17 +37,11 @@ class Shortages(NamedTuple):
     processes: int  # packets without label, as their process was forgotten
 
 
-def text(sources: tuple[str, ...], filter_c: str) -> str:
-    """Return the C text of a capture's programs.
+def text(*sources: str) -> str:
+    """Return the C text made of files of bpf/, in order.
 
-    ``sources`` are the files of bpf/ that make up the programs, in order, up to the
-    capture filter, whose text is ``filter_c``. All of it is one text, since bcc
-    translates map accesses in one file only.
+    It is one text, since bcc translates map accesses in one file only.
     """
-    return _text(sources) + filter_c + _text(("capture.c",))
-
-
-def _text(sources: tuple[str, ...]) -> str:
     files = ((name, Path(BPF_DIR, name)) for name in sources)
     return "".join(f'#line 1 "{n}"\n{f.read_text("ascii")}' for n, f in files)
 
@@ -55,30 +49,35 @@ def _text(sources: tuple[str, ...]) -> str:
 class Kernel:
     """The programs of a capture and their maps; closing the process frees them.
 
-    TccapError where the kernel does not take them.
+    Objects share the maps of the same name. TccapError where the kernel does not take
+    them.
     """
 
-    def __init__(self, programs: Object, ring_pages: int) -> None:
+    def __init__(self, objects: Sequence[Object], ring_pages: int) -> None:
         _lift_memory_lock_limit()
-        self._object = programs
+        self._objects = objects
         self._loaded: dict[tuple[str, int], int] = {}
-        cpus = possible_cpus()
+        self._maps: dict[str, Map] = {}
         try:
-            btf_fd = load_btf(programs.btf) if programs.btf else 0
-            maps = [Map(spec, btf_fd, cpus) for spec in programs.maps]
+            for each in objects:
+                self._make_maps(each)
         except OSError as error:
             raise TccapError(refusal("make maps", error)) from None
-        self._map_fds = {place: each.fd for place, each in enumerate(maps)}
-        names = (spec.name for spec in programs.maps)
-        self._maps = dict(zip(names, maps, strict=True))
         self.ring_len = ring_pages * abi.PAGE_LEN
 
+    def _make_maps(self, of: Object) -> None:
+        btf_fd = load_btf(of.btf) if of.btf else 0
+        cpus = possible_cpus()
+        for spec in of.maps:
+            if spec.name not in self._maps:
+                self._maps[spec.name] = Map(spec, btf_fd, cpus)
+
     def load(self) -> None:
-        """Load the classifiers: `ingress_fd` and `egress_fd` refer to them."""
-        for slot, name in enumerate(CLASSIFIERS):
-            if name in self._object.programs:
-                program_fd = self.program(name, bpfprog.SCHED_CLS)
-                self.fill("classifier", {slot: program_fd})
+        """Load the classifiers: `ingress_fd` and `egress_fd` refer to the first."""
+        existing = {name for each in self._objects for name in each.programs}
+        for slot, name in enumerate(STAGES):
+            if name in existing:
+                self.fill("stages", {slot: self.program(name, bpfprog.SCHED_CLS)})
         self.ingress_fd = self.program("tccap_ingress", bpfprog.SCHED_CLS)
         self.egress_fd = self.program("tccap_egress", bpfprog.SCHED_CLS)
         self.ring_fd = self._maps["ring"].fd
@@ -101,7 +100,9 @@ class Kernel:
 
     def instructions(self, name: str) -> bytes:
         """Return a program as the kernel takes it."""
-        return self._object.instructions(name, self._map_fds)
+        home = next(each for each in self._objects if name in each.programs)
+        fds = {place: self._maps[s.name].fd for place, s in enumerate(home.maps)}
+        return home.instructions(name, fds)
 
     def note_callers(self) -> bool:
         """Have the classifier note who sends; tell whether the kernel can."""
@@ -109,7 +110,7 @@ class Kernel:
             program_fd = self.program("tccap_note_caller", bpfprog.SCHED_CLS)
         except TccapError:
             return False
-        self.fill("classifier", {NOTE_CALLER: program_fd})
+        self.fill("stages", {NOTE_CALLER: program_fd})
         return True
 
     def add_device(self, ifindex: int, classified: Classified) -> None:

@@ -19,8 +19,14 @@ def prepare(
         plan, caller, filter_needs_it=capture_filter.needs_processes
     )
     reads_kernel = attribution.finds_owners or tls.sets_probes
-    sources = attribution.sources() + tls.sources()
-    text = kernel.text(sources, tls.c_text() + capture_filter.c_text())
+    sources = ("stages.c", *attribution.sources(), *tls.sources())
+    texts = (
+        kernel.text("stages.c") + capture_filter.c_text() + kernel.text("filter.c"),
+        kernel.text(*sources)
+        + tls.c_text()
+        + capture_filter.late_c_text()
+        + kernel.text("capture.c"),
+    )
     ring_pages = abi.ring_pages(plan.ring_mib)
     defines = {
         **abi.defines(plan.snaplen, kernel.possible_cpus()),
@@ -30,7 +36,7 @@ def prepare(
         "RING_PAGES": ring_pages,
     }
     try:
-        programs = compiler.compiled(text, defines)
+        objects = [compiler.compiled(text, defines) for text in texts]
     except (CompileError, OSError) as error:
         raise TccapError(kernel.refusal("prepare the BPF programs", error)) from None
-    return Kernel(programs, ring_pages), attribution
+    return Kernel(objects, ring_pages), attribution

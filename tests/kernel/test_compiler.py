@@ -5,9 +5,22 @@ from pathlib import Path
 import pytest
 
 import progrun
-from tccap import bpfprog, compiler, kernel, rootcache
+from tccap import (
+    access,
+    bcclib,
+    bpfprog,
+    compiler,
+    kernel,
+    linktypes,
+    options,
+    plan,
+    programs,
+    rootcache,
+)
+from tccap.capturefilter import CaptureFilter
 from tccap.errors import TccapError
 from tccap.kernel import Kernel
+from tccap.tls import Tls
 
 TEXT = """
 BPF_ARRAY(numbers, u64, 4);
@@ -35,12 +48,12 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the compiler was asked for")
 
     compiler.compiled(TEXT, DEFINES)
-    monkeypatch.setattr(compiler, "bcc", missing)
+    monkeypatch.setattr(bcclib, "bcc", missing)
 
 
 @pytest.mark.usefixtures("no_compiler")
 def test_it_runs() -> None:
-    loaded = Kernel(compiler.compiled(TEXT, DEFINES), ring_pages=1)
+    loaded = Kernel([compiler.compiled(TEXT, DEFINES)], ring_pages=1)
     program_fd = loaded.program("classify", bpfprog.SCHED_CLS)
     numbers, shares = loaded.table("numbers"), loaded.table("shares")
     numbers[numbers.Key(2)] = numbers.Leaf(42)
@@ -69,10 +82,22 @@ def test_what_was_damaged_is_made_anew(cache: Path) -> None:
     assert kept.read_bytes() == made.to_bytes()
 
 
+def test_another_filter_is_compiled_alone(cache: Path) -> None:
+    the_plan, caller = plan.make("tccap-lo", "", options.defaults()), access.caller()
+    tls = Tls(the_plan, caller)
+    compiled = []
+    for text in ("", "tcp port 1", "tcp port 2", "uid 0 or tcp port 2"):
+        filtered = CaptureFilter((text,), (linktypes.ETHERNET,))
+        programs.prepare(the_plan, caller, tls, filtered)
+        compiled.append(len([*cache.iterdir()]))
+    # Words about processes concern the classifier, too.
+    assert compiled == [2, 3, 4, 6]
+
+
 def test_the_verifiers_words_are_told(capfd: pytest.CaptureFixture[str]) -> None:
     wild = 'u64 x; asm volatile("%0 = *(u64 *)(%1 + 0)" : "=r"(x) : "r"(7ULL))'
     text = f"int classify(struct __sk_buff *skb) {{ {wild}; return x; }}"
-    loaded = Kernel(compiler.compiled(text, {}), ring_pages=1)
+    loaded = Kernel([compiler.compiled(text, {})], ring_pages=1)
     with pytest.raises(TccapError, match="could not load classify"):
         loaded.program("classify", bpfprog.SCHED_CLS)
     assert "invalid mem access" in capfd.readouterr().err

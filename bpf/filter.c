@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The first stages: a frame comes in or goes out, and the capture filter, whose C
+ * stands before this, takes it or not.
+ *
+ * Whatever happens to the capture, the frame itself goes on as if nobody had
+ * looked: TC_ACT_UNSPEC hands it to the next filter of the device.
+ */
+
+/* Does the capture filter's part about packets take it? */
+static __always_inline bool packet_passes(struct __sk_buff *skb,
+					  const struct device *device)
+{
+	u64 room[FRAME_ROOM];
+	struct frame frame;
+
+	if (device->has_ethernet) {
+		frame_open(&frame, skb, 0, skb->vlan_present, (u8 *)room + 2);
+		return ETHERNET_PACKETS_PASS;
+	}
+	frame_open(&frame, skb, 0, false, (u8 *)room);
+	return RAW_PACKETS_PASS;
+}
+
+int tccap_filter(struct __sk_buff *skb)
+{
+	u32 ifindex = skb->ifindex, id;
+	struct device *device = devices.lookup(&ifindex);
+	struct passage *passage = passage_of_frame();
+	struct counters *count;
+
+	if (!device || !passage)
+		return TC_ACT_UNSPEC;
+	id = device->interface_id;
+	count = counters.lookup(&id);
+	if (!count)
+		return TC_ACT_UNSPEC;
+	count->received++;
+	if (!packet_passes(skb, device))
+		return TC_ACT_UNSPEC;
+	passage->device = *device;
+	if (!HOOKS && passage->direction == EPB_OUTBOUND)
+		stages.call(skb, NOTE_CALLER);
+	stages.call(skb, CLASSIFY);
+	return TC_ACT_UNSPEC;
+}
+
+static __always_inline int enter(struct __sk_buff *skb, u32 direction)
+{
+	struct passage *passage = passage_of_frame();
+
+	if (passage) {
+		passage->direction = direction;
+		stages.call(skb, FILTER);
+	}
+	return TC_ACT_UNSPEC;
+}
+
+int tccap_ingress(struct __sk_buff *skb)
+{
+	return enter(skb, EPB_INBOUND);
+}
+
+int tccap_egress(struct __sk_buff *skb)
+{
+	return enter(skb, EPB_OUTBOUND);
+}
