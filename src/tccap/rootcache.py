@@ -14,7 +14,7 @@ TOP = Path("/var/cache/tccap")
 
 
 class RootCache:
-    """Files in one folder, by name; the latest of them, if ``at_most`` says how many.
+    """Files in one folder, by name; those used last, if ``at_most`` says how many.
 
     It never fails: what cannot be kept is made anew the next time.
     """
@@ -34,7 +34,11 @@ class RootCache:
         """
         with contextlib.suppress(OSError, TccapError):
             if self._is_private():
-                return read((self._folder / name).read_bytes())
+                file = self._folder / name
+                answer = read(file.read_bytes())
+                with contextlib.suppress(OSError):  # it may be there to read only
+                    os.utime(file)  # what is of use stays
+                return answer
         return None
 
     def keep(self, name: str, data: bytes) -> None:
