@@ -77,13 +77,12 @@ int on_commit_creds(struct pt_regs *ctx)
 int on_process_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 task = ctx->args[0];
-	struct process_id id = id_of(task);
-	struct process *known;
+	u64 signal = READ(u64, task, TASK_STRUCT__SIGNAL);
+	struct process_id id = id_of(READ(u64, task, TASK_STRUCT__GROUP_LEADER));
+	struct process *known = processes.lookup(&id);
 
-	if (READ(u32, task, TASK_STRUCT__PID) != id.tgid)
-		return 0; /* a thread */
-	known = processes.lookup(&id);
-	if (known)
+	/* The leader may end, or be replaced by exec(2), before its threads do. */
+	if (known && !READ(u32, signal, SIGNAL_STRUCT__LIVE))
 		known->dead = 1;
 	return 0;
 }
@@ -115,7 +114,8 @@ static __always_inline void use(struct pt_regs *ctx, u64 sk)
 	now.process = id_of(leader);
 	now.tid = (u32)bpf_get_current_pid_tgid();
 	if (known && known->tid == now.tid && !known->doubtful &&
-	    same_process(&known->process, &now.process))
+	    same_process(&known->process, &now.process) &&
+	    processes.lookup(&now.process))
 		return;
 	/* A worker thread of the kernel acts for somebody who is known. */
 	if (known && READ(u32, task, TASK_STRUCT__FLAGS) & PF_KTHREAD)
@@ -216,7 +216,16 @@ int on_accept_return(struct pt_regs *ctx)
 /* inet_twsk_hashdance(timewait, sk, ...): what is left of a connection. */
 int on_timewait(SOFTIRQ_CONTEXT *ctx)
 {
-	inherit(ARGUMENT(1), ARGUMENT(2));
+	u64 timewait = ARGUMENT(1), sk = ARGUMENT(2);
+	struct owner *known = owners.lookup(&sk);
+	struct owner copy;
+
+	if (known) {
+		copy = *known;
+		timewaits.update(&timewait, &copy);
+	} else {
+		timewaits.delete(&timewait);
+	}
 	return 0;
 }
 

@@ -135,11 +135,12 @@ static __always_inline void resolve(struct party *party, struct end *end)
 	OPAQUE(party->known);
 }
 
-static __always_inline void find_owner(struct end *end, struct bpf_sock *sk)
+static __always_inline void find_owner(struct end *end, struct bpf_sock *sk, u32 state)
 {
 #if HOOKS
 	u64 key = address_of(sk);
-	struct owner *owner = owners.lookup(&key);
+	struct owner *owner = state == TCP_TIME_WAIT ? timewaits.lookup(&key)
+						     : owners.lookup(&key);
 
 	if (owner && !owner->doubtful)
 		take(end, owner);
@@ -165,7 +166,7 @@ static __always_inline void find_user(struct end *end, struct bpf_sock *sk,
 	if (state == TCP_NEW_SYN_RECV)
 		sk = bpf_get_listener_sock(sk);
 	if (sk)
-		find_owner(end, sk);
+		find_owner(end, sk, state);
 	if (end->found)
 		end->left_if_dead = protocol != IPPROTO_TCP ||
 				    state == TCP_LISTEN ||
@@ -247,6 +248,22 @@ static __always_inline void find_closed(struct end *end,
 		take(end, owner);
 }
 
+/* A segment for a listening socket that does not ask for a connection is none of its:
+ * it belongs to a connection that is gone, or to another host or container, to which
+ * the kernel will send it (address translation). */
+static __always_inline bool is_stray(struct __sk_buff *skb, struct bpf_sock *sk,
+				     const struct packet *packet, s32 ns)
+{
+	u8 flags = 0;
+
+	if (ns != OWN_NAMESPACE || sk->state != TCP_LISTEN)
+		return false;
+	if (packet->about_inner)
+		return true;
+	bpf_skb_load_bytes(skb, packet->transport_at + TCP_FLAGS_AT, &flags, 1);
+	return !(flags & TCP_FLAG_SYN);
+}
+
 /* Whose socket in the namespace gets the packet? */
 static __always_inline void find_by_socket(struct __sk_buff *skb, struct end *end,
 					   const struct packet *packet, s32 ns)
@@ -259,9 +276,11 @@ static __always_inline void find_by_socket(struct __sk_buff *skb, struct end *en
 	if (packet->protocol == IPPROTO_TCP) {
 		sk = bpf_skc_lookup_tcp(skb, &tuple, len, (u32)ns, 0);
 		if (sk) {
+			bool stray = is_stray(skb, sk, packet, ns);
+
 			/* One whose owner is in doubt. */
-			open = !HOOKS && sk->state != TCP_TIME_WAIT;
-			if (may_take(sk, packet, ns))
+			open = !HOOKS && !stray && sk->state != TCP_TIME_WAIT;
+			if (!stray && may_take(sk, packet, ns))
 				find_user(end, sk, packet->protocol);
 			bpf_sk_release(sk);
 		}
@@ -290,6 +309,7 @@ static __always_inline void find_pinger(struct end *end,
 		take(end, owner);
 }
 
+/* Identifiers come round again: also that nobody is known is remembered. */
 static __always_inline void remember_pinger(const struct party *party,
 					    const struct packet *packet, s32 ns)
 {
@@ -297,7 +317,10 @@ static __always_inline void remember_pinger(const struct party *party,
 	struct owner owner = { .process = party->id, .tid = party->tid };
 
 	__builtin_memcpy(key.remote, packet->destination, 16);
-	echoes.update(&key, &owner);
+	if (party->process)
+		echoes.update(&key, &owner);
+	else
+		echoes.delete(&key);
 }
 
 static __always_inline struct fragments fragments_key(const struct packet *packet,
@@ -330,8 +353,12 @@ static __always_inline void remember_fragment(const struct party *party,
 	struct fragments key = fragments_key(packet, end->namespace_id, sent);
 	struct owner whole = { .process = party->id, .tid = party->tid };
 
-	if (end->fragmented && party->process)
+	if (!end->fragmented)
+		return;
+	if (party->process)
 		fragmented.update(&key, &whole);
+	else
+		fragmented.delete(&key);
 }
 
 /* Whose socket in the namespace gets the packet, or whose request it answers? */
@@ -449,7 +476,7 @@ static __always_inline void find_parties(struct __sk_buff *skb,
 	resolve(receiver, &ends->receiver);
 	if (!parsed)
 		return;
-	if (packet->echo_request && sender->process)
+	if (packet->echo_request)
 		remember_pinger(sender, packet, OWN_NAMESPACE);
 	remember_fragment(sender, &ends->sender, packet, 1);
 	remember_fragment(receiver, &ends->receiver, packet, 0);

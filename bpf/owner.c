@@ -53,6 +53,9 @@ static __always_inline bool same_process(const struct process_id *a,
 
 #if HOOKS
 BPF_HASH(owners, u64, struct owner, SOCKETS);
+/* Those of what is left of connections (TIME_WAIT). Nobody tells when that goes, so
+ * that the oldest have to make room. */
+BPF_TABLE("lru_hash", u64, struct owner, timewaits, SOCKETS);
 
 static __always_inline void own(u64 sk, struct owner *owner)
 {

@@ -21,6 +21,8 @@
 #define IPPROTO_ICMPV6 58
 #define IPPROTO_DSTOPTS 60
 #define IPV6_EXTENSIONS_MAX 6
+#define TCP_FLAGS_AT 13
+#define TCP_FLAG_SYN 2
 
 struct packet {
 	u8 source[16]; /* IPv4: the first four bytes */

@@ -128,9 +128,12 @@ int on_change(u64 *ctx)
 /* sched_process_exit(task, ...): what it owned it has left behind, or closes. */
 int on_exit(u64 *ctx)
 {
-	struct process *known = process_of(ARGUMENT(0));
+	u64 task = ARGUMENT(0), signal = LOAD_U64(task, TASK_STRUCT__SIGNAL);
+	struct process_id id = id_of_leader(LOAD_U64(task, TASK_STRUCT__GROUP_LEADER));
+	struct process *known = processes.lookup(&id);
 
-	if (known)
+	/* The leader may end, or be replaced by exec(2), before its threads do. */
+	if (known && !LOAD_U32(signal, SIGNAL_STRUCT__LIVE))
 		known->dead = 1;
 	return 0;
 }

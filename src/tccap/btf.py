@@ -26,6 +26,8 @@ MEMBERS = (
     ("task_struct", "comm"),
     ("task_struct", "cred"),
     ("task_struct", "flags"),
+    ("task_struct", "signal"),
+    ("signal_struct", "live"),
     ("cred", "uid"),
     ("cred", "euid"),
     ("cred", "suid"),
