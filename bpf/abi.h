@@ -82,6 +82,7 @@ struct device {
 	/* Of the other end of a container's veth pair: its network namespace's
 	 * id as seen from here; -1: none. */
 	s32 far_namespace;
+	u32 leads_away; /* what is at its other side is not on this host */
 };
 
 /* For each interface and CPU; accepted = captured + dropped. */
@@ -170,12 +171,14 @@ struct tls_mark {
 };
 
 #define TLS_RANDOM_LEN 32
+/* In place of a pid: its process is on another host. */
+#define ELSEWHERE 0xffffffff
 
 /* Message: a ClientHello; the packet follows it. */
 struct hello_message {
 	struct tls_flow flow;
 	u8 client_random[TLS_RANDOM_LEN];
-	u32 sender_pid; /* 0: not known */
+	u32 sender_pid; /* 0: not known; or ELSEWHERE */
 	u32 receiver_pid;
 	u8 kind;
 } __attribute__((packed));

@@ -277,9 +277,10 @@ static __always_inline bool needs_description(const struct party *party)
 }
 
 static __always_inline void capture(struct __sk_buff *skb,
-				    const struct device *device, u32 direction)
+				    const struct passage *passage)
 {
-	u32 cpu = bpf_get_smp_processor_id();
+	const struct device *device = &passage->device;
+	u32 cpu = bpf_get_smp_processor_id(), direction = passage->direction;
 	struct party sender = {}, receiver = {};
 	struct held_tail tail = {};
 	struct packet *packet;
@@ -312,7 +313,7 @@ static __always_inline void capture(struct __sk_buff *skb,
 	count->accepted++;
 #if TLS
 	if (parsed)
-		look_for_tls(skb, packet, &sender, &receiver, &tail);
+		look_for_tls(skb, passage, packet, &sender, &receiver, &tail);
 #endif
 	block = scratch.lookup(&cpu);
 	if (block)
@@ -331,7 +332,7 @@ int tccap_classify(struct __sk_buff *skb)
 	struct passage *passage = passage_of_frame();
 
 	if (passage)
-		capture(skb, &passage->device, passage->direction);
+		capture(skb, passage);
 	return TC_ACT_UNSPEC;
 }
 

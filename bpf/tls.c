@@ -85,15 +85,25 @@ static __always_inline u32 read_hello(struct __sk_buff *skb,
 	return type;
 }
 
+static __always_inline u32 pid_of(const struct party *party, bool elsewhere)
+{
+	if (party->known)
+		return party->id.tgid;
+	return elsewhere ? ELSEWHERE : 0;
+}
+
 /* Tells the engine, and only then marks the connection: so the engine knows of
  * every mark. A hello that was sent again, or that another device has, changes
  * nothing. */
 static __always_inline void mark_flow(struct tls_work *work,
+				      const struct passage *passage,
 				      const struct party *sender,
 				      const struct party *receiver)
 {
 	struct tls_mark *known = tls_marks.lookup(&work->flow);
 	struct hello_message *message = &work->message;
+	bool away = passage->device.leads_away;
+	bool outbound = passage->direction == EPB_OUTBOUND;
 	struct tls_mark mark = {};
 
 	mark.id = *(u64 *)(work->start.random + TLS_ID_AT);
@@ -101,8 +111,8 @@ static __always_inline void mark_flow(struct tls_work *work,
 		return;
 	message->flow = work->flow;
 	__builtin_memcpy(message->client_random, work->start.random, TLS_RANDOM_LEN);
-	message->sender_pid = sender->known ? sender->id.tgid : 0;
-	message->receiver_pid = receiver->known ? receiver->id.tgid : 0;
+	message->sender_pid = pid_of(sender, away && !outbound);
+	message->receiver_pid = pid_of(receiver, away && outbound);
 	message->kind = MESSAGE_HELLO;
 	if (ring.ringbuf_output(message, sizeof(*message), 0) == 0)
 		tls_marks.update(&work->flow, &mark);
@@ -110,6 +120,7 @@ static __always_inline void mark_flow(struct tls_work *work,
 
 /* Tells in `tail` whether the packet has to wait. */
 static __always_inline void look_for_tls(struct __sk_buff *skb,
+					 const struct passage *passage,
 					 const struct packet *packet,
 					 const struct party *sender,
 					 const struct party *receiver,
@@ -125,7 +136,7 @@ static __always_inline void look_for_tls(struct __sk_buff *skb,
 	write_flow(&work->flow, packet);
 	hello = read_hello(skb, packet, &work->start);
 	if (hello == TLS_CLIENT_HELLO)
-		mark_flow(work, sender, receiver);
+		mark_flow(work, passage, sender, receiver);
 	mark = tls_marks.lookup(&work->flow);
 	if (!mark)
 		return;

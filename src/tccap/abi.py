@@ -40,6 +40,11 @@ _SECRET_MESSAGE = struct.Struct("=III40s32s48sB")
 _HELD_TAIL = struct.Struct("=QB")
 
 
+def is_held_packet(message: bytes) -> bool:
+    """Tell whether a message is a packet that has to wait (`HeldPacket`)."""
+    return message[-1:] in (bytes([HELD]), bytes([HELD_SERVER_HELLO]))
+
+
 class ProcessMessage(NamedTuple):
     """A process was seen for the first time, or looks different now."""
 
@@ -55,12 +60,16 @@ class ProcessMessage(NamedTuple):
         return cls(start_ns, pid, euid, comm.partition(b"\0")[0])
 
 
+# In place of a pid: the process is on another host.
+ELSEWHERE = 0xFFFFFFFF
+
+
 class HelloMessage(NamedTuple):
     """A ClientHello was captured; its packet comes next."""
 
     flow: bytes  # struct tls_flow, the key of the connection's mark
     client_random: bytes
-    sender_pid: int  # 0: not known
+    sender_pid: int  # 0: not known; or ELSEWHERE
     receiver_pid: int
 
     @classmethod

@@ -24,6 +24,10 @@ from tccap.status import log
 OWN_NAMESPACE = -1
 _NAMED = ("/run/netns", "/run/docker/netns")
 _SOL_NETLINK, _NETLINK_GET_STRICT_CHK = 270, 12
+_TOO_MANY = (
+    "{} addresses of this host are too many to remember: packets for them have no "
+    "label if their socket is bound to no address."
+)
 _HEADER_LEN = 16  # struct nlmsghdr
 _ADDRESS_LENS = {socket.AF_INET: 4, socket.AF_INET6: 16}
 _NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
@@ -55,9 +59,15 @@ class LocalAddresses:
             for gone in self._known - present:
                 with contextlib.suppress(KeyError):
                     del self._table[self._key(gone)]
-            for new in present - self._known:
-                self._table[self._key(new)] = self._table.Leaf(1)
-        self._known = present
+            kept = self._known & present
+            for new in sorted(present - kept):
+                try:
+                    self._table[self._key(new)] = self._table.Leaf(1)
+                except OSError:  # the table is full
+                    log("warning", _TOO_MANY.format(len(present) - len(kept)))
+                    break
+                kept.add(new)
+        self._known = kept
 
     def _key(self, entry: LocalAddress) -> Any:
         address = (ctypes.c_ubyte * 16)(*entry.address)

@@ -17,8 +17,14 @@ from tccap import __version__
 
 NANOSECONDS = bytes([9])  # if_tsresol: 10^-9 s
 FILTER_TEXT = 0  # if_filter: a libpcap filter string follows
+EPB_TYPE = 6
 TLS_KEY_LOG = 0x544C534B  # the kind of secrets
 _ENDIANNESS = "<" if sys.byteorder == "little" else ">"
+
+
+def is_packet(block: bytes | memoryview) -> bool:
+    """Tell whether a block is an Enhanced Packet Block (pcapng section 4.3)."""
+    return bytes(block[:4]) == EPB_TYPE.to_bytes(4, sys.byteorder)
 
 
 class Interface(NamedTuple):

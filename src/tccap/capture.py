@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 
-from tccap import abi, clock, clsact, devices, privileges, taps
+from tccap import abi, blocks, clock, clsact, devices, privileges, taps
 from tccap.attribution import Attribution
 from tccap.blocks import Section, Statistics
 from tccap.errors import TccapError
@@ -40,8 +40,10 @@ LOSS_REPORT_S = 3.0
 # On stop: the kernel ends an engine that does not, as nobody else may.
 STOP_DEADLINE_S = 15
 CONTROL_LEN = 1 << 16  # what is read at once of what the front sends
-# On stop: for how long the reader may take nothing before the rest is given up.
+# On stop: for how long the reader may take nothing, and how long it may take for all,
+# before the rest is given up.
 STALL_S = 0.5
+REST_S = 8.0
 
 
 class Capture:
@@ -269,6 +271,7 @@ class Capture:
     def _finish(self) -> None:
         self._interfaces.silence(self._kernel)
         wait_for_programs()
+        self._given_up_at = time.monotonic() + REST_S
         delivered = self._carry_rest()
         self._send(*self._tls.finish())
         counts = self._interfaces.statistics(self._kernel)
@@ -284,6 +287,7 @@ class Capture:
             dropped=sum(count.dropped for count in counts),
             unowned=sum(count.unowned for count in counts),
             complete=delivered,
+            undelivered=0 if delivered else self._undelivered(),
             **self._kernel.shortages()._asdict(),
         )
 
@@ -299,9 +303,20 @@ class Capture:
         reader = select.poll()
         reader.register(self._output.fd, select.POLLOUT)
         while not self._flush():
-            if not reader.poll(STALL_S * 1000):
+            left_s = self._given_up_at - time.monotonic()
+            if left_s <= 0 or not reader.poll(1000 * min(STALL_S, left_s)):
                 return False
         return True
+
+    def _undelivered(self) -> int:
+        """Return how many packets the reader did not take, or not to their end."""
+        count = sum(map(blocks.is_packet, self._output.unwritten))
+        if self._batch:
+            self._ring.release(self._batch)
+        while (batch := self._ring.take()).blocks or batch.message:
+            count += len(batch.blocks) + abi.is_held_packet(batch.message)
+            self._ring.release(batch)
+        return count
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ class Device(NamedTuple):
     ipv6: tuple[IPv6Interface, ...]
     speed_bps: int
     far_namespace: int  # id of the network namespace of a veth's other end; -1: ours
+    is_hardware: bool  # a network card, or a machine's emulated one
 
 
 def names() -> dict[int, str]:
@@ -94,6 +95,7 @@ def _device(link: Any, addresses: list[Any]) -> Device:
         ipv6=tuple(IPv6Interface(t) for f, t in texts if f == socket.AF_INET6),
         speed_bps=_speed_bps(name),
         far_namespace=_far_namespace(link),
+        is_hardware=Path(f"/sys/class/net/{name}/device").exists(),
     )
 
 

@@ -115,6 +115,7 @@ class Interfaces:
             has_ethernet=link.has_ethernet,
             is_loopback=device.hardware_type == LOOPBACK,
             far_namespace=device.far_namespace,
+            leads_away=device.is_hardware,
         )
 
     def _sides(self, device: Device) -> tuple[str, ...]:

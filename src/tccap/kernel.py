@@ -28,6 +28,7 @@ class Classified(NamedTuple):
     has_ethernet: bool
     is_loopback: bool
     far_namespace: int
+    leads_away: bool
 
 
 class Shortages(NamedTuple):

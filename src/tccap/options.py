@@ -33,7 +33,7 @@ class Option(NamedTuple):
 
 SNAPLEN_MAX = 262144
 RING_MIB_MAX = 1024
-TABLE_MAX = 1 << 22
+TABLE_MAX = 1 << 20
 TLS_WAIT_MAX_MS = 10000
 
 OPTIONS = (

@@ -27,6 +27,7 @@ class Output:
         self.fd = fd
         self.is_pipe = stat.S_ISFIFO(os.fstat(fd).st_mode)
         self._waiting: list[Buffer] = []
+        self._written = 0  # bytes of the first of them
         os.set_blocking(fd, False)
         if self.is_pipe:
             with contextlib.suppress(OSError):  # above fs.pipe-max-size
@@ -44,20 +45,27 @@ class Output:
         cannot be written.
         """
         while self._waiting:
+            first = memoryview(self._waiting[0])[self._written :]
             try:
-                written = os.writev(self.fd, self._waiting[:1024])
+                written = os.writev(self.fd, [first, *self._waiting[1:1024]])
             except BlockingIOError:
                 return False
             except BrokenPipeError:
                 raise ReaderGoneError from None
-            self._waiting = _rest(self._waiting, written)
+            self._advance(self._written + written)
         return True
 
+    @property
+    def unwritten(self) -> tuple[Buffer, ...]:
+        """What waits; of the first, some bytes may have been written."""
+        return tuple(self._waiting)
 
-def _rest(buffers: list[Buffer], written: int) -> list[Buffer]:
-    """Return what is left of the buffers behind the first ``written`` bytes."""
-    for number, buffer in enumerate(buffers):
-        if written < len(buffer):
-            return [memoryview(buffer)[written:], *buffers[number + 1 :]]
-        written -= len(buffer)
-    return []
+    def _advance(self, written: int) -> None:
+        """Forget what is in the first ``written`` bytes."""
+        for number, buffer in enumerate(self._waiting):
+            if written < len(buffer):
+                self._waiting = self._waiting[number:]
+                self._written = written
+                return
+            written -= len(buffer)
+        self._waiting, self._written = [], 0

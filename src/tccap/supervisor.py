@@ -62,6 +62,7 @@ class _Supervisor:
         self._lost = 0
         self._received = 0
         self._complete = True
+        self._undelivered = 0
         self._error = ""
         self._spoke = False  # it is an engine that runs, and not only sudo
         self._output: list[str] = []
@@ -148,6 +149,7 @@ class _Supervisor:
             self._lost = int(event["dropped"])
             self._received = int(event["accepted"])
             self._complete = bool(event["complete"])
+            self._undelivered = int(event["undelivered"])
 
     def _tell_losses(self) -> None:
         if self._lost:
@@ -157,7 +159,10 @@ class _Supervisor:
                 "slow; a larger ring size or a capture filter helps."
             )
         if not self._complete:
-            _warn("The last packets were lost because nobody read them any more.")
+            _warn(
+                f"The last {self._undelivered} packets were lost because the reader "
+                "did not take them before the end."
+            )
 
 
 def _parent() -> int | None:

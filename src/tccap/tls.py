@@ -173,8 +173,8 @@ class Tls:
         """Tell whether a process at one of the ends may give the secrets."""
         if self._plan.keylog or not self._tracing:
             return self._plan.keylog
-        ends = (hello.sender_pid, hello.receiver_pid)
-        return any(not pid or self._tracing.may_trace(pid) for pid in ends)
+        here = {hello.sender_pid, hello.receiver_pid} - {abi.ELSEWHERE}
+        return any(not pid or self._tracing.may_trace(pid) for pid in here)
 
     def _wants(self, pid: int) -> bool:
         """Tell whether a process may be traced; bpf/secret.c decides in each case."""

@@ -51,7 +51,7 @@ def classifier(request: pytest.FixtureRequest) -> Classifier:
     tls = Tls(the_plan, caller)
     kernel, _ = programs.prepare(the_plan, caller, tls, capture_filter)
     kernel.load()
-    kernel.add_device(LOOPBACK, Classified(0, True, False, -1))
+    kernel.add_device(LOOPBACK, Classified(0, True, False, -1, False))
     return Classifier(kernel, Ring(kernel.ring_fd, kernel.ring_len))
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,17 +22,36 @@ def quiet() -> Iterator[netns.Pair]:
         assert tc.left(made.near) == []
 
 
-def test_the_reader_stands_still(quiet: netns.Pair) -> None:
-    """What nobody takes is given up, and said to be."""
+@pytest.mark.parametrize("takes_some", [False, True])
+def test_the_reader_does_not_take_all(quiet: netns.Pair, takes_some: bool) -> None:
+    """What nobody takes is given up, and counted."""
     read_fd, write_fd = os.pipe()
-    with os.fdopen(read_fd, "rb"), quiet.near.entered():
+    taken = bytearray()
+    stopping, pause = threading.Event(), threading.Event()
+
+    def take_some() -> None:
+        stopping.wait()
+        while takes_some and (more := os.read(read_fd, 4000)):
+            taken.extend(more)
+            pause.wait(0.02)
+
+    reader = threading.Thread(target=take_some)
+    reader.start()
+    with os.fdopen(read_fd, "rb") as pipe, quiet.near.entered():
         sock = socket.socket(type=socket.SOCK_DGRAM)
         sock.connect((quiet.far_address, 9))
         with sock, running.engine(quiet.near, "veth0", stdout=write_fd) as engine:
             os.close(write_fd)
             programs = bpf.programs_of(engine.process.pid)
             flood(sock, 1000, 5000)  # five times what the pipe holds
-            assert not engine.end()["complete"]
+            stopping.set()
+            end = engine.end()
+        reader.join()
+        taken += pipe.read()
+        kinds = [kind for kind, _ in stream.blocks(bytes(taken), may_be_cut=True)]
+        whole = kinds.count(stream.EPB)
+        assert not end["complete"]
+        assert whole + end["undelivered"] + end["dropped"] == end["accepted"]
         running.until(
             lambda: not any(map(bpf.program_exists, programs)), "an end of programs"
         )

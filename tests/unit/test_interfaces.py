@@ -16,7 +16,7 @@ from tccap.kernel import Classified
 
 
 def _device(ifindex: int, name: str, hardware_type: int = 1) -> Device:
-    return Device(ifindex, name, hardware_type, b"", (), (), 0, -1)
+    return Device(ifindex, name, hardware_type, b"", (), (), 0, -1, is_hardware=True)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_ids_follow_the_order_of_appearance(present: dict[int, Device]) -> None:
     kernel, taps = MagicMock(), MagicMock()
     interfaces.attach(kernel, taps)
     assert [b"three" in sent[0], b"one" in sent[1]] == [True, True]
-    kernel.add_device.assert_any_call(1, Classified(1, True, False, -1))
+    kernel.add_device.assert_any_call(1, Classified(1, True, False, -1, True))
     taps.attach.assert_any_call(1, ("in", "out"))
     interfaces.detach(3, kernel, taps)
     interfaces.detach(3, kernel, taps)

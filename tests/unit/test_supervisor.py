@@ -10,7 +10,7 @@ import pytest
 from tccap import launcher, paths, supervisor
 from tccap.errors import TccapError
 
-END = '{"event": "end", "accepted": 9, "dropped": %d, "complete": %s}'
+END = '{"event": "end", "accepted": 9, "dropped": %d, "complete": %s, "undelivered": 5}'
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def test_losses_are_one_warning(capfd: pytest.CaptureFixture[str]) -> None:
 def test_an_incomplete_end_is_one_warning(capfd: pytest.CaptureFixture[str]) -> None:
     _supervise(_say(END % (0, "false")))
     (line,) = capfd.readouterr().err.splitlines()
-    assert "The last packets were lost" in line
+    assert "The last 5 packets were lost" in line
 
 
 @pytest.mark.parametrize(
