@@ -77,6 +77,11 @@ class Actor:
             self.join()
 
 
+def end_this_thread() -> None:
+    """End the current thread alone, as pthread_exit(3) does, without Python's leave."""
+    _libc.syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)
+
+
 def alternate(*actors: Actor) -> None:
     """Let each run a step in turn, until all have ended."""
     while any(not actor.ended for actor in actors):

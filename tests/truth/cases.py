@@ -14,7 +14,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from truth import uring
-from truth.actors import Actor, Script, alternate, kill_all, rename
+from truth.actors import (
+    Actor,
+    Script,
+    alternate,
+    end_this_thread,
+    kill_all,
+    rename,
+)
 from truth.claims import ClaimLog
 from truth.scripts import (
     LO4,
@@ -995,6 +1002,57 @@ def executes_another_program(stage: Stage) -> None:
     server.step()
     server.step()
     client.wait()
+
+
+@case
+def exec_in_a_thread(stage: Stage) -> None:
+    """The first thread ends, and the one that calls exec(2) takes its place."""
+
+    def script() -> Script:
+        stage.claim("udp", remote=port)
+        sock = udp(LO4)
+        sock.connect((LO4, port))
+        sock.send(b"before")
+        yield
+        fd = sock.fileno()
+        os.set_inheritable(fd, True)
+        stage.claim("udp", remote=port, comm="sh")
+        program = ("/bin/sh", "sh", "-c", f"echo once >&{fd}; echo again >&{fd}")
+        in_thread(lambda: os.execl(*program))
+
+    port = stage.port()
+    server, client = Actor(stage.scripts.udp_server(port)), Actor(script())
+    for actor in (server, client, server, client):
+        actor.step()
+    server.kill()
+
+
+@case
+def first_thread_ends(stage: Stage) -> None:
+    """Another thread of the process goes on."""
+
+    def go_on(sock: socket.socket) -> None:
+        state = Path(f"/proc/self/task/{os.getpid()}/stat")
+        while b") Z" not in state.read_bytes():
+            time.sleep(0.001)
+        for _ in range(3):
+            sock.send(b"after")
+        os._exit(0)
+
+    def script() -> Script:
+        stage.claim("udp", remote=port)
+        sock = udp(LO4)
+        sock.connect((LO4, port))
+        sock.send(b"before")
+        yield
+        threading.Thread(target=go_on, args=(sock,)).start()
+        end_this_thread()
+
+    port = stage.port()
+    server, client = Actor(stage.scripts.udp_server(port)), Actor(script())
+    for actor in (server, client, server, client):
+        actor.step()
+    server.kill()
 
 
 # The process that a capture with --pid is asked for
