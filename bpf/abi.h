@@ -130,6 +130,7 @@ struct process {
 	u16 dead; /* it has exited; its sockets may still be closing */
 	u16 outdated; /* it may look different now */
 	u32 forked; /* run of seed.c in which it last had a child */
+	u32 version; /* counts what was written about it */
 	u16 label_len; /* 0: the texts are not written yet */
 	u16 peer_len;
 	char comm[COMM_LEN];
@@ -148,6 +149,7 @@ struct process {
 struct process_message {
 	struct process_id id;
 	u32 euid;
+	u32 version;
 	char comm[COMM_LEN];
 	u8 kind;
 } __attribute__((packed));

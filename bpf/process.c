@@ -187,6 +187,7 @@ static __always_inline void announce(const struct process_id *id,
 
 	message.id = *id;
 	message.euid = process->euid;
+	message.version = process->version;
 	__builtin_memcpy(message.comm, process->comm, COMM_LEN);
 	ring.ringbuf_output(&message, sizeof(message), 0);
 }
@@ -197,6 +198,7 @@ static __always_inline void complete(struct draft *draft)
 	struct process *known = processes.lookup(&draft->id);
 
 	process->block_number = 0;
+	process->version = known ? known->version + 1 : 0;
 	process->dead = known ? known->dead : 0;
 	process->forked = known ? known->forked : 0;
 	process->outdated = 0;

@@ -34,7 +34,7 @@ LABEL_LEN_FULL = 1024
 # What a message is: its last byte.
 PROCESS, HELLO, SECRET, HELD, HELD_SERVER_HELLO = range(5)
 
-_PROCESS_MESSAGE = struct.Struct("=QIII16sB")
+_PROCESS_MESSAGE = struct.Struct("=QIIII16sB")
 _HELLO_MESSAGE = struct.Struct("=40s32sIIB")
 _SECRET_MESSAGE = struct.Struct("=III40s32s48sB")
 _HELD_TAIL = struct.Struct("=QB")
@@ -51,13 +51,14 @@ class ProcessMessage(NamedTuple):
     start_ns: int  # since boot
     pid: int
     euid: int
+    version: int
     comm: bytes
 
     @classmethod
     def parse(cls, raw: bytes | memoryview) -> Self:
         """Read a struct process_message."""
-        start_ns, pid, _zero, euid, comm, _kind = _unpack(_PROCESS_MESSAGE, raw)
-        return cls(start_ns, pid, euid, comm.partition(b"\0")[0])
+        start_ns, pid, _zero, euid, version, comm, _ = _unpack(_PROCESS_MESSAGE, raw)
+        return cls(start_ns, pid, euid, version, comm.partition(b"\0")[0])
 
 
 # In place of a pid: the process is on another host.

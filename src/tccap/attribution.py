@@ -197,9 +197,18 @@ class Attribution:
         return block
 
     def _complete(self, seen: ProcessMessage, number: int, text: bytes) -> None:
-        """Add to what the kernel knows of a process; KeyError: nothing any more."""
+        """Add to what the kernel knows of a process; KeyError: nothing any more.
+
+        All of it is read and written, and the kernel may write in between: then the
+        message that tells of it finds what is older, and is the end of that.
+        """
         key = self._processes.Key(seen.start_ns, seen.pid, 0)
         process = self._processes[key]
+        if process.version > seen.version:
+            return  # there is a message on its way
+        if process.version < seen.version:
+            del self._processes[key]  # its next use of a socket records it again
+            return
         process.block_number = number + 1
         if text:
             process.label, process.label_len = text, len(text)
