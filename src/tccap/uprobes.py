@@ -11,6 +11,11 @@ from tccap.tlssites import Site
 
 ENTRY = 0  # bcc's name for a probe on an instruction, and not on a return
 EVERY_PROCESS = -1
+# No counter of references, in which the kernel would note in a program's memory that it
+# is probed. libbcc (0.10 and later) takes it as an argument that bcc's own types leave
+# out: unsaid it is whatever is on the stack. Others could then not probe that place
+# (EINVAL), and the kernel would write into programs.
+NO_COUNTER = 0
 # The map of tail calls in which the slots' programs end, and what is there.
 TAIL = ("secret_tail", "on_secret")
 
@@ -46,6 +51,7 @@ class Uprobes:
             b"/proc/self/fd/%d" % file_fd,
             site.file_offset,
             EVERY_PROCESS,
+            NO_COUNTER,
         )
         if probe_fd < 0:
             raise TccapError("The kernel attaches no probe there.")

@@ -1,0 +1,54 @@
+"""Probes on a file, beside those of others and again after they were detached."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bcc import lib
+
+from support import probing
+from tccap import bpfprog, probetable
+from tccap.uprobes import ENTRY, EVERY_PROCESS, Uprobes
+
+
+@pytest.fixture
+def probes() -> Iterator[Uprobes]:
+    made = probing.uprobes()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[tuple[Path, int, int]]:
+    """Return a program: its path, its descriptor, and where its function is."""
+    built = probing.program(tmp_path, probing.OLD)
+    path = tmp_path / "program"
+    probing.install(path, built.content)
+    fd = os.open(path, os.O_RDONLY)
+    yield path, fd, built.offset
+    os.close(fd)
+
+
+def test_another_tracer_can_probe_the_same_place(
+    probes: Uprobes, program: tuple[Path, int, int]
+) -> None:
+    path, fd, offset = program
+    probes.attach(fd, probing.site(offset))
+    anothers = probes._program(probetable.slot_program(1), bpfprog.KPROBE)
+    second = lib.bpf_attach_uprobe(
+        anothers, ENTRY, b"another", bytes(path), offset, EVERY_PROCESS, 0
+    )
+    assert second >= 0
+    lib.bpf_close_perf_event_fd(second)
+
+
+def test_a_probe_is_there_until_it_is_closed(
+    probes: Uprobes, program: tuple[Path, int, int]
+) -> None:
+    path, fd, offset = program
+    probes.attach(fd, probing.site(offset))
+    with probing.running(path) as pid:
+        assert probing.is_probed(pid, path, offset)
+        probes.close()
+        assert not probing.is_probed(pid, path, offset)

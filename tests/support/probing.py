@@ -1,0 +1,133 @@
+"""Programs to be probed, probes that do nothing, and whether a probe is there."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tccap import probetable, tlssites
+from tccap.bpfobject import INSTRUCTION, MapSpec, Object
+from tccap.kernel import Kernel
+from tccap.tlssites import Number, Site
+from tccap.tracing import SIGNS
+from tccap.uprobes import Uprobes
+
+ARRAY = 2  # BPF_MAP_TYPE_ARRAY
+_RETURN_0 = INSTRUCTION.pack(0xB7, 0, 0, 0) + INSTRUCTION.pack(0x95, 0, 0, 0)
+_BREAKPOINT = b"\xcc"
+# Two versions of a function, of the same length. The first instruction of the old one
+# is shorter than that of the new one: where the kernel carries out the old one in its
+# place, the program goes on in the middle of the new one, and so to ud2, which ends it.
+OLD = bytes.fromhex("50 58 90 90 90 90 90 90 90 90 c3")
+NEW = bytes.fromhex("48 b8 00 00 00 00 0f 0b 0f 0b c3")
+_SOURCE = """
+#include <stdio.h>
+void function(void);
+asm("function: .byte %s");
+const char *volatile sign = "%s";
+int main(void) { puts("running"); fflush(stdout); getchar(); function(); return 0; }
+"""
+
+
+def uprobes() -> Uprobes:
+    """Return probes whose programs do nothing, in the kernel as those of a capture."""
+    leaf = ["tls_site", [["bytes", "unsigned char", [probetable.SITE_LEN]]], "struct"]
+    sites = MapSpec(
+        name="tls_sites",
+        kind=ARRAY,
+        key_len=4,
+        value_len=probetable.SITE_LEN,
+        max_entries=probetable.SLOTS,
+        flags=0,
+        btf_key_type=0,
+        btf_value_type=0,
+        key=json.dumps("unsigned int"),
+        leaf=json.dumps(leaf),
+    )
+    slots = map(probetable.slot_program, range(probetable.SLOTS))
+    kernel = Kernel([Object((sites,), dict.fromkeys(slots, _RETURN_0), b"")], 1)
+    return Uprobes(kernel.program, kernel.table("tls_sites"))
+
+
+def site(file_offset: int) -> Site:
+    """Return a site there; what it would read is never read."""
+    return Site(
+        address=file_offset,
+        file_offset=file_offset,
+        kind="line",
+        label="CLIENT_RANDOM",
+        label_len=None,
+        client_random=tlssites.Path("rdi", (0,)),
+        secret=tlssites.Path("rdx", (0,)),
+        secret_len=Number(tlssites.Path("rcx", ()), 4),
+    )
+
+
+class Program(NamedTuple):
+    """A program that holds a sign of a TLS library, and its function."""
+
+    content: bytes
+    function: bytes
+
+    @property
+    def offset(self) -> int:
+        """Where in the file the function is."""
+        assert self.content.count(self.function) == 1
+        return self.content.index(self.function)
+
+
+def program(folder: Path, function: bytes) -> Program:
+    """Build a program with these bytes as its function."""
+    code = ",".join(map(str, function))
+    built = folder / "built"
+    subprocess.run(
+        ["gcc", "-x", "c", "-o", built, "-"],
+        input=(_SOURCE % (code, SIGNS[0].decode())).encode(),
+        check=True,
+    )
+    return Program(built.read_bytes(), function)
+
+
+def install(path: Path, content: bytes) -> None:
+    """Make it the content of the file, without another inode."""
+    path.write_bytes(content)
+    path.chmod(0o755)
+
+
+def run(path: Path) -> int:
+    """Run a program to its end; return its exit status."""
+    return subprocess.run(
+        [path], input=b"\n", capture_output=True, check=False
+    ).returncode
+
+
+@contextmanager
+def running(path: Path) -> Iterator[int]:
+    """Run a program, up to where it waits for a line; give its pid."""
+    with subprocess.Popen(
+        [path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == b"running\n"
+        try:
+            yield process.pid
+        finally:
+            process.stdin.close()
+
+
+def is_probed(pid: int, path: Path, file_offset: int) -> bool:
+    """Tell whether the kernel has its breakpoint there in the memory of a process."""
+    with Path(f"/proc/{pid}/maps").open() as maps:
+        lines = (line.split() for line in maps)
+        [(addresses, offset)] = [
+            (line[0], int(line[2], 16))
+            for line in lines
+            if line[1] == "r-xp" and line[-1] == str(path)
+        ]
+    start = int(addresses.split("-")[0], 16)
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        memory.seek(start + file_offset - offset)
+        return memory.read(1) == _BREAKPOINT
