@@ -13,10 +13,14 @@ DELETED = " (deleted)"
 
 
 class Identity(NamedTuple):
-    """What makes two mappings be of the same file."""
+    """What makes two mappings be of the same file, unless one of them is gone.
+
+    Then the inode's number may be used again, often for the next build of a program.
+    """
 
     device: str
     inode: str
+    path: str  # as the process sees it; it may be another file's by now
 
 
 class Mapped(NamedTuple):
@@ -25,7 +29,6 @@ class Mapped(NamedTuple):
     identity: Identity
     pid: int
     addresses: str  # "7f00-8000", as /proc names them
-    path: str  # as that process sees it; it may be another file's by now
 
 
 def files(pid: int) -> Iterator[Mapped]:
@@ -35,10 +38,10 @@ def files(pid: int) -> Iterator[Mapped]:
         fields = line.split(maxsplit=5)
         if len(fields) < 6 or "x" not in fields[1] or not fields[5].startswith("/"):
             continue
-        identity = Identity(fields[3], fields[4])
+        identity = Identity(fields[3], fields[4], fields[5].removesuffix(DELETED))
         if identity not in seen:
             seen.add(identity)
-            yield Mapped(identity, pid, fields[0], fields[5].removesuffix(DELETED))
+            yield Mapped(identity, pid, fields[0])
 
 
 def opened(mapped: Mapped) -> int | None:

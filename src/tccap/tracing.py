@@ -4,6 +4,10 @@ It looks at the TLS libraries that the system has, at what the user names, and a
 and again at what the traced processes execute. A probe is on a file, so that it
 serves every process that has the file mapped, and those that will. Each file is looked
 at once: first for the labels that every TLS library holds, then by the finder.
+
+The kernel would put its breakpoints into a file's new content, too, where they break
+it. So probed files are watched: one that changes loses its probes, and is looked at
+anew.
 """
 
 import os
@@ -15,8 +19,10 @@ from typing import NamedTuple
 
 from tccap import inspector, mapped, proc
 from tccap.errors import TccapError
+from tccap.filewatch import FileWatch
 from tccap.mapped import Identity, Mapped
 from tccap.status import log, report
+from tccap.tlssites import Inspection
 from tccap.uprobes import Uprobes
 
 # Every library that can log secrets holds the first (a label), and the other two that
@@ -32,6 +38,23 @@ BLOCK_LEN = 1 << 20
 # Of one CPU, the looks at processes take at most this share.
 SHARE = 0.02
 PAUSE_S = 0.5
+
+
+class Content(NamedTuple):
+    """A file with what it holds: the numbers of inodes are used again."""
+
+    device: int
+    inode: int
+    changed_ns: int
+    size: int
+
+
+class Watched(NamedTuple):
+    """A file that would lose its probes if it changed."""
+
+    path: str
+    content: Content
+    slots: list[int]
 
 
 class Traced(NamedTuple):
@@ -61,8 +84,12 @@ class Tracing(threading.Thread):
         self._wants = wants
         self._listed = listed
         self._probes: Uprobes | None = None
-        self._known: dict[Identity, Traced | None] = {}
-        self._same: dict[tuple[int, int], Traced | None] = {}
+        self._watch: FileWatch | None = None
+        # What is not in the second one has to be looked at (again).
+        self._known: dict[Identity, Content] = {}
+        self._found: dict[Content, Traced | None] = {}
+        self._watched: dict[int, Watched] = {}  # by the number of the watch
+        self._maps: dict[int, int] = {}  # of each process at the last look, as hashes
         self._handles_at: set[int] = set()
         self._looking = threading.Event()
         self._stopped = False
@@ -89,10 +116,11 @@ class Tracing(threading.Thread):
             return mapped.has_ended(pid)
         files = mapped.in_use(pid)
         for identity in files:
-            if identity not in self._known:
+            try:
+                found = self._found[self._known[identity]]
+            except KeyError:
                 self._looking.set()
                 return True
-            found = self._known[identity]
             if found and found.probes:
                 return True
         return not files
@@ -105,6 +133,8 @@ class Tracing(threading.Thread):
         with self._lock:
             if self._probes:
                 self._probes.close()
+        if self._watch:
+            self._watch.close()
         report("timing", step="detach probes", seconds=time.monotonic() - started)
 
     # The thread itself.
@@ -112,6 +142,7 @@ class Tracing(threading.Thread):
     def run(self) -> None:
         """Look for files and probe them, until the end."""
         try:
+            self._watch = FileWatch(self._changed)
             self._probes = self._make_probes()
             self._look_at_listed()
             self._look_at_processes()
@@ -137,47 +168,96 @@ class Tracing(threading.Thread):
                 os.close(fd)
 
     def _look_at_processes(self) -> None:
+        before, self._maps = self._maps, {}
+        looked_at: set[Identity] = set()
         for pid in filter(self._wants, proc.pids()):
-            for file in mapped.files(pid):
-                if file.identity not in self._known and not self._stopped:
+            files = tuple(mapped.files(pid))
+            self._maps[pid] = hash(files)
+            # Whoever has started something may have started a new file of an old name.
+            is_new = before.get(pid) != self._maps[pid]
+            for file in files:
+                is_due = is_new and file.identity not in looked_at
+                if (is_due or not self._is_known(file)) and not self._stopped:
+                    looked_at.add(file.identity)
                     self._look_at_mapped(file)
+
+    def _is_known(self, file: Mapped) -> bool:
+        return self._known.get(file.identity) in self._found
 
     def _look_at_mapped(self, file: Mapped) -> None:
         fd = mapped.opened(file)
         if fd is None:
             return
         try:
-            self._known[file.identity] = self._look_at(fd, file.path)
+            self._known[file.identity] = self._look_at(fd, file.identity.path)
         finally:
             os.close(fd)
 
-    def _look_at(self, fd: int, path: str) -> Traced | None:
-        """Return what became of a file; None: there is no TLS library in it."""
-        status = os.fstat(fd)
-        same = (status.st_dev, status.st_ino)
-        if same not in self._same:
-            self._same[same] = self._probe(fd, path)
-        return self._same[same]
+    def _look_at(self, fd: int, path: str) -> Content:
+        """Find out what becomes of a file; see `_found`."""
+        content = self._content(fd)
+        if content not in self._found:
+            self._probe(fd, path, content)
+        return content
 
-    def _probe(self, fd: int, path: str) -> Traced | None:
+    def _content(self, fd: int) -> Content:
+        status = os.fstat(fd)
+        inode = (status.st_dev, status.st_ino)
+        with self._lock:
+            # As long as it is watched its number stays, and its content. But its time
+            # also changes when another file takes its name.
+            for watched in self._watched.values():
+                if watched.content[:2] == inode:
+                    return watched.content
+        return Content(*inode, status.st_ctime_ns, status.st_size)
+
+    def _probe(self, fd: int, path: str, content: Content) -> None:
         if not _holds(fd, SIGNS):
-            return None
+            self._found[content] = None
+            return
+        assert self._watch
+        watched = Watched(path, content, [])
+        with self._lock:
+            watch = self._watch.add(fd)
+            self._watched[watch] = watched
         found = inspector.inspect(fd)
-        refusal, probes = found.refusal, 0
         if found.handle_at is not None:
             self._handles_at = self._handles_at | {found.handle_at}
         with self._lock:
-            for site in found.sites:
-                if self._stopped or self._probes is None:
-                    break
-                try:
-                    self._probes.attach(fd, site)
-                    probes += 1
-                except TccapError as error:
-                    refusal = str(error)
-        traced = Traced(path, found.library, probes, refusal)
+            if self._watched.get(watch) is not watched:
+                return  # it has changed since: the next look is at all of it
+            traced = self._attach(fd, found, watched)
+            self._found[content] = traced
         _tell(traced)
-        return traced
+
+    def _attach(self, fd: int, found: Inspection, watched: Watched) -> Traced:
+        refusal = found.refusal
+        for site in found.sites:
+            if self._stopped or self._probes is None:
+                break
+            try:
+                watched.slots.append(self._probes.attach(fd, site))
+            except TccapError as error:
+                refusal = str(error)
+        return Traced(watched.path, found.library, len(watched.slots), refusal)
+
+    # The thread of the watch.
+
+    def _changed(self, watch: int) -> None:
+        """Detach a file's probes, and forget what was known of it."""
+        with self._lock:
+            watched = self._watched.pop(watch, None)
+            if watched is None or self._stopped:
+                return
+            assert self._watch
+            assert self._probes
+            self._watch.remove(watch)
+            self._found.pop(watched.content, None)
+            self._probes.detach(watched.slots)
+        if watched.slots:
+            told = f"TLS: {watched.path} has changed: its probes are detached."
+            log("info", told)
+        report("tls", path=watched.path, detached=len(watched.slots))
 
 
 def _tell(traced: Traced) -> None:

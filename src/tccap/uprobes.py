@@ -1,6 +1,6 @@
 """The probes in TLS libraries: programs of bpf/secret.c on the sites of files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from tccap import bpfprog, probetable
@@ -31,16 +31,17 @@ class Uprobes:
         self._program = program
         self._sites = sites
         self._lib = bcc().lib
-        self._fds: list[int] = []
+        self._fds: dict[int, int] = {}  # by slot
 
-    def attach(self, file_fd: int, site: Site) -> None:
-        """Probe a site of an open file; TccapError if that cannot be.
+    def attach(self, file_fd: int, site: Site) -> int:
+        """Probe a site of an open file; return the slot that the probe has.
 
-        Every process is probed that has the file mapped, or will.
+        Every process is probed that has the file mapped, or will. TccapError if that
+        cannot be.
         """
-        slot = len(self._fds)
-        if slot == probetable.SLOTS:
-            raise TccapError(f"All {slot} probes are in use.")
+        slot = next((n for n in range(probetable.SLOTS) if n not in self._fds), None)
+        if slot is None:
+            raise TccapError(f"All {probetable.SLOTS} probes are in use.")
         row = self._sites.Leaf.from_buffer_copy(probetable.row(site))
         self._sites[self._sites.Key(slot)] = row
         probe_fd = self._lib.bpf_attach_uprobe(
@@ -55,11 +56,16 @@ class Uprobes:
         )
         if probe_fd < 0:
             raise TccapError("The kernel attaches no probe there.")
-        self._fds.append(probe_fd)
+        self._fds[slot] = probe_fd
+        return slot
 
-    def close(self) -> None:
-        """Detach all; at once, as the kernel waits for a while at each."""
-        fds, self._fds = self._fds, []
+    def detach(self, slots: Iterable[int]) -> None:
+        """Detach these; all at once, as the kernel waits for a while at each."""
+        fds = [self._fds.pop(slot) for slot in slots]
         if fds:
             with ThreadPoolExecutor(len(fds)) as pool:
                 list(pool.map(self._lib.bpf_close_perf_event_fd, fds))
+
+    def close(self) -> None:
+        """Detach all."""
+        self.detach([*self._fds])

@@ -22,7 +22,15 @@ LAYERS = (
     {"bcclib", "bpfcall", "bpfmap", "bpfprog", "rootcache"},
     {
         *{"access", "btf", "btfattach", "clock", "clsact", "compiler", "devices"},
-        *{"facilities", "hooks", "host", "inspector", "kernel", "keylogfile"},
+        *{
+            "facilities",
+            "filewatch",
+            "hooks",
+            "host",
+            "inspector",
+            "kernel",
+            "keylogfile",
+        },
         *{"launcher", "libpcap", "mapped", "output", "privileges", "proc", "ring"},
         *{"seeding", "status", "tcx", "tracepoints", "uprobes"},
     },

@@ -8,7 +8,7 @@ from tccap import mapped
 
 
 def test_the_interpreter_is_among_them() -> None:
-    paths = {file.path for file in mapped.files(os.getpid())}
+    paths = {file.identity.path for file in mapped.files(os.getpid())}
     assert str(Path(sys.executable).resolve()) in paths
 
 

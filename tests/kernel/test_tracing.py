@@ -1,0 +1,253 @@
+"""What becomes of probes when the file that they are in changes.
+
+The probes are real; only the finder, which would find nothing in so small a program,
+is told where to look.
+"""
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import probing
+from support.probing import NEW, OLD
+from support.running import DEADLINE_S, until
+from tccap import inspector, probetable, tracing
+from tccap.tlssites import Inspection
+from tccap.tracing import SIGNS, Tracing
+
+RUNS = 20
+
+
+class Watched:
+    """A thread that looks for files to probe, and what it says."""
+
+    def __init__(self, *listed: Path) -> None:
+        self.said: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.pids = {0}
+        self.tracing = Tracing(
+            probing.uprobes, lambda pid: pid in self.pids, tuple(map(str, listed))
+        )
+
+    def report(self, event: str, **details: Any) -> None:
+        self.said.put({"event": event, **details})
+
+    def wait_for(self, **details: Any) -> dict[str, Any]:
+        """Return the next event that has these details."""
+        while True:
+            event = self.said.get(timeout=DEADLINE_S)
+            if event.items() >= details.items():
+                return event
+
+    def look_at(self, pid: int) -> None:
+        """Have the thread look at this process alone, now."""
+        self.pids = {pid}
+        self.tracing._looking.set()
+
+    @property
+    def probes_in_use(self) -> int:
+        assert self.tracing._probes
+        return len(self.tracing._probes._fds)
+
+    def end(self) -> None:
+        """Stop both threads; more than once is not more."""
+        if not self.tracing._stopped:
+            self.tracing.close()
+        self.tracing._looking.set()
+        self.tracing.join(DEADLINE_S)
+        assert not self.tracing.is_alive()
+        assert self.tracing._watch
+        assert not self.tracing._watch.is_alive()
+
+
+Start = Callable[..., Watched]
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Return what starts a thread."""
+    started = []
+
+    def start(*listed: Path) -> Watched:
+        made = Watched(*listed)
+        monkeypatch.setattr(tracing, "report", made.report)
+        monkeypatch.setattr(
+            tracing, "log", lambda level, message: made.report(level, message=message)
+        )
+        made.tracing.start()
+        started.append(made)
+        return made
+
+    monkeypatch.setattr(tracing, "common_libraries", list)
+    monkeypatch.setattr(inspector, "inspect", _inspect)
+    yield start
+    for each in started:
+        each.end()
+
+
+def _inspect(fd: int) -> Inspection:
+    """Find the function of either version."""
+    content = os.pread(fd, os.fstat(fd).st_size, 0)
+    [at] = {content.find(OLD), content.find(NEW)} - {-1}
+    return Inspection("", "OpenSSL", "", (probing.site(at),), "", "")
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> probing.Program:
+    return probing.program(tmp_path, OLD)
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> probing.Program:
+    return probing.program(tmp_path, NEW)
+
+
+@pytest.fixture
+def path(tmp_path: Path, old: probing.Program) -> Path:
+    made = tmp_path / "program"
+    probing.install(made, old.content)
+    return made
+
+
+def test_a_new_version_with_the_probes_of_the_old_one_would_crash(
+    path: Path, old: probing.Program, new: probing.Program
+) -> None:
+    """So the tests below test something."""
+    assert new.offset == old.offset
+    probes = probing.uprobes()
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        probes.attach(fd, probing.site(old.offset))
+        assert probing.run(path) == 0  # the kernel notes the instruction
+        probing.install(path, new.content)
+        assert probing.run(path) < 0
+    finally:
+        os.close(fd)
+        probes.close()
+    assert probing.run(path) == 0
+
+
+def test_a_program_that_is_overwritten_runs_and_is_probed_again(
+    start: Start, path: Path, new: probing.Program
+) -> None:
+    watched = start(path)
+    watched.wait_for(path=str(path), probes=1)
+    watched.wait_for(ready=True)
+    assert probing.run(path) == 0
+    probing.install(path, new.content)
+    watched.wait_for(path=str(path), detached=1)
+    assert {probing.run(path) for _ in range(RUNS)} == {0}
+    with probing.running(path) as pid:
+        watched.look_at(pid)
+        watched.wait_for(path=str(path), probes=1)
+        assert probing.is_probed(pid, path, new.offset)
+        assert watched.tracing.may_trace(pid)
+
+
+def test_people_are_told_once(start: Start, path: Path, new: probing.Program) -> None:
+    watched = start(path)
+    watched.wait_for(ready=True)
+    probing.install(path, new.content)
+    told = watched.wait_for(event="info")["message"]
+    assert told == f"TLS: {path} has changed: its probes are detached."
+    watched.wait_for(path=str(path), detached=1)
+    watched.end()
+    told_then = [watched.said.get_nowait() for _ in range(watched.said.qsize())]
+    assert [each["event"] for each in told_then] == ["timing"]
+
+
+def test_each_probe_of_a_file_that_changes_can_be_used_again(
+    start: Start, path: Path, old: probing.Program, new: probing.Program
+) -> None:
+    watched = start(path)
+    watched.wait_for(path=str(path), probes=1)
+    for n in range(probetable.SLOTS + 1):
+        probing.install(path, (new, old)[n % 2].content)
+        watched.wait_for(path=str(path), detached=1)
+        with probing.running(path) as pid:
+            watched.look_at(pid)
+            watched.wait_for(path=str(path), probes=1)
+
+
+def test_a_file_with_another_name_is_probed_once(start: Start, path: Path) -> None:
+    """The time of its last change is another one, too."""
+    watched = start(path)
+    watched.wait_for(ready=True)
+    other = path.with_name("other")
+    other.hardlink_to(path)
+    with probing.running(other) as pid:
+        watched.look_at(pid)
+        until(lambda: _names(watched) == {"other"}, "a look at the other name")
+        assert watched.tracing.may_trace(pid)
+    assert watched.probes_in_use == 1
+
+
+def test_a_file_that_changes_while_it_is_inspected_is_inspected_again(
+    start: Start, path: Path, new: probing.Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspections = []
+
+    def inspect(fd: int) -> Inspection:
+        inspections.append(fd)
+        found = _inspect(fd)
+        if len(inspections) == 1:
+            probing.install(path, new.content)
+            until(lambda: not watched.tracing._watched, "news of the change")
+        return found
+
+    monkeypatch.setattr(inspector, "inspect", inspect)
+    watched = start(path)
+    watched.wait_for(ready=True)
+    assert watched.probes_in_use == 0
+    with probing.running(path) as pid:
+        watched.look_at(pid)
+        watched.wait_for(path=str(path), probes=1)
+    assert len(inspections) == 2
+
+
+def test_probes_go_while_another_file_is_inspected(
+    start: Start, path: Path, new: probing.Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_inspected, is_changed = threading.Event(), threading.Event()
+    others = path.with_name("other")
+    probing.install(others, new.content)
+
+    def inspect(fd: int) -> Inspection:
+        if os.fstat(fd).st_ino == others.stat().st_ino:
+            is_inspected.set()
+            assert is_changed.wait(2 * DEADLINE_S)
+        return _inspect(fd)
+
+    monkeypatch.setattr(inspector, "inspect", inspect)
+    watched = start(path, others)
+    watched.wait_for(path=str(path), probes=1)
+    assert is_inspected.wait(DEADLINE_S)
+    probing.install(path, new.content)
+    watched.wait_for(path=str(path), detached=1)
+    is_changed.set()
+    watched.wait_for(path=str(others), probes=1)
+
+
+def test_a_new_build_that_gets_the_number_of_the_old_one_is_looked_at(
+    start: Start, path: Path, old: probing.Program
+) -> None:
+    """As a file without TLS, which is not watched, becomes one with it."""
+    probing.install(path, old.content.replace(SIGNS[0], b"x" * len(SIGNS[0])))
+    watched = start()
+    with probing.running(path) as pid:
+        watched.look_at(pid)
+        until(lambda: _names(watched) == {"program"}, "a look at the first build")
+    probing.install(path, old.content)
+    with probing.running(path) as pid:
+        watched.look_at(pid)
+        watched.wait_for(path=str(path), probes=1)
+
+
+def _names(watched: Watched) -> set[str]:
+    """Return the names of the test's files that processes were seen with."""
+    known = [*watched.tracing._known]
+    return {Path(each.path).name for each in known} & {"program", "other"}
