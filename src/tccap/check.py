@@ -197,9 +197,16 @@ def _btf() -> Iterator[Finding]:
 
 
 def _tls() -> Iterator[Finding]:
-    from tccap import inspector, mapped, tracing  # noqa: PLC0415  # no capture needs us
+    # No capture needs us.
+    from tccap import inspector, libraries, mapped  # noqa: PLC0415
 
-    for path in tracing.common_libraries():
+    try:
+        paths = libraries.common()
+    except OSError as error:
+        text = f"{libraries.LDCONFIG} cannot be run: {error.strerror}"
+        yield Finding(NOTE, "TLS secrets", text)
+        return
+    for path in paths:
         fd = mapped.open_file(path)
         if fd is None:
             continue

@@ -11,13 +11,12 @@ anew.
 """
 
 import os
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
-from tccap import inspector, mapped, proc
+from tccap import inspector, libraries, mapped, proc
 from tccap.errors import TccapError
 from tccap.filewatch import FileWatch
 from tccap.mapped import Identity, Mapped
@@ -25,16 +24,6 @@ from tccap.status import log, report
 from tccap.tlssites import Inspection
 from tccap.uprobes import Uprobes
 
-# Every library that can log secrets holds the first (a label), and the other two that
-# NSS needs for it a name that they export.
-SIGNS = (
-    b"CLIENT_HANDSHAKE_TRAFFIC_SECRET",
-    b"\0PK11_GetSymKeyHandle\0",
-    b"\0NSC_GetFunctionList\0",
-)
-# Those that the system has, before anybody uses them.
-COMMON = ("libssl.so", "libgnutls.so", "libssl3.so", "libnss3.so", "libsoftokn3.so")
-BLOCK_LEN = 1 << 20
 # Of one CPU, the looks at processes take at most this share.
 SHARE = 0.02
 PAUSE_S = 0.5
@@ -47,6 +36,10 @@ class Content(NamedTuple):
     inode: int
     changed_ns: int
     size: int
+
+
+# Of files that do not even tell what they are: they are not asked again and again.
+UNREADABLE = Content(-1, -1, -1, -1)
 
 
 class Watched(NamedTuple):
@@ -155,9 +148,11 @@ class Tracing(threading.Thread):
                 self._looking.clear()
         except TccapError as error:
             log("warning", f"TLS secrets cannot be read: {error}")
+        except OSError as error:
+            log("warning", f"TLS secrets cannot be read: {error.strerror}.")
 
     def _look_at_listed(self) -> None:
-        for path in (*common_libraries(), *self._listed):
+        for path in (*_common_libraries(), *self._listed):
             fd = mapped.open_file(path)
             if fd is None:
                 log("warning", f"TLS: {path} cannot be opened.")
@@ -195,9 +190,15 @@ class Tracing(threading.Thread):
 
     def _look_at(self, fd: int, path: str) -> Content:
         """Find out what becomes of a file; see `_found`."""
-        content = self._content(fd)
-        if content not in self._found:
-            self._probe(fd, path, content)
+        content = UNREADABLE
+        try:
+            content = self._content(fd)
+            if content not in self._found:
+                self._probe(fd, path, content)
+        except OSError as error:
+            refused = Traced(path, "", 0, f"{error.strerror}.")
+            self._found[content] = refused
+            _tell(refused)
         return content
 
     def _content(self, fd: int) -> Content:
@@ -212,7 +213,9 @@ class Tracing(threading.Thread):
         return Content(*inode, status.st_ctime_ns, status.st_size)
 
     def _probe(self, fd: int, path: str, content: Content) -> None:
-        if not _holds(fd, SIGNS):
+        # The inspector refuses what is too large for it, so nobody reads that.
+        is_small = content.size <= inspector.FILE_LEN_MAX
+        if is_small and not libraries.has_sign(fd, lambda: not self._stopped):
             self._found[content] = None
             return
         assert self._watch
@@ -237,7 +240,7 @@ class Tracing(threading.Thread):
                 break
             try:
                 watched.slots.append(self._probes.attach(fd, site))
-            except TccapError as error:
+            except (TccapError, OSError) as error:
                 refusal = str(error)
         return Traced(watched.path, found.library, len(watched.slots), refusal)
 
@@ -269,24 +272,10 @@ def _tell(traced: Traced) -> None:
     report("tls", path=traced.path, probes=traced.probes)
 
 
-def common_libraries() -> Iterable[str]:
-    """Return the paths of the TLS libraries that the dynamic linker knows."""
-    done = subprocess.run(
-        ["/sbin/ldconfig", "-p"], check=False, capture_output=True, text=True
-    )
-    for line in done.stdout.splitlines():
-        name, _, path = line.strip().partition(" ")
-        if name.startswith(COMMON) and " => " in path:
-            yield path.rpartition(" => ")[2]
-
-
-def _holds(fd: int, signs: tuple[bytes, ...]) -> bool:
-    """Tell whether a file holds one of these."""
-    offset, before = 0, b""
-    while block := os.pread(fd, BLOCK_LEN, offset):
-        searched = before + block
-        if any(sign in searched for sign in signs):
-            return True
-        offset += len(block)
-        before = block[1 - max(map(len, signs)) :]
-    return False
+def _common_libraries() -> list[str]:
+    try:
+        return libraries.common()
+    except OSError as error:
+        why = f"{libraries.LDCONFIG} cannot be run ({error.strerror})"
+        log("warning", f"TLS: libraries are found only when they are in use: {why}.")
+        return []

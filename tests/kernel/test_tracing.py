@@ -16,11 +16,13 @@ import pytest
 from support import probing
 from support.probing import NEW, OLD
 from support.running import DEADLINE_S, until
-from tccap import inspector, probetable, tracing
+from tccap import inspector, libraries, probetable, tracing
+from tccap.libraries import SIGNS
 from tccap.tlssites import Inspection
-from tccap.tracing import SIGNS, Tracing
+from tccap.tracing import Tracing
 
 RUNS = 20
+REALLY_COMMON, REALLY_INSPECT = libraries.common, inspector.inspect
 
 
 class Watched:
@@ -82,7 +84,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         started.append(made)
         return made
 
-    monkeypatch.setattr(tracing, "common_libraries", list)
+    monkeypatch.setattr(libraries, "common", list)
     monkeypatch.setattr(inspector, "inspect", _inspect)
     yield start
     for each in started:
@@ -245,6 +247,58 @@ def test_a_new_build_that_gets_the_number_of_the_old_one_is_looked_at(
     with probing.running(path) as pid:
         watched.look_at(pid)
         watched.wait_for(path=str(path), probes=1)
+
+
+def test_a_file_that_cannot_be_read_is_refused_and_the_rest_is_looked_at(
+    start: Start, path: Path
+) -> None:
+    watched = start(Path("/proc/self/mem"), path)
+    told = watched.wait_for(event="warning")["message"]
+    assert told == "TLS: no secrets from /proc/self/mem: Input/output error."
+    watched.wait_for(path=str(path), probes=1)
+
+
+def test_a_file_that_is_too_large_is_not_read(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = path.with_name("large")
+    with large.open("wb") as file:
+        file.truncate(1 << 40)
+
+    def inspect(fd: int) -> Inspection:
+        is_large = os.fstat(fd).st_size == 1 << 40
+        return REALLY_INSPECT(fd) if is_large else _inspect(fd)
+
+    monkeypatch.setattr(inspector, "inspect", inspect)
+    watched = start(large, path)
+    told = watched.wait_for(event="warning")["message"]
+    assert told.startswith(f"TLS: no secrets from {large}: ")
+    assert told.endswith("larger than 1 GiB.")
+    watched.wait_for(path=str(path), probes=1)
+
+
+@pytest.mark.parametrize("ldconfig", ["absent-ldconfig", "text-ldconfig"])
+def test_without_ldconfig_the_rest_is_looked_at(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch, ldconfig: str
+) -> None:
+    path.with_name("text-ldconfig").touch(0o644)
+    monkeypatch.setattr(libraries, "common", REALLY_COMMON)
+    monkeypatch.setattr(libraries, "LDCONFIG", str(path.with_name(ldconfig)))
+    watched = start(path)
+    assert "ldconfig" in watched.wait_for(event="warning")["message"]
+    watched.wait_for(path=str(path), probes=1)
+
+
+def test_a_thread_that_looks_through_a_large_file_can_be_stopped(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = path.with_name("large")
+    with large.open("wb") as file:
+        file.truncate(1 << 40)
+    monkeypatch.setattr(inspector, "FILE_LEN_MAX", 1 << 41)
+    watched = start(path, large)
+    watched.wait_for(path=str(path), probes=1)
+    watched.end()
 
 
 def _names(watched: Watched) -> set[str]:

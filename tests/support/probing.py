@@ -10,8 +10,8 @@ from typing import NamedTuple
 from tccap import probetable, tlssites
 from tccap.bpfobject import INSTRUCTION, MapSpec, Object
 from tccap.kernel import Kernel
+from tccap.libraries import SIGNS
 from tccap.tlssites import Number, Site
-from tccap.tracing import SIGNS
 from tccap.uprobes import Uprobes
 
 ARRAY = 2  # BPF_MAP_TYPE_ARRAY

@@ -22,17 +22,10 @@ LAYERS = (
     {"bcclib", "bpfcall", "bpfmap", "bpfprog", "rootcache"},
     {
         *{"access", "btf", "btfattach", "clock", "clsact", "compiler", "devices"},
-        *{
-            "facilities",
-            "filewatch",
-            "hooks",
-            "host",
-            "inspector",
-            "kernel",
-            "keylogfile",
-        },
-        *{"launcher", "libpcap", "mapped", "output", "privileges", "proc", "ring"},
-        *{"seeding", "status", "tcx", "tracepoints", "uprobes"},
+        *{"facilities", "filewatch", "hooks", "host", "inspector", "kernel"},
+        *{"keylogfile", "launcher", "libpcap", "libraries", "mapped", "output"},
+        *{"privileges", "proc", "ring", "seeding", "status", "tcx", "tracepoints"},
+        *{"uprobes"},
     },
     {
         *{"addresses", "attribution", "capture", "capturefilter", "check", "descent"},

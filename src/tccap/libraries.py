@@ -1,0 +1,48 @@
+"""Files that may be TLS libraries: those that the system has, and how they are told."""
+
+import os
+import subprocess
+from collections.abc import Callable
+
+LDCONFIG = "/sbin/ldconfig"
+# Of the libraries that the system has, before anybody uses them.
+COMMON = ("libssl.so", "libgnutls.so", "libssl3.so", "libnss3.so", "libsoftokn3.so")
+# Every library that can log secrets holds the first (a label), and the other two that
+# NSS needs for it a name that they export.
+SIGNS = (
+    b"CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+    b"\0PK11_GetSymKeyHandle\0",
+    b"\0NSC_GetFunctionList\0",
+)
+BLOCK_LEN = 1 << 20
+
+
+def common() -> list[str]:
+    """Return the paths of the TLS libraries that the dynamic linker knows.
+
+    OSError if it cannot be asked.
+    """
+    done = subprocess.run(
+        [LDCONFIG, "-p"], check=False, capture_output=True, env={"LC_ALL": "C"}
+    )
+    found = []
+    for line in os.fsdecode(done.stdout).splitlines():
+        name, _, path = line.strip().partition(" ")
+        if name.startswith(COMMON) and " => " in path:
+            found.append(path.rpartition(" => ")[2])
+    return found
+
+
+def has_sign(fd: int, goes_on: Callable[[], bool]) -> bool:
+    """Tell whether an open file holds one of the signs, as far as it is read.
+
+    ``goes_on`` tells before each block whether to read on.
+    """
+    offset, before = 0, b""
+    while goes_on() and (block := os.pread(fd, BLOCK_LEN, offset)):
+        searched = before + block
+        if any(sign in searched for sign in SIGNS):
+            return True
+        offset += len(block)
+        before = block[1 - max(map(len, SIGNS)) :]
+    return False
