@@ -17,7 +17,7 @@ from tccap.paths import SCRIPT, engine_python
 from tccap.rootcache import RootCache
 from tccap.tlssites import Inspection
 
-CACHE = RootCache("tls")
+CACHE = RootCache("tls", at_most=1024)
 ALGORITHM = 2  # part of the names in the cache: raise it when answers may change
 FILE_LEN_MAX = 1 << 30
 TIME_LIMIT_S = 120  # against hanging only: ordinary files take less than 3

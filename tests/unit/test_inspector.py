@@ -89,6 +89,22 @@ def test_a_refusal_is_kept_too(finder: Callable[[str], Path], file: Path) -> Non
     assert runs.read_text() == "run\n"
 
 
+@needs_root
+def test_answers_are_kept_for_the_latest_files_only(
+    finder: Callable[[str], Path], file: Path, cache: Path
+) -> None:
+    cache.mkdir(0o700, parents=True)
+    for n in range(1024):
+        old = cache / str(n)
+        old.touch()
+        os.utime(old, (n, n))
+    runs = finder(answering(ANSWER))
+    assert [inspect(file), inspect(file)] == [ANSWER] * 2
+    assert runs.read_text() == "run\n"
+    assert len([*cache.iterdir()]) == 1024
+    assert not (cache / "0").exists()
+
+
 @pytest.mark.usefixtures("cache")
 def test_another_content_is_looked_at(
     finder: Callable[[str], Path], file: Path
