@@ -9,9 +9,20 @@ import contextlib
 import ctypes
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from tccap import access, bcclib, linktypes, options, plan, programs, taps, tcx
+from tccap import (
+    access,
+    bcclib,
+    linktypes,
+    options,
+    plan,
+    programs,
+    taps,
+    tcx,
+    uprobes,
+)
 from tccap.capturefilter import CaptureFilter
 from tccap.errors import TccapError
 from tccap.tls import Tls
@@ -79,13 +90,27 @@ def has_kprobes() -> bool:
 
 def try_uprobe() -> Uprobe:
     """Attach a program to a function of libc in this process, and call it."""
+    function = ctypes.CDLL(None).getpid
     with _probe() as bpf, _silence():
         try:
-            bpf.attach_uprobe(name="c", sym="getpid", fn_name="probe", pid=os.getpid())
+            program_fd = bpf.load_func(b"probe", bpf.KPROBE).fd
+            probe_fd = uprobes.attach(program_fd, *_place_of(function), os.getpid())
         except Exception:  # noqa: BLE001  # bcc raises nothing narrower
             return Uprobe(fired=False, reads_kernel_memory=False)
-        ctypes.CDLL(None).getpid()
+        function()
+        os.close(probe_fd)
         return Uprobe(*(bool(flag.value) for flag in bpf["seen"].values()))
+
+
+def _place_of(function: Any) -> tuple[bytes, int]:
+    """Return the file that holds a function of this process, and its offset there."""
+    address = ctypes.cast(function, ctypes.c_void_p).value or 0
+    for line in Path("/proc/self/maps").read_bytes().splitlines():
+        addresses, _mode, offset, _device, _inode, *path = line.split(maxsplit=5)
+        start, end = (int(part, 16) for part in addresses.split(b"-"))
+        if start <= address < end:
+            return path[0], address - start + int(offset, 16)
+    raise TccapError("A function lies in no file.")
 
 
 @contextlib.contextmanager
@@ -97,8 +122,7 @@ def _probe() -> Iterator[Any]:
     finally:
         # Closing detaches. bcc's own way out needs tracefs, and fails aloud
         # at the end of the process where that is not mounted.
-        for fds in (bpf.kprobe_fds, bpf.uprobe_fds):
-            _close_all(fds)
+        _close_all(bpf.kprobe_fds)
 
 
 def _close_all(fds: Any) -> None:

@@ -14,10 +14,22 @@ EVERY_PROCESS = -1
 # No counter of references, in which the kernel would note in a program's memory that it
 # is probed. libbcc (0.10 and later) takes it as an argument that bcc's own types leave
 # out: unsaid it is whatever is on the stack. Others could then not probe that place
-# (EINVAL), and the kernel would write into programs.
+# (EINVAL), and the kernel would write into programs, and fail to detach the probe.
 NO_COUNTER = 0
 # The map of tail calls in which the slots' programs end, and what is there.
 TAIL = ("secret_tail", "on_secret")
+
+
+def attach(program_fd: int, path: bytes, offset: int, pid: int) -> int:
+    """Run a program at an instruction of a file; return the probe's descriptor.
+
+    ``pid`` may be EVERY_PROCESS. TccapError if it cannot be.
+    """
+    place = (path, offset, pid, NO_COUNTER)
+    probe_fd = int(bcc().lib.bpf_attach_uprobe(program_fd, ENTRY, b"tccap", *place))
+    if probe_fd < 0:
+        raise TccapError("The kernel attaches no probe there.")
+    return probe_fd
 
 
 class Uprobes:
@@ -30,7 +42,6 @@ class Uprobes:
     def __init__(self, program: Callable[[str, int], int], sites: Map) -> None:
         self._program = program
         self._sites = sites
-        self._lib = bcc().lib
         self._fds: dict[int, int] = {}  # by slot
 
     def attach(self, file_fd: int, site: Site) -> int:
@@ -44,19 +55,10 @@ class Uprobes:
             raise TccapError(f"All {probetable.SLOTS} probes are in use.")
         row = self._sites.Leaf.from_buffer_copy(probetable.row(site))
         self._sites[self._sites.Key(slot)] = row
-        probe_fd = self._lib.bpf_attach_uprobe(
-            self._program(probetable.slot_program(slot), bpfprog.KPROBE),
-            ENTRY,
-            b"tccap",
-            # The very file that was inspected, whatever its name leads to now.
-            b"/proc/self/fd/%d" % file_fd,
-            site.file_offset,
-            EVERY_PROCESS,
-            NO_COUNTER,
-        )
-        if probe_fd < 0:
-            raise TccapError("The kernel attaches no probe there.")
-        self._fds[slot] = probe_fd
+        program_fd = self._program(probetable.slot_program(slot), bpfprog.KPROBE)
+        # The very file that was inspected, whatever its name leads to now.
+        path = b"/proc/self/fd/%d" % file_fd
+        self._fds[slot] = attach(program_fd, path, site.file_offset, EVERY_PROCESS)
         return slot
 
     def detach(self, slots: Iterable[int]) -> None:
@@ -64,7 +66,7 @@ class Uprobes:
         fds = [self._fds.pop(slot) for slot in slots]
         if fds:
             with ThreadPoolExecutor(len(fds)) as pool:
-                list(pool.map(self._lib.bpf_close_perf_event_fd, fds))
+                list(pool.map(bcc().lib.bpf_close_perf_event_fd, fds))
 
     def close(self) -> None:
         """Detach all."""
