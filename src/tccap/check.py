@@ -214,10 +214,10 @@ def _tls() -> Iterator[Finding]:
             found = inspector.inspect(fd)
         finally:
             os.close(fd)
-        if found.sites:
-            yield Finding(OK, "TLS secrets", f"from {found.library}, {path}")
-        else:
+        if found.refusal:
             yield Finding(NOTE, "TLS secrets", f"not from {path}: {found.refusal}")
+        elif found.sites:  # a library of NSS only helps to read what others hold
+            yield Finding(OK, "TLS secrets", f"from {found.library}, {path}")
 
 
 def _lockdown() -> Iterator[Finding]:

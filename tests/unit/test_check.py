@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tccap import check, launcher
+from tccap import check, inspector, launcher, libraries
 from tccap.check import MISSING, NOTE, OK, Finding
 from tccap.errors import TccapError
 from tccap.paths import SCRIPT
+from tccap.tlssites import Inspection
 
 FOLDERS_4_0 = "Temp:\t/tmp\nGlobal Plugins:\t/usr/p\nExtcap path:        \t{0}\n"
 FOLDERS_4_6 = "Personal Extcap path:\t/root/none\nGlobal Extcap path:\t{0}\n"
@@ -170,3 +171,16 @@ def test_without_root_the_kernel_is_not_tried(monkeypatch: pytest.MonkeyPatch) -
     assert [finding.mark for finding in check._kernel()] == [OK, NOTE]
     (rights,) = check.findings({"rights": check._rights})
     assert rights.mark == MISSING
+
+
+def test_a_refused_library_has_its_reason_and_one_that_only_helps_no_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    helps = Inspection("", "NSS", "", (), "names", "", handle_at=8)
+    refused = Inspection("", "", "", (), "", "It is odd.")
+    answers = iter([helps, refused])
+    monkeypatch.setattr(libraries, "common", lambda: ["/bin/sh", "/bin/ls"])
+    monkeypatch.setattr(inspector, "inspect", lambda _fd: next(answers))
+    assert [*check._tls()] == [
+        Finding(NOTE, "TLS secrets", "not from /bin/ls: It is odd.")
+    ]
