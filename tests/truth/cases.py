@@ -27,6 +27,7 @@ from truth.scripts import (
     LO4,
     LO6,
     Scripts,
+    acknowledge,
     answer,
     echo_request,
     listener,
@@ -573,6 +574,7 @@ def descriptor_inherited(stage: Stage) -> None:
             assert sock.recv(100)
             sock.sendall(b"again")
             yield
+            acknowledge(sock)
             stage.claim("tcp", remote=port, pid=child.pid)
             child.step()
             yield

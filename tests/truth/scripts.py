@@ -96,6 +96,11 @@ def tcp(address: str) -> socket.socket:
     return sock
 
 
+def acknowledge(sock: socket.socket) -> None:
+    """Send the acknowledgement that waits, so that it does not when another claims."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
 def udp(address: str) -> socket.socket:
     """Return a UDP socket for the address."""
     sock = socket.socket(family(address), socket.SOCK_DGRAM)
