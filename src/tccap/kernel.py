@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import resource
 import sys
@@ -194,6 +195,7 @@ def _lift_memory_lock_limit() -> None:
         return  # loading tells whether it mattered
 
 
+@functools.cache
 def possible_cpus() -> int:
     """Return how many CPUs the kernel may ever number."""
     ranges = Path("/sys/devices/system/cpu/possible").read_text("ascii").split(",")

@@ -45,9 +45,10 @@ class Output:
         cannot be written.
         """
         while self._waiting:
-            first = memoryview(self._waiting[0])[self._written :]
+            buffers = self._waiting[:1024]
+            buffers[0] = memoryview(buffers[0])[self._written :]
             try:
-                written = os.writev(self.fd, [first, *self._waiting[1:1024]])
+                written = os.writev(self.fd, buffers)
             except BlockingIOError:
                 return False
             except BrokenPipeError:

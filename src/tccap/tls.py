@@ -103,7 +103,7 @@ class Tls:
         elif kind == abi.SECRET:
             secret = self._secret(abi.SecretMessage.parse(message), now)
             out = self._gate.secret(secret, now) if secret else []
-        elif kind in (abi.HELD, abi.HELD_SERVER_HELLO):
+        elif abi.is_held_packet(message):
             out = self._gate.packet(abi.HeldPacket.parse(message), now)
         else:
             raise TccapError("The kernel sent a message that is not known.")

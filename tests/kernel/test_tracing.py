@@ -115,6 +115,15 @@ def path(tmp_path: Path, old: probing.Program) -> Path:
     return made
 
 
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """Return a file of a TiB that takes no room."""
+    made = tmp_path / "large"
+    with made.open("wb") as file:
+        file.truncate(1 << 40)
+    return made
+
+
 def test_a_new_version_with_the_probes_of_the_old_one_would_crash(
     path: Path, old: probing.Program, new: probing.Program
 ) -> None:
@@ -259,12 +268,8 @@ def test_a_file_that_cannot_be_read_is_refused_and_the_rest_is_looked_at(
 
 
 def test_a_file_that_is_too_large_is_not_read(
-    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, path: Path, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    large = path.with_name("large")
-    with large.open("wb") as file:
-        file.truncate(1 << 40)
-
     def inspect(fd: int) -> Inspection:
         is_large = os.fstat(fd).st_size == 1 << 40
         return REALLY_INSPECT(fd) if is_large else _inspect(fd)
@@ -290,11 +295,8 @@ def test_without_ldconfig_the_rest_is_looked_at(
 
 
 def test_a_thread_that_looks_through_a_large_file_can_be_stopped(
-    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, path: Path, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    large = path.with_name("large")
-    with large.open("wb") as file:
-        file.truncate(1 << 40)
     monkeypatch.setattr(inspector, "FILE_LEN_MAX", 1 << 41)
     watched = start(path, large)
     watched.wait_for(path=str(path), probes=1)

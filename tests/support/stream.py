@@ -73,15 +73,11 @@ def whole_blocks(data: bytes) -> bytes:
     return data[:at]
 
 
-def blocks(data: bytes, *, may_be_cut: bool = False) -> Iterator[tuple[int, bytes]]:
-    """Give type and body of every block; the last one may be cut off, if that is so."""
+def blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Give type and body of every block."""
     at = 0
     while at < len(data):
-        if may_be_cut and len(data) - at < 8:
-            return
         kind, length = struct.unpack_from("=II", data, at)
-        if may_be_cut and at + length > len(data):
-            return
         assert length % 4 == 0
         assert 12 <= length <= BLOCK_MAX
         assert struct.unpack_from("=I", data, at + length - 4)[0] == length

@@ -1006,15 +1006,28 @@ def executes_another_program(stage: Stage) -> None:
     client.wait()
 
 
+def speaking(stage: Stage, port: int) -> socket.socket:
+    """Return a socket that the caller has used."""
+    stage.claim("udp", remote=port)
+    sock = udp(LO4)
+    sock.connect((LO4, port))
+    sock.send(b"before")
+    return sock
+
+
+def speak_twice(client: Actor, server: Actor) -> None:
+    """Let the server answer in between, and stay until the client is gone."""
+    for actor in (server, client, server, client):
+        actor.step()
+    server.kill()
+
+
 @case
 def exec_in_a_thread(stage: Stage) -> None:
     """The first thread ends, and the one that calls exec(2) takes its place."""
 
     def script() -> Script:
-        stage.claim("udp", remote=port)
-        sock = udp(LO4)
-        sock.connect((LO4, port))
-        sock.send(b"before")
+        sock = speaking(stage, port)
         yield
         fd = sock.fileno()
         os.set_inheritable(fd, True)
@@ -1023,10 +1036,7 @@ def exec_in_a_thread(stage: Stage) -> None:
         in_thread(lambda: os.execl(*program))
 
     port = stage.port()
-    server, client = Actor(stage.scripts.udp_server(port)), Actor(script())
-    for actor in (server, client, server, client):
-        actor.step()
-    server.kill()
+    speak_twice(Actor(script()), Actor(stage.scripts.udp_server(port)))
 
 
 @case
@@ -1042,19 +1052,13 @@ def first_thread_ends(stage: Stage) -> None:
         os._exit(0)
 
     def script() -> Script:
-        stage.claim("udp", remote=port)
-        sock = udp(LO4)
-        sock.connect((LO4, port))
-        sock.send(b"before")
+        sock = speaking(stage, port)
         yield
         threading.Thread(target=go_on, args=(sock,)).start()
         end_this_thread()
 
     port = stage.port()
-    server, client = Actor(stage.scripts.udp_server(port)), Actor(script())
-    for actor in (server, client, server, client):
-        actor.step()
-    server.kill()
+    speak_twice(Actor(script()), Actor(stage.scripts.udp_server(port)))
 
 
 # The process that a capture with --pid is asked for
