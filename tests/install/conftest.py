@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from install.machine import CHECKOUT, Machine, fresh
+from install.machine import CHECKOUT, Machine, fresh, this_one
+
+IN_GUEST = os.environ.get("TCCAP_VM") == "1"
+INSTALL_SUDO = """
+apt-get update -qq || true
+export DEBIAN_FRONTEND=noninteractive
+apt-get install -qq --no-install-recommends sudo >/dev/null
+"""
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +22,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the machines of this session are; gigabytes, so not kept."""
     if os.geteuid() != 0:
         pytest.skip("making root file systems needs root: sudo make test")
-    folder = tmp_path_factory.mktemp("machines")
+    if IN_GUEST:  # whose root file system is an overlay, on which there can be no other
+        folder = Path("/run/machines")
+        folder.mkdir()
+    else:
+        folder = tmp_path_factory.mktemp("machines")
     yield folder
     shutil.rmtree(folder)
 
@@ -40,6 +51,18 @@ def installed_machine(folder: Path, fresh_machine: Machine) -> Machine:
         ),
         "There is no sudo here: only root can capture.",
     ]
+    return machine
+
+
+@pytest.fixture(scope="session")
+def machine_with_sudo(folder: Path, request: pytest.FixtureRequest) -> Machine:
+    """A machine with sudo, and what tccap needs: a guest of ours, or a fresh one."""
+    if IN_GUEST:
+        return this_one(folder)
+    installed: Machine = request.getfixturevalue("installed_machine")
+    machine = installed.another(folder / "sudo")
+    done = machine.run("sh", "-ec", INSTALL_SUDO, network=True, timeout_s=300)
+    assert done.returncode == 0, done.stderr
     return machine
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 EXTCAP = "/usr/local/lib/tccap/extcap/tccap.py"
 ADA = ("setpriv", "--reuid=ada", "--regid=ada", "--init-groups")
-DEADLINE_S = 60
+DEADLINE_S = float(os.environ["TCCAP_DEADLINE_S"])
 
 
 def main() -> None:

@@ -9,15 +9,19 @@ a test leaves no mount and no process behind.
 import os
 import re
 import shutil
+import site
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from support import running
+
 CHECKOUT = "/home/ada/tccap"
+TOP = "/usr/local/lib/tccap"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 USERS = {"root": 0, "ada": 1000}
 
-_TOP = Path(__file__).parents[2]
+_REPOSITORY = Path(__file__).parents[2]
 _CACHE = Path("/var/cache/tccap-tests")
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 _SOURCES = "/etc/apt/sources.list"
@@ -101,9 +105,13 @@ class Machine:
             capture_output=True,
             text=True,
             check=False,
-            timeout=timeout_s,
+            timeout=max(timeout_s, running.DEADLINE_S),
             env=_environment(user, network=network) | dict(variables or {}),
         )
+
+    def add(self, source: Path, to: str, but: Callable[..., set[str]]) -> None:
+        """Copy a folder of ours into it, without some of the names."""
+        shutil.copytree(source, self._layer / "upper" / to[1:], ignore=but)
 
     def shell(self, script: str) -> str:
         """Run a script that must succeed, as root; return what it prints."""
@@ -129,16 +137,43 @@ def fresh(folder: Path, release: str = "") -> Machine:
     base.mkdir(parents=True)
     subprocess.run(["tar", "-xzf", _tarball(release or _own()), "-C", base], check=True)
     _open_network(base, _NETWORK_FILES if not release else _BUT_SOURCES)
-    shutil.copytree(
-        _TOP,
-        base / CHECKOUT[1:],
-        ignore=shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build"),
-    )
     machine = Machine(folder / "fresh", base)
+    _add_checkout(machine)
+    return machine
+
+
+def this_one(folder: Path) -> Machine:
+    """Return this machine itself, without a network, as a copy that may be changed.
+
+    What a first install would fetch from PyPI it has from where the tests have it.
+    """
+    machine = Machine(folder / "this", Path("/"))
     machine.shell(
-        f"useradd --shell /bin/bash ada && chown -R ada:ada {Path(CHECKOUT).parent}"
+        "chmod 1777 /tmp;"
+        f"rm -rf {TOP} /etc/tccap.conf /etc/sudoers.d/tccap;"
+        "awk -F: '$3 >= 1000 && $3 < 60000 { print $1 }' /etc/passwd | "
+        "while read -r user; do userdel -f $user; done"
+    )
+    _add_checkout(machine)
+    venv = f"{TOP}/venv"
+    machine.shell(
+        f"/usr/bin/python3 -m venv --system-site-packages --without-pip {venv};"
+        f"cd {venv}/lib/*/site-packages;"
+        f"echo {site.getsitepackages()[0]} >of-the-tests.pth"
     )
     return machine
+
+
+def _add_checkout(machine: Machine) -> None:
+    machine.add(
+        _REPOSITORY,
+        CHECKOUT,
+        but=shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build"),
+    )
+    machine.shell(
+        "useradd --shell /bin/bash --uid 1000 ada;"
+        f"chown -R ada:ada {Path(CHECKOUT).parent}"
+    )
 
 
 def _tarball(release: str) -> Path:
@@ -211,4 +246,5 @@ def _environment(user: str, *, network: bool) -> dict[str, str]:
     home = "/root" if user == "root" else f"/home/{user}"
     way_out = {k: v for k, v in os.environ.items() if _NETWORK_VARIABLES.fullmatch(k)}
     own = {"PATH": PATH, "HOME": home, "LC_ALL": "C.UTF-8"}
+    own["TCCAP_DEADLINE_S"] = str(running.DEADLINE_S)
     return own | (way_out if network else {})

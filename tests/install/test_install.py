@@ -4,11 +4,10 @@ import re
 
 import pytest
 
-from install.machine import CHECKOUT, PATH, USERS, Machine
+from install.machine import CHECKOUT, PATH, TOP, USERS, Machine
 
 pytestmark = pytest.mark.timeout(600)  # the first test installs packages
 
-TOP = "/usr/local/lib/tccap"
 EXTCAP = f"{TOP}/extcap/tccap.py"
 SHORT_CALLS = (
     "--extcap-interfaces --extcap-version=4.0",

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from install.machine import CHECKOUT, Machine
+from install.machine import CHECKOUT, TOP, Machine
 from install.test_install import CAPTURE_WITH_TRAFFIC, packets
 
 pytestmark = pytest.mark.timeout(600)  # the first test installs packages
 
-TOP = "/usr/local/lib/tccap"
 ENGINE = f"{TOP}/sbin/tccap-engine"
 RULE = "/etc/sudoers.d/tccap"
 # What an administrator may have set for everybody, and would be in the way.
@@ -34,17 +33,12 @@ TO_NEW_MEMBERS = (
 
 
 @pytest.fixture(scope="module")
-def base(folder: Path, installed_machine: Machine) -> Machine:
+def base(folder: Path, machine_with_sudo: Machine) -> Machine:
     """A machine with sudo, where ada is in the group, and ben is not."""
-    machine = installed_machine.another(folder / "users")
-    script = (
-        "apt-get update -qq || true;"
-        "DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "
-        f"sudo >/dev/null; printf '{OBSTACLES}' >>/etc/sudoers; visudo -cq;"
-        "useradd --shell /bin/bash ben"
+    machine = machine_with_sudo.another(folder / "users")
+    machine.shell(
+        f"printf '{OBSTACLES}' >>/etc/sudoers; visudo -cq;useradd --shell /bin/bash ben"
     )
-    done = machine.run("sh", "-ec", script, network=True, timeout_s=300)
-    assert done.returncode == 0, done.stderr
     installed = machine.run("./install.sh", folder=CHECKOUT)
     assert (installed.returncode, installed.stderr) == (0, "")
     assert installed.stdout.splitlines()[-1] == (
@@ -55,9 +49,9 @@ def base(folder: Path, installed_machine: Machine) -> Machine:
 
 
 @pytest.fixture
-def users(base: Machine, tmp_path: Path) -> Iterator[Machine]:
-    yield base.another(tmp_path / "machine")
-    shutil.rmtree(tmp_path / "machine")
+def users(base: Machine, folder: Path) -> Iterator[Machine]:
+    yield base.another(folder / "of a test")
+    shutil.rmtree(folder / "of a test")
 
 
 def test_a_member_captures_with_tshark(users: Machine) -> None:
@@ -66,6 +60,7 @@ def test_a_member_captures_with_tshark(users: Machine) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.same_everywhere
 def test_an_outsider_is_told_what_to_do(users: Machine) -> None:
     capture = ("tshark", "-i", "tccap-lo", "-a", "duration:5")
     result = users.run(*OUTSIDER, *capture)
@@ -73,12 +68,14 @@ def test_an_outsider_is_told_what_to_do(users: Machine) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.same_everywhere
 def test_a_new_member_is_told_to_log_in_again(users: Machine) -> None:
     # As ada, but with the groups of a log-in before.
     result = users.run("tshark", "-i", "tccap-lo", "-a", "duration:5", user="ada")
     assert TO_NEW_MEMBERS in result.stderr
 
 
+@pytest.mark.same_everywhere
 @pytest.mark.parametrize(
     ("user", "line", "verdict"),
     [
@@ -110,7 +107,14 @@ def test_check_says_who_one_is(
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize("way", ["stop", "front", "reader", "engine", "sudo"])
+ENDINGS = ("stop", "front", "engine")
+OTHERS = ("reader", "sudo")
+
+
+@pytest.mark.parametrize(
+    "way",
+    [*ENDINGS, *(pytest.param(w, marks=pytest.mark.same_everywhere) for w in OTHERS)],
+)
 def test_sudo_is_not_in_the_way(users: Machine, way: str) -> None:
     script = f"{CHECKOUT}/tests/install/ending.py"
     done = users.run("/usr/bin/python3", "-I", script, way, timeout_s=120)
@@ -130,6 +134,7 @@ def test_sudo_is_not_in_the_way(users: Machine, way: str) -> None:
         assert seen["stream"] == "0a0d0d0a"
 
 
+@pytest.mark.same_everywhere
 @pytest.mark.parametrize(
     "command",
     [
@@ -154,6 +159,7 @@ def test_the_rule_allows_nothing_else(users: Machine, command: str) -> None:
     assert "sudo: " in result.stderr
 
 
+@pytest.mark.same_everywhere
 def test_a_second_install_keeps_the_rule_and_uninstall_removes_it(
     users: Machine,
 ) -> None:
@@ -167,6 +173,7 @@ def test_a_second_install_keeps_the_rule_and_uninstall_removes_it(
     assert result.returncode == 1
 
 
+@pytest.mark.same_everywhere
 def test_a_rule_that_visudo_refuses_is_not_installed(users: Machine) -> None:
     users.shell(
         f"rm {RULE}; printf '#!/bin/sh\\nexit 1\\n' >/usr/local/sbin/visudo;"
@@ -198,7 +205,9 @@ trap 'kill $ben $ada' EXIT
 """
 
 
-@pytest.mark.parametrize("allowed", [False, True])
+@pytest.mark.parametrize(
+    "allowed", [False, pytest.param(True, marks=pytest.mark.same_everywhere)]
+)
 def test_other_users_arguments_are_told_if_the_administrator_says_so(
     users: Machine, allowed: bool
 ) -> None:

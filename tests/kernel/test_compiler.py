@@ -82,6 +82,7 @@ def test_what_was_damaged_is_made_anew(cache: Path) -> None:
     assert kept.read_bytes() == made.to_bytes()
 
 
+@pytest.mark.same_everywhere
 def test_another_filter_is_compiled_alone(cache: Path) -> None:
     the_plan, caller = plan.make("tccap-lo", "", options.defaults()), access.caller()
     tls = Tls(the_plan, caller)

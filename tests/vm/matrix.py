@@ -16,7 +16,10 @@ from vm.table import Kernel
 # Only against hanging: emulation is about twenty times slower than the machine
 # itself, and what takes seconds there takes minutes.
 TEST_TIMEOUT_S = 1800
-TESTS = ("tests/vm/guest", "tests/kernel", "tests/faults/test_devices.py")
+TESTS = (
+    *("tests/vm/guest", "tests/kernel"),
+    *("tests/faults/test_devices.py", "tests/install/test_users.py"),
+)
 
 
 async def run(kernels: list[Kernel]) -> int:
