@@ -25,7 +25,7 @@ def elf_files(folder: str) -> Iterator[Path]:
     """Yield the ELF files below a folder, each content once."""
     seen: set[bytes | tuple[int, int]] = set()
     for top, folders, names in os.walk(folder):
-        folders[:] = sorted(f for f in folders if f"{top}/{f}" not in PRUNED)
+        folders[:] = sorted(f for f in folders if str(Path(top, f)) not in PRUNED)
         for name in sorted(names):
             path = Path(top, name)
             if path.is_symlink() or not path.is_file():
