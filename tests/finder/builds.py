@@ -146,8 +146,8 @@ BUILDS = (
     *(
         Build("firefox-esr", "bookworm", member, "NSS", offsets, is_small=False)
         for member, offsets in (
-            ("libssl3.so", (1592,)),
-            ("libsoftokn3.so", (5464, 0)),
+            ("libssl3.so", (1576,)),
+            ("libsoftokn3.so", (5344, 0)),
         )
     ),
 )

@@ -76,7 +76,7 @@ def _nss_sites(build: Build) -> list[Site]:
             Path(object_, (*build.random, 40, 0)),
             Number(Path(object_, (*build.random, 48)), 8),
         )
-        for object_ in ("rbx", "rbp")
+        for object_ in ("rbx", "rbp", "r14")
     ]
 
 
