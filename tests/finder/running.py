@@ -1,17 +1,32 @@
 """The finder as its own process, as tccap.inspector runs it, but measured."""
 
+import concurrent.futures
 import os
 import subprocess
 import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from tccap import inspector
 from tccap.paths import SCRIPT, engine_python
 from tccap.tlssites import Inspection
 
+T = TypeVar("T")
 SECONDS_MAX = 3
 MEMORY_MIB_MAX = 600
+
+
+def on_all_processors(
+    run: Callable[..., T], *arguments: Iterable[object]
+) -> Iterator[T]:
+    """Yield what each run gives, in the order of the arguments.
+
+    A run starts a process and waits for it: as many run at a time as have processors.
+    """
+    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        yield from pool.map(run, *arguments)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Every ELF file of a folder: nothing that is not a TLS library is proven."""
 
-import concurrent.futures
 import hashlib
 import os
 from collections import Counter
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from finder.running import MEMORY_MIB_MAX, Measured, measure
+from finder.running import MEMORY_MIB_MAX, Measured, measure, on_all_processors
 
 FOLDER = os.environ.get("TCCAP_FINDER_CENSUS", "/usr/lib/x86_64-linux-gnu")
 FILES_MAX = 40  # in the short form, which takes the first of them and those of TLS
@@ -24,17 +23,13 @@ GO = b"crypto/tls.(*Config).writeKeyLog"  # its strings have no end
 
 def elf_files(folder: str) -> Iterator[Path]:
     """Yield the ELF files below a folder, each content once."""
-    seen: set[bytes | tuple[int, int]] = set()
+    seen = set()
     for top, folders, names in os.walk(folder):
         folders[:] = sorted(f for f in folders if str(Path(top, f)) not in PRUNED)
         for name in sorted(names):
             path = Path(top, name)
             if path.is_symlink() or not path.is_file():
                 continue
-            status = path.stat()
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
             with path.open("rb") as file:
                 if file.read(4) != b"\x7fELF":
                     continue
@@ -64,9 +59,7 @@ def test_nothing_else_is_taken_for_a_tls_library() -> None:
     worst: dict[str, Measured] = {}
     proven: list[Path] = []
     died: list[Path] = []
-    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        measured = list(pool.map(measure, chosen()))
-    for found in measured:
+    for found in on_all_processors(measure, chosen()):
         if found.answer is None:
             died.append(found.file)
             continue

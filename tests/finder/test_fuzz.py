@@ -1,6 +1,5 @@
 """Damaged ELF files: an answer, never a crash or a hang."""
 
-import concurrent.futures
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from finder import fuzz
 from finder.builds import BUILDS
+from finder.running import on_all_processors
 from tccap.paths import TOP
 
 COUNT = int(os.environ.get("TCCAP_FUZZ", "400"))
@@ -47,12 +47,10 @@ def test_damage_gives_answers() -> None:
     starts = range(FIRST, FIRST + COUNT // len(files), BATCH)
     jobs = [(file, start) for start in starts for file in files]
     found: Counter[str] = Counter()
-    workers = len(os.sched_getaffinity(0))
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        for text in pool.map(_batch, *zip(*jobs, strict=True)):
-            for line in text.splitlines():
-                times, answer = line.strip().split(" ", 1)
-                found[answer] += int(times)
+    for text in on_all_processors(_batch, *zip(*jobs, strict=True)):
+        for line in text.splitlines():
+            times, answer = line.strip().split(" ", 1)
+            found[answer] += int(times)
     for answer, count in found.most_common():
         print(f"{count:8} {answer}")
     assert found.total() == len(jobs) * BATCH >= COUNT

@@ -108,13 +108,15 @@ def test_check_says_who_one_is(
     assert result.stderr == ""
 
 
-ENDINGS = ("stop", "front")
-OTHERS = ("reader", "engine", "sudo")
+OTHER_WAYS = ("reader", "engine", "sudo")
 
 
 @pytest.mark.parametrize(
     "way",
-    [*ENDINGS, *(pytest.param(w, marks=pytest.mark.same_everywhere) for w in OTHERS)],
+    [
+        *("stop", "front"),
+        *(pytest.param(w, marks=pytest.mark.same_everywhere) for w in OTHER_WAYS),
+    ],
 )
 def test_sudo_is_not_in_the_way(users: Machine, way: str) -> None:
     script = f"{CHECKOUT}/tests/install/ending.py"
