@@ -11,7 +11,7 @@ import re
 import shutil
 import site
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from support import running
@@ -109,9 +109,10 @@ class Machine:
             env=_environment(user, network=network) | dict(variables or {}),
         )
 
-    def add(self, source: Path, to: str, but: Callable[..., set[str]]) -> None:
-        """Copy a folder of ours into it, without some of the names."""
-        shutil.copytree(source, self._layer / "upper" / to[1:], ignore=but)
+    def add(self, source: Path, to: str, but: tuple[str, ...]) -> None:
+        """Copy a folder of ours into it, without names of these patterns."""
+        target = self._layer / "upper" / to[1:]
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns(*but))
 
     def shell(self, script: str) -> str:
         """Run a script that must succeed, as root; return what it prints."""
@@ -165,11 +166,8 @@ def this_one(folder: Path) -> Machine:
 
 
 def _add_checkout(machine: Machine) -> None:
-    machine.add(
-        _REPOSITORY,
-        CHECKOUT,
-        but=shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build"),
-    )
+    but = (".*", "__pycache__", "*.egg-info", "build")
+    machine.add(_REPOSITORY, CHECKOUT, but)
     machine.shell(
         "useradd --shell /bin/bash --uid 1000 ada;"
         f"chown -R ada:ada {Path(CHECKOUT).parent}"
