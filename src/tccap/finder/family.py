@@ -2,28 +2,33 @@
 
 import re
 
+from tccap.finder import search
 from tccap.finder.image import Image
 
 _VERSIONS = {
-    "OpenSSL": re.compile(rb"OpenSSL \d+\.\d+\.\d+[a-z]*|OPENSSL_\d+[._]\d+[._]\d+"),
-    "Go": re.compile(rb"go1\.\d+(?:\.\d+)?(?=[^0-9.])"),
-    "NSS": re.compile(rb"(?<=Version: )NSS \d+\.\d+(?:\.\d+)?"),
-    "GnuTLS": re.compile(rb"GnuTLS \d+\.\d+\.\d+"),
+    "OpenSSL": re.compile(rb"(OpenSSL \d+\.\d+\.\d+[a-z]*|OPENSSL_\d+[._]\d+[._]\d+)"),
+    "Go": re.compile(rb"(go1\.\d+(?:\.\d+)?)[^0-9.]"),
+    "NSS": re.compile(rb"Version: (NSS \d+\.\d+(?:\.\d+)?)"),
+    "GnuTLS": re.compile(rb"(GnuTLS \d+\.\d+\.\d+)"),
 }
 # BoringSSL says "OpenSSL 1.1.1 (compatible; BoringSSL)"; OpenSSL tells its date.
+_BORINGSSL = (b"BoringSSL", b"boringssl")
 _OPENSSL = re.compile(rb"OpenSSL \d+\.\d+\.\d+[a-z]* +\d+ [A-Z]")
 
 
 def of_lines(image: Image) -> str:
     """Tell OpenSSL from BoringSSL, which are read in the same way."""
     data = image.elf.data
-    names = (b"BoringSSL", b"boringssl")
-    is_boring = any(data.find(name) >= 0 for name in names)
-    return "BoringSSL" if is_boring and not _OPENSSL.search(data) else "OpenSSL"
+    is_boring = any(search.find(data, _BORINGSSL))
+    return (
+        "BoringSSL"
+        if is_boring and not search.first_match(data, _OPENSSL)
+        else "OpenSSL"
+    )
 
 
 def version(image: Image, library: str) -> str:
     """Return the version that the file itself names; empty if it names none."""
     pattern = _VERSIONS.get(library)
-    found = pattern.search(image.elf.data) if pattern else None
-    return found[0].decode() if found else ""
+    found = search.first_match(image.elf.data, pattern) if pattern else None
+    return found[1].decode() if found else ""

@@ -9,9 +9,11 @@ called whether a key log is wanted or not. Its first instructions tell how it is
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
+from tccap.finder import search
 from tccap.finder.elf import Elf
 from tccap.finder.errors import RefusedError
 from tccap.finder.image import Image
@@ -61,14 +63,10 @@ def _places(elf: Elf) -> Iterator[int]:
             s.offset for s in named if elf.data[s.offset : s.offset + 8] in _HEADERS
         )
         return
-    for header in _HEADERS:
-        place = elf.data.find(header)
-        for _ in range(_TABLES_MAX):
-            if place < 0:
-                break
-            if place % 8 == 0:
-                yield place
-            place = elf.data.find(header, place + 1)
+    ends = {header[1:] for header in _HEADERS}  # one: magics differ in a byte
+    found = (place - 1 for place, _ in search.find(elf.data, ends, 1))
+    known = (p for p in found if p % 8 == 0 and elf.data[p : p + 8] in _HEADERS)
+    yield from islice(known, _TABLES_MAX)
 
 
 def _read(elf: Elf, place: int) -> _Table:
@@ -109,16 +107,12 @@ def _entries(elf: Elf, table: _Table) -> Iterator[int]:
 
 def _names(elf: Elf, start: int) -> Iterator[int]:
     """Yield where the log functions' names stand, from where names are counted."""
-    place = elf.data.find(_NAME, start)
-    for _ in range(SITES_MAX):
-        if place < 0:
-            return
+    for place, _ in islice(search.find(elf.data, [_NAME], start), SITES_MAX):
         first = max(start, place - _NAME_LEN_MAX)
         before = bytes(elf.data[first:place]).rfind(b"\0")
         name = first + before + 1 - start
         if name < 1 << 32:
             yield name
-        place = elf.data.find(_NAME, place + 1)
 
 
 def _site(elf: Elf, address: int) -> Site:

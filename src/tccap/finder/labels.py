@@ -1,17 +1,20 @@
 """The label strings of the key log, and the instructions that refer to them."""
 
 import struct
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
+from tccap.finder import search
 from tccap.finder.code import Decoder, constant_of
+from tccap.finder.elf import Segment
 from tccap.finder.errors import RefusedError
 from tccap.finder.image import Image
 from tccap.tlssites import LABELS
 
 STRINGS_MAX = REFERENCES_MAX = 1024
-_CHUNK_LEN = 32 << 20  # bounds the memory of a search
+_CONSTANT = struct.Struct("<I")
 _INSTRUCTION_LEN = 7  # REX.W, opcode, ModRM, 32 bits of distance
 _PREFIX_LEN_MAX = 8  # of an instruction, before its constant
 _LEA, _LOAD = 0x8D, 0x8B
@@ -22,19 +25,23 @@ def strings(image: Image, end: bytes = b"\0") -> dict[int, str]:
 
     What stands before it does not matter: linkers merge strings with equal ends.
     """
-    data = image.elf.data
+    patterns = {label.encode() + end: label for label in LABELS}
     found: dict[int, str] = {}
     for load in image.elf.loads:
-        for label in LABELS:
-            pattern = label.encode() + end
-            limit = load.offset + load.file_len
-            place = data.find(pattern, load.offset, limit)
-            while place >= 0:
-                found[place - load.offset + load.address] = label
-                if len(found) > STRINGS_MAX:
-                    raise RefusedError("It holds too many labels of key logs.")
-                place = data.find(pattern, place + 1, limit)
+        for place, pattern in _find(image, patterns, load):
+            found[place] = patterns[pattern]
+            if len(found) > STRINGS_MAX:
+                raise RefusedError("It holds too many labels of key logs.")
     return found
+
+
+def _find(
+    image: Image, patterns: Iterable[bytes], segment: Segment
+) -> Iterator[tuple[int, bytes]]:
+    """Yield (address, pattern) wherever a pattern stands in a segment."""
+    end = segment.offset + segment.file_len
+    for place, pattern in search.find(image.elf.data, patterns, segment.offset, end):
+        yield place - segment.offset + segment.address, pattern
 
 
 def references(
@@ -62,15 +69,12 @@ def _relative(image: Image, opcode: int, targets: dict[int, str]) -> dict[int, s
     wanted = np.array(sorted(targets), dtype=np.int64)
     found: dict[int, str] = {}
     for code in image.elf.codes:
-        for start in range(0, code.file_len, _CHUNK_LEN):
-            size = min(_CHUNK_LEN + _INSTRUCTION_LEN - 1, code.file_len - start)
-            if size < _INSTRUCTION_LEN:
-                continue
-            chunk = image.elf.array("u1", code.offset + start, size)
-            places, reached = _rip_operands(chunk, opcode)
-            hits = np.isin(reached + (code.address + start), wanted)
+        end = code.offset + code.file_len
+        for offset, piece in search.pieces(image.elf.data, code.offset, end):
+            base = offset - code.offset + code.address
+            places, reached = _rip_operands(np.frombuffer(piece, np.uint8), opcode)
+            hits = np.isin(reached + base, wanted)
             for place, target in zip(places[hits], reached[hits], strict=True):
-                base = code.address + start
                 found[int(place) + base] = targets[int(target) + base]
     return found
 
@@ -90,21 +94,16 @@ def _absolute(
     image: Image, decoder: Decoder, targets: dict[int, str]
 ) -> dict[int, str]:
     """Find mov with a 32-bit constant, which programs at fixed addresses use."""
-    data = image.elf.data
+    patterns = {_CONSTANT.pack(t): t for t in targets if t < 1 << 31}
     found: dict[int, str] = {}
     for code in image.elf.codes:
-        for target, label in targets.items():
-            if target >= 1 << 31:
-                continue
-            pattern = struct.pack("<I", target)
-            limit = code.offset + code.file_len
-            place = data.find(pattern, code.offset, limit)
-            while place >= 0 and len(found) <= REFERENCES_MAX:
-                start = _move_before(
-                    decoder, place - code.offset + code.address, target
-                )
-                found |= {start: label} if start else {}
-                place = data.find(pattern, place + 1, limit)
+        for place, pattern in _find(image, patterns, code):
+            target = patterns[pattern]
+            start = _move_before(decoder, place, target)
+            if start is not None:
+                found[start] = targets[target]
+            if len(found) > REFERENCES_MAX:
+                return found
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tccap.finder import search
 from tccap.finder.elf import Elf
 from tccap.finder.errors import RefusedError
 
@@ -159,24 +160,17 @@ class Symbols:
         size: int,
         wanted: frozenset[bytes],
     ) -> None:
-        names = bytes(elf.array("u1", offset, size))
-        places = _places(names, wanted)
+        # One may be the end of another: linkers merge them.
+        patterns = [name + b"\0" for name in wanted]
+        places = {
+            place - offset: pattern[:-1]
+            for place, pattern in search.find(elf.data, patterns, offset, offset + size)
+        }
         known = rows[np.isin(rows["name"], np.array(sorted(places), dtype=np.uint32))]
         for row in known[(known["section"] != 0) & (known["value"] != 0)]:
             name, address = places[int(row["name"])], int(row["value"])
             self.address.setdefault(name, address)
             self.name.setdefault(address, name)
-
-
-def _places(strings: bytes, wanted: frozenset[bytes]) -> dict[int, bytes]:
-    """Return where names begin; one may be the end of another (linkers merge them)."""
-    found = {}
-    for name in wanted:
-        place = strings.find(name + b"\0")
-        while place >= 0:
-            found[place] = name
-            place = strings.find(name + b"\0", place + 1)
-    return found
 
 
 def _bounded(count: int) -> int:
