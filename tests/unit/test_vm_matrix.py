@@ -11,7 +11,7 @@ from vm.cache import CachedKernel
 from vm.debian import Suite
 from vm.errors import VmError
 from vm.machine import Job, Outcome
-from vm.report import Result, counts, table
+from vm.report import Result, counts, failed_tests, table
 from vm.table import Kernel, kernels
 
 KERNEL = Kernel("6.1", ("bookworm",), deadline_s=60)
@@ -138,6 +138,20 @@ def test_what_counts_as_failed(
         assert counts(junit) == (4 - failures, failures, 1)
     result = matrix._result(KERNEL, CACHED, outcome, junit)
     assert (result.problem, result.failures) == (problem, failed)
+
+
+def test_the_table_tells_failures_again(tmp_path: Path) -> None:
+    junit = tmp_path / "junit.xml"
+    junit.write_text(
+        '<testsuites><testsuite><testcase classname="tests.one" name="test_a[x]">'
+        '<failure message="m">first\n' + "more\n" * 30 + "last</failure></testcase>"
+        '<testcase classname="tests.one" name="test_b"/></testsuite></testsuites>'
+    )
+    reports = tuple(failed_tests(junit))
+    [*told, _head, _row, _total] = table([Result("5.10", failed=1, reports=reports)])
+    assert told[0] == "5.10: tests.one::test_a[x]"
+    assert told[-1] == "    last"
+    assert len(told) < 30
 
 
 def test_the_table_ends_in_a_total() -> None:

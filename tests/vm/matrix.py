@@ -88,7 +88,13 @@ def _result(
     )
     if junit.exists():
         passed, failed, skipped = report.counts(junit)
-        result = replace(result, passed=passed, failed=failed, skipped=skipped)
+        result = replace(
+            result,
+            passed=passed,
+            failed=failed,
+            skipped=skipped,
+            reports=tuple(report.failed_tests(junit)),
+        )
     if result.problem:
         say(outcome.tail, of=kernel.name)
     elif outcome.status and not result.failed:

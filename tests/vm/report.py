@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+FAILURE_LINES = 15
+
 
 @dataclass(frozen=True)
 class Result:
@@ -19,6 +21,7 @@ class Result:
     boot_s: float | None = None
     total_s: float = 0.0
     problem: str = ""
+    reports: tuple[str, ...] = ()  # of failed tests, each with its name
 
     @property
     def failures(self) -> int:
@@ -37,9 +40,24 @@ def counts(junit: Path) -> tuple[int, int, int]:
     return max(0, total["tests"] - failed - skipped), failed, skipped
 
 
+def failed_tests(junit: Path) -> Iterator[str]:
+    """Yield each failed test's name and the end of what it says, in lines."""
+    for case in ET.parse(junit).getroot().iter("testcase"):
+        for failure in (*case.iter("failure"), *case.iter("error")):
+            lines = (failure.text or "").splitlines()[-FAILURE_LINES:]
+            name = f"{case.get('classname')}::{case.get('name')}"
+            yield "\n".join((name, *(f"    {line}" for line in lines)))
+
+
 def table(results: Iterable[Result]) -> Iterator[str]:
-    """Yield the report's lines: one a kernel, then the total."""
+    """Yield the report's lines: what failed, one line a kernel, then the total.
+
+    Failures are told again as what is kept of a long output may be its end.
+    """
     results = list(results)
+    for r in results:
+        for text in r.reports:
+            yield from f"{r.kernel}: {text}".splitlines()
     form = "{:<8}{:<26}{:>7}{:>7}{:>8}{:>7}{:>8}"
     heads = ("kernel", "release", "passed", "failed", "skipped", "boot s", "total s")
     yield form.format(*heads)
