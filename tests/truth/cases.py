@@ -24,16 +24,17 @@ from truth.actors import (
 )
 from truth.claims import ClaimLog
 from truth.scripts import (
+    ANSWER,
     LO4,
     LO6,
     Scripts,
-    acknowledge,
     answer,
     echo_request,
     listener,
     receive_descriptor,
     reset_on_close,
     send_descriptor,
+    settle,
     tcp,
     try_accept,
     udp,
@@ -570,16 +571,18 @@ def descriptor_inherited(stage: Stage) -> None:
             yield
             child.step()
             yield
+            child.step()
             stage.claim("tcp", remote=port)
-            assert sock.recv(100)
+            assert sock.recv(100) == ANSWER
             sock.sendall(b"again")
             yield
-            acknowledge(sock)
+            settle(sock, len(ANSWER))
             stage.claim("tcp", remote=port, pid=child.pid)
             child.step()
             yield
+            child.step()
             stage.claim("tcp", remote=port)
-            assert sock.recv(1) == b"a"
+            assert sock.recv(1) == ANSWER[:1]
             yield
             child.kill()
 
@@ -587,7 +590,11 @@ def descriptor_inherited(stage: Stage) -> None:
         stage.claim("tcp", remote=port)
         sock.sendall(b"question")
         yield
+        settle(sock, len(ANSWER))
+        yield
         sock.sendall(b"more")
+        yield
+        settle(sock, 2 * len(ANSWER))
         yield
 
     def server() -> Script:
@@ -598,7 +605,7 @@ def descriptor_inherited(stage: Stage) -> None:
                 for size in (8, 5, 4):
                     yield
                     assert len(connection.recv(size)) == size
-                    connection.sendall(b"answer")
+                    connection.sendall(ANSWER)
                 yield
 
     port = stage.port()

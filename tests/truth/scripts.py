@@ -1,6 +1,7 @@
 """What the processes of the cases do, as scripts for actors."""
 
 import contextlib
+import select
 import socket
 import struct
 from typing import Any
@@ -10,6 +11,7 @@ from truth.claims import ClaimLog
 
 LO4, LO6 = "127.0.0.1", "::1"
 TCP_TIMEOUT_S = 60
+ANSWER = b"answer"
 
 
 class Scripts:
@@ -96,8 +98,18 @@ def tcp(address: str) -> socket.socket:
     return sock
 
 
-def acknowledge(sock: socket.socket) -> None:
-    """Send the acknowledgement that waits, so that it does not when another claims."""
+def settle(sock: socket.socket, unread: int) -> None:
+    """Wait for so many bytes to be unread, and acknowledge them.
+
+    So no acknowledgement is sent when another process has claimed the connection: what
+    was sent to this very host may still be on its way, and what has come may wait for
+    its acknowledgement.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, unread)
+    ready = select.poll()
+    ready.register(sock, select.POLLIN)
+    assert ready.poll(1000 * TCP_TIMEOUT_S)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
@@ -126,7 +138,7 @@ def answer(connection: socket.socket) -> None:
     """Take a question, answer it."""
     connection.settimeout(TCP_TIMEOUT_S)
     assert connection.recv(100)
-    connection.sendall(b"answer")
+    connection.sendall(ANSWER)
 
 
 def echo_request(version: int, identifier: int) -> bytes:
