@@ -69,7 +69,8 @@ static __always_inline bool is_handed_on(struct held *known)
 {
 	struct process *user;
 
-	if (same_process(&known->holder.process, &known->user.process))
+	if (!known->alone ||
+	    same_process(&known->holder.process, &known->user.process))
 		return false;
 	user = processes.lookup(&known->user.process);
 	return user && user->dead && is_sole_holder(known);
