@@ -16,10 +16,8 @@ from vm.table import Kernel
 # Only against hanging: emulation is about twenty times slower than the machine
 # itself, and what takes seconds there takes minutes.
 TEST_TIMEOUT_S = 1800
-TESTS = (
-    *("tests/vm/guest", "tests/kernel"),
-    *("tests/faults/test_devices.py", "tests/install/test_users.py"),
-)
+TESTS = ("tests/vm/guest", "tests/kernel", "tests/faults/test_devices.py")
+TESTS_OF_USERS = ("tests/install/test_users.py",)
 
 
 async def run(kernels: list[Kernel]) -> int:
@@ -43,22 +41,22 @@ async def _test(kernel: Kernel) -> Result:
         return Result(kernel.name, problem="could not be had")
     with shared_folder() as share:
         outcome = await Machine(cached, kernel.deadline_s).run(
-            pytest_job(cached),
+            pytest_job(cached, TESTS + (TESTS_OF_USERS if kernel.users else ())),
             share,
             lambda line: say([line], of=kernel.name),
         )
         return _result(kernel, cached, outcome, share / "junit.xml")
 
 
-def pytest_job(kernel: CachedKernel) -> Job:
-    """Return the job that runs all tests meant for virtual machines."""
+def pytest_job(kernel: CachedKernel, tests: tuple[str, ...]) -> Job:
+    """Return the job that runs these tests, but for what is the same everywhere."""
     return Job(
         [
             *(".venv/bin/python", "-m", "pytest", "-v", "--color=no"),
             *("--timeout", str(TEST_TIMEOUT_S), "-p", "no:cacheprovider"),
             *("-m", "not same_everywhere", "--durations", "25"),
             f"--junitxml={GUEST_SHARE}/junit.xml",
-            *TESTS,
+            *tests,
         ],
         guest_environment(kernel),
     )

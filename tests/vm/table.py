@@ -17,6 +17,7 @@ class Kernel:
     suites: tuple[str, ...]
     deadline_s: int
     or_newer: bool = False
+    users: bool = False
 
     def is_of_series(self, release: str) -> bool:
         """Tell whether a release such as 6.1.0-56-amd64 belongs to this series."""
