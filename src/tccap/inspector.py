@@ -1,10 +1,11 @@
 """Asking the finder about a file: a process with no rights, and its answers kept.
 
-The finder reads whatever anybody runs. It works on a copy in memory, and its answers
+The finder reads whatever anybody runs. It works on a copy of our own, and its answers
 are kept by the hash of that copy: neither a build id, which anybody can give to any
 file, nor a file that changes meanwhile can make an answer that another file gets.
 """
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -20,6 +21,7 @@ from tccap.tlssites import Inspection
 CACHE = RootCache("tls", at_most=1024)
 ALGORITHM = 2  # part of the names in the cache: raise it when answers may change
 FILE_LEN_MAX = 1 << 30
+IN_MEMORY_MAX = 64 << 20  # the copy of a larger file lies on a disk
 TIME_LIMIT_S = 120  # against hanging only: ordinary files take less than 3
 _ANSWER_LEN_MAX = 1 << 20
 _BLOCK_LEN = 1 << 20
@@ -46,12 +48,19 @@ def inspect(fd: int) -> Inspection:
     for block in _blocks(fd):
         content.update(block)
     kept = CACHE.get(_file(content.hexdigest()), Inspection.from_json)
-    return kept or _inspect_copy(fd)
+    return kept or _inspect_copy(fd, status.st_size)
 
 
-def _inspect_copy(fd: int) -> Inspection:
+def _inspect_copy(fd: int, size: int) -> Inspection:
+    if size > IN_MEMORY_MAX:
+        with contextlib.suppress(OSError):  # there is no disk, or no room on it
+            return _inspect_in(CACHE.nameless_file(), fd)
+    return _inspect_in(os.memfd_create("tccap-inspected"), fd)
+
+
+def _inspect_in(copy_fd: int, fd: int) -> Inspection:
     content = hashlib.sha256()
-    with open(os.memfd_create("tccap-inspected"), "r+b") as copy:  # noqa: PTH123
+    with open(copy_fd, "r+b") as copy:
         for block in _blocks(fd):
             content.update(block)
             copy.write(block)

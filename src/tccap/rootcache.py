@@ -1,6 +1,7 @@
 """Answers that are kept for the next time, where only root can have written them."""
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -16,7 +17,7 @@ TOP = Path("/var/cache/tccap")
 class RootCache:
     """Files in one folder, by name; those used last, if ``at_most`` says how many.
 
-    It never fails: what cannot be kept is made anew the next time.
+    Answers never fail: what cannot be kept is made anew the next time.
     """
 
     def __init__(self, folder: str, at_most: int | None = None) -> None:
@@ -46,13 +47,25 @@ class RootCache:
         if os.geteuid() != 0:
             return
         with contextlib.suppress(OSError):
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not self._is_private():
-                return
+            self._make_folder()
             new = self._folder / f"{name}.{os.getpid()}"
             new.write_bytes(data)
             new.replace(self._folder / name)
             self._forget_the_oldest()
+
+    def nameless_file(self) -> int:
+        """Return a new file on the folder's disk, which goes when it is closed.
+
+        OSError where the folder is not ours alone, or its file system has no such
+        files.
+        """
+        self._make_folder()
+        return os.open(self._folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+
+    def _make_folder(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._is_private():
+            raise PermissionError(errno.EPERM, "not root's alone", str(self._folder))
 
     def _is_private(self) -> bool:
         """Tell whether only root can have written there."""

@@ -105,6 +105,53 @@ def test_answers_are_kept_for_the_latest_files_only(
     assert not (cache / "0").exists()
 
 
+@pytest.fixture
+def copied_to(finder: Callable[[str], Path], tmp_path: Path) -> Callable[[], str]:
+    """Return what tells where the finder's copy lay, as the kernel names it."""
+    where = tmp_path / "where"
+    look = f"open({str(where)!r}, 'w').write(os.readlink('/proc/self/fd/0'))\n"
+    finder(look + answering(ANSWER))
+    return where.read_text
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("size", "start"),
+    [
+        (inspector.IN_MEMORY_MAX, "/memfd:"),
+        (inspector.IN_MEMORY_MAX + 1, "{cache}/#"),
+    ],
+)
+def test_the_copy_of_a_large_file_is_not_in_memory(
+    copied_to: Callable[[], str], file: Path, cache: Path, size: int, start: str
+) -> None:
+    os.truncate(file, size)
+    assert inspect(file) == ANSWER
+    assert copied_to().startswith(start.format(cache=cache))
+    assert len([*cache.iterdir()]) == 1  # the answer
+
+
+def test_without_a_disk_the_copy_of_a_large_file_is_in_memory(
+    copied_to: Callable[[], str], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rootcache, "TOP", file)  # is no folder
+    os.truncate(file, inspector.IN_MEMORY_MAX + 1)
+    assert inspect(file) == ANSWER
+    assert copied_to().startswith("/memfd:")
+
+
+@needs_root
+def test_a_disk_that_is_full_is_no_reason_to_refuse(
+    finder: Callable[[str], Path], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        inspector.CACHE, "nameless_file", lambda: os.open("/dev/full", os.O_RDWR)
+    )
+    os.truncate(file, inspector.IN_MEMORY_MAX + 1)
+    finder(answering(ANSWER))
+    assert inspect(file) == ANSWER
+
+
 @pytest.mark.usefixtures("cache")
 def test_another_content_is_looked_at(
     finder: Callable[[str], Path], file: Path
