@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from tccap import inspector, libraries, mapped, proc
@@ -226,6 +227,8 @@ class Tracing(threading.Thread):
         found = inspector.inspect(fd)
         if found.handle_at is not None:
             self._handles_at = self._handles_at | {found.handle_at}
+        if self._probes and self._probes.room < len(found.sites):
+            self._forget_unused()
         with self._lock:
             if self._watched.get(watch) is not watched:
                 return  # it has changed since: the next look is at all of it
@@ -244,9 +247,32 @@ class Tracing(threading.Thread):
                 refusal = str(error)
         return Traced(watched.path, found.library, len(watched.slots), refusal)
 
+    def _forget_unused(self) -> None:
+        """Make room: nobody will run a file again that has no name any more."""
+        in_use = {
+            self._known.get(identity)
+            for pid in filter(self._wants, proc.pids())
+            for identity in mapped.in_use(pid)
+        }
+        with self._lock:
+            unused = [
+                watch
+                for watch, watched in self._watched.items()
+                if watched.slots
+                and watched.content not in in_use
+                and not _has_its_name(watched)
+            ]
+        for watch in unused:
+            self._forget(watch, "is gone")
+
     # The thread of the watch.
 
     def _changed(self, watch: int) -> None:
+        self._forget(watch, "has changed")
+
+    # Both threads.
+
+    def _forget(self, watch: int, why: str) -> None:
         """Detach a file's probes, and forget what was known of it."""
         with self._lock:
             watched = self._watched.pop(watch, None)
@@ -258,9 +284,17 @@ class Tracing(threading.Thread):
             self._found.pop(watched.content, None)
             self._probes.detach(watched.slots)
         if watched.slots:
-            told = f"TLS: {watched.path} has changed: its probes are detached."
+            told = f"TLS: {watched.path} {why}: its probes are detached."
             log("info", told)
         report("tls", path=watched.path, detached=len(watched.slots))
+
+
+def _has_its_name(watched: Watched) -> bool:
+    try:
+        status = Path(watched.path).stat()
+    except OSError:
+        return False
+    return (status.st_dev, status.st_ino) == watched.content[:2]
 
 
 def _tell(traced: Traced) -> None:

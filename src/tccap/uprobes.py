@@ -44,6 +44,11 @@ class Uprobes:
         self._sites = sites
         self._fds: dict[int, int] = {}  # by slot
 
+    @property
+    def room(self) -> int:
+        """How many more probes there can be."""
+        return probetable.SLOTS - len(self._fds)
+
     def attach(self, file_fd: int, site: Site) -> int:
         """Probe a site of an open file; return the slot that the probe has.
 

@@ -184,6 +184,43 @@ def test_each_probe_of_a_file_that_changes_can_be_used_again(
             watched.wait_for(path=str(path), probes=1)
 
 
+def test_builds_that_are_replaced_and_not_run_make_room(
+    start: Start, path: Path, new: probing.Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probetable, "SLOTS", 2)
+    watched = start(path)
+    for _ in range(5):
+        watched.wait_for(path=str(path), probes=1)
+        _replace(path, new)
+        with probing.running(path) as pid:
+            watched.look_at(pid)
+            until(lambda: probing.is_probed(pid, path, new.offset), "a probe")
+
+
+def test_a_build_that_still_runs_keeps_its_probes(
+    start: Start, path: Path, new: probing.Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probetable, "SLOTS", 1)
+    watched = start()
+    with probing.running(path) as first:
+        watched.look_at(first)
+        watched.wait_for(path=str(path), probes=1)
+        _replace(path, new)
+        with probing.running(path) as second:
+            watched.pids = {first, second}
+            watched.tracing._looking.set()
+            told = watched.wait_for(event="warning")["message"]
+            assert told == f"TLS: no secrets from {path}: All 1 probes are in use."
+    assert watched.probes_in_use == 1
+
+
+def _replace(path: Path, program: probing.Program) -> None:
+    """Put another file in a file's place, as package managers and linkers do."""
+    made = path.with_name("made")
+    probing.install(made, program.content)
+    made.rename(path)
+
+
 def test_a_file_with_another_name_is_probed_once(start: Start, path: Path) -> None:
     """The time of its last change is another one, too."""
     watched = start(path)
