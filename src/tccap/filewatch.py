@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 # include/uapi/linux/inotify.h
 _IN_MODIFY, _IN_CLOSE_WRITE = 0x002, 0x008
+_IN_Q_OVERFLOW = 0x4000
 _EVENT = struct.Struct("=iIII")  # watch, mask, cookie, length of the name behind it
 _EVENTS_LEN = 1 << 16
 
@@ -18,13 +19,14 @@ class FileWatch(threading.Thread):
 
     ``changed`` is called in it with the number of a watch when its file is written to
     or truncated, when a descriptor for writing is closed (a mapping may have been
-    written through), and when the file is gone for good. OSError if there cannot be
-    one.
+    written through), and when the file is gone for good. When the kernel has lost
+    count, it is called for each file. OSError if there cannot be one.
     """
 
     def __init__(self, changed: Callable[[int], None]) -> None:
         super().__init__(name="filewatch", daemon=True)
         self._changed = changed
+        self._watches: set[int] = set()
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._fd = self._checked(self._libc.inotify_init1(os.O_CLOEXEC))
         self._end = os.eventfd(0)
@@ -34,10 +36,13 @@ class FileWatch(threading.Thread):
         """Watch an open file; return its number, the same for the same file."""
         path = b"/proc/self/fd/%d" % file_fd
         mask = _IN_MODIFY | _IN_CLOSE_WRITE
-        return self._checked(self._libc.inotify_add_watch(self._fd, path, mask))
+        watch = self._checked(self._libc.inotify_add_watch(self._fd, path, mask))
+        self._watches.add(watch)
+        return watch
 
     def remove(self, watch: int) -> None:
         """Watch a file no longer; it may be gone."""
+        self._watches.discard(watch)
         self._libc.inotify_rm_watch(self._fd, watch)
 
     def close(self) -> None:
@@ -56,9 +61,11 @@ class FileWatch(threading.Thread):
             raw = os.read(self._fd, _EVENTS_LEN)
             at = 0
             while at < len(raw):
-                watch, _mask, _cookie, length = _EVENT.unpack_from(raw, at)
+                watch, mask, _cookie, length = _EVENT.unpack_from(raw, at)
                 at += _EVENT.size + length
-                self._changed(watch)
+                lost = mask & _IN_Q_OVERFLOW
+                for each in self._watches.copy() if lost else (watch,):
+                    self._changed(each)
 
     @staticmethod
     def _checked(result: int) -> int:
