@@ -45,7 +45,7 @@ def inspect(fd: int) -> Inspection:
     if not 0 < status.st_size <= FILE_LEN_MAX:
         return _refused("It is empty or larger than 1 GiB.")
     content = hashlib.sha256()
-    for block in _blocks(fd):
+    for block in _blocks(fd, status.st_size):
         content.update(block)
     kept = CACHE.get(_file(content.hexdigest()), Inspection.from_json)
     return kept or _inspect_copy(fd, status.st_size)
@@ -54,14 +54,14 @@ def inspect(fd: int) -> Inspection:
 def _inspect_copy(fd: int, size: int) -> Inspection:
     if size > IN_MEMORY_MAX:
         with contextlib.suppress(OSError):  # there is no disk, or no room on it
-            return _inspect_in(CACHE.nameless_file(), fd)
-    return _inspect_in(os.memfd_create("tccap-inspected"), fd)
+            return _inspect_in(CACHE.nameless_file(size), fd, size)
+    return _inspect_in(os.memfd_create("tccap-inspected"), fd, size)
 
 
-def _inspect_in(copy_fd: int, fd: int) -> Inspection:
+def _inspect_in(copy_fd: int, fd: int, size: int) -> Inspection:
     content = hashlib.sha256()
     with open(copy_fd, "r+b") as copy:
-        for block in _blocks(fd):
+        for block in _blocks(fd, size):
             content.update(block)
             copy.write(block)
         copy.flush()
@@ -71,9 +71,10 @@ def _inspect_in(copy_fd: int, fd: int) -> Inspection:
     return answer
 
 
-def _blocks(fd: int) -> Iterator[bytes]:
+def _blocks(fd: int, size: int) -> Iterator[bytes]:
+    """Yield the first bytes of a file: it may grow meanwhile."""
     offset = 0
-    while offset <= FILE_LEN_MAX and (block := os.pread(fd, _BLOCK_LEN, offset)):
+    while block := os.pread(fd, min(_BLOCK_LEN, size - offset), offset):
         offset += len(block)
         yield block
 

@@ -53,14 +53,19 @@ class RootCache:
             new.replace(self._folder / name)
             self._forget_the_oldest()
 
-    def nameless_file(self) -> int:
+    def nameless_file(self, size: int) -> int:
         """Return a new file on the folder's disk, which goes when it is closed.
 
-        OSError where the folder is not ours alone, or its file system has no such
-        files.
+        It never gets a name. OSError where the folder is not ours alone, its file
+        system has no such files, or there is not twice the room for ``size`` bytes, as
+        root could take the last of it.
         """
         self._make_folder()
-        return os.open(self._folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        room = os.statvfs(self._folder)
+        if room.f_bavail * room.f_frsize < 2 * size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        flags = os.O_TMPFILE | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
+        return os.open(self._folder, flags, 0o600)
 
     def _make_folder(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

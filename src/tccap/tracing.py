@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tccap import inspector, libraries, mapped, proc
+from tccap import inspector, libraries, mapped, probetable, proc
 from tccap.errors import TccapError
 from tccap.filewatch import FileWatch
 from tccap.mapped import Identity, Mapped
@@ -58,6 +58,7 @@ class Traced(NamedTuple):
     library: str
     probes: int
     refusal: str  # empty: its secrets are read
+    lacks_room: bool = False  # it is tried again when other probes go
 
 
 class Tracing(threading.Thread):
@@ -176,6 +177,8 @@ class Tracing(threading.Thread):
                 if (is_due or not self._is_known(file)) and not self._stopped:
                     looked_at.add(file.identity)
                     self._look_at_mapped(file)
+        if self._without_room():
+            self._forget_unused()
 
     def _is_known(self, file: Mapped) -> bool:
         return self._known.get(file.identity) in self._found
@@ -237,9 +240,13 @@ class Tracing(threading.Thread):
         _tell(traced)
 
     def _attach(self, fd: int, found: Inspection, watched: Watched) -> Traced:
+        assert self._probes
+        if self._probes.room < len(found.sites):  # a part of them would be of no use
+            refusal = f"All {probetable.SLOTS} probes are in use."
+            return Traced(watched.path, found.library, 0, refusal, lacks_room=True)
         refusal = found.refusal
         for site in found.sites:
-            if self._stopped or self._probes is None:
+            if self._stopped:
                 break
             try:
                 watched.slots.append(self._probes.attach(fd, site))
@@ -248,22 +255,19 @@ class Tracing(threading.Thread):
         return Traced(watched.path, found.library, len(watched.slots), refusal)
 
     def _forget_unused(self) -> None:
-        """Make room: nobody will run a file again that has no name any more."""
+        """Make room: detach the probes of what nobody runs or finds by its name."""
+        with self._lock:
+            watched = self._watched.copy()
+        # The names first: what begins to be run by its name after that has it.
+        gone = [n for n, w in watched.items() if w.slots and not _has_its_name(w)]
         in_use = {
             self._known.get(identity)
             for pid in filter(self._wants, proc.pids())
             for identity in mapped.in_use(pid)
         }
-        with self._lock:
-            unused = [
-                watch
-                for watch, watched in self._watched.items()
-                if watched.slots
-                and watched.content not in in_use
-                and not _has_its_name(watched)
-            ]
-        for watch in unused:
-            self._forget(watch, "is gone")
+        for watch in gone:
+            if watched[watch].content not in in_use:
+                self._forget(watch, "is run no more")
 
     # The thread of the watch.
 
@@ -271,6 +275,11 @@ class Tracing(threading.Thread):
         self._forget(watch, "has changed")
 
     # Both threads.
+
+    def _without_room(self) -> list[Content]:
+        """Return what would be probed if there were room."""
+        found = list(self._found.items())  # at once: the other thread changes it
+        return [content for content, traced in found if traced and traced.lacks_room]
 
     def _forget(self, watch: int, why: str) -> None:
         """Detach a file's probes, and forget what was known of it."""
@@ -283,6 +292,8 @@ class Tracing(threading.Thread):
             self._watch.remove(watch)
             self._found.pop(watched.content, None)
             self._probes.detach(watched.slots)
+            for content in self._without_room() if watched.slots else ():
+                self._found.pop(content, None)
         if watched.slots:
             told = f"TLS: {watched.path} {why}: its probes are detached."
             log("info", told)
@@ -290,6 +301,7 @@ class Tracing(threading.Thread):
 
 
 def _has_its_name(watched: Watched) -> bool:
+    """Tell whether the file is found where it was, as we see the files."""
     try:
         status = Path(watched.path).stat()
     except OSError:

@@ -8,6 +8,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -197,21 +198,27 @@ def test_builds_that_are_replaced_and_not_run_make_room(
             until(lambda: probing.is_probed(pid, path, new.offset), "a probe")
 
 
-def test_a_build_that_still_runs_keeps_its_probes(
+def test_a_build_that_still_runs_keeps_its_probes_as_long(
     start: Start, path: Path, new: probing.Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probetable, "SLOTS", 1)
     watched = start()
-    with probing.running(path) as first:
-        watched.look_at(first)
+    with ExitStack() as first, ExitStack() as second:
+        pid = first.enter_context(probing.running(path))
+        watched.look_at(pid)
         watched.wait_for(path=str(path), probes=1)
         _replace(path, new)
-        with probing.running(path) as second:
-            watched.pids = {first, second}
-            watched.tracing._looking.set()
-            told = watched.wait_for(event="warning")["message"]
-            assert told == f"TLS: no secrets from {path}: All 1 probes are in use."
-    assert watched.probes_in_use == 1
+        watched.pids = {pid, second.enter_context(probing.running(path))}
+        watched.tracing._looking.set()
+        told = watched.wait_for(event="warning")["message"]
+        assert told == f"TLS: no secrets from {path}: All 1 probes are in use."
+        assert watched.probes_in_use == 1
+        watched.wait_for(path=str(path), probes=0)
+        first.close()
+        watched.wait_for(path=str(path), detached=1)
+        watched.wait_for(path=str(path), probes=1)
+        [pid] = watched.pids - {pid}
+        assert probing.is_probed(pid, path, new.offset)
 
 
 def _replace(path: Path, program: probing.Program) -> None:

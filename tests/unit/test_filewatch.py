@@ -20,7 +20,10 @@ def short_queue() -> Iterator[int]:
     if os.geteuid() != 0:
         pytest.skip("only root may set how long the queue is")
     before = QUEUED_MAX.read_text()
-    QUEUED_MAX.write_text("4")
+    try:
+        QUEUED_MAX.write_text("4")
+    except OSError as error:
+        pytest.skip(f"the queue's length cannot be set here: {error.strerror}")
     yield 4
     QUEUED_MAX.write_text(before)
 

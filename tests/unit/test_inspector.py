@@ -141,15 +141,28 @@ def test_without_a_disk_the_copy_of_a_large_file_is_in_memory(
 
 
 @needs_root
+@pytest.mark.usefixtures("cache")
 def test_a_disk_that_is_full_is_no_reason_to_refuse(
-    finder: Callable[[str], Path], file: Path, monkeypatch: pytest.MonkeyPatch
+    copied_to: Callable[[], str], file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        inspector.CACHE, "nameless_file", lambda: os.open("/dev/full", os.O_RDWR)
-    )
+    asked_for = []
+
+    def full(size: int) -> int:
+        asked_for.append(size)
+        return os.open("/dev/full", os.O_RDWR)
+
+    monkeypatch.setattr(inspector.CACHE, "nameless_file", full)
     os.truncate(file, inspector.IN_MEMORY_MAX + 1)
-    finder(answering(ANSWER))
     assert inspect(file) == ANSWER
+    assert asked_for == [inspector.IN_MEMORY_MAX + 1]
+    assert copied_to().startswith("/memfd:")
+
+
+@needs_root
+def test_the_last_room_of_a_disk_is_left_to_others(cache: Path) -> None:
+    room = os.statvfs(cache.parents[1])
+    with pytest.raises(OSError, match="No space left"):
+        inspector.CACHE.nameless_file(room.f_bavail * room.f_frsize)
 
 
 @pytest.mark.usefixtures("cache")

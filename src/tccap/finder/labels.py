@@ -71,6 +71,8 @@ def _relative(image: Image, opcode: int, targets: dict[int, str]) -> dict[int, s
     for code in image.elf.codes:
         end = code.offset + code.file_len
         for offset, piece in search.pieces(image.elf.data, code.offset, end):
+            if len(piece) < _INSTRUCTION_LEN:
+                continue
             base = offset - code.offset + code.address
             places, reached = _rip_operands(np.frombuffer(piece, np.uint8), opcode)
             hits = np.isin(reached + base, wanted)
