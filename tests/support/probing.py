@@ -1,5 +1,6 @@
 """Programs to be probed, probes that do nothing, and whether a probe is there."""
 
+import errno
 import json
 import subprocess
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from support.running import until
 from tccap import probetable, tlssites
 from tccap.bpfobject import INSTRUCTION, MapSpec, Object
 from tccap.kernel import Kernel
@@ -91,8 +93,21 @@ def program(folder: Path, function: bytes) -> Program:
 
 
 def install(path: Path, content: bytes) -> None:
-    """Make it the content of the file, without another inode."""
-    path.write_bytes(content)
+    """Make it the content of the file, without another inode.
+
+    Whoever reads what a process has mapped keeps its program busy for a moment more.
+    """
+
+    def installed() -> bool:
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            if error.errno != errno.ETXTBSY:
+                raise
+            return False
+        return True
+
+    until(installed, "a file that nobody runs")
     path.chmod(0o755)
 
 
