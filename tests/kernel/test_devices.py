@@ -100,16 +100,22 @@ class Capture:
         ours = found.of(device)
         assert {found.interfaces[f.interface].linktype for f in ours} == {linktype}
         # A host says things of its own accord, too, before and after.
-        data = [f.data for f in ours]
-        ours = ours[_place(begin, data) + 1 : _place(end, data) + 1]
-        theirs = theirs[_place(begin, theirs) + 1 : _place(end, theirs) + 1]
+        ours = ours[_between(begin, end, [f.data for f in ours])]
+        theirs = theirs[_between(begin, end, theirs)]
         assert [f.data for f in ours] == theirs
         return ours
 
 
-def _place(mark: bytes, packets: list[bytes]) -> int:
-    """Return the number of the last packet with the mark."""
-    return max(number for number, packet in enumerate(packets) if mark in packet)
+def _between(begin: bytes, end: bytes, packets: list[bytes]) -> slice:
+    """Return where the packets are behind the last with one mark, up to the other.
+
+    Errors of ICMP have the marks, too, as they quote packets: one that answers the last
+    packet may not be there yet.
+    """
+    last = next(number for number, packet in enumerate(packets) if end in packet)
+    before = enumerate(packets[:last])
+    first = max(number for number, packet in before if begin in packet)
+    return slice(first + 1, last + 1)
 
 
 @pytest.fixture(scope="module")
