@@ -45,9 +45,11 @@ static __always_inline int load_tagged(struct __sk_buff *skb, u8 *data, u64 len)
 				  rest_len);
 }
 
-static __always_inline int load_plain(struct __sk_buff *skb, u8 *data, u64 len)
+/* What has been parsed has its head there already. */
+static __always_inline int load_plain(struct __sk_buff *skb, u8 *data, u64 len,
+				      const struct cursor *cursor)
 {
-	if (len == 0)
+	if (len <= cursor->head_len)
 		return 0;
 	if (!IS_LENGTH(len, SNAPLEN))
 		return -1;
@@ -156,7 +158,7 @@ static __always_inline u64 write_options(u8 *at, u32 direction, u64 head_len,
 }
 
 /* Builds the block of a frame; returns its length, or 0 if that failed. */
-static __always_inline u64 build(struct __sk_buff *skb,
+static __always_inline u64 build(struct __sk_buff *skb, const struct cursor *cursor,
 				 const struct device *device,
 				 struct scratch *block, u32 direction,
 				 const struct counters *count,
@@ -181,7 +183,7 @@ static __always_inline u64 build(struct __sk_buff *skb,
 	block->header.original_len = original_len;
 
 	if (tagged ? load_tagged(skb, block->body, captured_len)
-		   : load_plain(skb, block->body, captured_len))
+		   : load_plain(skb, block->body, captured_len, cursor))
 		return 0;
 	/* Padding must not show bytes of an earlier frame, or of a tag that is
 	 * cut off: the last word keeps its first bytes. */
@@ -286,16 +288,21 @@ static __always_inline void capture(struct __sk_buff *skb,
 	struct packet *packet;
 	struct counters *count;
 	struct scratch *block;
+	struct cursor *cursor;
+	struct reader reader;
 	bool parsed = false;
-	u64 block_len = 0;
+	u64 block_len;
 	u32 id = device->interface_id, zero = 0;
 
 	count = counters.lookup(&id);
 	packet = packets.lookup(&zero);
-	if (!count || !packet)
+	block = scratch.lookup(&cpu);
+	cursor = cursors.lookup(&zero);
+	if (!count || !packet || !block || !cursor)
 		return;
+	reader = (struct reader){ skb, block->body, cursor };
 	if (ATTRIBUTION || TLS)
-		parsed = parse(skb, device, packet);
+		parsed = parse(&reader, device, packet);
 	if (ATTRIBUTION)
 		find_parties(skb, device, direction == EPB_OUTBOUND, parsed,
 			     packet, &sender, &receiver);
@@ -315,11 +322,9 @@ static __always_inline void capture(struct __sk_buff *skb,
 	if (parsed)
 		look_for_tls(skb, passage, packet, &sender, &receiver, &tail);
 #endif
-	block = scratch.lookup(&cpu);
-	if (block)
-		block_len = build(skb, device, block, direction, count, &sender,
-				  &receiver);
-	if (block && store(block, with_tail(block, block_len, &tail))) {
+	block_len = build(skb, cursor, device, block, direction, count, &sender,
+			  &receiver);
+	if (store(block, with_tail(block, block_len, &tail))) {
 		count->untold = 0;
 	} else {
 		count->dropped++;

@@ -22,23 +22,39 @@ static __always_inline bool packet_passes(struct __sk_buff *skb,
 	return RAW_PACKETS_PASS;
 }
 
+/* Is the device captured? Then the passage tells of it. */
+static __always_inline bool find_device(struct __sk_buff *skb, struct passage *passage)
+{
+	u32 ifindex = skb->ifindex;
+	u64 version = tables_version();
+	struct device *device;
+
+	if (passage->ifindex == ifindex && passage->version == version)
+		return true;
+	device = devices.lookup(&ifindex);
+	if (!device)
+		return false;
+	passage->ifindex = ifindex;
+	passage->version = version;
+	passage->device = *device;
+	return true;
+}
+
 int tccap_filter(struct __sk_buff *skb)
 {
-	u32 ifindex = skb->ifindex, id;
-	struct device *device = devices.lookup(&ifindex);
 	struct passage *passage = passage_of_frame();
 	struct counters *count;
+	u32 id;
 
-	if (!device || !passage)
+	if (!passage || !find_device(skb, passage))
 		return TC_ACT_UNSPEC;
-	id = device->interface_id;
+	id = passage->device.interface_id;
 	count = counters.lookup(&id);
 	if (!count)
 		return TC_ACT_UNSPEC;
 	count->received++;
-	if (!packet_passes(skb, device))
+	if (!packet_passes(skb, &passage->device))
 		return TC_ACT_UNSPEC;
-	passage->device = *device;
 	if (!HOOKS && passage->direction == EPB_OUTBOUND)
 		stages.call(skb, NOTE_CALLER);
 	stages.call(skb, CLASSIFY);

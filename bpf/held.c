@@ -47,46 +47,47 @@ static __always_inline bool is_alone(const struct held *known,
 
 /* The listener's owner is that of a connection which was accepted, too, unless
  * other processes may accept. */
-static __always_inline bool is_heir(struct held *known)
+static __always_inline bool is_heir(const struct held *known, const struct process *user)
 {
-	struct process *process = processes.lookup(&known->user.process);
-
-	if (!process || process->dead || !is_alone(known, process))
+	if (!user || user->dead || !is_alone(known, user))
 		return false;
 	return !known->holder.process.tgid ||
 	       same_process(&known->holder.process, &known->user.process);
 }
 
-static __always_inline bool is_sole_holder(struct held *known)
+static __always_inline bool is_sole_holder(const struct held *known,
+					   const struct process *holder)
 {
-	struct process *process = processes.lookup(&known->holder.process);
-
-	return process && known->alone && is_alone(known, process);
+	return holder && known->alone && is_alone(known, holder);
 }
 
 /* The user has ended, and one other process has the socket now. */
-static __always_inline bool is_handed_on(struct held *known)
+static __always_inline bool is_handed_on(struct held *known, const struct process *user)
 {
-	struct process *user;
-
-	if (!known->alone ||
+	if (!user || !user->dead || !known->alone ||
 	    same_process(&known->holder.process, &known->user.process))
 		return false;
-	user = processes.lookup(&known->user.process);
-	return user && user->dead && is_sole_holder(known);
+	return is_sole_holder(known, processes.lookup(&known->holder.process));
 }
 
-/* Whose socket it is, in a state of TCP; NULL: not known, or not for sure. */
-static __always_inline struct owner *owner_held(struct held *known, u32 state)
+/* Whose socket it is, in a state of TCP, and what is known of that process; NULL: not
+ * known, or not for sure. */
+static __always_inline struct owner *owner_held(struct held *known, u32 state, u32 end,
+						struct process **process)
 {
 	bool inherited = known->listened && state != TCP_LISTEN;
 
-	if (known->user.process.tgid && (!inherited || is_heir(known)) &&
-	    !is_handed_on(known))
-		return &known->user;
-	if (known->holder.process.tgid &&
-	    (state == TCP_LISTEN || is_sole_holder(known)))
-		return &known->holder;
+	if (known->user.process.tgid) {
+		*process = known_process(&known->user.process, end);
+		if ((!inherited || is_heir(known, *process)) &&
+		    !is_handed_on(known, *process))
+			return &known->user;
+	}
+	if (known->holder.process.tgid) {
+		*process = known_process(&known->holder.process, end);
+		if (state == TCP_LISTEN || is_sole_holder(known, *process))
+			return &known->holder;
+	}
 	return NULL;
 }
 

@@ -84,6 +84,7 @@ int on_process_exit(struct bpf_raw_tracepoint_args *ctx)
 	/* The leader may end, or be replaced by exec(2), before its threads do. */
 	if (known && !READ(u32, signal, SIGNAL_STRUCT__LIVE))
 		known->dead = 1;
+	tables_changed();
 	return 0;
 }
 

@@ -21,6 +21,13 @@ struct local_address {
 };
 BPF_HASH(local_addresses, struct local_address, u32, 16384);
 
+/* The one that was found last: stages.c says until when it is good. */
+struct recent_address {
+	struct local_address address;
+	u64 version; /* of the tables */
+};
+BPF_PERCPU_ARRAY(recent_addresses, struct recent_address, 1);
+
 /* Who sent an ICMP echo request, until the reply comes. */
 struct echo {
 	u8 remote[16];
@@ -110,20 +117,23 @@ static __always_inline bool is_unsure(const struct end *end,
 	return (!HOOKS && process->outdated) || (end->left_if_dead && process->dead);
 }
 
-static __always_inline void resolve(struct party *party, struct end *end)
+static __always_inline void resolve(struct party *party, struct end *end, u32 which)
 {
-	struct process *process;
+	struct process *process = NULL;
 #if !HOOKS
-	struct owner *owner = owner_held(&end->held, end->state);
+	struct owner *owner = owner_held(&end->held, end->state, which, &process);
 
 	if (owner)
 		take(end, owner);
+	else
+		process = NULL;
 #endif
 	party->id = end->id;
 	party->tid = end->tid;
 	if (!party->id.tgid)
 		return;
-	process = processes.lookup(&party->id);
+	if (!process)
+		process = known_process(&party->id, which);
 	if (!process) {
 		count_process_shortage();
 		return;
@@ -145,15 +155,13 @@ static __always_inline void find_owner(struct end *end, struct bpf_sock *sk, u32
 	if (owner && !owner->doubtful)
 		take(end, owner);
 #else
-	struct held *known;
+	struct held *known = held.sk_storage_get(sk, 0, 0);
 
-	sk = bpf_sk_fullsock(sk);
-	known = sk ? held.sk_storage_get(sk, 0, 0) : NULL;
 	if (!known)
 		return;
 	end->found = 1;
 	end->held = *known;
-	end->state = sk->state;
+	end->state = state;
 #endif
 }
 
@@ -163,19 +171,45 @@ static __always_inline void find_user(struct end *end, struct bpf_sock *sk,
 	u32 state = sk->state;
 
 	/* A connection that is not established yet is the listener's. */
-	if (state == TCP_NEW_SYN_RECV)
+	if (state == TCP_NEW_SYN_RECV) {
 		sk = bpf_get_listener_sock(sk);
+		state = TCP_LISTEN;
+	}
 	if (sk)
 		find_owner(end, sk, state);
 	if (end->found)
-		end->left_if_dead = protocol != IPPROTO_TCP ||
-				    state == TCP_LISTEN ||
-				    state == TCP_NEW_SYN_RECV;
+		end->left_if_dead = protocol != IPPROTO_TCP || state == TCP_LISTEN;
+}
+
+static __always_inline bool same_address(const struct local_address *a,
+					 const struct local_address *b)
+{
+	const u64 *one = (const u64 *)a, *other = (const u64 *)b;
+
+	return one[0] == other[0] && one[1] == other[1] && one[2] == other[2];
+}
+
+static __always_inline bool is_listed(struct local_address *address)
+{
+	u32 zero = 0;
+	u64 version = tables_version();
+	struct recent_address *recent = recent_addresses.lookup(&zero);
+
+	if (!recent)
+		return false;
+	if (recent->version == version && same_address(&recent->address, address))
+		return true;
+	if (!local_addresses.lookup(address))
+		return false;
+	recent->address = *address;
+	recent->version = version;
+	return true;
 }
 
 static __always_inline bool is_own_address(const u8 *address, u32 family, s32 ns)
 {
-	struct local_address key = { .namespace_id = ns, .family = family };
+	struct local_address key __attribute__((aligned(8))) = { .namespace_id = ns,
+								 .family = family };
 
 	if (family == AF_INET) {
 		/* Loopback, multicast and broadcast concern every host. */
@@ -185,7 +219,7 @@ static __always_inline bool is_own_address(const u8 *address, u32 family, s32 ns
 		return true;
 	}
 	__builtin_memcpy(key.address, address, 16);
-	return local_addresses.lookup(&key) != NULL;
+	return is_listed(&key);
 }
 
 static __always_inline bool is_wildcard(struct bpf_sock *sk, u32 family)
@@ -472,8 +506,8 @@ static __always_inline void find_parties(struct __sk_buff *skb,
 		return;
 	__builtin_memset(ends, 0, sizeof(*ends));
 	find_ends(skb, device, outbound, parsed, packet, ends);
-	resolve(sender, &ends->sender);
-	resolve(receiver, &ends->receiver);
+	resolve(sender, &ends->sender, SENDER);
+	resolve(receiver, &ends->receiver, RECEIVER);
 	if (!parsed)
 		return;
 	if (packet->echo_request)

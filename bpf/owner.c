@@ -45,12 +45,6 @@ static __always_inline void count_socket_shortage(void)
 		short_of->sockets++;
 }
 
-static __always_inline bool same_process(const struct process_id *a,
-					 const struct process_id *b)
-{
-	return a->tgid == b->tgid && a->start_ns == b->start_ns;
-}
-
 #if HOOKS
 BPF_HASH(owners, u64, struct owner, SOCKETS);
 /* Those of what is left of connections (TIME_WAIT). Nobody tells when that goes, so

@@ -44,10 +44,63 @@ struct packet {
  * at what follows once, and not at every way that parse() has. */
 BPF_PERCPU_ARRAY(packets, struct packet, 1);
 
-/* Where the parser is, from the start of the frame. */
+/* The parser reads the first bytes of a frame where they have been copied to, once:
+ * a helper's call for each field costs more than all the rest of it. */
+#define HEAD_LEN 128
+#define FIELD_MAX 40 /* the longest that is read at once: an IPv6 header */
+
+/* Where the parser is, and what it reads there. It lies in a map, too: the verifier
+ * must not follow each length that a header may have. */
 struct cursor {
-	u32 at;
+	volatile u32 at;       /* from the start of the frame */
+	volatile u32 head_len; /* bytes of the head that are the frame's */
+	u64 field[FIELD_MAX / 8];
 };
+BPF_PERCPU_ARRAY(cursors, struct cursor, 1);
+
+struct reader {
+	struct __sk_buff *skb;
+	const u8 *head; /* HEAD_LEN bytes */
+	struct cursor *cursor;
+};
+
+/* Copies the first bytes of a frame to where the head shall be; false if there are
+ * none. */
+static __always_inline bool read_head(const struct reader *reader)
+{
+	u64 len = reader->skb->len;
+
+	reader->cursor->at = 0;
+	reader->cursor->head_len = 0;
+	if (len > HEAD_LEN)
+		len = HEAD_LEN;
+	if (!IS_LENGTH(len, HEAD_LEN) ||
+	    bpf_skb_load_bytes(reader->skb, 0, (u8 *)reader->head, len))
+		return false;
+	reader->cursor->head_len = len;
+	return true;
+}
+
+/* The field that begins at the cursor; NULL if the frame ends before it does. Good
+ * until the next one is asked for. */
+static __always_inline const void *field_at(const struct reader *reader, const u32 size)
+{
+	const u32 words = (size + 7) / 8;
+	struct cursor *cursor = reader->cursor;
+	u64 at = cursor->at;
+
+	OPAQUE(at);
+	if (at <= HEAD_LEN - 8 * words) {
+		if (at + size > cursor->head_len)
+			return NULL;
+#pragma unroll
+		for (u32 i = 0; i < words; i++)
+			cursor->field[i] = *(const u64 *)(reader->head + at + 8 * i);
+	} else if (bpf_skb_load_bytes(reader->skb, at, cursor->field, size)) {
+		return NULL;
+	}
+	return cursor->field;
+}
 
 struct ipv4_header {
 	u8 version_ihl;
@@ -71,66 +124,77 @@ struct ipv6_header {
 	u8 destination[16];
 };
 
-static __always_inline bool parse_ipv4(struct __sk_buff *skb, struct cursor *cursor,
-				       struct packet *packet)
+static __always_inline bool parse_ipv4(const struct reader *reader, struct packet *packet)
 {
-	struct ipv4_header header;
+	const struct ipv4_header *header = field_at(reader, sizeof(*header));
 	u16 fragment;
 
-	if (bpf_skb_load_bytes(skb, cursor->at, &header, sizeof(header)))
+	if (!header)
 		return false;
 	packet->family = AF_INET;
-	packet->protocol = header.protocol;
-	__builtin_memcpy(packet->source, header.source, 4);
-	__builtin_memcpy(packet->destination, header.destination, 4);
-	fragment = bpf_ntohs(header.fragment);
+	packet->protocol = header->protocol;
+	*(u32 *)packet->source = *(const u32 *)header->source;
+	*(u32 *)packet->destination = *(const u32 *)header->destination;
+	fragment = bpf_ntohs(header->fragment);
 	packet->fragmented = fragment & 0x3fff; /* more fragments, or an offset */
 	packet->later_fragment = fragment & 0x1fff;
-	packet->fragment_id = header.id;
-	cursor->at += (header.version_ihl & 15) * 4;
+	packet->fragment_id = header->id;
+	reader->cursor->at += (header->version_ihl & 15) * 4;
 	return true;
 }
 
-static __always_inline bool parse_ipv6(struct __sk_buff *skb, struct cursor *cursor,
-				       struct packet *packet)
+static __always_inline void copy_ipv6_address(u8 *to, const u8 *from)
 {
-	struct ipv6_header header;
-	struct {
-		u8 next_header;
-		u8 len;
-		__be16 fragment;
-		__be32 id;
-	} extension;
+	((u64 *)to)[0] = ((const u64 *)from)[0];
+	((u64 *)to)[1] = ((const u64 *)from)[1];
+}
+
+struct ipv6_extension {
+	u8 next_header;
+	u8 len;
+	__be16 fragment;
+	__be32 id;
+};
+
+static __always_inline bool is_extension(u8 header)
+{
+	return header == IPPROTO_HOPOPTS || header == IPPROTO_ROUTING ||
+	       header == IPPROTO_FRAGMENT || header == IPPROTO_DSTOPTS ||
+	       header == IPPROTO_AH;
+}
+
+static __always_inline bool parse_ipv6(const struct reader *reader, struct packet *packet)
+{
+	const struct ipv6_header *header = field_at(reader, sizeof(*header));
+	const struct ipv6_extension *extension;
 	u8 next;
 
-	if (bpf_skb_load_bytes(skb, cursor->at, &header, sizeof(header)))
+	if (!header)
 		return false;
 	packet->family = AF_INET6;
-	__builtin_memcpy(packet->source, header.source, 16);
-	__builtin_memcpy(packet->destination, header.destination, 16);
-	cursor->at += sizeof(header);
-	next = header.next_header;
+	copy_ipv6_address(packet->source, header->source);
+	copy_ipv6_address(packet->destination, header->destination);
+	next = header->next_header;
+	reader->cursor->at += sizeof(*header);
 #pragma unroll
 	for (int i = 0; i < IPV6_EXTENSIONS_MAX; i++) {
-		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING &&
-		    next != IPPROTO_FRAGMENT && next != IPPROTO_DSTOPTS &&
-		    next != IPPROTO_AH)
+		if (!is_extension(next))
 			break;
-		if (bpf_skb_load_bytes(skb, cursor->at, &extension,
-				       sizeof(extension)))
+		extension = field_at(reader, sizeof(*extension));
+		if (!extension)
 			return false;
 		if (next == IPPROTO_FRAGMENT) {
 			packet->fragmented = true;
 			packet->later_fragment =
-				bpf_ntohs(extension.fragment) & 0xfff8;
-			packet->fragment_id = extension.id;
-			cursor->at += 8;
+				bpf_ntohs(extension->fragment) & 0xfff8;
+			packet->fragment_id = extension->id;
+			reader->cursor->at += 8;
 		} else if (next == IPPROTO_AH) {
-			cursor->at += (extension.len + 2) * 4;
+			reader->cursor->at += (extension->len + 2) * 4;
 		} else {
-			cursor->at += (extension.len + 1) * 8;
+			reader->cursor->at += (extension->len + 1) * 8;
 		}
-		next = extension.next_header;
+		next = extension->next_header;
 		if (packet->later_fragment)
 			break;
 	}
@@ -138,25 +202,23 @@ static __always_inline bool parse_ipv6(struct __sk_buff *skb, struct cursor *cur
 	return true;
 }
 
-static __always_inline bool parse_ip(struct __sk_buff *skb, struct cursor *cursor,
-				     struct packet *packet)
+static __always_inline bool parse_ip(const struct reader *reader, struct packet *packet)
 {
-	u8 version;
+	const u8 *version = field_at(reader, sizeof(*version));
 
-	if (bpf_skb_load_bytes(skb, cursor->at, &version, 1))
+	if (!version)
 		return false;
-	if (version >> 4 == 4)
-		return parse_ipv4(skb, cursor, packet);
-	return version >> 4 == 6 && parse_ipv6(skb, cursor, packet);
+	if (*version >> 4 == 4)
+		return parse_ipv4(reader, packet);
+	return *version >> 4 == 6 && parse_ipv6(reader, packet);
 }
 
-static __always_inline void parse_ports(struct __sk_buff *skb,
-					const struct cursor *cursor,
+static __always_inline void parse_ports(const struct reader *reader,
 					struct packet *packet)
 {
-	__be16 ports[2];
+	const __be16 *ports = field_at(reader, 2 * sizeof(*ports));
 
-	if (bpf_skb_load_bytes(skb, cursor->at, ports, sizeof(ports)))
+	if (!ports)
 		return;
 	packet->source_port = ports[0];
 	packet->destination_port = ports[1];
@@ -196,14 +258,13 @@ struct icmp_header {
 
 /* The packet that an ICMP error quotes was sent from here: what gets the error
  * is what would get an answer to it. */
-static __always_inline bool parse_quoted(struct __sk_buff *skb, struct cursor *cursor,
-					 struct packet *packet)
+static __always_inline bool parse_quoted(const struct reader *reader, struct packet *packet)
 {
 	struct packet quoted = {};
-	struct icmp_header icmp;
+	const struct icmp_header *icmp;
 
-	cursor->at += sizeof(icmp);
-	if (!parse_ip(skb, cursor, &quoted))
+	reader->cursor->at += sizeof(*icmp);
+	if (!parse_ip(reader, &quoted))
 		return false;
 	packet->about_inner = true;
 	packet->fragmented = packet->later_fragment = false;
@@ -212,71 +273,71 @@ static __always_inline bool parse_quoted(struct __sk_buff *skb, struct cursor *c
 	__builtin_memcpy(packet->source, quoted.destination, 16);
 	__builtin_memcpy(packet->destination, quoted.source, 16);
 	if (is_icmp(&quoted)) {
-		if (bpf_skb_load_bytes(skb, cursor->at, &icmp, sizeof(icmp)))
+		icmp = field_at(reader, sizeof(*icmp));
+		if (!icmp)
 			return false;
-		packet->echo_id = (u32)icmp.id + 1;
+		packet->echo_id = (u32)icmp->id + 1;
 		return true;
 	}
-	parse_ports(skb, cursor, &quoted);
+	parse_ports(reader, &quoted);
 	packet->source_port = quoted.destination_port;
 	packet->destination_port = quoted.source_port;
 	return true;
 }
 
-static __always_inline bool parse_icmp(struct __sk_buff *skb, struct cursor *cursor,
-				       struct packet *packet)
+static __always_inline bool parse_icmp(const struct reader *reader, struct packet *packet)
 {
-	struct icmp_header icmp;
+	const struct icmp_header *icmp = field_at(reader, sizeof(*icmp));
 
-	if (bpf_skb_load_bytes(skb, cursor->at, &icmp, sizeof(icmp)))
+	if (!icmp)
 		return false;
-	if (is_error(packet->protocol, icmp.type))
-		return parse_quoted(skb, cursor, packet);
-	packet->echo_request = is_echo_request(packet->protocol, icmp.type);
-	if (packet->echo_request || is_echo_reply(packet->protocol, icmp.type))
-		packet->echo_id = (u32)icmp.id + 1;
+	if (is_error(packet->protocol, icmp->type))
+		return parse_quoted(reader, packet);
+	packet->echo_request = is_echo_request(packet->protocol, icmp->type);
+	if (packet->echo_request || is_echo_reply(packet->protocol, icmp->type))
+		packet->echo_id = (u32)icmp->id + 1;
 	return true;
 }
 
 /* Moves behind the Ethernet header and up to two VLAN tags; tells whether IP
  * follows. */
-static __always_inline bool parse_ethernet(struct __sk_buff *skb,
-					   struct cursor *cursor)
+static __always_inline bool parse_ethernet(const struct reader *reader)
 {
-	__be16 type;
+	const __be16 *type;
 
-	cursor->at = ETH_HEADER_LEN - 2;
+	reader->cursor->at = ETH_HEADER_LEN - 2;
 #pragma unroll
 	for (int i = 0; i < 3; i++) {
-		if (bpf_skb_load_bytes(skb, cursor->at, &type, sizeof(type)))
+		type = field_at(reader, sizeof(*type));
+		if (!type)
 			return false;
-		cursor->at += 2;
-		if (type == bpf_htons(ETH_P_IP) || type == bpf_htons(ETH_P_IPV6))
+		reader->cursor->at += 2;
+		if (*type == bpf_htons(ETH_P_IP) || *type == bpf_htons(ETH_P_IPV6))
 			return true;
-		if (type != bpf_htons(ETH_P_8021Q) &&
-		    type != bpf_htons(ETH_P_8021AD))
+		if (*type != bpf_htons(ETH_P_8021Q) &&
+		    *type != bpf_htons(ETH_P_8021AD))
 			return false;
-		cursor->at += 2;
+		reader->cursor->at += 2;
 	}
 	return false;
 }
 
 /* Reads the flow of a frame; false if it has none that we know. */
-static __always_inline bool parse(struct __sk_buff *skb, const struct device *device,
-				  struct packet *packet)
+static __always_inline bool parse(const struct reader *reader,
+				  const struct device *device, struct packet *packet)
 {
-	struct cursor cursor = {};
-
 	__builtin_memset(packet, 0, sizeof(*packet));
-	if (device->has_ethernet && !parse_ethernet(skb, &cursor))
+	if (!read_head(reader))
 		return false;
-	if (!parse_ip(skb, &cursor, packet))
+	if (device->has_ethernet && !parse_ethernet(reader))
+		return false;
+	if (!parse_ip(reader, packet))
 		return false;
 	if (packet->later_fragment)
 		return true;
 	if (is_icmp(packet))
-		return parse_icmp(skb, &cursor, packet);
-	packet->transport_at = cursor.at;
-	parse_ports(skb, &cursor, packet);
+		return parse_icmp(reader, packet);
+	packet->transport_at = reader->cursor->at;
+	parse_ports(reader, packet);
 	return true;
 }

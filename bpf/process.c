@@ -213,6 +213,7 @@ static __always_inline void describe(struct draft *draft)
 	complete(draft);
 	write_texts(draft, id.tgid);
 	processes.update(&id, &draft->process);
+	tables_changed();
 	announce(&id, &draft->process);
 }
 
@@ -222,6 +223,7 @@ static __always_inline void note(struct draft *draft)
 	complete(draft);
 	draft->process.label_len = 0;
 	processes.update(&draft->id, &draft->process);
+	tables_changed();
 }
 
 static __always_inline void begin_draft(struct draft *draft,

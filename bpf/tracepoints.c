@@ -69,6 +69,7 @@ static __always_inline void remember_closed(u64 sk, u32 state)
 {
 	u64 tcp = (u64)bpf_skc_to_tcp_sock((void *)sk), net;
 	struct held *known;
+	struct process *process;
 	struct owner *owner, copy;
 	struct flow flow = {};
 
@@ -78,7 +79,7 @@ static __always_inline void remember_closed(u64 sk, u32 state)
 	if (!is_own_netns(LOAD_U32(net, NET__NS + NS_COMMON__INUM)))
 		return;
 	known = held.sk_storage_get((void *)sk, 0, 0);
-	owner = known ? owner_held(known, state) : NULL;
+	owner = known ? owner_held(known, state, NOT_KEPT, &process) : NULL;
 	flow.remote_port = LOAD_U16(tcp, SOCK_COMMON__SKC_DPORT);
 	/* The other number of its port, skc_num, is zero by now. */
 	flow.local_port = LOAD_U16(tcp, INET_SOCK__INET_SPORT);
@@ -122,6 +123,7 @@ int on_change(u64 *ctx)
 		known->outdated = 1;
 		__sync_fetch_and_add(change, 1);
 	}
+	tables_changed();
 	return 0;
 }
 
@@ -135,6 +137,7 @@ int on_exit(u64 *ctx)
 	/* The leader may end, or be replaced by exec(2), before its threads do. */
 	if (known && !LOAD_U32(signal, SIGNAL_STRUCT__LIVE))
 		known->dead = 1;
+	tables_changed();
 	return 0;
 }
 
@@ -152,6 +155,7 @@ int on_fork(u64 *ctx)
 		return 0;
 	if (known && round)
 		known->forked = *round;
+	tables_changed();
 	if (!FOLLOW_CHILDREN)
 		return 0;
 	comm = comm_of_task(leader);

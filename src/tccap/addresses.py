@@ -49,6 +49,7 @@ class LocalAddresses:
     """Keeps the kernel's table of addresses."""
 
     def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
         self._table = kernel.table("local_addresses")
         self._known: set[LocalAddress] = set()
 
@@ -59,6 +60,7 @@ class LocalAddresses:
             for gone in self._known - present:
                 with contextlib.suppress(KeyError):
                     del self._table[self._key(gone)]
+            self._kernel.tables_changed()
             kept = self._known & present
             for new in sorted(present - kept):
                 try:

@@ -105,7 +105,7 @@ class Attribution:
             "off": (),
         }
         caller = ("caller.c",) if self._way == "tracepoints" else ()
-        owners = ("process.c", "owner.c", *ways[self._way])
+        owners = ("process.c", "recent.c", "owner.c", *ways[self._way])
         return (*owners, "parse.c", "lookup.c", *caller)
 
     def start(self, kernel: Kernel, section: Section) -> None:
@@ -194,6 +194,7 @@ class Attribution:
         text = self._full_label(seen) if self._plan.label == "full" else b""
         with undisturbed(), contextlib.suppress(KeyError):  # forgotten: too many
             self._complete(seen, number, text)
+            self._kernel.tables_changed()
         return block
 
     def _complete(self, seen: ProcessMessage, number: int, text: bytes) -> None:

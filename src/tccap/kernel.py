@@ -20,6 +20,7 @@ from tccap.paths import BPF_DIR
 # In the order of the map in bpf/stages.c; some kernels need less.
 STAGES = ("tccap_filter", "tccap_classify", "tccap_describe")
 NOTE_CALLER = 3  # and this, in that map
+_BY_ENGINE = 1  # in table_changes, there
 
 
 class Classified(NamedTuple):
@@ -60,6 +61,7 @@ class Kernel:
         self._objects = objects
         self._loaded: dict[tuple[str, int], int] = {}
         self._maps: dict[str, Map] = {}
+        self._table_changes = 0
         try:
             for each in objects:
                 self._make_maps(each)
@@ -118,6 +120,7 @@ class Kernel:
     def add_device(self, ifindex: int, classified: Classified) -> None:
         """Let the classifier take frames of the device."""
         self._devices[self._devices.Key(ifindex)] = self._devices.Leaf(*classified)
+        self.tables_changed()
 
     def remove_device(self, ifindex: int) -> None:
         """Make the classifier pass over frames of the device."""
@@ -125,6 +128,16 @@ class Kernel:
             del self._devices[self._devices.Key(ifindex)]
         except KeyError:
             return
+        self.tables_changed()
+
+    def tables_changed(self) -> None:
+        """Have the programs look up again what they found before in their tables.
+
+        For whoever has changed an entry, or taken it out: devices, local_addresses and
+        processes.
+        """
+        self._table_changes += 1
+        self.fill("table_changes", {_BY_ENGINE: self._table_changes})
 
     def table(self, name: str) -> Map:
         """Return a map."""
