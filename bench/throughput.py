@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from bench import tables, tools
 from support import flood, netns
-from support.netns import DISCARD_PORT, Pair
+from support.netns import DISCARD_PORT, Pair, Uplink
 
 # Frame length, payload of UDP, segment size, packets in the full form.
 HEADERS_LEN = 14 + 20 + 8
@@ -46,6 +46,15 @@ HEAD = (
 )
 
 
+# With the other end on another host there is one process to find, not two.
+AWAY: dict[str, tools.Maker] = {
+    "no capture": tools.nothing,
+    "tcpdump -w": tools.tcpdump(),
+    "tccap to a file": tools.tccap_to_file(),
+    "  without processes": tools.tccap_to_file("--label", "off"),
+}
+
+
 class Load(NamedTuple):
     """What the sender sends."""
 
@@ -79,10 +88,15 @@ def main(*, short: bool) -> None:
         load = Load(60 - HEADERS_LEN, 0, sent, sent // MATCHES_IN)
         head = f"60 bytes: {sent} packets, 1 in {MATCHES_IN} passes the capture filter"
         print_table(head, _compare(pair, FILTERED, load, rounds))
+    with netns.uplink() as link:
+        sent = 200_000 if short else 1_000_000
+        load = Load(60 - HEADERS_LEN, 0, sent, sent)
+        head = f"60 bytes to another host: {sent} packets, median of {rounds}"
+        print_table(head, _compare(link, AWAY, load, rounds))
 
 
 def _compare(
-    pair: Pair,
+    link: Pair | Uplink,
     makers: dict[str, tools.Maker],
     load: Load,
     rounds: int,
@@ -91,7 +105,7 @@ def _compare(
     results: dict[str, list[Result]] = {name: [] for name in makers}
     for _ in range(rounds):
         for name, maker in makers.items():
-            results[name].append(_run(pair, maker, load))
+            results[name].append(_run(link, maker, load))
     return results
 
 
@@ -122,11 +136,12 @@ def _costs(results: list[Result]) -> tuple[str, ...]:
     )
 
 
-def _run(pair: Pair, maker: tools.Maker, load: Load) -> Result:
-    with tools.folder() as folder, maker(pair.near, Path(folder)) as tool:
+def _run(link: Pair | Uplink, maker: tools.Maker, load: Load) -> Result:
+    device = link.near_device
+    with tools.folder() as folder, maker(link.near, device, Path(folder)) as tool:
         tool.settle()
         before_s = tool.cpu_s()
-        seconds = _flood(pair, load)
+        seconds = _flood(link, load)
         tool.settle()
         cpu_s = tool.cpu_s() - before_s
     return Result(
@@ -138,13 +153,13 @@ def _run(pair: Pair, maker: tools.Maker, load: Load) -> Result:
     )
 
 
-def _flood(pair: Pair, load: Load) -> float:
+def _flood(link: Pair | Uplink, load: Load) -> float:
     """Send; return the seconds it took."""
     numbers = [DISCARD_PORT, load.payload_len, load.packets]
     if load.segment_len:
         numbers.append(load.segment_len)
-    command = (sys.executable, flood.__file__, pair.far_address, *map(str, numbers))
+    command = (sys.executable, flood.__file__, link.far_address, *map(str, numbers))
     done = subprocess.run(
-        pair.near.command(*command), check=True, capture_output=True, text=True
+        link.near.command(*command), check=True, capture_output=True, text=True
     )
     return float(done.stdout.split()[1])

@@ -16,7 +16,6 @@ from support.netns import Namespace
 from support.wireshark import Log
 from tccap.paths import SCRIPT
 
-DEVICE = "veth0"
 RING_MIB = 64
 STOP_DEADLINE_S = 60
 
@@ -43,11 +42,12 @@ class Tool:
             time.sleep(self.quiet_s)
 
 
-Maker = Callable[[Namespace, Path], contextlib.AbstractContextManager[Tool]]
+# In a namespace, at a device there, with a folder for its files.
+Maker = Callable[[Namespace, str, Path], contextlib.AbstractContextManager[Tool]]
 
 
 @contextlib.contextmanager
-def nothing(_space: Namespace, _folder: Path) -> Iterator[Tool]:
+def nothing(_space: Namespace, _device: str, _folder: Path) -> Iterator[Tool]:
     """Capture nothing."""
     yield Tool()
 
@@ -64,11 +64,11 @@ def dumpcap(*options: str) -> Maker:
 
 def _libpcap(command: tuple[str, ...], ready: str, capture_filter: str = "") -> Maker:
     @contextlib.contextmanager
-    def run(space: Namespace, folder: Path) -> Iterator[Tool]:
+    def run(space: Namespace, device: str, folder: Path) -> Iterator[Tool]:
         file = folder / "file"
         told = folder / "stderr"
         wanted = (capture_filter,) if capture_filter else ()
-        full = space.command(*command, "-i", DEVICE, "-w", str(file), *wanted)
+        full = space.command(*command, "-i", device, "-w", str(file), *wanted)
         with told.open("wb") as stderr, _process(full, stderr=stderr.fileno()) as p:
             while ready not in told.read_text():
                 time.sleep(0.01)
@@ -88,10 +88,10 @@ def tccap_to_file(*options: str) -> Maker:
     """Return tccap whose stream goes straight into a file."""
 
     @contextlib.contextmanager
-    def run(space: Namespace, folder: Path) -> Iterator[Tool]:
+    def run(space: Namespace, device: str, folder: Path) -> Iterator[Tool]:
         file = folder / "file"
         file.touch()
-        with _front(space, folder, file, *options) as front:
+        with _front(space, device, folder, file, *options) as front:
             tool = Tool([front], file)
             yield tool
             _stop(front)
@@ -101,7 +101,7 @@ def tccap_to_file(*options: str) -> Maker:
 
 
 @contextlib.contextmanager
-def tccap_to_dumpcap(space: Namespace, folder: Path) -> Iterator[Tool]:
+def tccap_to_dumpcap(space: Namespace, device: str, folder: Path) -> Iterator[Tool]:
     """Do as Wireshark does: a FIFO between the extcap and dumpcap."""
     fifo, file = folder / "fifo", folder / "file"
     os.mkfifo(fifo)
@@ -109,7 +109,7 @@ def tccap_to_dumpcap(space: Namespace, folder: Path) -> Iterator[Tool]:
     with (
         (folder / "stderr").open("wb") as stderr,
         _process(reader, stderr=stderr.fileno()) as dump,
-        _front(space, folder, fifo) as front,
+        _front(space, device, folder, fifo) as front,
     ):
         tool = Tool([front, dump], file)
         yield tool
@@ -120,10 +120,10 @@ def tccap_to_dumpcap(space: Namespace, folder: Path) -> Iterator[Tool]:
 
 @contextlib.contextmanager
 def _front(
-    space: Namespace, folder: Path, stream_path: Path, *options: str
+    space: Namespace, device: str, folder: Path, stream_path: Path, *options: str
 ) -> Iterator["subprocess.Popen[bytes]"]:
     log = Log(folder)
-    arguments = ("--capture", "--extcap-interface", f"tccap-{DEVICE}")
+    arguments = ("--capture", "--extcap-interface", f"tccap-{device}")
     told = ("--log-file", str(log.path), "--log-level", "debug")
     streamed = ("--fifo", str(stream_path))
     command = space.command(SCRIPT, *arguments, *streamed, *told, *options)

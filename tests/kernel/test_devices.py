@@ -18,7 +18,6 @@ from support import frames, netns, probes, running, stream
 
 SERIES = tuple(int(number) for number in platform.release().split(".")[:2])
 RAW_IP, ETHERNET = 101, 1
-TUNSETIFF, IFF_TUN, IFF_TAP, IFF_NO_PI = 0x400454CA, 1, 2, 0x1000
 # include/uapi/linux/ppp-ioctl.h
 PPPIOCNEWUNIT, PPPIOCSFLAGS, SC_LOOP_TRAFFIC = 0xC004743E, 0x40047459, 0x200
 PPPIOCSNPMODE, NPMODE_PASS = 0x4008744B, 0
@@ -36,19 +35,10 @@ WG_FAR = (
 WG_PORT = 51820
 
 
-@contextlib.contextmanager
-def tunnel_file(space: netns.Namespace, name: str, mode: int) -> Iterator[int]:
-    """Give the descriptor of a tun or tap device: writing to it is receiving."""
-    with space.entered():
-        fd = os.open("/dev/net/tun", os.O_RDWR)
-        request = struct.pack("16sH22x", name.encode(), mode | IFF_NO_PI)
-        fcntl.ioctl(fd, TUNSETIFF, request)
-    try:
-        space.ip("addr", "add", f"{INNER_NEAR}/24", "dev", name)
-        space.ip("link", "set", name, "up")
-        yield fd
-    finally:
-        os.close(fd)
+def _tunnel(
+    space: netns.Namespace, name: str, mode: int
+) -> contextlib.AbstractContextManager[int]:
+    return netns.tunnel_file(space, name, mode, INNER_NEAR)
 
 
 def say(space: netns.Namespace, address: str, text: bytes) -> None:
@@ -126,7 +116,7 @@ def capture(pair: netns.Pair) -> Iterator[Capture]:
 
 
 def test_tun_is_raw_ip(pair: netns.Pair, capture: Capture) -> None:
-    with tunnel_file(pair.near, "tun0", IFF_TUN) as fd:
+    with _tunnel(pair.near, "tun0", netns.IFF_TUN) as fd:
 
         def talk(mark: bytes) -> None:
             os.write(fd, frames.ipv4(frames.udp(b"from tun")))
@@ -140,7 +130,7 @@ def test_tun_is_raw_ip(pair: netns.Pair, capture: Capture) -> None:
 
 
 def test_tap_is_ethernet(pair: netns.Pair, capture: Capture) -> None:
-    with tunnel_file(pair.near, "tap0", IFF_TAP) as fd:
+    with _tunnel(pair.near, "tap0", netns.IFF_TAP) as fd:
 
         def talk(mark: bytes) -> None:
             os.write(fd, frames.CATALOGUE["qinq"])

@@ -2,9 +2,11 @@
 
 import contextlib
 import ctypes
+import fcntl
 import itertools
 import os
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +14,8 @@ from pathlib import Path
 
 DISCARD_PORT = 9
 CLONE_NEWNET = 0x40000000
+# include/uapi/linux/if_tun.h
+TUNSETIFF, IFF_TUN, IFF_TAP, IFF_NO_PI = 0x400454CA, 1, 2, 0x1000
 _numbers = itertools.count()
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -99,6 +103,48 @@ def pair(*, quiet: bool = True) -> Iterator[Pair]:
                 space.ip("neigh", "replace", other, "lladdr", mac, "dev", device)
         with _sink(near), _sink(far):
             yield joined
+
+
+@dataclass(frozen=True)
+class Uplink:
+    """A namespace whose one device leads to a host that is not here."""
+
+    near: Namespace
+    near_device: str = "tap0"
+    near_address: str = "10.9.0.1"
+    far_address: str = "10.9.0.2"
+    far_mac: str = "02:00:00:00:09:02"
+
+
+@contextlib.contextmanager
+def uplink() -> Iterator[Uplink]:
+    """Give such a namespace: a tap device that drops whatever is sent to it."""
+    with namespace() as near:
+        link = Uplink(near)
+        with tunnel_file(near, link.near_device, IFF_TAP, link.near_address):
+            near.run(
+                "sysctl", "-qw", f"net.ipv6.conf.{link.near_device}.disable_ipv6=1"
+            )
+            near.ip(
+                *("neigh", "replace", link.far_address),
+                *("lladdr", link.far_mac, "dev", link.near_device),
+            )
+            yield link
+
+
+@contextlib.contextmanager
+def tunnel_file(space: Namespace, name: str, mode: int, address: str) -> Iterator[int]:
+    """Give the descriptor of a tun or tap device: writing to it is receiving."""
+    with space.entered():
+        fd = os.open("/dev/net/tun", os.O_RDWR)
+        request = struct.pack("16sH22x", name.encode(), mode | IFF_NO_PI)
+        fcntl.ioctl(fd, TUNSETIFF, request)
+    try:
+        space.ip("addr", "add", f"{address}/24", "dev", name)
+        space.ip("link", "set", name, "up")
+        yield fd
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager
