@@ -64,9 +64,9 @@ struct reader {
 	struct cursor *cursor;
 };
 
-/* Copies the first bytes of a frame to where the head shall be; false if there are
- * none. */
-static __always_inline bool read_head(const struct reader *reader)
+/* Copies the first bytes of a frame to where the head shall be. If they cannot be had
+ * at once there is no head, and fields are read one by one. */
+static __always_inline void read_head(const struct reader *reader)
 {
 	u64 len = reader->skb->len;
 
@@ -74,11 +74,9 @@ static __always_inline bool read_head(const struct reader *reader)
 	reader->cursor->head_len = 0;
 	if (len > HEAD_LEN)
 		len = HEAD_LEN;
-	if (!IS_LENGTH(len, HEAD_LEN) ||
-	    bpf_skb_load_bytes(reader->skb, 0, (u8 *)reader->head, len))
-		return false;
-	reader->cursor->head_len = len;
-	return true;
+	if (IS_LENGTH(len, HEAD_LEN) &&
+	    !bpf_skb_load_bytes(reader->skb, 0, (u8 *)reader->head, len))
+		reader->cursor->head_len = len;
 }
 
 /* The field that begins at the cursor; NULL if the frame ends before it does. Good
@@ -90,9 +88,7 @@ static __always_inline const void *field_at(const struct reader *reader, const u
 	u64 at = cursor->at;
 
 	OPAQUE(at);
-	if (at <= HEAD_LEN - 8 * words) {
-		if (at + size > cursor->head_len)
-			return NULL;
+	if (at <= HEAD_LEN - 8 * words && at + size <= cursor->head_len) {
 #pragma unroll
 		for (u32 i = 0; i < words; i++)
 			cursor->field[i] = *(const u64 *)(reader->head + at + 8 * i);
@@ -260,7 +256,7 @@ struct icmp_header {
  * is what would get an answer to it. */
 static __always_inline bool parse_quoted(const struct reader *reader, struct packet *packet)
 {
-	struct packet quoted = {};
+	struct packet quoted __attribute__((aligned(8))) = {};
 	const struct icmp_header *icmp;
 
 	reader->cursor->at += sizeof(*icmp);
@@ -327,8 +323,7 @@ static __always_inline bool parse(const struct reader *reader,
 				  const struct device *device, struct packet *packet)
 {
 	__builtin_memset(packet, 0, sizeof(*packet));
-	if (!read_head(reader))
-		return false;
+	read_head(reader);
 	if (device->has_ethernet && !parse_ethernet(reader))
 		return false;
 	if (!parse_ip(reader, packet))

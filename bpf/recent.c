@@ -50,5 +50,10 @@ static __always_inline struct process *known_process(struct process_id *id, u32 
 	recent->id = *id;
 	recent->version = version;
 	copy_process(&recent->process, process);
+	/* Meanwhile the entry may have been given to another process. */
+	if (processes.lookup(id) != process) {
+		recent->version = 0;
+		return NULL;
+	}
 	return &recent->process;
 }

@@ -18,10 +18,11 @@ from tccap.bpfobject import MapSpec, Object, with_maps
 from tccap.paths import BPF_DIR
 from tccap.rootcache import RootCache
 
-FORMAT = 1  # part of the names in the cache: raise it when Object changes
+FORMAT = 2  # part of the names in the cache: raise it when Object or _FLAGS changes
 _KEPT = RootCache("bpf", at_most=64)
-# bcc optimises what clang gives it, so that clang need not: half the time.
-_ONE_PASS = ("-Xclang", "-disable-llvm-passes")
+# bcc optimises what clang gives it, so that clang need not: half the time. As in the
+# kernel, bytes may be read as what they are not declared to be.
+_FLAGS = ("-Xclang", "-disable-llvm-passes", "-fno-strict-aliasing")
 
 # enum bpf_cmd
 _OBJ_GET_INFO_BY_FD, _BTF_GET_FD_BY_ID = 15, 19
@@ -87,7 +88,7 @@ def compiled(text: str, defines: dict[str, int | str]) -> Object:
 
 
 def _made(name: str, text: str, flags: list[str]) -> Object:
-    program = bcclib.program(text, f"-I{BPF_DIR}", *_ONE_PASS, *flags)
+    program = bcclib.program(text, f"-I{BPF_DIR}", *_FLAGS, *flags)
     try:
         made = _harvest(program.module)
     finally:

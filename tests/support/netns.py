@@ -129,6 +129,11 @@ def uplink() -> Iterator[Uplink]:
                 *("neigh", "replace", link.far_address),
                 *("lladdr", link.far_mac, "dev", link.near_device),
             )
+            # What is full drops, and does not make the sender wait.
+            near.run(
+                *("tc", "qdisc", "replace", "dev", link.near_device),
+                *("root", "noqueue"),
+            )
             yield link
 
 
