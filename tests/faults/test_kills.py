@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from faults.table import Row
-from support import bpf, netns, running, tc
+from support import netns, running, tc
 
 EVERY = int(os.environ.get("TCCAP_KILL_EVERY", "16"))
 FIRST = int(os.environ.get("TCCAP_KILL_FIRST", "1"))
@@ -66,12 +66,9 @@ def _calls(
 
 @pytest.mark.timeout(0 if EVERY < 16 else 600)
 @pytest.mark.parametrize(("call", "threads"), CALLS)
-@pytest.mark.parametrize("without_tcx", [False, True], ids=["tcx", "clsact"])
 def test_a_kill_leaves_nothing(
     rows: list[Row], tmp_path: Path, call: str, threads: str, without_tcx: bool
 ) -> None:
-    if not (without_tcx or bpf.has_tcx()):
-        pytest.skip("the kernel has no TCX: this would be clsact again")
     kind = "clsact" if without_tcx else "TCX"
     left: list[str] = []
     kills = 0
