@@ -44,14 +44,10 @@ HEAD = (
     *("", "packets/s", "of none", "the best", "of none"),
     *("lost", "lost %", "µs CPU", "sent = got + told"),
 )
-
-
 # With the other end on another host there is one process to find, not two.
-AWAY: dict[str, tools.Maker] = {
-    "no capture": tools.nothing,
-    "tcpdump -w": tools.tcpdump(),
-    "tccap to a file": tools.tccap_to_file(),
-    "  without processes": tools.tccap_to_file("--label", "off"),
+AWAY = {
+    name: TOOLS[name]
+    for name in ("no capture", "tcpdump -w", "tccap to a file", "  without processes")
 }
 
 
