@@ -20,6 +20,7 @@
  *   ATTRIBUTION    1: find the processes of packets
  *   HOOKS          1: kprobes tell the owners; 0: tracepoints and seed.c do;
  *                  with ATTRIBUTION 0 it is 1
+ *   CALLERS        1: without hooks, the classifier may know the task that runs
  *   FENTRY         1: hooks in softirq context are fentry programs
  *   HAS_SOCK_FROM_FILE  1: the kernel has this helper
  *   SOCKET_FILE_OPS     where it has not: address of that kernel variable

@@ -5,8 +5,6 @@
  * process, and the first one of another process has that one's.
  */
 
-#define LOOPBACK_IFINDEX 1 /* in every network namespace */
-
 /* A socket of TCP is locked by whoever works on it in a system call, also while
  * that is about packets which have come in. What is sent while it closes does
  * not count as use. */
@@ -22,45 +20,49 @@ static __always_inline bool works_on(struct bpf_sock *sk)
 	return tcp && LOAD_U32(tcp, SOCK__SK_LOCK__OWNED);
 }
 
-static __always_inline bool asks_for_echo(struct __sk_buff *skb, u32 protocol)
+static __always_inline bool is_ping(u32 protocol, const struct packet *packet)
 {
-	u8 first = 0, type = 0;
-	u32 at = sizeof(struct ipv6_header);
-
-	if (protocol != IPPROTO_ICMP && protocol != IPPROTO_ICMPV6)
-		return false;
-	bpf_skb_load_bytes_relative(skb, 0, &first, 1, BPF_HDR_START_NET);
-	if (first >> 4 == 4)
-		at = (first & 15) * 4;
-	bpf_skb_load_bytes_relative(skb, at, &type, 1, BPF_HDR_START_NET);
-	return is_echo_request(protocol, type);
+	return (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6) &&
+	       packet->echo_request;
 }
 
 /* Whether only a system call about this socket can send the packet. On other
  * devices than the loopback one, datagrams may have waited for an address to be
  * resolved; what else there is of ICMP the kernel sends by itself. */
-static __always_inline bool is_sent_by_caller(struct __sk_buff *skb,
-					      struct bpf_sock *sk)
+static __always_inline bool is_sent_by_caller(struct bpf_sock *sk, u32 protocol,
+					      const struct device *device,
+					      const struct packet *packet)
 {
-	u32 protocol = sk->protocol;
-
 	if (protocol == IPPROTO_TCP)
 		return works_on(sk);
-	return skb->ifindex == LOOPBACK_IFINDEX &&
-	       (protocol == IPPROTO_UDP || asks_for_echo(skb, protocol));
+	return device->is_loopback &&
+	       (protocol == IPPROTO_UDP || is_ping(protocol, packet));
 }
 
-/* Writes down that the current task uses the socket of a packet on its way out,
- * where it does. */
-static __always_inline void note_caller(struct __sk_buff *skb)
+/* The protocol of a socket; 0: it is none that a process could have. */
+static __always_inline u32 protocol_of(const struct held *known, struct bpf_sock *sk)
 {
-	struct bpf_sock *sk = skb->sk;
+	if (known->protocol)
+		return known->protocol;
+	sk = bpf_sk_fullsock(sk);
+	return sk ? sk->protocol : 0;
+}
+
+/* Writes down that the current task uses the socket of a packet on its way out, where
+ * it does; returns what is known then, or NULL if nothing had to be written. `known` is
+ * what has been written down so far. */
+static __always_inline struct held *note_caller(const struct held *known,
+						struct bpf_sock *sk,
+						const struct device *device,
+						const struct packet *packet)
+{
+	u32 protocol = protocol_of(known, sk);
 	u64 task;
 
-	sk = sk ? bpf_sk_fullsock(sk) : NULL;
-	if (!sk || !is_sent_by_caller(skb, sk))
-		return;
+	if (!protocol || !is_sent_by_caller(sk, protocol, device, packet))
+		return NULL;
 	task = (u64)bpf_get_current_task_btf();
-	if (!(LOAD_U32(task, TASK_STRUCT__FLAGS) & PF_KTHREAD))
-		use(sk, task, false, CLASSIFYING);
+	if (LOAD_U32(task, TASK_STRUCT__FLAGS) & PF_KTHREAD)
+		return NULL;
+	return use(sk, protocol, task, false, CLASSIFYING);
 }

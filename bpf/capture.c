@@ -56,11 +56,21 @@ static __always_inline int load_plain(struct __sk_buff *skb, u8 *data, u64 len,
 	return bpf_skb_load_bytes(skb, 0, data, len);
 }
 
-static __always_inline void copy_text(u8 *to, const char *text, u32 cap)
+#define USUAL_TEXT_LEN 48
+
+static __always_inline void copy_words(u8 *to, const char *text, const u32 from,
+				       const u32 end)
 {
 #pragma unroll
-	for (u32 i = 0; i < cap / 8; i++)
+	for (u32 i = from / 8; i < end / 8; i++)
 		((u64 *)to)[i] = ((const u64 *)text)[i];
+}
+
+static __always_inline void copy_text(u8 *to, const char *text, u64 len, const u32 cap)
+{
+	copy_words(to, text, 0, USUAL_TEXT_LEN);
+	if (len > USUAL_TEXT_LEN)
+		copy_words(to, text, USUAL_TEXT_LEN, cap);
 }
 
 /* The length of a text under construction; as in struct draft, but for here. */
@@ -92,7 +102,7 @@ static __always_inline u64 write_label_option(u8 *at, const struct party *party,
 
 	if (!behind)
 		return 0;
-	copy_text(at + 4, process->label, LABEL_MAX);
+	copy_text(at + 4, process->label, label_len, LABEL_MAX);
 	if (LABEL_TIDS) {
 		tid_len = write_tid(behind, party->tid);
 		behind = ADVANCE(behind, tid_len, TID_MAX);
@@ -100,8 +110,8 @@ static __always_inline u64 write_label_option(u8 *at, const struct party *party,
 			return 0;
 	}
 	if (peer) {
-		copy_text(behind, peer->peer, PEER_MAX);
 		peer_len = peer->peer_len;
+		copy_text(behind, peer->peer, peer_len, PEER_MAX);
 	}
 	label_len += tid_len + peer_len;
 	*(u32 *)at = OPT_COMMENT | label_len << 16;
@@ -268,11 +278,14 @@ static __always_inline bool processes_pass(struct __sk_buff *skb,
 /* Begins to describe a process that is only noted. */
 static __always_inline bool needs_description(const struct party *party)
 {
-	u32 place = CLASSIFYING;
-	struct draft *draft = drafts.lookup(&place);
 	struct process *process = party->process;
+	u32 place = CLASSIFYING;
+	struct draft *draft;
 
-	if (!draft || !process || process->label_len)
+	if (!process || process->label_len)
+		return false;
+	draft = drafts.lookup(&place);
+	if (!draft)
 		return false;
 	begin_draft(draft, &party->id, process->euid, (struct comm *)process->comm);
 	return true;
@@ -304,8 +317,7 @@ static __always_inline void capture(struct __sk_buff *skb,
 	if (ATTRIBUTION || TLS)
 		parsed = parse(&reader, device, packet);
 	if (ATTRIBUTION)
-		find_parties(skb, device, direction == EPB_OUTBOUND, parsed,
-			     packet, &sender, &receiver);
+		find_parties(skb, passage, parsed, packet, &sender, &receiver);
 	if (LABELS && !HOOKS &&
 	    (needs_description(&sender) || needs_description(&receiver))) {
 		stages.call(skb, DESCRIBE); /* it comes again */
@@ -345,21 +357,14 @@ int tccap_classify(struct __sk_buff *skb)
 /* Describes the process of the draft, and has the packet classified again. */
 int tccap_describe(struct __sk_buff *skb)
 {
+	struct passage *passage = passage_of_frame();
 	u32 place = CLASSIFYING;
 	struct draft *draft = drafts.lookup(&place);
 
-	if (draft)
+	if (passage && draft) {
 		describe(draft);
-	stages.call(skb, CLASSIFY);
-	return TC_ACT_UNSPEC;
-}
-#endif
-
-#if !HOOKS
-/* Notes the sender of a packet on its way out, and has it classified. */
-int tccap_note_caller(struct __sk_buff *skb)
-{
-	note_caller(skb);
+		passage->version = tables_version();
+	}
 	stages.call(skb, CLASSIFY);
 	return TC_ACT_UNSPEC;
 }

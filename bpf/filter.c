@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The first stages: a frame comes in or goes out, and the capture filter, whose C
- * stands before this, takes it or not.
+ * The first stage: a frame comes in or goes out, and the capture filter, whose C stands
+ * before this, takes it or not.
  *
  * Whatever happens to the capture, the frame itself goes on as if nobody had
  * looked: TC_ACT_UNSPEC hands it to the next filter of the device.
@@ -29,18 +29,19 @@ static __always_inline bool find_device(struct __sk_buff *skb, struct passage *p
 	u64 version = tables_version();
 	struct device *device;
 
-	if (passage->ifindex == ifindex && passage->version == version)
+	passage->version = version;
+	if (passage->ifindex == ifindex && passage->device_version == version)
 		return true;
 	device = devices.lookup(&ifindex);
 	if (!device)
 		return false;
 	passage->ifindex = ifindex;
-	passage->version = version;
+	passage->device_version = version;
 	passage->device = *device;
 	return true;
 }
 
-int tccap_filter(struct __sk_buff *skb)
+static __always_inline int enter(struct __sk_buff *skb, u32 direction)
 {
 	struct passage *passage = passage_of_frame();
 	struct counters *count;
@@ -55,20 +56,8 @@ int tccap_filter(struct __sk_buff *skb)
 	count->received++;
 	if (!packet_passes(skb, &passage->device))
 		return TC_ACT_UNSPEC;
-	if (!HOOKS && passage->direction == EPB_OUTBOUND)
-		stages.call(skb, NOTE_CALLER);
+	passage->direction = direction;
 	stages.call(skb, CLASSIFY);
-	return TC_ACT_UNSPEC;
-}
-
-static __always_inline int enter(struct __sk_buff *skb, u32 direction)
-{
-	struct passage *passage = passage_of_frame();
-
-	if (passage) {
-		passage->direction = direction;
-		stages.call(skb, FILTER);
-	}
 	return TC_ACT_UNSPEC;
 }
 

@@ -19,6 +19,7 @@ struct held {
 	u32 euid;	     /* the user's, when that was written down: */
 	u32 round;	     /* in this round, */
 	u32 changes;	     /* after so many changes */
+	u32 protocol;	     /* of the socket; 0: not looked at yet */
 };
 
 /* Counts when what is known of a process becomes outdated. */
@@ -70,24 +71,25 @@ static __always_inline bool is_handed_on(struct held *known, const struct proces
 	return is_sole_holder(known, processes.lookup(&known->holder.process));
 }
 
-/* Whose socket it is, in a state of TCP, and what is known of that process; NULL: not
- * known, or not for sure. */
+/* Whose socket it is, in a state of TCP, and what is known of that process; both NULL:
+ * not known, or not for sure. */
 static __always_inline struct owner *owner_held(struct held *known, u32 state, u32 end,
-						struct process **process)
+						u64 version, struct process **process)
 {
 	bool inherited = known->listened && state != TCP_LISTEN;
 
 	if (known->user.process.tgid) {
-		*process = known_process(&known->user.process, end);
+		*process = known_process(&known->user.process, end, version);
 		if ((!inherited || is_heir(known, *process)) &&
 		    !is_handed_on(known, *process))
 			return &known->user;
 	}
 	if (known->holder.process.tgid) {
-		*process = known_process(&known->holder.process, end);
+		*process = known_process(&known->holder.process, end, version);
 		if (state == TCP_LISTEN || is_sole_holder(known, *process))
 			return &known->holder;
 	}
+	*process = NULL;
 	return NULL;
 }
 
@@ -124,39 +126,35 @@ static __always_inline void seed(u64 sk, struct owner *found, u64 state)
 	}
 }
 
-/* Whether all has been written down already: a process that changes its name or
- * program is counted, and each round looks at all that have a socket. */
-static __always_inline bool is_noted(const struct held *known, const struct held *now)
-{
-	return known->user.tid == now->user.tid &&
-	       same_process(&known->user.process, &now->user.process) &&
-	       known->listened == now->listened && known->euid == now->euid &&
-	       known->round == now->round && known->changes == now->changes;
-}
-
-/* The task uses the socket. */
-static __always_inline void use(void *sk, u64 task, bool listens, u32 place)
+/* The task uses the socket. Returns what is known then, or NULL if nothing had to be
+ * written down, since all is as it was: a process that changes its name or program is
+ * counted, and each round looks at all that have a socket. */
+static __always_inline struct held *use(void *sk, u32 protocol, u64 task, u32 listens,
+					u32 place)
 {
 	u64 leader = LOAD_U64(task, TASK_STRUCT__GROUP_LEADER);
 	u32 zero = 0, *round = seed_round.lookup(&zero), *change = changes.lookup(&zero);
 	struct held *known = held_of(sk);
-	struct held now = {};
+	struct process_id id = id_of_leader(leader);
+	u32 tid = LOAD_U32(task, TASK_STRUCT__PID), euid = euid_of_task(leader);
+	u32 in_round, after_changes;
 
 	if (!known || !round || !change)
-		return;
-	now.user.process = id_of_leader(leader);
-	now.user.tid = LOAD_U32(task, TASK_STRUCT__PID);
-	now.listened = listens;
-	now.euid = euid_of_task(leader);
-	now.round = *round;
-	now.changes = *change;
-	if (is_noted(known, &now))
-		return;
-	keep_known(&now.user.process, leader, place);
-	known->user.process = now.user.process;
-	known->user.tid = now.user.tid;
-	known->listened = now.listened;
-	known->euid = now.euid;
-	known->round = now.round;
-	known->changes = now.changes;
+		return NULL;
+	in_round = *round;
+	after_changes = *change;
+	if (known->user.tid == tid && same_process(&known->user.process, &id) &&
+	    known->listened == listens && known->euid == euid &&
+	    known->round == in_round && known->changes == after_changes &&
+	    known->protocol)
+		return NULL;
+	keep_known(&id, leader, place);
+	known->user.process = id;
+	known->user.tid = tid;
+	known->listened = listens;
+	known->euid = euid;
+	known->round = in_round;
+	known->changes = after_changes;
+	known->protocol = protocol;
+	return known;
 }

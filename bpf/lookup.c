@@ -75,6 +75,7 @@ struct party {
  * takes each field for any number: all the ways of finding it end in one state, from
  * where its process is looked up. */
 struct end {
+	u64 version; /* of the tables in which it is looked for */
 	u32 found;
 	u32 tid;
 	struct process_id id; /* tgid 0: not known */
@@ -121,19 +122,18 @@ static __always_inline void resolve(struct party *party, struct end *end, u32 wh
 {
 	struct process *process = NULL;
 #if !HOOKS
-	struct owner *owner = owner_held(&end->held, end->state, which, &process);
+	struct owner *owner = owner_held(&end->held, end->state, which, end->version,
+					 &process);
 
 	if (owner)
 		take(end, owner);
-	else
-		process = NULL;
 #endif
 	party->id = end->id;
 	party->tid = end->tid;
 	if (!party->id.tgid)
 		return;
 	if (!process)
-		process = known_process(&party->id, which);
+		process = known_process(&party->id, which, end->version);
 	if (!process) {
 		count_process_shortage();
 		return;
@@ -144,6 +144,15 @@ static __always_inline void resolve(struct party *party, struct end *end, u32 wh
 	party->known = 1;
 	OPAQUE(party->known);
 }
+
+#if !HOOKS
+static __always_inline void take_held(struct end *end, const struct held *known, u32 state)
+{
+	end->found = 1;
+	end->held = *known;
+	end->state = state;
+}
+#endif
 
 static __always_inline void find_owner(struct end *end, struct bpf_sock *sk, u32 state)
 {
@@ -157,11 +166,8 @@ static __always_inline void find_owner(struct end *end, struct bpf_sock *sk, u32
 #else
 	struct held *known = held.sk_storage_get(sk, 0, 0);
 
-	if (!known)
-		return;
-	end->found = 1;
-	end->held = *known;
-	end->state = state;
+	if (known)
+		take_held(end, known, state);
 #endif
 }
 
@@ -189,10 +195,9 @@ static __always_inline bool same_address(const struct local_address *a,
 	return one[0] == other[0] && one[1] == other[1] && one[2] == other[2];
 }
 
-static __always_inline bool is_listed(struct local_address *address)
+static __always_inline bool is_listed(struct local_address *address, u64 version)
 {
 	u32 zero = 0;
-	u64 version = tables_version();
 	struct recent_address *recent = recent_addresses.lookup(&zero);
 
 	if (!recent)
@@ -206,7 +211,8 @@ static __always_inline bool is_listed(struct local_address *address)
 	return true;
 }
 
-static __always_inline bool is_own_address(const u8 *address, u32 family, s32 ns)
+static __always_inline bool is_own_address(const u8 *address, u32 family, s32 ns,
+					   u64 version)
 {
 	struct local_address key __attribute__((aligned(8))) = { .namespace_id = ns,
 								 .family = family };
@@ -219,7 +225,7 @@ static __always_inline bool is_own_address(const u8 *address, u32 family, s32 ns
 		return true;
 	}
 	__builtin_memcpy(key.address, address, 16);
-	return is_listed(&key);
+	return is_listed(&key, version);
 }
 
 static __always_inline bool is_wildcard(struct bpf_sock *sk, u32 family)
@@ -232,10 +238,10 @@ static __always_inline bool is_wildcard(struct bpf_sock *sk, u32 family)
 
 /* A socket that is bound to no address takes what is sent to this host only. */
 static __always_inline bool may_take(struct bpf_sock *sk, const struct packet *packet,
-				     s32 ns)
+				     s32 ns, u64 version)
 {
 	return !is_wildcard(sk, packet->family) ||
-	       is_own_address(packet->destination, packet->family, ns);
+	       is_own_address(packet->destination, packet->family, ns, version);
 }
 
 /* Turns a packet round: what was sent is looked up as if it came back. */
@@ -314,7 +320,7 @@ static __always_inline void find_by_socket(struct __sk_buff *skb, struct end *en
 
 			/* One whose owner is in doubt. */
 			open = !HOOKS && !stray && sk->state != TCP_TIME_WAIT;
-			if (!stray && may_take(sk, packet, ns))
+			if (!stray && may_take(sk, packet, ns, end->version))
 				find_user(end, sk, packet->protocol);
 			bpf_sk_release(sk);
 		}
@@ -323,7 +329,7 @@ static __always_inline void find_by_socket(struct __sk_buff *skb, struct end *en
 	} else if (packet->protocol == IPPROTO_UDP) {
 		sk = bpf_sk_lookup_udp(skb, &tuple, len, (u32)ns, 0);
 		if (sk) {
-			if (may_take(sk, packet, ns))
+			if (may_take(sk, packet, ns, end->version))
 				find_user(end, sk, packet->protocol);
 			bpf_sk_release(sk);
 		}
@@ -384,11 +390,10 @@ static __always_inline void remember_fragment(const struct party *party,
 					      const struct end *end,
 					      const struct packet *packet, u32 sent)
 {
-	struct fragments key = fragments_key(packet, end->namespace_id, sent);
 	struct owner whole = { .process = party->id, .tid = party->tid };
+	struct fragments key;
 
-	if (!end->fragmented)
-		return;
+	key = fragments_key(packet, end->namespace_id, sent);
 	if (party->process)
 		fragmented.update(&key, &whole);
 	else
@@ -470,6 +475,28 @@ static __always_inline bool has_comm(const struct party *sender,
 	       (receiver->process && is_named(receiver->process, first, second));
 }
 
+static __always_inline void see_tables(struct ends *ends, u64 version)
+{
+	ends->sender.version = ends->receiver.version = version;
+}
+
+#if CALLERS
+/* Who sends a packet uses its socket, and may be another one than did before. */
+static __always_inline void find_caller(struct ends *ends, struct bpf_sock *sk,
+					const struct device *device,
+					const struct packet *packet)
+{
+	struct end *sender = &ends->sender;
+	struct held *known = note_caller(&sender->held, sk, device, packet);
+
+	if (!known)
+		return;
+	take_held(sender, known, sk->state);
+	sender->left_if_dead = packet->protocol != IPPROTO_TCP;
+	see_tables(ends, tables_version());
+}
+#endif
+
 /* Finds who is at the two ends of a packet. */
 static __always_inline void find_ends(struct __sk_buff *skb,
 				      const struct device *device, bool outbound,
@@ -481,6 +508,10 @@ static __always_inline void find_ends(struct __sk_buff *skb,
 
 	if (sk)
 		find_user(&ends->sender, sk, packet->protocol);
+#if CALLERS
+	if (sk)
+		find_caller(ends, sk, device, packet);
+#endif
 	if (!parsed)
 		return;
 	if (!ends->sender.found)
@@ -493,9 +524,8 @@ static __always_inline void find_ends(struct __sk_buff *skb,
 /* Finds the processes at the two ends of a packet, which parse() has read, or
  * could not. */
 static __always_inline void find_parties(struct __sk_buff *skb,
-					 const struct device *device,
-					 bool outbound, bool parsed,
-					 const struct packet *packet,
+					 const struct passage *passage,
+					 bool parsed, const struct packet *packet,
 					 struct party *sender,
 					 struct party *receiver)
 {
@@ -505,13 +535,17 @@ static __always_inline void find_parties(struct __sk_buff *skb,
 	if (!ends)
 		return;
 	__builtin_memset(ends, 0, sizeof(*ends));
-	find_ends(skb, device, outbound, parsed, packet, ends);
+	see_tables(ends, passage->version);
+	find_ends(skb, &passage->device, passage->direction == EPB_OUTBOUND, parsed,
+		  packet, ends);
 	resolve(sender, &ends->sender, SENDER);
 	resolve(receiver, &ends->receiver, RECEIVER);
 	if (!parsed)
 		return;
 	if (packet->echo_request)
 		remember_pinger(sender, packet, OWN_NAMESPACE);
-	remember_fragment(sender, &ends->sender, packet, 1);
-	remember_fragment(receiver, &ends->receiver, packet, 0);
+	if (ends->sender.fragmented)
+		remember_fragment(sender, &ends->sender, packet, 1);
+	if (ends->receiver.fragmented)
+		remember_fragment(receiver, &ends->receiver, packet, 0);
 }

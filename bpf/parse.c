@@ -64,19 +64,50 @@ struct reader {
 	struct cursor *cursor;
 };
 
-/* Copies the first bytes of a frame to where the head shall be. If they cannot be had
- * at once there is no head, and fields are read one by one. */
+/* The way through the linear part of a frame, while it is copied. */
+struct copying {
+	const u8 *from;
+	const u8 *end;
+	u8 *to;
+	u32 len; /* so far */
+};
+
+/* Copies that many bytes more, a power of two, if there are. */
+static __always_inline void copy_more(struct copying *way, const u32 size)
+{
+	if (way->from + size > way->end)
+		return;
+	if (size == 1)
+		*way->to = *way->from;
+	else if (size == 2)
+		*(u16 *)way->to = *(const u16 *)way->from;
+	else if (size == 4)
+		*(u32 *)way->to = *(const u32 *)way->from;
+#pragma unroll
+	for (u32 i = 0; i < size / 8; i++)
+		((u64 *)way->to)[i] = ((const u64 *)way->from)[i];
+	way->from += size;
+	OPAQUE(way->from);
+	way->to += size;
+	way->len += size;
+}
+
+/* Copies the first bytes of a frame to where the head shall be: those in its linear
+ * part, which takes no helper. Fields behind them are read one by one. */
 static __always_inline void read_head(const struct reader *reader)
 {
-	u64 len = reader->skb->len;
+	struct copying way = { .from = (const u8 *)(u64)reader->skb->data,
+			       .end = (const u8 *)(u64)reader->skb->data_end,
+			       .to = (u8 *)reader->head };
 
+	copy_more(&way, HEAD_LEN);
+	if (!way.len) {
+#pragma unroll
+		for (u32 size = HEAD_LEN / 2; size; size /= 2)
+			copy_more(&way, size);
+	}
 	reader->cursor->at = 0;
-	reader->cursor->head_len = 0;
-	if (len > HEAD_LEN)
-		len = HEAD_LEN;
-	if (IS_LENGTH(len, HEAD_LEN) &&
-	    !bpf_skb_load_bytes(reader->skb, 0, (u8 *)reader->head, len))
-		reader->cursor->head_len = len;
+	reader->cursor->head_len = way.len;
 }
 
 /* The field that begins at the cursor; NULL if the frame ends before it does. Good

@@ -30,11 +30,12 @@ static __always_inline void copy_process(struct process *to, const struct proces
 		((u32 *)to)[i] = ((const u32 *)from)[i];
 }
 
-/* What is known of a process; NULL: nothing. Good for this packet. */
-static __always_inline struct process *known_process(struct process_id *id, u32 end)
+/* What is known of a process, with the tables of that version; NULL: nothing. Good for
+ * this packet. */
+static __always_inline struct process *known_process(struct process_id *id, u32 end,
+						     u64 version)
 {
 	u32 place = end * PLACES + id->tgid % PLACES;
-	u64 version = tables_version();
 	struct recent *recent = recents.lookup(&place);
 	struct process *process;
 

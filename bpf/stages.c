@@ -8,8 +8,8 @@
  *   capture.c  the processes, and the block in the ring
  *
  * The filter is compiled by itself, so that another one costs little. The programs
- * lie in a map, which the kernel empties when the engine dies: what may be left on
- * a device then does nothing.
+ * behind it lie in a map, which the kernel empties when the engine dies: what may be
+ * left on a device then only counts.
  */
 #include "abi.h"
 #include "kernel.h"
@@ -53,16 +53,15 @@ static __always_inline void tables_changed(void)
 struct passage {
 	u32 direction;
 	u32 ifindex;
-	u64 version; /* of the tables, when the device was looked up */
+	u64 version; /* of the tables, at the frame's last look at them */
+	u64 device_version; /* when the device was looked up */
 	struct device device;
 };
 BPF_PERCPU_ARRAY(passages, struct passage, 1);
 
-BPF_PROG_ARRAY(stages, 4);
-#define FILTER 0
-#define CLASSIFY 1
-#define DESCRIBE 2
-#define NOTE_CALLER 3
+BPF_PROG_ARRAY(stages, 2);
+#define CLASSIFY 0
+#define DESCRIBE 1
 
 #define TC_ACT_UNSPEC (-1)
 

@@ -127,11 +127,13 @@ static __always_inline void look_for_tls(struct __sk_buff *skb,
 					 struct held_tail *tail)
 {
 	u32 zero = 0, hello;
-	struct tls_work *work = tls_works.lookup(&zero);
+	struct tls_work *work;
 	struct tls_mark *mark;
 
-	if (!work || packet->protocol != IPPROTO_TCP || packet->fragmented ||
-	    packet->about_inner)
+	if (packet->protocol != IPPROTO_TCP || packet->fragmented || packet->about_inner)
+		return;
+	work = tls_works.lookup(&zero);
+	if (!work)
 		return;
 	write_flow(&work->flow, packet);
 	hello = read_hello(skb, packet, &work->start);

@@ -17,14 +17,14 @@ static __always_inline bool is_thread(u64 task)
  * for somebody else. */
 static __always_inline void use_for_caller(u64 sk, bool listens)
 {
-	u64 task = (u64)bpf_get_current_task_btf();
 	u64 socket = LOAD_U64(sk, SOCK__SK_SOCKET);
+	u64 task = (u64)bpf_get_current_task_btf();
 
 	if (LOAD_U32(task, TASK_STRUCT__FLAGS) & PF_KTHREAD)
 		return;
 	if (!socket || !LOAD_U64(socket, SOCKET__FILE))
 		return;
-	use((void *)sk, task, listens, 0);
+	use((void *)sk, LOAD_U16(sk, SOCK__SK_PROTOCOL), task, listens, 0);
 }
 
 /* sock_send_length(sk, ...), sock_recv_length(sk, ...): just done.
@@ -79,7 +79,7 @@ static __always_inline void remember_closed(u64 sk, u32 state)
 	if (!is_own_netns(LOAD_U32(net, NET__NS + NS_COMMON__INUM)))
 		return;
 	known = held.sk_storage_get((void *)sk, 0, 0);
-	owner = known ? owner_held(known, state, NOT_KEPT, &process) : NULL;
+	owner = known ? owner_held(known, state, NOT_KEPT, 0, &process) : NULL;
 	flow.remote_port = LOAD_U16(tcp, SOCK_COMMON__SKC_DPORT);
 	/* The other number of its port, skc_num, is zero by now. */
 	flow.local_port = LOAD_U16(tcp, INET_SOCK__INET_SPORT);

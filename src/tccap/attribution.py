@@ -88,6 +88,7 @@ class Attribution:
             "LABEL_TIDS": int(plan.label == "full"),
             "LABEL_MAX": self._label_max,
             "HOOKS": int(self._way != "tracepoints"),
+            "CALLERS": int(self._notes_callers),
             "SOCKETS": plan.sockets if found else 1,
             "PROCESSES": plan.processes if found else 1,
             "FILTER_PIDS": int(bool(plan.pids)),
@@ -104,9 +105,9 @@ class Attribution:
             "tracepoints": ("known.c", "held.c", "tracepoints.c", "seed.c"),
             "off": (),
         }
-        caller = ("caller.c",) if self._way == "tracepoints" else ()
+        caller = ("caller.c",) if self._notes_callers else ()
         owners = ("process.c", "recent.c", "owner.c", *ways[self._way])
-        return (*owners, "parse.c", "lookup.c", *caller)
+        return (*owners, "parse.c", *caller, "lookup.c")
 
     def start(self, kernel: Kernel, section: Section) -> None:
         """Know the owners from here on; call it before packets are taken."""
@@ -128,8 +129,9 @@ class Attribution:
             )
         elif self._way == "tracepoints":
             lacking = tracepoints.attach(self._at_tracepoint)
-            callers = kernel.note_callers()
-            self._warn(lacking if callers else [*lacking, "the task that sends"])
+            if not self._notes_callers:
+                lacking.append("the task that sends")
+            self._warn(lacking)
         if self.finds_owners:
             self._seeding = Seeding(
                 kernel.instructions(seeding.PROGRAM),
@@ -144,6 +146,11 @@ class Attribution:
     def _functions(self) -> Container[str]:
         """Those functions that hooks can be at."""
         return facilities.symbols(*hooks.FUNCTIONS)
+
+    @cached_property
+    def _notes_callers(self) -> bool:
+        """Whether the classifier can tell by the current task who sends."""
+        return self._way == "tracepoints" and facilities.tells_classifiers_the_task()
 
     @cached_property
     def _fentry_ids(self) -> dict[str, int]:

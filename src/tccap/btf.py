@@ -44,6 +44,7 @@ MEMBERS = (
     ("sock_common", "skc_v6_rcv_saddr"),
     ("sock_common", "skc_dport"),
     ("sock_common", "skc_state"),
+    ("sock", "sk_protocol"),
     ("sock", "sk_socket"),
     ("sock", "sk_lock.owned"),
     ("inet_sock", "inet_sport"),

@@ -1,10 +1,15 @@
 """What the running kernel offers for finding owners; probed, never inferred."""
 
+import os
 from pathlib import Path
+
+from tccap import bpfprog
 
 _KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe/type")
 _BTF = Path("/sys/kernel/btf/vmlinux")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
+# BPF_CALL bpf_get_current_task_btf, BPF_MOV r0 0, BPF_EXIT.
+_ASKS_FOR_TASK = bytes.fromhex("850000009e000000b7000000000000009500000000000000")
 
 
 def has_btf() -> bool:
@@ -15,6 +20,15 @@ def has_btf() -> bool:
 def has_kprobes() -> bool:
     """Tell whether probes can be set and may read kernel memory."""
     return _KPROBE_PMU.exists() and not _is_confidential()
+
+
+def tells_classifiers_the_task() -> bool:
+    """Tell whether a classifier may know the task that runs (not so in Linux 5.10)."""
+    try:
+        os.close(bpfprog.load(bpfprog.SCHED_CLS, "task", _ASKS_FOR_TASK))
+    except OSError:
+        return False
+    return True
 
 
 def own_netns() -> int:

@@ -18,8 +18,7 @@ from tccap.errors import TccapError
 from tccap.paths import BPF_DIR
 
 # In the order of the map in bpf/stages.c; some kernels need less.
-STAGES = ("tccap_filter", "tccap_classify", "tccap_describe")
-NOTE_CALLER = 3  # and this, in that map
+STAGES = ("tccap_classify", "tccap_describe")
 _BY_ENGINE = 1  # in table_changes, there
 
 
@@ -107,15 +106,6 @@ class Kernel:
         home = next(each for each in self._objects if name in each.programs)
         fds = {place: self._maps[s.name].fd for place, s in enumerate(home.maps)}
         return home.instructions(name, fds)
-
-    def note_callers(self) -> bool:
-        """Have the classifier note who sends; tell whether the kernel can."""
-        try:
-            program_fd = self.program("tccap_note_caller", bpfprog.SCHED_CLS)
-        except TccapError:
-            return False
-        self.fill("stages", {NOTE_CALLER: program_fd})
-        return True
 
     def add_device(self, ifindex: int, classified: Classified) -> None:
         """Let the classifier take frames of the device."""
