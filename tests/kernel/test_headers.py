@@ -1,0 +1,65 @@
+"""Packets of which only the Ethernet header is linear: the rest is read as well."""
+
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+
+from support import frames, netns
+from truth import packets, theatre
+from truth.actors import Actor, Script, kill_all
+from truth.world import World
+
+# include/uapi/linux/if_packet.h
+SOL_PACKET, PACKET_VNET_HDR = 263, 15
+ETHERNET_LEN = 14
+# Receivers of what frames.ipv4, frames.ipv6 and frames.udp make
+ADDRESSES = {4: "10.9.0.77", 6: "fd09::77"}
+PORT = 22136
+SMALL, PAGED = 250, 5000  # what is less than a page is linear anyhow
+
+
+def _receiver(version: int) -> Script:
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.bind((ADDRESSES[version], PORT))
+        yield
+        yield
+
+
+def _frame(version: int, length: int) -> bytes:
+    datagram = frames.udp(bytes(range(250)) * (length // 250))
+    if version == 4:
+        return frames.ethernet(frames.IPV4, frames.ipv4(datagram))
+    return frames.ethernet(frames.IPV6, frames.ipv6(datagram))
+
+
+def _send(space: netns.Namespace, frame: bytes) -> None:
+    """Send a frame whose linear part, in the kernel, is its Ethernet header."""
+    with space.entered():
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    with sock:
+        sock.bind(("lo", 0))
+        sock.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+        # struct virtio_net_hdr: no offloads, and the length of the headers
+        sock.send(struct.pack("=BBHHHH", 0, 0, ETHERNET_LEN, 0, 0, 0) + frame)
+
+
+@pytest.mark.parametrize("length", [SMALL, PAGED])
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_receiver_is_found(
+    space: netns.Namespace, tmp_path: Path, version: int, length: int
+) -> None:
+    space.ip("address", "add", ADDRESSES[version], "dev", "lo")
+    frame, file = _frame(version, length), tmp_path / "capture"
+    with space.entered():
+        receiver = Actor(_receiver(version))
+    receiver.step()
+    with theatre.capture(World(space, ()), file):
+        _send(space, frame)
+    pid = str(receiver.pid)
+    kill_all()
+    seen = packets.read(file.with_suffix(".pcapng").read_bytes())
+    (label,) = [p.label for p in seen if p.data == frame]
+    assert label.get("pid") == pid
