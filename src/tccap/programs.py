@@ -1,6 +1,6 @@
 """From a Plan to BPF programs: what goes into them, the compiler, and their maps."""
 
-from tccap import abi, btf, compiler, kernel
+from tccap import abi, btf, compiler, kernel, realtime
 from tccap.access import Caller
 from tccap.attribution import Attribution
 from tccap.bcclib import CompileError
@@ -15,6 +15,7 @@ def prepare(
     plan: Plan, caller: Caller, tls: Tls, capture_filter: CaptureFilter
 ) -> tuple[Kernel, Attribution]:
     """Compile the programs; TccapError where bcc or the kernel cannot."""
+    realtime.refuse_interrupted_packets()
     attribution = Attribution(
         plan, caller, filter_needs_it=capture_filter.needs_processes
     )

@@ -24,8 +24,8 @@ LAYERS = (
         *{"access", "btf", "btfattach", "clock", "clsact", "compiler", "devices"},
         *{"facilities", "filewatch", "hooks", "host", "inspector", "kernel"},
         *{"keylogfile", "launcher", "libpcap", "libraries", "mapped", "output"},
-        *{"privileges", "proc", "ring", "seeding", "status", "tcx", "tracepoints"},
-        *{"uprobes"},
+        *{"privileges", "proc", "realtime", "ring", "seeding", "status", "tcx"},
+        *{"tracepoints", "uprobes"},
     },
     {
         *{"addresses", "attribution", "capture", "capturefilter", "check", "descent"},

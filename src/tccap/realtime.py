@@ -1,0 +1,52 @@
+"""Real-time kernels, on which the work on one packet may interrupt that on another.
+
+A classifier builds a packet's block in memory that belongs to its processor, as no
+other packet can come in between there. On PREEMPT_RT that is so up to Linux 6.17, and
+after that only with CONFIG_PREEMPT_RT_NEEDS_BH_LOCK (__local_bh_disable_ip() in
+kernel/softirq.c).
+"""
+
+import contextlib
+import gzip
+import os
+import re
+from pathlib import Path
+
+from tccap.errors import TccapError
+
+_OPTION = "CONFIG_PREEMPT_RT_NEEDS_BH_LOCK"
+_CHANGED = (6, 18)
+
+
+def refuse_interrupted_packets() -> None:
+    """Raise TccapError on a kernel where blocks of packets could be mixed up."""
+    kernel = os.uname()
+    if "PREEMPT_RT" not in kernel.version:
+        return
+    if not keeps_packets_apart(kernel.release, _config(kernel.release)):
+        raise TccapError(
+            "On this real-time kernel the work on one packet may interrupt that on "
+            f"another ({_OPTION} is not set), and tccap could mix them up: boot a "
+            "kernel that is not real-time, or one built with that option."
+        )
+
+
+def keeps_packets_apart(release: str, config: str | None) -> bool:
+    """Tell whether each processor of a real-time kernel works on one packet at a time.
+
+    ``release`` is uname(2)'s; ``config`` is what the kernel was built with, or None
+    where that is not to be had.
+    """
+    if config is None:
+        numbers = re.match(r"(\d+)\.(\d+)", release)
+        return numbers is not None and (int(numbers[1]), int(numbers[2])) < _CHANGED
+    return f"{_OPTION}=y" in config or _OPTION not in config
+
+
+def _config(release: str) -> str | None:
+    """Return what the running kernel was built with."""
+    with contextlib.suppress(OSError):
+        return gzip.decompress(Path("/proc/config.gz").read_bytes()).decode("ascii")
+    with contextlib.suppress(OSError):
+        return Path("/boot", f"config-{release}").read_text("ascii")
+    return None
