@@ -56,6 +56,7 @@ static __always_inline int load_plain(struct __sk_buff *skb, u8 *data, u64 len,
 	return bpf_skb_load_bytes(skb, 0, data, len);
 }
 
+/* Most are no longer, with the zero bytes that pad the option. */
 #define USUAL_TEXT_LEN 48
 
 static __always_inline void copy_words(u8 *to, const char *text, const u32 from,
@@ -69,7 +70,7 @@ static __always_inline void copy_words(u8 *to, const char *text, const u32 from,
 static __always_inline void copy_text(u8 *to, const char *text, u64 len, const u32 cap)
 {
 	copy_words(to, text, 0, USUAL_TEXT_LEN);
-	if (len > USUAL_TEXT_LEN)
+	if (len > USUAL_TEXT_LEN - 4)
 		copy_words(to, text, USUAL_TEXT_LEN, cap);
 }
 

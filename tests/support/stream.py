@@ -155,9 +155,11 @@ def _options(data: bytes) -> Options:
     at = 0
     while True:
         code, length = struct.unpack_from("=HH", data, at)
+        start, end = at + 4, at + 4 + length
         at += 4 + -(-length // 4) * 4
+        assert not any(data[end:at]), "padding that is not zero"
         if code == 0:
             assert length == 0
             assert at == len(data), "bytes behind the last option"
             return found
-        found.setdefault(code, data[at - -(-length // 4) * 4 :][:length])
+        found.setdefault(code, data[start:end])

@@ -954,6 +954,8 @@ def odd_names(stage: Stage) -> None:
         b"%s{}=,;",
         b"fifteen  bytes!",
         b"\x01" * 15,
+        b"fourteen bytes\x01",
+        b"thirteen byte\x01\x02",
         b" ",
     ):
         play, port = stage.scripts, stage.port()
