@@ -358,14 +358,11 @@ int tccap_classify(struct __sk_buff *skb)
 /* Describes the process of the draft, and has the packet classified again. */
 int tccap_describe(struct __sk_buff *skb)
 {
-	struct passage *passage = passage_of_frame();
 	u32 place = CLASSIFYING;
 	struct draft *draft = drafts.lookup(&place);
 
-	if (passage && draft) {
+	if (draft)
 		describe(draft);
-		passage->version = tables_version();
-	}
 	stages.call(skb, CLASSIFY);
 	return TC_ACT_UNSPEC;
 }

@@ -23,8 +23,13 @@ static __always_inline void keep_known(struct process_id *id, u64 leader, u32 pl
 		       looks_like(process, euid, &comm)))
 		return;
 	begin_draft(draft, id, euid, &comm);
-	if (HOOKS)
+	if (HOOKS) {
 		describe(draft);
-	else
-		note(draft);
+		return;
+	}
+	note(draft, id);
+	/* Programs at tracepoints may be interrupted by another task's since Linux 7.0:
+	 * what it left in the draft is not known of this process. */
+	if (!same_process(&draft->id, id) || !looks_like(&draft->process, euid, &comm))
+		processes.delete(id);
 }

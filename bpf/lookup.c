@@ -75,7 +75,7 @@ struct party {
  * takes each field for any number: all the ways of finding it end in one state, from
  * where its process is looked up. */
 struct end {
-	u64 version; /* of the tables in which it is looked for */
+	u64 version; /* of the tables, when the frame came */
 	u32 found;
 	u32 tid;
 	struct process_id id; /* tgid 0: not known */
@@ -118,12 +118,12 @@ static __always_inline bool is_unsure(const struct end *end,
 	return (!HOOKS && process->outdated) || (end->left_if_dead && process->dead);
 }
 
-static __always_inline void resolve(struct party *party, struct end *end, u32 which)
+static __always_inline void resolve(struct party *party, struct end *end, u32 which,
+				    u64 version)
 {
 	struct process *process = NULL;
 #if !HOOKS
-	struct owner *owner = owner_held(&end->held, end->state, which, end->version,
-					 &process);
+	struct owner *owner = owner_held(&end->held, end->state, which, version, &process);
 
 	if (owner)
 		take(end, owner);
@@ -133,7 +133,7 @@ static __always_inline void resolve(struct party *party, struct end *end, u32 wh
 	if (!party->id.tgid)
 		return;
 	if (!process)
-		process = known_process(&party->id, which, end->version);
+		process = known_process(&party->id, which, version);
 	if (!process) {
 		count_process_shortage();
 		return;
@@ -475,25 +475,18 @@ static __always_inline bool has_comm(const struct party *sender,
 	       (receiver->process && is_named(receiver->process, first, second));
 }
 
-static __always_inline void see_tables(struct ends *ends, u64 version)
-{
-	ends->sender.version = ends->receiver.version = version;
-}
-
 #if CALLERS
 /* Who sends a packet uses its socket, and may be another one than did before. */
-static __always_inline void find_caller(struct ends *ends, struct bpf_sock *sk,
+static __always_inline void find_caller(struct end *sender, struct bpf_sock *sk,
 					const struct device *device,
 					const struct packet *packet)
 {
-	struct end *sender = &ends->sender;
 	struct held *known = note_caller(&sender->held, sk, device, packet);
 
 	if (!known)
 		return;
 	take_held(sender, known, sk->state);
 	sender->left_if_dead = packet->protocol != IPPROTO_TCP;
-	see_tables(ends, tables_version());
 }
 #endif
 
@@ -510,7 +503,7 @@ static __always_inline void find_ends(struct __sk_buff *skb,
 		find_user(&ends->sender, sk, packet->protocol);
 #if CALLERS
 	if (sk)
-		find_caller(ends, sk, device, packet);
+		find_caller(&ends->sender, sk, device, packet);
 #endif
 	if (!parsed)
 		return;
@@ -531,15 +524,18 @@ static __always_inline void find_parties(struct __sk_buff *skb,
 {
 	u32 zero = 0;
 	struct ends *ends = ends_of_packets.lookup(&zero);
+	u64 version;
 
 	if (!ends)
 		return;
 	__builtin_memset(ends, 0, sizeof(*ends));
-	see_tables(ends, passage->version);
+	ends->sender.version = ends->receiver.version = passage->version;
 	find_ends(skb, &passage->device, passage->direction == EPB_OUTBOUND, parsed,
 		  packet, ends);
-	resolve(sender, &ends->sender, SENDER);
-	resolve(receiver, &ends->receiver, RECEIVER);
+	/* A process may have changed before it used a socket, which has been seen. */
+	version = tables_version();
+	resolve(sender, &ends->sender, SENDER, version);
+	resolve(receiver, &ends->receiver, RECEIVER, version);
 	if (!parsed)
 		return;
 	if (packet->echo_request)

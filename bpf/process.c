@@ -218,11 +218,11 @@ static __always_inline void describe(struct draft *draft)
 }
 
 /* The same, but the texts are left to whoever needs them first. */
-static __always_inline void note(struct draft *draft)
+static __always_inline void note(struct draft *draft, struct process_id *id)
 {
 	complete(draft);
 	draft->process.label_len = 0;
-	processes.update(&draft->id, &draft->process);
+	processes.update(id, &draft->process);
 	tables_changed();
 }
 

@@ -9,7 +9,7 @@
  *
  * The filter is compiled by itself, so that another one costs little. The programs
  * behind it lie in a map, which the kernel empties when the engine dies: what may be
- * left on a device then only counts.
+ * left on a device then filters and counts, and no more.
  */
 #include "abi.h"
 #include "kernel.h"
@@ -53,7 +53,7 @@ static __always_inline void tables_changed(void)
 struct passage {
 	u32 direction;
 	u32 ifindex;
-	u64 version; /* of the tables, at the frame's last look at them */
+	u64 version; /* of the tables, when the frame came */
 	u64 device_version; /* when the device was looked up */
 	struct device device;
 };

@@ -8,6 +8,7 @@ label, with what /proc knows.
 """
 
 import contextlib
+import ctypes
 import time
 from collections.abc import Container
 from functools import cached_property
@@ -219,6 +220,10 @@ class Attribution:
             return
         process.block_number = number + 1
         if text:
+            label_field = type(process).label
+            ctypes.memset(
+                ctypes.addressof(process) + label_field.offset, 0, label_field.size
+            )
             process.label, process.label_len = text, len(text)
         self._processes[key] = process
 

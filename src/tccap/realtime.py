@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import os
 import re
+import zlib
 from pathlib import Path
 
 from tccap.errors import TccapError
@@ -26,8 +27,8 @@ def refuse_interrupted_packets() -> None:
     if not keeps_packets_apart(kernel.release, _config(kernel.release)):
         raise TccapError(
             "On this real-time kernel the work on one packet may interrupt that on "
-            f"another ({_OPTION} is not set), and tccap could mix them up: boot a "
-            "kernel that is not real-time, or one built with that option."
+            "another, and tccap could mix them up: boot one that is not real-time, or "
+            f"was built with {_OPTION}."
         )
 
 
@@ -37,16 +38,16 @@ def keeps_packets_apart(release: str, config: str | None) -> bool:
     ``release`` is uname(2)'s; ``config`` is what the kernel was built with, or None
     where that is not to be had.
     """
-    if config is None:
-        numbers = re.match(r"(\d+)\.(\d+)", release)
-        return numbers is not None and (int(numbers[1]), int(numbers[2])) < _CHANGED
-    return f"{_OPTION}=y" in config or _OPTION not in config
+    if config is not None and _OPTION in config:
+        return f"{_OPTION}=y" in config
+    numbers = re.match(r"(\d+)\.(\d+)", release)
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) < _CHANGED
 
 
 def _config(release: str) -> str | None:
     """Return what the running kernel was built with."""
+    with contextlib.suppress(OSError, EOFError, zlib.error):
+        return gzip.decompress(Path("/proc/config.gz").read_bytes()).decode("latin-1")
     with contextlib.suppress(OSError):
-        return gzip.decompress(Path("/proc/config.gz").read_bytes()).decode("ascii")
-    with contextlib.suppress(OSError):
-        return Path("/boot", f"config-{release}").read_text("ascii")
+        return Path("/boot", f"config-{release}").read_text("latin-1")
     return None

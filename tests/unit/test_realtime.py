@@ -16,6 +16,7 @@ OLDER = "CONFIG_PREEMPT_RT=y\n"
         ("7.2.13-rt-amd64", UNLOCKED, False),
         ("6.12.9-rt-amd64", OLDER, True),
         ("6.12.9-rt-amd64", UNLOCKED, False),  # a backport
+        ("7.9.0-rt", OLDER, False),  # where the option may be gone
         ("6.17.0-rt", None, True),
         ("6.18.0-rt", None, False),
         ("10.0.1", None, False),
