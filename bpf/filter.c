@@ -29,14 +29,13 @@ static __always_inline bool find_device(struct __sk_buff *skb, struct passage *p
 	u64 version = tables_version();
 	struct device *device;
 
-	passage->version = version;
-	if (passage->ifindex == ifindex && passage->device_version == version)
+	if (passage->ifindex == ifindex && passage->version == version)
 		return true;
 	device = devices.lookup(&ifindex);
 	if (!device)
 		return false;
 	passage->ifindex = ifindex;
-	passage->device_version = version;
+	passage->version = version;
 	passage->device = *device;
 	return true;
 }

@@ -390,10 +390,9 @@ static __always_inline void remember_fragment(const struct party *party,
 					      const struct end *end,
 					      const struct packet *packet, u32 sent)
 {
+	struct fragments key = fragments_key(packet, end->namespace_id, sent);
 	struct owner whole = { .process = party->id, .tid = party->tid };
-	struct fragments key;
 
-	key = fragments_key(packet, end->namespace_id, sent);
 	if (party->process)
 		fragmented.update(&key, &whole);
 	else

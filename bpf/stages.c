@@ -54,7 +54,6 @@ struct passage {
 	u32 direction;
 	u32 ifindex;
 	u64 version; /* of the tables, when the frame came */
-	u64 device_version; /* when the device was looked up */
 	struct device device;
 };
 BPF_PERCPU_ARRAY(passages, struct passage, 1);
