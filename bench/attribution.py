@@ -13,7 +13,7 @@ from typing import NamedTuple
 from bench import tables
 from support import bpf, netns, running
 from support.netns import Pair
-from tccap import facilities
+from tccap.bpf import features
 
 STATISTICS = Path("/proc/sys/kernel/bpf_stats_enabled")
 LABELS = {"no capture": "", "without processes": "off", "with processes": "short"}
@@ -42,7 +42,7 @@ def main(*, short: bool) -> None:
     for _ in range(rounds):  # side by side: all in every round
         for name, label in LABELS.items():
             runs[name].append(_run(label, COUNTS_SHORT if short else COUNTS))
-    way = "kprobes" if facilities.has_kprobes() else "tracepoints"
+    way = "kprobes" if features.has_kprobes() else "tracepoints"
     title = f"What processes cost, found by {way}: TCP over veth, median of {rounds}"
     base = _median(runs["no capture"])
     rows = [_row(name, _median(runs[name]), base) for name in LABELS]

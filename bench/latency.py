@@ -16,7 +16,7 @@ from pathlib import Path
 from bench import tables, tools
 from support import netns
 from support.wireshark import Log
-from tccap import rootcache
+from tccap.host import rootcache
 from tccap.paths import SCRIPT
 
 CALLS = {

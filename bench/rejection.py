@@ -10,8 +10,8 @@ from itertools import pairwise
 import expressions
 import progrun
 from bench import tables
-from tccap import filterc, libpcap
-from tccap.cbpf import Program
+from tccap.filter import emit, libpcap
+from tccap.filter.cbpf import Program
 
 ENTRY = """
 int classify(struct __sk_buff *skb)
@@ -69,9 +69,9 @@ def _source(program: Program | None) -> str:
     """Return C of a classifier that does nothing but filter."""
     if program is None:
         return "int classify(struct __sk_buff *skb) { return 0; }"
-    head = filterc.head_len([program])
-    function = filterc.function("matches", program, head=head, pad=2)
-    return f'#define FRAME_HEAD {head}\n#include "frame.h"\n{function}{ENTRY}'
+    head = emit.head_len([program])
+    function = emit.function("matches", program, head=head, pad=2)
+    return f'#define FRAME_HEAD {head}\n#include "packet/frame.h"\n{function}{ENTRY}'
 
 
 def _cost_ns(prog_fd: int, length: int) -> int:

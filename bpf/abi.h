@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The contract between the BPF programs and the engine (src/tccap/abi.py
+ * The contract between the BPF programs and the engine (src/tccap/stream/abi.py
  * mirrors it; tests/unit/test_abi.py compares the two).
  *
  * The ring holds finished pcapng blocks, which the engine passes on without
@@ -32,9 +32,9 @@
  *   FILTER_PROCESSES  1: it has any of these
  *   FOLLOW_CHILDREN  1: it takes the children of such processes, too
  *   TLS            1: packets of TLS connections wait for their secrets
- *   TLS_ANY_USER   1: probes (bpf/secret.c) heed processes of every user
+ *   TLS_ANY_USER   1: probes (bpf/tls/secret.c) heed processes of every user
  *   TLS_USER       0: those of this user id
- * and the offsets into kernel structures, from BTF (src/tccap/btf.py).
+ * and the offsets into kernel structures, from BTF (src/tccap/bpf/btf.py).
  */
 #ifndef TCCAP_ABI_H
 #define TCCAP_ABI_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Reading kernel structures at offsets that BTF told (src/tccap/btf.py defines
+ * Reading kernel structures at offsets that BTF told (src/tccap/bpf/btf.py defines
  * STRUCT__MEMBER for each), and what both the hooks and the classifier use.
  */
 #ifndef TCCAP_KERNEL_H

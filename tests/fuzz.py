@@ -19,20 +19,14 @@ from typing import Any
 from unittest import mock
 
 import hostile
-from tccap import (
-    abi,
-    addresses,
-    extcap,
-    filterlang,
-    front,
-    label,
-    options,
-    plan,
-    proc,
-    status,
-)
 from tccap.errors import TccapError
-from tccap.plan import Plan
+from tccap.filter import language
+from tccap.front import extcap, front, options, request
+from tccap.host import proc
+from tccap.ipc import plan, status
+from tccap.ipc.plan import Plan
+from tccap.owners import addresses, label
+from tccap.stream import abi
 
 Random = random.Random
 _WORDS = (
@@ -95,7 +89,7 @@ def plan_values(rng: Random) -> None:
         taken = Plan.from_json(json.dumps(fields))
         assert Plan.from_json(taken.to_json()) == taken
         taken.device.encode()
-        assert all(len(f.encode()) <= filterlang.TEXT_LEN_MAX for f in taken.filters)
+        assert all(len(f.encode()) <= plan.FILTER_LEN_MAX for f in taken.filters)
 
 
 def command_line(rng: Random) -> None:
@@ -117,7 +111,7 @@ def option_values(rng: Random) -> None:
         chosen[name] = rng.choice((text(rng), str(rng.choice(_EDGES)), "true"))
     with contextlib.suppress(TccapError):
         values = options.from_arguments(argparse.Namespace(**chosen))
-        made = plan.make(f"tccap-{text(rng, 18)}", text(rng), values)
+        made = request.plan(f"tccap-{text(rng, 18)}", text(rng), values)
         assert Plan.from_json(made.to_json()) == made
 
 
@@ -170,7 +164,7 @@ def process_names(rng: Random) -> None:
     """Names, paths and arguments of processes, in a label."""
     comm = raw(rng, 16).partition(b"\0")[0]
     short = label.basic(rng.randrange(1 << 22), comm, rng.randrange(1 << 32))
-    details = label.Details(rng.randrange(1 << 22), raw(rng), raw(rng, 2000), "ab12")
+    details = proc.Details(rng.randrange(1 << 22), raw(rng), raw(rng, 2000), "ab12")
     whole = label.full(short, details, abi.LABEL_LEN_FULL)
     assert len(whole) <= abi.LABEL_LEN_FULL
     assert whole.isascii()
@@ -181,9 +175,9 @@ def filter_texts(rng: Random) -> None:
     """Capture filters: understood, or a sentence."""
     words = " ".join(rng.choices(_WORDS, k=rng.randrange(1, 24)))
     with contextlib.suppress(TccapError):
-        parsed = filterlang.parse(rng.choice((words, words, text(rng, 60))))
-        filterlang.packet_only(parsed)
-        c = filterlang.to_c(parsed, lambda _p: "p", lambda w: f"{w.word}()")
+        parsed = language.parse(rng.choice((words, words, text(rng, 60))))
+        language.packet_only(parsed)
+        c = language.to_c(parsed, lambda _p: "p", lambda w: f"{w.word}()")
         assert not set(c) - set("puidcom()!&| ")
 
 

@@ -7,9 +7,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from tccap import options, plan
+from tccap.front import options, request
 
-GOOD: dict[str, Any] = asdict(plan.make("tccap-lo", "", options.defaults()))
+GOOD: dict[str, Any] = asdict(request.plan("tccap-lo", "", options.defaults()))
 
 
 def _with(**changes: Any) -> bytes:

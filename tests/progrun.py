@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tccap import filterc
-from tccap.bpfcall import bpf
-from tccap.cbpf import Program
+from tccap.bpf.syscall import bpf
+from tccap.filter import emit
+from tccap.filter.cbpf import Program
 
 BPF = Path(__file__).parents[1] / "bpf"
 _BPF_PROG_TEST_RUN = 10
@@ -108,18 +108,18 @@ int verdicts(struct __sk_buff *skb)
 
 def verdicts(programs: Sequence[Program], *, start: int, pad: int) -> str:
     """C of a program that returns one bit for each of up to 32 filters."""
-    head = filterc.head_len(programs)
+    head = emit.head_len(programs)
     # Without an Ethernet header (start > 0) there is no place for a tag.
     constants = {"FRAME_HEAD": head, "START": start, "PAD": pad, "TAGGED": not start}
     defines = "".join(
         f"#define {name} {value:d}\n" for name, value in constants.items()
     )
     functions = [
-        filterc.function(f"filter_{at}", program, head=head, pad=pad)
+        emit.function(f"filter_{at}", program, head=head, pad=pad)
         for at, program in enumerate(programs)
     ]
     calls = "".join(
         f"\tbits += (u64)filter_{at}(&f) << {at};\n" for at in range(len(programs))
     )
-    include = '#include "frame.h"\n'
+    include = '#include "packet/frame.h"\n'
     return defines + include + "".join(functions) + _ENTRY % calls

@@ -4,7 +4,7 @@
 --
 -- tccap writes it into the packet's comment, so that it can be read in every
 -- version of Wireshark: "pid=4242 comm=curl uid=1000", then perhaps more terms
--- (src/tccap/label.py has the grammar). This post-dissector makes fields of it,
+-- (src/tccap/owners/label.py has the grammar). This post-dissector makes fields of it,
 -- which can be filtered by and shown as columns. Comments that begin in another
 -- way are somebody else's and are left alone.
 --

@@ -11,7 +11,7 @@ import pytest
 
 from support import netns, running, stream
 from support.wireshark import Captures, front
-from tccap.launcher import SUDO
+from tccap.front.launcher import SUDO
 from tccap.paths import SCRIPT
 
 

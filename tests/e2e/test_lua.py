@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from support.wireshark import COVER
-from tccap import label
-from tccap.label import Details
+from tccap.host.proc import Details
+from tccap.owners import label
 from tccap.paths import TOP
 
 NUMBERS = ("pid", "tid", "ppid", "uid", "peer_pid")

@@ -13,8 +13,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tccap.finder.inspect import inspect, load
-from tccap.tlssites import Inspection
+from tccap.tls.finder.inspect import inspect, load
+from tccap.tls.sites import Inspection
 
 HANG_S = 60  # of processor time, for one file; ordinary ones take less than one
 _HEADER_LEN = 64

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from tccap import inspector
 from tccap.paths import SCRIPT, engine_python
-from tccap.tlssites import Inspection
+from tccap.tls import inspector
+from tccap.tls.sites import Inspection
 
 T = TypeVar("T")
 SECONDS_MAX = 3

@@ -7,7 +7,7 @@ import pytest
 
 from finder.builds import BUILDS, Build
 from finder.running import MEMORY_MIB_MAX, measure
-from tccap.tlssites import Number, Path, Site
+from tccap.tls.sites import Number, Path, Site
 
 # Go's internal ABI (src/cmd/compile/abi-internal.md), and the one before 1.17.
 GO_REGISTERS = (

@@ -8,9 +8,9 @@ import pytest
 
 from finder import programs
 from support import netns, uprobe
-from tccap import inspector
-from tccap.keyjoin import KeyJoin
-from tccap.tlssites import Inspection
+from tccap.tls import inspector
+from tccap.tls.keyjoin import KeyJoin
+from tccap.tls.sites import Inspection
 
 TLS13 = {
     "CLIENT_HANDSHAKE_TRAFFIC_SECRET",

@@ -5,22 +5,15 @@ from pathlib import Path
 import pytest
 
 import progrun
-from tccap import (
-    access,
-    bcclib,
-    bpfprog,
-    compiler,
-    kernel,
-    linktypes,
-    options,
-    plan,
-    programs,
-    rootcache,
-)
-from tccap.capturefilter import CaptureFilter
+from tccap.bpf import bcclib, collection, compiler, progs
+from tccap.bpf.collection import Kernel
+from tccap.engine import programs
 from tccap.errors import TccapError
-from tccap.kernel import Kernel
-from tccap.tls import Tls
+from tccap.filter.capturefilter import CaptureFilter
+from tccap.front import options, request
+from tccap.host import access, rootcache
+from tccap.stream import linktypes
+from tccap.tls.session import Tls
 
 TEXT = """
 BPF_ARRAY(numbers, u64, 4);
@@ -54,11 +47,11 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_compiler")
 def test_it_runs() -> None:
     loaded = Kernel([compiler.compiled(TEXT, DEFINES)], ring_pages=1)
-    program_fd = loaded.program("classify", bpfprog.SCHED_CLS)
+    program_fd = loaded.program("classify", progs.SCHED_CLS)
     numbers, shares = loaded.table("numbers"), loaded.table("shares")
     numbers[numbers.Key(2)] = numbers.Leaf(42)
     assert progrun.verdict(program_fd, bytes(64)) == 42
-    assert [*shares[shares.Key(0)]] == [0] * kernel.possible_cpus()
+    assert [*shares[shares.Key(0)]] == [0] * collection.possible_cpus()
     with pytest.raises(KeyError):
         numbers[numbers.Key(4)]
 
@@ -84,7 +77,7 @@ def test_what_was_damaged_is_made_anew(cache: Path) -> None:
 
 @pytest.mark.same_everywhere
 def test_another_filter_is_compiled_alone(cache: Path) -> None:
-    the_plan, caller = plan.make("tccap-lo", "", options.defaults()), access.caller()
+    the_plan, caller = request.plan("tccap-lo", "", options.defaults()), access.caller()
     tls = Tls(the_plan, caller)
     compiled = []
     for text in ("", "tcp port 1", "tcp port 2", "uid 0 or tcp port 2"):
@@ -100,5 +93,5 @@ def test_the_verifiers_words_are_told(capfd: pytest.CaptureFixture[str]) -> None
     text = f"int classify(struct __sk_buff *skb) {{ {wild}; return x; }}"
     loaded = Kernel([compiler.compiled(text, {})], ring_pages=1)
     with pytest.raises(TccapError, match="could not load classify"):
-        loaded.program("classify", bpfprog.SCHED_CLS)
+        loaded.program("classify", progs.SCHED_CLS)
     assert "invalid mem access" in capfd.readouterr().err

@@ -11,8 +11,8 @@ import pytest
 import expressions
 import frames
 import progrun
-from tccap import libpcap
-from tccap.cbpf import FilterError, Program
+from tccap.filter import libpcap
+from tccap.filter.cbpf import FilterError, Program
 
 # Virtual machines without hardware support are twenty times slower; for all of it
 # there: make filters KERNEL=6.1.

@@ -16,11 +16,15 @@ import pytest
 import fuzz
 import progrun
 from support import frames, stream
-from tccap import access, linktypes, options, plan, programs
-from tccap.capturefilter import CaptureFilter
-from tccap.kernel import Classified, Kernel
-from tccap.ring import Ring
-from tccap.tls import Tls
+from tccap.bpf.collection import Classified, Kernel
+from tccap.engine import programs
+from tccap.filter.capturefilter import CaptureFilter
+from tccap.front import options
+from tccap.front.request import plan
+from tccap.host import access
+from tccap.stream import linktypes
+from tccap.stream.ring import Ring
+from tccap.tls.session import Tls
 
 TOTAL = int(os.environ.get("TCCAP_FUZZ_CASES", "10000"))
 SHARE = 20  # percent of all cases
@@ -44,7 +48,7 @@ def classifier(request: pytest.FixtureRequest) -> Classifier:
     chosen = options.defaults()._replace(
         label=request.param, snaplen=SNAPLEN, ring_size=4
     )
-    the_plan = plan.make("tccap-lo", "", chosen)
+    the_plan = plan("tccap-lo", "", chosen)
     links = (linktypes.ETHERNET, linktypes.RAW_IP)
     capture_filter = CaptureFilter((), links)
     caller = access.caller()

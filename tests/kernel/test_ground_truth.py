@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tccap import btf, facilities, tracepoints
+from tccap.bpf import btf, features
+from tccap.owners import tracepoints
 from truth import theatre
 
 MANY = int(os.environ.get("TCCAP_TRUTH_MANY", theatre.MANY_BY_DEFAULT))
 
 
-@pytest.mark.skipif(facilities.has_kprobes(), reason="there are kprobes")
+@pytest.mark.skipif(features.has_kprobes(), reason="there are kprobes")
 @pytest.mark.timeout(1800)
 def test_no_label_is_wrong_and_few_are_missing(tmp_path: Path) -> None:
     performance = theatre.perform(tmp_path, MANY)
@@ -33,4 +34,4 @@ def test_every_tracepoint_that_the_kernel_has_takes_its_program(tmp_path: Path) 
     lacking = [name for name in tracepoints.TRACEPOINTS if not btf.tracepoint(name)]
     log = theatre.perform(tmp_path, 1, ("tcp-client-and-server",)).log
     named = [name for name in tracepoints.TRACEPOINTS if name in log]
-    assert named == ([] if facilities.has_kprobes() else lacking)
+    assert named == ([] if features.has_kprobes() else lacking)

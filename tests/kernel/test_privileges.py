@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from support import netns, running
-from tccap import privileges
+from tccap.engine import privileges
 
 
 def _status(pid: int, task: str) -> dict[str, str]:

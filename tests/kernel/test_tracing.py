@@ -17,10 +17,10 @@ import pytest
 from support import probing
 from support.probing import NEW, OLD
 from support.running import DEADLINE_S, until
-from tccap import inspector, libraries, probetable, tracing
-from tccap.libraries import SIGNS
-from tccap.tlssites import Inspection
-from tccap.tracing import Tracing
+from tccap.tls import inspector, libraries, probetable, tracing
+from tccap.tls.libraries import SIGNS
+from tccap.tls.sites import Inspection
+from tccap.tls.tracing import Tracing
 
 RUNS = 20
 REALLY_COMMON, REALLY_INSPECT = libraries.common, inspector.inspect

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from tccap.bpfcall import bpf
+from tccap.bpf.syscall import bpf
 
 BPF_PROG_GET_FD_BY_ID = 13
 BPF_PROG_QUERY = 16

@@ -5,7 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 
-from tccap import engine, tcx
+from tccap.attach import tcx
+from tccap.engine import engine
 
 
 def _no(program_fd: int) -> bool:

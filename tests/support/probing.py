@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from support.running import until
-from tccap import probetable, tlssites
-from tccap.bpfobject import INSTRUCTION, MapSpec, Object
-from tccap.kernel import Kernel
-from tccap.libraries import SIGNS
-from tccap.tlssites import Number, Site
-from tccap.uprobes import Uprobes
+from tccap.bpf.collection import Kernel
+from tccap.bpf.objects import INSTRUCTION, MapSpec, Object
+from tccap.tls import probetable, sites
+from tccap.tls.libraries import SIGNS
+from tccap.tls.sites import Number, Site
+from tccap.tls.uprobes import Uprobes
 
 ARRAY = 2  # BPF_MAP_TYPE_ARRAY
 _RETURN_0 = INSTRUCTION.pack(0xB7, 0, 0, 0) + INSTRUCTION.pack(0x95, 0, 0, 0)
@@ -61,9 +61,9 @@ def site(file_offset: int) -> Site:
         kind="line",
         label="CLIENT_RANDOM",
         label_len=None,
-        client_random=tlssites.Path("rdi", (0,)),
-        secret=tlssites.Path("rdx", (0,)),
-        secret_len=Number(tlssites.Path("rcx", ()), 4),
+        client_random=sites.Path("rdi", (0,)),
+        secret=sites.Path("rdx", (0,)),
+        secret_len=Number(sites.Path("rcx", ()), 4),
     )
 
 

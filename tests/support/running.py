@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from support import stream
 from support.netns import Namespace
-from tccap import options, plan
+from tccap.front import options, request
 from tccap.paths import SCRIPT, engine_python
 
 # What may take seconds takes minutes in an emulated machine.
@@ -27,7 +27,7 @@ WITHOUT_TCX = str(Path(__file__).with_name("engine_without_tcx.py"))
 # Without processes and TLS, which have tests of their own: the programs then compile
 # in a fraction of the time, and these tests are many and run on slow machines, too.
 _CHOSEN = options.defaults()._replace(label="off", tls="off")
-PLAN = asdict(plan.make("tccap-any", "", _CHOSEN))
+PLAN = asdict(request.plan("tccap-any", "", _CHOSEN))
 
 
 class Collector:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path as File
 
 from tccap.paths import BPF_DIR
-from tccap.tlssites import Inspection, Number, Path, Site
+from tccap.tls.sites import Inspection, Number, Path, Site
 
 # struct pt_regs of arch/x86/include/asm/ptrace.h, as words.
 _PT_REGS = (

@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from tccap import clock
+from tccap.engine import clock
 
 
 @contextlib.contextmanager

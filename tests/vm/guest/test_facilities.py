@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tccap import btf, btfattach, facilities, hooks
+from tccap.bpf import btf, btfattach, features
+from tccap.owners import hooks
 
 REPO = Path(__file__).resolve().parents[3]
 RELEASE = platform.release()
@@ -104,7 +105,7 @@ def test_a_kprobe_reports_through_a_ring_buffer(ring: Ring) -> None:
 
 
 def test_hooks_in_softirq_context_have_fentry() -> None:
-    chosen = hooks.in_softirq(facilities.symbols(*hooks.FUNCTIONS))
+    chosen = hooks.in_softirq(features.symbols(*hooks.FUNCTIONS))
     assert len(chosen) == 4
     ids = btf.functions(*chosen)
     assert [

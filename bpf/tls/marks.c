@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Which packets have to wait for the secrets of their TLS connection.
+ *
+ * Wireshark decrypts only what stands behind the secrets in the stream, and a
+ * program has them a little later than the first packets that need them. So a
+ * connection is marked at its ClientHello, and from its ServerHello on its
+ * packets go to the engine as messages; src/tccap/tls/hold.py says when they go on.
+ */
+
+BPF_HASH(tls_marks, struct tls_flow, struct tls_mark, 16384);
+
+/* TLS record (RFC 8446, 5.1) and the handshake message in it (4.1). */
+#define TLS_HANDSHAKE 22
+#define TLS_MAJOR 3
+#define TLS_CLIENT_HELLO 1
+#define TLS_SERVER_HELLO 2
+/* A HelloRetryRequest is a ServerHello whose random begins so (4.1.3). */
+#define TLS_RETRY_RANDOM 0x11619ae574ad21cfull
+#define TLS_ID_AT 8
+
+struct tls_start {
+	u8 record_type;
+	u8 record_major;
+	u8 record_minor;
+	u8 record_len[2];
+	u8 handshake_type;
+	u8 handshake_len[3];
+	u8 hello_major;
+	u8 hello_minor;
+	u8 random[TLS_RANDOM_LEN];
+};
+
+struct tls_work {
+	struct tls_flow flow;
+	struct tls_start start;
+	struct hello_message message;
+};
+BPF_PERCPU_ARRAY(tls_works, struct tls_work, 1);
+
+static __always_inline bool is_first(const struct packet *packet)
+{
+	const u64 *source = (const u64 *)packet->source;
+	const u64 *destination = (const u64 *)packet->destination;
+
+	if (packet->source_port != packet->destination_port)
+		return packet->source_port < packet->destination_port;
+	if (source[0] != destination[0])
+		return source[0] < destination[0];
+	return source[1] < destination[1];
+}
+
+static __always_inline void write_flow(struct tls_flow *flow,
+				       const struct packet *packet)
+{
+	bool first = is_first(packet);
+
+	__builtin_memcpy(first ? flow->first : flow->second, packet->source, 16);
+	__builtin_memcpy(first ? flow->second : flow->first, packet->destination,
+			 16);
+	flow->first_port = first ? packet->source_port : packet->destination_port;
+	flow->second_port = first ? packet->destination_port : packet->source_port;
+	flow->family = packet->family;
+}
+
+/* Which hello does the segment begin with? 0: none. */
+static __always_inline u32 read_hello(struct __sk_buff *skb,
+				      const struct packet *packet,
+				      struct tls_start *start)
+{
+	u32 type;
+	u8 offset;
+
+	if (bpf_skb_load_bytes(skb, packet->transport_at + 12, &offset, 1))
+		return 0;
+	if (bpf_skb_load_bytes(skb, packet->transport_at + (offset >> 4) * 4, start,
+			       sizeof(*start)))
+		return 0;
+	if (start->record_type != TLS_HANDSHAKE || start->record_major != TLS_MAJOR ||
+	    start->hello_major != TLS_MAJOR)
+		return 0;
+	type = start->handshake_type;
+	if (type == TLS_SERVER_HELLO && *(u64 *)start->random == TLS_RETRY_RANDOM)
+		return 0;
+	return type;
+}
+
+static __always_inline u32 pid_of(const struct party *party, bool elsewhere)
+{
+	if (party->known)
+		return party->id.tgid;
+	return elsewhere ? ELSEWHERE : 0;
+}
+
+/* Tells the engine, and only then marks the connection: so the engine knows of
+ * every mark. A hello that was sent again, or that another device has, changes
+ * nothing. */
+static __always_inline void mark_flow(struct tls_work *work,
+				      const struct passage *passage,
+				      const struct party *sender,
+				      const struct party *receiver)
+{
+	struct tls_mark *known = tls_marks.lookup(&work->flow);
+	struct hello_message *message = &work->message;
+	bool away = passage->device.leads_away;
+	bool outbound = passage->direction == EPB_OUTBOUND;
+	struct tls_mark mark = {};
+
+	mark.id = *(u64 *)(work->start.random + TLS_ID_AT);
+	if (known && known->id == mark.id)
+		return;
+	message->flow = work->flow;
+	__builtin_memcpy(message->client_random, work->start.random, TLS_RANDOM_LEN);
+	message->sender_pid = pid_of(sender, away && !outbound);
+	message->receiver_pid = pid_of(receiver, away && outbound);
+	message->kind = MESSAGE_HELLO;
+	if (ring.ringbuf_output(message, sizeof(*message), 0) == 0)
+		tls_marks.update(&work->flow, &mark);
+}
+
+/* Tells in `tail` whether the packet has to wait. */
+static __always_inline void look_for_tls(struct __sk_buff *skb,
+					 const struct passage *passage,
+					 const struct packet *packet,
+					 const struct party *sender,
+					 const struct party *receiver,
+					 struct held_tail *tail)
+{
+	u32 zero = 0, hello;
+	struct tls_work *work;
+	struct tls_mark *mark;
+
+	if (packet->protocol != IPPROTO_TCP || packet->fragmented || packet->about_inner)
+		return;
+	work = tls_works.lookup(&zero);
+	if (!work)
+		return;
+	write_flow(&work->flow, packet);
+	hello = read_hello(skb, packet, &work->start);
+	if (hello == TLS_CLIENT_HELLO)
+		mark_flow(work, passage, sender, receiver);
+	mark = tls_marks.lookup(&work->flow);
+	if (!mark)
+		return;
+	if (hello == TLS_SERVER_HELLO)
+		mark->held = 1;
+	if (!mark->held)
+		return;
+	tail->id = mark->id;
+	tail->kind = hello == TLS_SERVER_HELLO ? MESSAGE_HELD_SERVER_HELLO
+					       : MESSAGE_HELD;
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The probes in TLS libraries: each hit is a secret of a connection.
+ *
+ * Where a secret stands when a probe is hit is written in a table, one row a
+ * probe (src/tccap/tls/probetable.py makes it). Kernels before 5.15 do not tell a
+ * program which probe was hit, so there is a small program for each row, and one
+ * that does the work. Between the two another thread may run on this CPU, so
+ * what they share is kept by thread.
+ */
+#include "owners/task.h"
+
+/* For each call of these helpers by their own names bcc reads /proc/kallsyms, to see
+ * whether the kernel has them: a quarter of the time that compiling takes. */
+static int (*read_user)(void *to, u32 len, const void *from) =
+	(void *)BPF_FUNC_probe_read_user;
+static int (*read_user_str)(void *to, u32 len, const void *from) =
+	(void *)BPF_FUNC_probe_read_user_str;
+
+#define DEREFERENCES_MAX 3
+#if defined(__aarch64__)
+#define REGISTERS 32
+#else
+#define REGISTERS 16
+#endif
+
+/* Bytes: from the register's value on `dereferences` times to the u64 at value
+ * + offset, then `last` is added. */
+struct tls_path {
+	u32 reg;
+	u32 dereferences;
+	s64 offsets[DEREFERENCES_MAX];
+	s64 last;
+};
+
+struct tls_number {
+	struct tls_path path;
+	u32 width;    /* 4 or 8 bytes; 0: it is the constant */
+	u32 constant; /* else 1: it is the path's value, not what stands there */
+};
+
+#define LABEL_IS_CONSTANT 0
+#define LABEL_ENDS_WITH_NUL 1
+#define LABEL_IS_COUNTED 2
+
+struct tls_site {
+	struct tls_path client_random;
+	struct tls_path secret;
+	struct tls_path label;
+	struct tls_number secret_len;
+	struct tls_number label_len;
+	u32 label_kind;
+	u32 kind; /* of the site: its place in KINDS (src/tccap/tls/sites.py) */
+	char constant_label[TLS_LABEL_MAX];
+};
+BPF_ARRAY(tls_sites, struct tls_site, 64);
+
+/* On the stack registers could not be chosen by number. */
+struct tls_hit {
+	u64 slot;
+	u64 registers[REGISTERS];
+};
+BPF_HASH(tls_hits, u64, struct tls_hit, 1024);
+
+static __always_inline u64 follow(const struct tls_hit *hit,
+				  const struct tls_path *path)
+{
+	u64 value = hit->registers[path->reg & (REGISTERS - 1)];
+
+#pragma unroll
+	for (int i = 0; i < DEREFERENCES_MAX; i++) {
+		u64 next = 0;
+
+		if (i < path->dereferences) {
+			read_user(&next, sizeof(next),
+				  (void *)(value + path->offsets[i]));
+			value = next;
+		}
+	}
+	return value + path->last;
+}
+
+static __always_inline u64 number(const struct tls_hit *hit,
+				  const struct tls_number *number)
+{
+	u64 value, found = 0;
+
+	if (!number->width)
+		return number->constant;
+	value = follow(hit, &number->path);
+	if (!number->constant) {
+		read_user(&found, sizeof(found), (void *)value);
+		value = found;
+	}
+	return number->width == 4 ? (u32)value : value;
+}
+
+/* Leaves zero bytes behind the label. */
+static __always_inline void read_label(const struct tls_hit *hit,
+				       const struct tls_site *site, char *label)
+{
+	u64 at = follow(hit, &site->label);
+	u64 len;
+
+	if (site->label_kind == LABEL_IS_CONSTANT) {
+		__builtin_memcpy(label, site->constant_label, TLS_LABEL_MAX);
+	} else if (site->label_kind == LABEL_ENDS_WITH_NUL) {
+		read_user_str(label, TLS_LABEL_MAX, (void *)at);
+	} else {
+		len = number(hit, &site->label_len);
+		if (IS_LENGTH(len, TLS_LABEL_MAX - 1))
+			read_user(label, len, (void *)at);
+	}
+}
+
+/* Is the process the user's alone? One that has taken on another user's rights
+ * (setuid) keeps its secrets. */
+static __always_inline bool is_users(u64 task)
+{
+	u64 cred = READ(u64, task, TASK_STRUCT__CRED);
+
+	return READ(u32, cred, CRED__UID) == TLS_USER &&
+	       READ(u32, cred, CRED__EUID) == TLS_USER &&
+	       READ(u32, cred, CRED__SUID) == TLS_USER &&
+	       READ(u32, cred, CRED__FSUID) == TLS_USER;
+}
+
+static __always_inline bool is_traced(void)
+{
+	if (!TLS_ANY_USER && !is_users(bpf_get_current_task()))
+		return false;
+#if FILTER_PROCESSES
+	u64 leader = READ(u64, bpf_get_current_task(), TASK_STRUCT__GROUP_LEADER);
+	struct process_id id = id_of(leader);
+	struct comm comm = comm_at(leader + TASK_STRUCT__COMM);
+
+	return is_wanted(&id, euid_of(leader), comm.text);
+#else
+	return true;
+#endif
+}
+
+static __always_inline void send_secret(const struct tls_hit *hit)
+{
+	u32 slot = hit->slot;
+	struct tls_site *site = tls_sites.lookup(&slot);
+	struct secret_message message = {};
+	u64 len;
+
+	if (!site)
+		return;
+	len = number(hit, &site->secret_len);
+	if (!IS_LENGTH(len, TLS_SECRET_MAX))
+		return;
+	message.site_kind = site->kind;
+	message.secret_len = len;
+	if (read_user(message.secret, len, (void *)follow(hit, &site->secret)))
+		return;
+	if (read_user(message.client_random, TLS_RANDOM_LEN,
+		      (void *)follow(hit, &site->client_random)))
+		return;
+	read_label(hit, site, message.label);
+	message.pid = bpf_get_current_pid_tgid() >> 32;
+	message.kind = MESSAGE_SECRET;
+	ring.ringbuf_output(&message, sizeof(message), 0);
+}
+
+/* Rows of tls_sites, by thread: between a slot's program and on_secret. */
+BPF_HASH(tls_slots, u64, u32, 1024);
+
+static __always_inline void read_registers(const struct pt_regs *ctx, u64 *to)
+{
+#if defined(__aarch64__)
+#pragma unroll
+	for (int i = 0; i < 31; i++)
+		to[i] = ctx->regs[i];
+	to[31] = ctx->sp;
+#else
+	to[0] = ctx->ax;
+	to[1] = ctx->bx;
+	to[2] = ctx->cx;
+	to[3] = ctx->dx;
+	to[4] = ctx->si;
+	to[5] = ctx->di;
+	to[6] = ctx->bp;
+	to[7] = ctx->sp;
+	to[8] = ctx->r8;
+	to[9] = ctx->r9;
+	to[10] = ctx->r10;
+	to[11] = ctx->r11;
+	to[12] = ctx->r12;
+	to[13] = ctx->r13;
+	to[14] = ctx->r14;
+	to[15] = ctx->r15;
+#endif
+}
+
+int on_secret(struct pt_regs *ctx)
+{
+	u64 thread = bpf_get_current_pid_tgid();
+	u32 *slot = tls_slots.lookup(&thread);
+	struct tls_hit hit = {}, *kept;
+
+	if (!slot)
+		return 0;
+	hit.slot = *slot;
+	tls_slots.delete(&thread);
+	if (!is_traced())
+		return 0;
+	read_registers(ctx, hit.registers);
+	tls_hits.update(&thread, &hit);
+	kept = tls_hits.lookup(&thread);
+	if (kept)
+		send_secret(kept);
+	tls_hits.delete(&thread);
+	return 0;
+}
+
+BPF_PROG_ARRAY(secret_tail, 1);
+
+/* The programs tls_slot_0, ... (src/tccap/tls/probetable.py) are this. */
+static __always_inline int hit_slot(struct pt_regs *ctx, u32 slot)
+{
+	u64 thread = bpf_get_current_pid_tgid();
+
+	tls_slots.update(&thread, &slot);
+	secret_tail.call(ctx, 0);
+	return 0;
+}

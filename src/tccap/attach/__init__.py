@@ -1,0 +1,1 @@
+"""The classifiers on network devices: TCX, or tc filters on a clsact qdisc."""

@@ -1,0 +1,1 @@
+"""What people run by hand: `tccap check` and `tccap tls inspect`."""

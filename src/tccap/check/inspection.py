@@ -1,0 +1,78 @@
+"""`tccap tls inspect FILE`: what the finder says of a file, for people."""
+
+import sys
+from pathlib import Path
+
+from tccap.errors import TccapError
+from tccap.tls import inspector, sites
+from tccap.tls.sites import Inspection, Number, Site
+
+_USAGE = "Say which file to look at: tccap tls inspect FILE."
+# What the fields of a Site are, by its kind.
+_NAMES = {
+    "line": ("label", "client random", "secret", "secret's bytes"),
+    "key": ("label", "client random", "key", "key's bytes"),
+    "value": ("type", "handle", "value", "value's bytes"),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Print what was found; return 0 if secrets can be read, 1 if not."""
+    try:
+        answer = _inspect(arguments)
+    except TccapError as error:
+        print(error, file=sys.stderr)  # noqa: T201  # where errors go
+        return 2
+    sys.stdout.write("".join(f"{line}\n" for line in describe(answer)))
+    return 0 if answer.sites else 1
+
+
+def _inspect(arguments: list[str]) -> Inspection:
+    if len(arguments) != 2 or arguments[0] != "inspect":
+        raise TccapError(_USAGE)
+    try:
+        with Path(arguments[1]).open("rb") as file:
+            return inspector.inspect(file.fileno())
+    except OSError as error:
+        raise TccapError(f"{arguments[1]}: {error.strerror}.") from None
+
+
+def describe(answer: Inspection) -> list[str]:
+    """Return the lines that tell people of an Inspection."""
+    lines = [f"build id   {answer.build_id or 'none'}"]
+    if answer.refusal:
+        return [*lines, f"no secrets {answer.refusal}"]
+    version = f" ({answer.version_hint})" if answer.version_hint else ""
+    lines += [f"library    {answer.library}{version}", f"proven by  {answer.how}"]
+    for site in answer.sites:
+        lines += _describe_site(site)
+    if answer.handle_at is not None:
+        lines.append(f"handles at {answer.handle_at} of its keys")
+    return lines
+
+
+def _describe_site(site: Site) -> list[str]:
+    names = _NAMES[site.kind]
+    label = site.label if isinstance(site.label, str) else _path(site.label)
+    length = site.secret_len
+    return [
+        f"probe at   {site.address:#x}",
+        f"  {names[0]:14} {label}",
+        f"  {names[1]:14} {_path(site.client_random)}",
+        f"  {names[2]:14} {_path(site.secret)}",
+        f"  {names[3]:14} {_number(length) if isinstance(length, Number) else length}",
+    ]
+
+
+def _number(number: Number) -> str:
+    return f"{8 * number.width} bits of {_path(number.path)}"
+
+
+def _path(path: sites.Path) -> str:
+    """Return a path as C would write it: the address, or the register alone."""
+    text = path.register
+    for n, offset in enumerate(path.offsets):
+        text = f"{text} + {offset}" if offset else text
+        if n < len(path.offsets) - 1:
+            text = f"*({text})"
+    return text

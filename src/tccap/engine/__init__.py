@@ -1,0 +1,1 @@
+"""The engine: the privileged process that captures."""

@@ -1,0 +1,138 @@
+"""The captured devices: told to the stream, known to the classifier, tapped.
+
+A device goes through two steps, because Wireshark wants to hear of it as soon
+as possible and the classifier takes a moment to load: `discover` describes it
+in the stream, `attach` starts the packets. An Interface Description Block is
+therefore always ahead of the interface's packets.
+"""
+
+import errno
+from collections.abc import Callable
+
+from tccap.attach.taps import SIDES, Taps
+from tccap.bpf.collection import Classified, Kernel
+from tccap.engine import devices
+from tccap.engine.devices import Device
+from tccap.errors import TccapError
+from tccap.ipc.plan import Plan
+from tccap.ipc.status import log
+from tccap.stream import abi, linktypes
+from tccap.stream.abi import Statistics
+from tccap.stream.blocks import Interface, Section
+from tccap.stream.linktypes import LinkType
+
+DESCRIPTION = "eBPF TC (pid-aware)"
+LOOPBACK = 772  # ARPHRD_LOOPBACK
+
+
+class Interfaces:
+    """All devices of one capture, by ifindex."""
+
+    def __init__(
+        self, plan: Plan, section: Section, send: Callable[[bytes], object]
+    ) -> None:
+        self._plan = plan
+        self._section = section
+        self._send = send
+        self._known: set[int] = set()  # seen and dealt with, captured or not
+        self._ids: dict[int, int] = {}  # interface ids of the present devices
+        self._waiting: list[tuple[Device, LinkType]] = []  # described, not tapped
+        self.count = 0  # interface ids are 0 .. count - 1
+
+    def discover(self) -> list[int]:
+        """Describe devices that are new; return the ifindexes that are gone."""
+        present = {i for i, name in devices.names().items() if self._wanted(i, name)}
+        gone = self._known - present
+        self._known &= present
+        for device in devices.describe(present - self._known):
+            self._known.add(device.ifindex)
+            self._describe(device)
+        if self._plan.is_any or self._known or gone:
+            return sorted(gone)
+        raise TccapError(f"There is no network device {self._plan.device!r}.")
+
+    def attach(self, kernel: Kernel, taps: Taps) -> None:
+        """Start the packets of the devices that were described."""
+        for device, link in self._waiting:
+            kernel.add_device(device.ifindex, self._classified(device, link))
+            try:
+                taps.attach(device.ifindex, self._sides(device))
+            except OSError as error:
+                if error.errno == errno.ENODEV:
+                    continue  # gone again, which `discover` finds
+                self._refuse(f"{device.name} cannot be captured: {error.strerror}.")
+        self._waiting.clear()
+
+    def detach(self, ifindex: int, kernel: Kernel, taps: Taps) -> None:
+        """Let go of a device that is gone."""
+        if self._ids.pop(ifindex, None) is not None:
+            taps.detach(ifindex)
+            kernel.remove_device(ifindex)
+
+    def silence(self, kernel: Kernel) -> None:
+        """End the packets of all devices, ahead of detaching them."""
+        for ifindex in self._ids:
+            kernel.remove_device(ifindex)
+
+    def statistics(self, kernel: Kernel) -> list[Statistics]:
+        """Return the counts of every interface, in the order of their ids."""
+        return [kernel.statistics(number) for number in range(self.count)]
+
+    def _wanted(self, ifindex: int, name: str) -> bool:
+        # A device that is renamed while it is captured stays the same.
+        return self._plan.is_any or name == self._plan.device or ifindex in self._known
+
+    def _describe(self, device: Device) -> None:
+        link = linktypes.of_hardware_type(device.hardware_type)
+        if link is None:
+            kind = device.hardware_type
+            self._refuse(f"{device.name} cannot be captured: unknown link type {kind}.")
+            return
+        if self.count == abi.INTERFACES:
+            self._refuse(f"{device.name} is not captured: {self.count} devices before.")
+            return
+        self._ids[device.ifindex], block = self._section.describe(
+            self._interface(device, link)
+        )
+        self.count += 1
+        self._send(block)
+        self._waiting.append((device, link))
+
+    def _interface(self, device: Device, link: LinkType) -> Interface:
+        return Interface(
+            name=device.name,
+            description=DESCRIPTION,
+            linktype=link.linktype,
+            snaplen=self._plan.snaplen,
+            mac=device.mac,
+            ipv4=device.ipv4,
+            ipv6=device.ipv6,
+            speed_bps=device.speed_bps,
+            filter=_joined(self._plan.filters),
+        )
+
+    def _classified(self, device: Device, link: LinkType) -> Classified:
+        return Classified(
+            interface_id=self._ids[device.ifindex],
+            has_ethernet=link.has_ethernet,
+            is_loopback=device.hardware_type == LOOPBACK,
+            far_namespace=device.far_namespace,
+            leads_away=device.is_hardware,
+        )
+
+    def _sides(self, device: Device) -> tuple[str, ...]:
+        sides = SIDES[self._plan.direction]
+        # Every packet of lo goes out and comes in again: one look is enough,
+        # and on the way out its sender is known.
+        return sides[-1:] if device.hardware_type == LOOPBACK else sides
+
+    def _refuse(self, message: str) -> None:
+        if not self._plan.is_any:
+            raise TccapError(message)
+        log("warning", message)
+
+
+def _joined(filters: tuple[str, ...]) -> str:
+    if len(filters) == 1:
+        return filters[0]
+    return " and ".join(f"({text})" for text in filters)

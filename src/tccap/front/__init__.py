@@ -1,0 +1,1 @@
+"""The front: the unprivileged process that speaks the extcap protocol."""

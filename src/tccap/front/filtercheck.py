@@ -1,0 +1,21 @@
+"""Live validation of the capture-filter box.
+
+Wireshark asks while a person types: nothing on stdout means valid, and the
+first line of anything else is shown.
+"""
+
+from tccap.filter import cbpf, language, libpcap
+from tccap.filter.cbpf import FilterError
+
+
+def validate(text: str, linktype: int) -> str | None:
+    """Say what is wrong with a filter for a link type, in one line, or None.
+
+    Where libpcap is the one to complain, the words are libpcap's.
+    """
+    try:
+        for packet in language.packets(language.parse(text)):
+            cbpf.check(libpcap.compile_filter(packet.text, linktype))
+    except FilterError as error:
+        return " ".join(str(error).split())
+    return None

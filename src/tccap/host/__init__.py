@@ -1,0 +1,1 @@
+"""The machine around us: processes, users, devices and files, without BPF."""

@@ -1,0 +1,144 @@
+"""Processes as /proc tells of them (proc(5)): for lists, and for full labels."""
+
+import contextlib
+import os
+import re
+from typing import NamedTuple
+
+CLOCK_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+_CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
+# Real, effective, saved, file system.
+_UIDS = re.compile(rb"^Uid:\t\d+\t(\d+)\t\d+\t\d+$", re.MULTILINE)
+_TEXT_LEN_MAX = 4096
+
+
+class WithSockets(NamedTuple):
+    """A process that has sockets open."""
+
+    pid: int
+    comm: str
+    user: str
+    sockets: int
+
+
+class Details(NamedTuple):
+    """What a full label tells beyond pid, comm and uid; empty if not known."""
+
+    ppid: int
+    exe: bytes
+    args: bytes  # with spaces between them
+    container: str
+
+
+def with_sockets() -> list[WithSockets]:
+    """Return the processes with sockets that we may look into, busiest first."""
+    counted = [(_socket_count(pid), pid) for pid in pids()]
+    busiest = sorted((c, -p) for c, p in counted if c)[::-1]
+    return [
+        WithSockets(-pid, _sayable(_read(-pid, "comm")), _user(-pid), count)
+        for count, pid in busiest
+    ]
+
+
+def pids() -> list[int]:
+    """Return the ids of all processes."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def start_ticks(pid: int) -> int | None:
+    """Return when the process started, in clock ticks since boot; None: gone."""
+    fields = _stat(pid)
+    return int(fields[19]) if fields else None
+
+
+def comm(pid: int) -> str:
+    """Return the process's name; empty if it is gone."""
+    return os.fsdecode(_read(pid, "comm"))
+
+
+def euid(pid: int) -> int | None:
+    """Return the process's effective user id; None: gone."""
+    found = _UIDS.search(_read(pid, "status"))
+    return int(found[1]) if found else None
+
+
+def uids(pid: int) -> set[int]:
+    """Return the process's real, effective, saved and file system user ids."""
+    found = _UIDS.search(_read(pid, "status"))
+    return {int(number) for number in found[0].split()[1:]} if found else set()
+
+
+def parents() -> dict[int, int]:
+    """Return the parent of every process."""
+    stats = {pid: _stat(pid) for pid in pids()}
+    return {pid: int(fields[1]) for pid, fields in stats.items() if fields}
+
+
+def details(pid: int, start_ns: int) -> Details | None:
+    """Return the details of the process that started at that boot time.
+
+    None if it is gone, even if another one has its pid now.
+    """
+    if start_ticks(pid) != start_ns // CLOCK_TICK_NS:
+        return None
+    fields = _stat(pid)
+    found = Details(
+        ppid=int(fields[1]) if fields else 0,
+        exe=_exe(pid),
+        args=_read(pid, "cmdline").rstrip(b"\0").replace(b"\0", b" "),
+        container=_container(pid),
+    )
+    return found if start_ticks(pid) == start_ns // CLOCK_TICK_NS else None
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Return the fields of stat behind the name: [0] is the state; empty: gone."""
+    # The name, in parentheses, may itself hold spaces and parentheses.
+    fields = _read(pid, "stat").rpartition(b")")[2].split()
+    known = len(fields) > 19 and fields[1].isdigit() and fields[19].isdigit()
+    return fields if known else []
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        with open(f"/proc/{pid}/{name}", "rb") as file:
+            return file.read(_TEXT_LEN_MAX).rstrip(b"\n")
+    except OSError:
+        return b""
+
+
+def _exe(pid: int) -> bytes:
+    try:
+        return os.readlink(b"/proc/%d/exe" % pid)
+    except OSError:
+        return b""
+
+
+def _container(pid: int) -> str:
+    """Return the container id in the process's cgroup path, if there is one."""
+    found = _CONTAINER_ID.findall(_read(pid, "cgroup").decode("ascii", "replace"))
+    return found[-1][:12] if found else ""
+
+
+def _socket_count(pid: int) -> int:
+    links = []
+    with contextlib.suppress(OSError):  # not ours, or gone
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                links.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return sum(link.startswith("socket:") for link in links)
+
+
+def _user(pid: int) -> str:
+    import pwd  # noqa: PLC0415  # the engine does without
+
+    try:
+        uid = os.stat(f"/proc/{pid}").st_uid
+        return pwd.getpwuid(uid).pw_name
+    except (OSError, KeyError):
+        return "?"
+
+
+def _sayable(name: bytes) -> str:
+    text = name.decode("utf-8", "replace")
+    return "".join(c if c.isprintable() and c not in "{}" else "?" for c in text)

@@ -1,0 +1,159 @@
+"""The Plan: what the front asks of the engine.
+
+It crosses from an unprivileged process to a privileged one, so it holds plain
+values only, and the engine checks every one of them again.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final, Literal, Self
+
+from tccap.errors import TccapError
+
+ANY = "any"  # in place of a device's name: all of them, later ones included
+LIST_MAX = 1024  # entries of the filter's tables, bpf/owners/process.c
+PID_MAX = (1 << 22) - 1  # PID_MAX_LIMIT, include/linux/threads.h
+UID_MAX = (1 << 32) - 2
+COMM_LEN_MAX = 15  # TASK_COMM_LEN - 1
+IFNAME_LEN_MAX = 15  # IFNAMSIZ - 1, include/uapi/linux/if.h
+FILTERS_MAX = 2  # that of the box, and the option
+# Both filters together fit into one option of a pcapng block (65535 bytes).
+FILTER_LEN_MAX = 32000
+PATH_LEN_MAX = 4095  # PATH_MAX - 1, include/uapi/linux/limits.h
+SNAPLEN_MAX = 262144
+RING_MIB_MAX = 1024
+TABLE_MAX = 1 << 20
+TLS_WAIT_MAX_MS = 10000
+_NO_NAMES: Final = (".", "..")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One capture.
+
+    ``device`` is a network device's name, or ``any``; each of ``filters`` is a
+    capture filter that a packet has to match; ``snaplen`` counts
+    bytes of a frame, ``ring_mib`` MiB of the ring. A packet passes the process
+    filter if a process at one of its ends has one of ``pids``, one of ``uids``
+    (effective user ids) and one of ``comms``; an empty list lets all pass.
+    ``children`` adds what descends from such processes. ``sockets`` and
+    ``processes`` are the sizes of the kernel's tables.
+
+    ``tls`` tells whose processes' TLS secrets to read, ``tls_libraries`` files that may
+    hold a TLS library beside those that are found, ``tls_wait_ms`` how long packets
+    wait for secrets of which nothing is heard. With ``keylog``, lines of a key log
+    follow the plan.
+    """
+
+    device: str
+    filters: tuple[str, ...]
+    direction: Literal["both", "in", "out"]
+    snaplen: int
+    ring_mib: int
+    label: Literal["off", "short", "full"]
+    pids: tuple[int, ...]
+    uids: tuple[int, ...]
+    comms: tuple[str, ...]
+    children: bool
+    sockets: int
+    processes: int
+    tls: Literal["off", "own", "all"]
+    tls_libraries: tuple[str, ...]
+    tls_wait_ms: int
+    keylog: bool
+
+    def __post_init__(self) -> None:
+        for name, ok in self._checks().items():
+            if not ok:
+                raise TccapError(f"The plan's {name} is not acceptable.")
+
+    def _checks(self) -> dict[str, bool]:
+        return {
+            "device": _is_device(self.device),
+            "filters": _is_list(self.filters, _is_filter, FILTERS_MAX),
+            "direction": self.direction in ("both", "in", "out"),
+            "snaplen": _is_within(self.snaplen, 1, SNAPLEN_MAX),
+            "ring_mib": _is_within(self.ring_mib, 1, RING_MIB_MAX),
+            "label": self.label in ("off", "short", "full"),
+            "pids": _is_list(self.pids, lambda n: _is_within(n, 1, PID_MAX)),
+            "uids": _is_list(self.uids, lambda n: _is_within(n, 0, UID_MAX)),
+            "comms": _is_list(self.comms, _is_comm),
+            "children": isinstance(self.children, bool),
+            "sockets": _is_within(self.sockets, 1, TABLE_MAX),
+            "processes": _is_within(self.processes, 1, TABLE_MAX),
+            "tls": self.tls in ("off", "own", "all"),
+            "tls_libraries": _is_list(self.tls_libraries, is_path),
+            "tls_wait_ms": _is_within(self.tls_wait_ms, 0, TLS_WAIT_MAX_MS),
+            "keylog": isinstance(self.keylog, bool),
+        }
+
+    @property
+    def filters_processes(self) -> bool:
+        """Tell whether only packets of certain processes are wanted."""
+        return bool(self.pids or self.uids or self.comms)
+
+    @property
+    def is_any(self) -> bool:
+        """Tell whether all devices are meant, later ones included."""
+        return self.device == ANY
+
+    def to_json(self) -> str:
+        """Return the Plan as one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read a Plan; TccapError on anything but exactly its fields."""
+        try:
+            values: Any = json.loads(text)
+        except (ValueError, RecursionError):
+            raise TccapError("The plan is not JSON.") from None
+        if not isinstance(values, dict) or set(values) != {f.name for f in fields(cls)}:
+            raise TccapError("The plan does not have exactly the known fields.")
+        lists = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
+        return cls(**(values | lists))
+
+
+def _is_list(
+    value: object, is_item: Callable[[Any], bool], len_max: int = LIST_MAX
+) -> bool:
+    return (
+        isinstance(value, tuple) and len(value) <= len_max and all(map(is_item, value))
+    )
+
+
+def _is_device(value: object) -> bool:
+    """Tell whether the kernel takes such a name (dev_valid_name, net/core/dev.c)."""
+    if not _is_text(value, IFNAME_LEN_MAX):
+        return False
+    name = str(value)
+    return name not in _NO_NAMES and not any(c in "/:" or c.isspace() for c in name)
+
+
+def _is_filter(value: object) -> bool:
+    return _is_text(value, FILTER_LEN_MAX)
+
+
+def is_path(value: object) -> bool:
+    """Tell whether a value can be the absolute path of a file."""
+    return _is_text(value, PATH_LEN_MAX) and str(value).startswith("/")
+
+
+def _is_comm(value: object) -> bool:
+    # Names need not be UTF-8; Python then has surrogates for the bytes.
+    return _is_text(value, COMM_LEN_MAX, errors="surrogateescape")
+
+
+def _is_text(value: object, len_max: int, errors: str = "strict") -> bool:
+    """Tell whether a text has up to so many bytes, and some, and no zero byte."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        return 0 < len(value.encode("utf-8", errors)) <= len_max
+    except UnicodeEncodeError:  # half a character, which JSON can say
+        return False
+
+
+def _is_within(value: object, low: int, high: int) -> bool:
+    return type(value) is int and low <= value <= high

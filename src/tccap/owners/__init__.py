@@ -1,0 +1,1 @@
+"""Which process owns which socket, and the label that says so."""

@@ -1,0 +1,31 @@
+"""The processes that descend from wanted ones, as they are when a capture starts.
+
+Later ones are found when they are forked (bpf/owners/hooks.c), or by looking again.
+"""
+
+from tccap.host import proc
+from tccap.ipc.plan import Plan
+
+
+def descendants(plan: Plan) -> dict[int, int]:
+    """Return the start, in clock ticks, of all descendants by their pids."""
+    parents = proc.parents()
+    wanted = {pid for pid in parents if _is_wanted(pid, plan)}
+    found = {pid for pid in parents if wanted & _ancestors(pid, parents)}
+    starts = {pid: proc.start_ticks(pid) for pid in found}
+    return {pid: ticks for pid, ticks in starts.items() if ticks is not None}
+
+
+def _is_wanted(pid: int, plan: Plan) -> bool:
+    return (
+        (not plan.pids or pid in plan.pids)
+        and (not plan.uids or proc.euid(pid) in plan.uids)
+        and (not plan.comms or proc.comm(pid) in plan.comms)
+    )
+
+
+def _ancestors(pid: int, parents: dict[int, int]) -> set[int]:
+    found: set[int] = set()
+    while (pid := parents.get(pid, 0)) and pid not in found:
+        found.add(pid)
+    return found

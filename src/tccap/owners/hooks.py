@@ -1,0 +1,113 @@
+"""Which kernel functions the hooks of bpf/owners/hooks.c are attached to.
+
+Where several functions stand for one hook, they are the same moment on
+different kernels; the first that exists is taken.
+"""
+
+from collections.abc import Callable, Container
+from typing import NamedTuple
+
+from tccap.bpf import progs
+from tccap.bpf.bcclib import bcc
+from tccap.errors import TccapError
+
+# Where bcc puts a probe.
+ENTRY, RETURN = 0, 1
+
+# A process that sleeps in accept(2) keeps one return probe busy.
+ACCEPTS_AT_ONCE = 4096
+
+
+class Hook(NamedTuple):
+    """A program, and the functions whose entry (or return) it is run at."""
+
+    program: str
+    functions: tuple[str, ...]
+    needed: bool = True
+    on_return: bool = False
+    in_softirq: bool = False  # may run there
+
+
+HOOKS = (
+    Hook("on_use", ("inet_bind",)),
+    Hook("on_use", ("inet6_bind",), needed=False),
+    Hook("on_use", ("inet_listen",)),
+    Hook("on_use", ("inet_stream_connect",)),
+    Hook("on_use", ("inet_dgram_connect",)),
+    Hook("on_use", ("inet_sendmsg",)),
+    Hook("on_use", ("inet6_sendmsg",), needed=False),
+    Hook("on_use", ("inet_recvmsg",)),
+    Hook("on_use", ("inet6_recvmsg",), needed=False),
+    Hook("on_use", ("inet_sendpage",), needed=False),  # sendfile before 6.5
+    Hook("on_use", ("tcp_splice_read",), needed=False),
+    Hook("on_accept_call", ("inet_accept",)),
+    Hook("on_connection", ("inet_csk_reqsk_queue_add",), in_softirq=True),
+    Hook("on_handshake", ("inet_csk_complete_hashdance",), in_softirq=True),
+    Hook(
+        "on_timewait",
+        ("inet_twsk_hashdance_schedule", "inet_twsk_hashdance"),
+        in_softirq=True,
+    ),
+    Hook("on_destruct", ("inet_sock_destruct",), in_softirq=True),
+    Hook("on_commit_creds", ("commit_creds",)),
+    Hook("on_rename", ("__set_task_comm",)),
+)
+# The entry of security_sock_graft comes after accept has chosen the connection;
+# kernels without LSM network hooks do not have it.
+ACCEPT = Hook("on_accept", ("security_sock_graft",))
+ACCEPT_RETURN = Hook("on_accept_return", ("inet_csk_accept",), on_return=True)
+
+EXIT = ("on_process_exit", "sched_process_exit")
+STATE = ("on_state", "inet_sock_set_state")
+FORK = ("on_process_fork", "sched_process_fork")
+# What hooks end in: a kprobe program in the map of tail calls.
+TAIL = ("tails", "on_record")
+
+
+FUNCTIONS = tuple(f for h in (*HOOKS, ACCEPT, ACCEPT_RETURN) for f in h.functions)
+
+
+def in_softirq(known: Container[str]) -> list[str]:
+    """Return the functions that `attach` chooses for hooks in softirq context."""
+    hooks = [hook for hook in HOOKS if hook.in_softirq]
+    return [function for hook in hooks if (function := _choose(hook, known))]
+
+
+def attach(
+    program: Callable[[str, int], int],
+    known: Container[str],
+    at_entry: Callable[[str, str], None] | None,
+    *,
+    follow_children: bool,
+) -> None:
+    """Attach all hooks; TccapError names a function that the kernel lacks.
+
+    ``program`` returns the descriptor of a program of a type (`bpfprog`), ``known``
+    holds those of FUNCTIONS that this kernel has. ``at_entry`` runs a program at a
+    function's entry by fentry, if the kernel can.
+    """
+    accept = ACCEPT if ACCEPT.functions[0] in known else ACCEPT_RETURN
+    for hook in (*HOOKS, accept):
+        function = _choose(hook, known)
+        if function and hook.in_softirq and at_entry:
+            at_entry(hook.program, function)
+        elif function:
+            _attach(program(hook.program, progs.KPROBE), hook, function)
+        elif hook.needed:
+            raise TccapError(f"The kernel has no function {hook.functions[0]}.")
+    at_tracepoints = (EXIT, STATE, FORK) if follow_children else (EXIT, STATE)
+    for name, tracepoint in at_tracepoints:
+        raw = program(name, progs.RAW_TRACEPOINT)
+        progs.open_raw_tracepoint(raw, tracepoint)
+
+
+def _choose(hook: Hook, known: Container[str]) -> str | None:
+    return next((function for function in hook.functions if function in known), None)
+
+
+def _attach(program_fd: int, hook: Hook, function: str) -> None:
+    side, most = (RETURN, ACCEPTS_AT_ONCE) if hook.on_return else (ENTRY, 0)
+    name = f"{'pr'[side]}_{function}".encode()
+    lib = bcc().lib
+    if lib.bpf_attach_kprobe(program_fd, side, name, function.encode(), 0, most) < 0:
+        raise TccapError(f"The kernel has no probe at its function {function}.")

@@ -1,0 +1,196 @@
+"""Log calls that are jumped over when the program has set no callback.
+
+Link-time optimisation moves the test for the callback from the log function into its
+callers. There the conditional jump itself is probed, which is always reached. What the
+call behind it would get is computed by running from the jump to the call, with all
+registers unknown, so that each argument leads back to the registers at the jump.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from capstone import x86
+
+from tccap.tls.finder.calls import FUNCTION_LEN_MAX
+from tccap.tls.finder.code import (
+    Decoder,
+    Instruction,
+    goal,
+    is_call,
+    is_conditional,
+    is_end,
+    is_jump,
+)
+from tccap.tls.finder.flow import ARGUMENTS
+from tccap.tls.finder.image import Image
+from tccap.tls.finder.machine import REGISTERS, Machine
+from tccap.tls.finder.memory import WORD
+from tccap.tls.finder.oracle import Roles
+from tccap.tls.finder.stubs import STUBS
+from tccap.tls.sites import SECRET_LENS, SITES_MAX, Number, Path, Site
+
+_BACK_MAX = 40  # instructions between a jump and the call behind it
+_STEPS_MAX = 200
+_TEST_LEN_MAX = 6  # instructions before a jump that may load and test the callback
+
+
+@dataclass(frozen=True)
+class Sink:
+    """The calls to one log function: ``label`` is the number of its argument."""
+
+    function: int
+    label: int
+    roles: Roles
+
+
+def sites(
+    image: Image, decoder: Decoder, strings: dict[int, str], sink: Sink, calls: set[int]
+) -> tuple[Site, ...]:
+    """Return the sites of the jumps over these calls to a log function.
+
+    None at all if one of the calls is not understood: a part of the secrets is no help.
+    """
+    found: set[Site] = set()
+    reached: set[int] = set()
+    run = _Run(image, decoder, strings, sink)
+    for call in calls:
+        graph = _Graph(image, decoder, call)
+        for jump, start in graph.gates(call):
+            if graph.tests(jump, sink.roles.callback.offsets[-1]):
+                for place, site in run.behind(jump, start):
+                    found.add(site)
+                    reached.add(place)
+    if reached < calls or len(found) > SITES_MAX:
+        return ()
+    return tuple(sorted(found, key=lambda site: (site.address, str(site.label))))
+
+
+class _Graph:
+    """The instructions of one function, and which may come before which."""
+
+    def __init__(self, image: Image, decoder: Decoder, inside: int) -> None:
+        low, high = image.functions.around(inside) or (inside, inside)
+        self._before: dict[int, set[int]] = defaultdict(set)
+        self._instructions: dict[int, Instruction] = {}
+        at = low
+        while at < min(high, low + FUNCTION_LEN_MAX):
+            instruction = decoder.at(at)
+            if instruction is None:
+                break
+            self._instructions[at] = instruction
+            for place in _successors(instruction):
+                if low <= place < high:
+                    self._before[place].add(at)
+            at += instruction.size
+
+    def gates(self, call: int) -> Iterator[tuple[int, int]]:
+        """Yield (jump, where it goes on) of the last conditions before a call."""
+        waiting, seen = [(call, 0)], set()
+        while waiting:
+            place, distance = waiting.pop()
+            for before in self._before[place]:
+                instruction = self._instructions[before]
+                if (before, place) in seen or distance > _BACK_MAX:
+                    continue
+                seen.add((before, place))
+                if is_conditional(instruction):
+                    yield before, place
+                elif not is_call(instruction):
+                    waiting.append((before, distance + 1))
+
+    def tests(self, jump: int, callback: int) -> bool:
+        """Tell whether a jump depends on a word ``callback`` bytes into an object.
+
+        That is where the log function takes the callback from.
+        """
+        places = {jump}
+        for _ in range(_TEST_LEN_MAX):
+            places = {before for place in places for before in self._before[place]}
+            for place in places:
+                for operand in self._instructions[place].operands:
+                    if operand.type != x86.X86_OP_MEM or operand.size != WORD.size:
+                        continue
+                    if operand.mem.disp == callback:
+                        return True
+        return False
+
+
+def _successors(instruction: Instruction) -> Iterator[int]:
+    target = goal(instruction) if is_jump(instruction) else None
+    if target is not None:
+        yield target
+    if not is_end(instruction) and (
+        not is_jump(instruction) or is_conditional(instruction)
+    ):
+        yield instruction.address + instruction.size
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is needed to run from a jump to the calls behind it."""
+
+    image: Image
+    decoder: Decoder
+    strings: dict[int, str]
+    sink: Sink
+
+    def behind(self, jump: int, start: int) -> Iterator[tuple[int, Site]]:
+        """Yield (call, site) of the calls that follow a jump that goes to ``start``.
+
+        There may be several: one test may decide on them all. Each is taken to succeed.
+        """
+        machine = Machine(self.image, STUBS)
+        for register in REGISTERS:
+            machine.set_register(register, machine.fakes.make(register))
+        at: int | None = start
+        for _ in range(_STEPS_MAX):
+            instruction = self.decoder.at(at) if at is not None else None
+            if instruction is None or at is None:
+                return
+            is_sink = goal(instruction) == self.sink.function
+            if not is_call(instruction) and not is_sink:
+                at = machine.step(at)
+                continue
+            site = self._site(machine, jump) if is_sink else None
+            if site:
+                yield at, site
+            if not is_sink or not is_call(instruction):
+                return  # another function would decide on what follows
+            machine.set_register("rax", 1)
+            at += instruction.size
+
+    def _site(self, machine: Machine, jump: int) -> Site | None:
+        """Return the site at a jump for the call that the machine stands at."""
+        roles = self.sink.roles
+        label_at = machine.argument(self.sink.label)
+        label = self.strings.get(label_at - machine.bias)
+        random = _translated(machine, roles.client_random)
+        secret = _translated(machine, roles.secret)
+        length: int | Number | None = machine.argument(roles.length_argument)
+        if length not in SECRET_LENS:
+            length = machine.fakes.number(machine.argument(roles.length_argument))
+        where = label or machine.fakes.path_to(label_at)
+        if where is None or random is None or secret is None or length is None:
+            return None
+        return Site(
+            address=jump,
+            file_offset=self.image.elf.code_offset(jump),
+            kind="line",
+            label=where,
+            label_len=None,
+            client_random=random,
+            secret=secret,
+            secret_len=length,
+        )
+
+
+def _translated(machine: Machine, path: Path) -> Path | None:
+    """Return a path from a log function's arguments as one from where we started."""
+    address = machine.argument(ARGUMENTS.index(path.register))
+    for offset in path.offsets[:-1]:
+        content = machine.read(address + offset, WORD.size)
+        if not content:
+            return None
+        [address] = WORD.unpack(content)
+    return machine.fakes.path_to(address + path.offsets[-1])

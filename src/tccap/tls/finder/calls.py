@@ -1,0 +1,62 @@
+"""Which functions call which."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from tccap.tls.finder.code import Decoder, Instruction, goal, is_call
+from tccap.tls.finder.elf import ADDRESS_LIMIT
+from tccap.tls.finder.image import Image
+
+# Before 32 bits of distance: call, jmp [rip+...], call [rip+...].
+_CALL, _JUMP_THROUGH, _CALL_THROUGH = b"\xe8", b"\xff\x25", b"\xff\x15"
+FUNCTION_LEN_MAX = 1 << 16
+_PREFIX_LENS = (0, 1, 4, 5)  # bnd, endbr64 before the jump
+
+
+def inside(image: Image, decoder: Decoder, function: int) -> Iterator[Instruction]:
+    """Yield the calls of a function, by their addresses."""
+    at, end = image.functions.around(function) or (function, function)
+    while at < min(end, function + FUNCTION_LEN_MAX):
+        instruction = decoder.at(at)
+        if instruction is None:
+            return
+        if is_call(instruction):
+            yield instruction
+        at += instruction.size
+
+
+def own_targets(image: Image, decoder: Decoder, function: int) -> set[int]:
+    """Return the functions of the image that a function calls."""
+    targets = {goal(call) for call in inside(image, decoder, function)}
+    return {t for t in targets if t is not None and not image.imported(t)}
+
+
+def calls_of(image: Image, names: Iterable[bytes]) -> Iterator[int]:
+    """Yield the addresses of calls to functions that this or other libraries export."""
+    slots = {
+        found.slot
+        for found in image.relocations.imports(0, ADDRESS_LIMIT)
+        if found.name in names
+    }
+    entries = {image.symbols.address[n] for n in names if n in image.symbols.address}
+    for jump in _reaching(image, _JUMP_THROUGH, slots):
+        entries |= {jump - n for n in _PREFIX_LENS if image.imported(jump - n)}
+    yield from _reaching(image, _CALL, entries)
+    yield from _reaching(image, _CALL_THROUGH, slots)
+
+
+def _reaching(image: Image, opcode: bytes, targets: set[int]) -> Iterator[int]:
+    """Yield where an opcode stands with the distance from its end to a target."""
+    wanted = np.array(sorted(targets), dtype=np.int64)
+    size = len(opcode) + 4
+    for code in image.elf.codes if targets else ():
+        content = image.elf.array("u1", code.offset, code.file_len)
+        at = np.flatnonzero(content[: 1 - size] == opcode[0])
+        for n in range(1, len(opcode)):
+            at = at[content[at + n] == opcode[n]]
+        parts = [content[at + len(opcode) + n] for n in range(4)]
+        distance = np.stack(parts, axis=-1).view("<i4")[:, 0].astype(np.int64)
+        reached = at + (code.address + size) + distance
+        for place in at[np.isin(reached, wanted)]:
+            yield int(place) + code.address

@@ -1,0 +1,34 @@
+"""Which library it is, and its version: for people only, nothing depends on it."""
+
+import re
+
+from tccap.tls.finder import search
+from tccap.tls.finder.image import Image
+
+_VERSIONS = {
+    "OpenSSL": re.compile(rb"(OpenSSL \d+\.\d+\.\d+[a-z]*|OPENSSL_\d+[._]\d+[._]\d+)"),
+    "Go": re.compile(rb"(go1\.\d+(?:\.\d+)?)[^0-9.]"),
+    "NSS": re.compile(rb"Version: (NSS \d+\.\d+(?:\.\d+)?)"),
+    "GnuTLS": re.compile(rb"(GnuTLS \d+\.\d+\.\d+)"),
+}
+# BoringSSL says "OpenSSL 1.1.1 (compatible; BoringSSL)"; OpenSSL tells its date.
+_BORINGSSL = (b"BoringSSL", b"boringssl")
+_OPENSSL = re.compile(rb"OpenSSL \d+\.\d+\.\d+[a-z]* +\d+ [A-Z]")
+
+
+def of_lines(image: Image) -> str:
+    """Tell OpenSSL from BoringSSL, which are read in the same way."""
+    data = image.elf.data
+    is_boring = any(search.find(data, _BORINGSSL))
+    return (
+        "BoringSSL"
+        if is_boring and not search.first_match(data, _OPENSSL)
+        else "OpenSSL"
+    )
+
+
+def version(image: Image, library: str) -> str:
+    """Return the version that the file itself names; empty if it names none."""
+    pattern = _VERSIONS.get(library)
+    found = search.first_match(image.elf.data, pattern) if pattern else None
+    return found[1].decode() if found else ""

@@ -1,0 +1,47 @@
+"""One ELF file with all that is made of it, each part when it is first asked for."""
+
+import struct
+from functools import cached_property
+
+from tccap.tls.finder.elf import Data, Elf
+from tccap.tls.finder.symbols import Relocations, Symbols
+from tccap.tls.finder.unwind import Functions
+
+_ENDBR64 = b"\xf3\x0f\x1e\xfa"
+_BND = b"\xf2"
+_JUMP_THROUGH = b"\xff\x25"  # jmp [rip+d32]
+
+
+class Image:
+    """What the parts of the finder share."""
+
+    def __init__(self, data: Data, wanted: frozenset[bytes]) -> None:
+        self.elf = Elf(data)
+        self._wanted = wanted
+
+    @cached_property
+    def relocations(self) -> Relocations:
+        """What the dynamic linker changes."""
+        return Relocations(self.elf)
+
+    @cached_property
+    def symbols(self) -> Symbols:
+        """The symbols whose names the finder knows."""
+        return Symbols(self.elf, self._wanted)
+
+    @cached_property
+    def functions(self) -> Functions:
+        """Where functions begin and end."""
+        return Functions(self.elf)
+
+    def imported(self, target: int) -> bytes | None:
+        """Return the symbol that code at an address jumps to, if it is a PLT entry."""
+        code = self.elf.read(target, 16)
+        start = 0
+        for prefix in (_ENDBR64, _BND):
+            start += len(prefix) if code[start:].startswith(prefix) else 0
+        if code[start : start + 2] != _JUMP_THROUGH or len(code) < start + 6:
+            return None
+        [distance] = struct.unpack_from("<i", code, start + 2)
+        found = self.relocations.import_at(target + start + 6 + distance)
+        return found.name if found else None

@@ -1,0 +1,114 @@
+"""From a file's bytes to an Inspection: which ways are tried, in order."""
+
+import importlib
+from dataclasses import dataclass
+
+import capstone
+import unicorn
+
+from tccap.tls.finder import (
+    callback_check,
+    family,
+    flow,
+    gnutls,
+    golang,
+    labels,
+    nss,
+    oracle,
+    softoken,
+)
+from tccap.tls.finder.code import Decoder
+from tccap.tls.finder.elf import Data
+from tccap.tls.finder.errors import RefusedError
+from tccap.tls.finder.image import Image
+from tccap.tls.finder.stubs import STUBS
+from tccap.tls.sites import Inspection, Site
+
+LABELS_MIN = 3  # fewer labels in one place are not the key log of a TLS library
+_CANDIDATES_MAX = 4
+_WANTED = frozenset((*STUBS, gnutls.GET_RANDOM, softoken.GET_TABLE, *nss.NAMES))
+
+
+@dataclass(frozen=True)
+class Found:
+    """A library, its sites, and the way they were proven."""
+
+    library: str
+    sites: tuple[Site, ...]
+    how: str
+    handle_at: int | None = None
+
+
+def load() -> None:
+    """Load what the packages would load when they are first used."""
+    importlib.import_module("numpy.ma")
+    unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+    capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+
+
+def inspect(data: Data) -> Inspection:
+    """Say what can be read of TLS secrets where this file's code runs."""
+    build_id = ""
+    try:
+        image = Image(data, _WANTED)
+        build_id = image.elf.build_id
+        in_go = golang.sites(image)
+        if in_go:
+            version = family.version(image, "Go")
+            return Inspection(build_id, "Go", version, in_go, "gopclntab", "")
+        found = _key_log(image)
+    except RefusedError as refusal:
+        return Inspection(build_id, "", "", (), "", str(refusal))
+    version = family.version(image, found.library)
+    return Inspection(
+        *(build_id, found.library, version, found.sites, found.how, ""),
+        found.handle_at,
+    )
+
+
+def _without_labels(image: Image) -> Found:
+    """Return what libraries of NSS tell of keys that another one has the labels of."""
+    sites = softoken.sites(image, Decoder(image.elf))
+    handle_at = nss.handle_at(image)
+    if sites or handle_at is not None:
+        return Found("NSS", sites, "pkcs11", handle_at)
+    if softoken.GET_TABLE in image.symbols.address:
+        raise RefusedError("It is NSS's softoken, but its keys were not understood.")
+    raise RefusedError(
+        "It holds no key-log labels: it is no TLS library that is known."
+    )
+
+
+def _key_log(image: Image) -> Found:
+    strings = labels.strings(image)
+    if len(set(strings.values())) < LABELS_MIN:
+        return _without_labels(image)
+    decoder = Decoder(image.elf)
+    references = labels.references(image, decoder, strings)
+    uses = list(flow.Tracer(image, decoder, references).uses())
+    of_nss = nss.sites(image, decoder, uses)
+    if of_nss:
+        keys = softoken.sites(image, decoder)
+        return Found("NSS", (*of_nss, *keys), "pkcs11", nss.handle_at(image))
+    for function, argument, found in flow.candidates(image, uses)[:_CANDIDATES_MAX]:
+        if len(found) < LABELS_MIN:
+            break
+        for library, prove in (("", oracle.prove), ("GnuTLS", gnutls.prove)):
+            roles = prove(image, function, argument)
+            if roles is None:
+                continue
+            name = library or family.of_lines(image)
+            if oracle.returns_without_callback(image, function, roles):
+                site = oracle.site(image, function, argument, roles)
+                return Found(name, (site,), "oracle")
+            sink = callback_check.Sink(function, argument, roles)
+            calls = {use.call for use in uses if use.target == function}
+            sites = callback_check.sites(image, decoder, strings, sink, calls)
+            if sites:
+                return Found(name, sites, "gate")
+            raise RefusedError(
+                "Its log function is not called unless the program asks for a key log."
+            )
+    raise RefusedError(
+        "It holds key-log labels, but the function that logs them was not understood."
+    )

@@ -1,0 +1,332 @@
+"""Running a part of a program, with nothing around it, on an emulated processor.
+
+The program's own pages are mapped as they are touched. Functions of other libraries do
+nothing, but for those in `stubs`. A run ends when the program returns, when it calls
+through a pointer of a fake object (`memory`), or when it has done too much.
+"""
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import unicorn
+from unicorn import x86_const as x86
+
+from tccap.tls.finder.errors import RefusedError
+from tccap.tls.finder.flow import ARGUMENTS
+from tccap.tls.finder.image import Image
+from tccap.tls.finder.memory import PAGE_LEN, WORD, Fakes
+from tccap.tls.finder.symbols import Import
+from tccap.tls.sites import Path
+
+REGISTERS = {
+    name: getattr(x86, f"UC_X86_REG_{name.upper()}")
+    for name in (
+        *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"),
+        *(f"r{n}" for n in range(8, 16)),
+    )
+}
+# All below the fakes; the image ends at twice elf.ADDRESS_LIMIT at the latest.
+_BIAS = 0x100_0000_0000
+_STUBS, _STUBS_LEN = 0x300_0000_0000, 0x10000
+_HEAP, _HEAP_LEN = 0x400_0000_0000, 0x400000
+_STACK, _STACK_LEN = 0x500_0000_0000, 0x40000
+_THREAD, _THREAD_LEN = 0x600_0000_0000, 0x10000
+_END, _END_LEN = 0x700_0000_0000, PAGE_LEN
+_RETURN = b"\xc3"
+_STUB_LEN = 16
+_JUMP, _MOV_RAX, _JMP_RAX = struct.Struct("<2sQ2s"), b"\x48\xb8", b"\xff\xe0"
+_BLOCKS_MAX = 20_000
+_PAGES_MAX = 2048
+_TRANSLATIONS_LEN = 16 << 20  # unicorn would reserve a GiB
+_ALLOCATION_LEN_MAX = 1 << 18
+
+Stub = Callable[["Machine"], int]
+
+
+@dataclass(frozen=True)
+class Callback:
+    """A call through a pointer that a fake object holds; the arguments as they were."""
+
+    pointer: Path | None  # the word that holds it
+    arguments: tuple[int, ...]
+
+
+class Machine:
+    """One run; everything in it is made anew for the next one."""
+
+    def __init__(
+        self,
+        image: Image,
+        stubs: dict[bytes, Stub],
+        replaced: Mapping[int, Stub] | None = None,
+        null: Path | None = None,
+    ) -> None:
+        """Make a machine.
+
+        Functions at the addresses in ``replaced`` are not run, but what stands there.
+        The word at ``null`` is a null pointer.
+        """
+        self.fakes = Fakes(null)
+        self.callback: Callback | None = None
+        self.has_returned = False
+        instead = {b"(%x)" % at: stub for at, stub in (replaced or {}).items()}
+        self._image, self._stubs = image, stubs | instead
+        self._names: list[bytes] = []
+        self._detours = self._make_detours(replaced or {})
+        self.bias = _BIAS if image.elf.is_relocatable else 0
+        self._mapped: set[int] = set()
+        self._blocks = 0
+        self._heap_used = 0
+        self._uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+        self._uc.ctl_set_tcg_buffer_size(_TRANSLATIONS_LEN)
+        self._map_areas()
+        self._add_hooks()
+
+    # --- running ------------------------------------------------------------
+
+    def call(
+        self,
+        function: int,
+        arguments: Sequence[int | bytes | None],
+        until: int | None = None,
+    ) -> None:
+        """Run a function of the image: None is a fake, bytes are a string's address.
+
+        It runs until it returns, or to the instruction at ``until``.
+        """
+        for register, argument in zip(ARGUMENTS, arguments, strict=False):
+            if argument is None:
+                self.set_register(register, self.fakes.make(register))
+            elif isinstance(argument, bytes):
+                self.set_register(register, self.new_bytes(argument + b"\0"))
+            else:
+                self.set_register(register, argument)
+        top = _STACK + _STACK_LEN // 2 - WORD.size
+        self._uc.mem_write(top, WORD.pack(_END))
+        self.set_register("rsp", top)
+        end = _END if until is None else until + self.bias
+        self.has_returned = self.run(function, end)
+
+    def run(self, start: int, end: int) -> bool:
+        """Run from an address of the image; tell whether the end was reached."""
+        try:
+            self._uc.emu_start(start + self.bias, end)
+        except unicorn.UcError:
+            return False
+        return bool(self._uc.reg_read(x86.UC_X86_REG_RIP) == end)
+
+    def step(self, at: int) -> int | None:
+        """Run the instruction at an address of the image; return the next one's."""
+        try:
+            self._uc.emu_start(at + self.bias, 0, count=1)
+        except unicorn.UcError:
+            return None
+        return int(self._uc.reg_read(x86.UC_X86_REG_RIP)) - self.bias
+
+    def trace(self, start: int, end: int) -> list[int]:
+        """Return a list that gets each instruction run between two addresses."""
+        run: list[int] = []
+        self._uc.hook_add(
+            unicorn.UC_HOOK_CODE,
+            lambda _uc, address, _size, _: run.append(address - self.bias),
+            begin=start + self.bias,
+            end=end + self.bias - 1,
+        )
+        return run
+
+    # --- registers and memory -----------------------------------------------
+
+    def register(self, name: str) -> int:
+        """Return what a register holds."""
+        return int(self._uc.reg_read(REGISTERS[name]))
+
+    def set_register(self, name: str, value: int) -> None:
+        """Change a register."""
+        self._uc.reg_write(REGISTERS[name], value)
+
+    def argument(self, number: int) -> int:
+        """Return an argument of the function that has just been called."""
+        return self.register(ARGUMENTS[number])
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return bytes of memory; none where there is no memory."""
+        first = address - address % PAGE_LEN
+        pages = range(first, address + size, PAGE_LEN)
+        if size > _ALLOCATION_LEN_MAX or not all(map(self._map, pages)):
+            return b""
+        return bytes(self._uc.mem_read(address, size))
+
+    def write(self, address: int, content: bytes) -> None:
+        """Change memory; nothing happens where there is none."""
+        if len(self.read(address, len(content))) == len(content):
+            self._uc.mem_write(address, content)
+
+    def string(self, address: int, longest: int = 512) -> bytes:
+        """Return the bytes at an address up to a NUL."""
+        found = b""
+        while len(found) < longest:
+            place = address + len(found)
+            part = self.read(place, PAGE_LEN - place % PAGE_LEN)
+            text, nul, _ = part.partition(b"\0")
+            found += text
+            if nul or not part:
+                break
+        return found[:longest]
+
+    def allocate(self, size: int) -> int:
+        """Return the address of new memory, as malloc does."""
+        size = min(max(size, 1), _ALLOCATION_LEN_MAX)
+        if self._heap_used + size > _HEAP_LEN:
+            return 0
+        address = _HEAP + self._heap_used
+        self._heap_used += size + 31 & ~15
+        return address
+
+    def is_new(self, address: int) -> bool:
+        """Tell whether an address is in memory that was allocated here."""
+        return _HEAP <= address < _HEAP + self._heap_used
+
+    def new_bytes(self, content: bytes) -> int:
+        """Return the address of new memory with this content."""
+        address = self.allocate(len(content))
+        self._uc.mem_write(address, content)
+        return address
+
+    def called_functions(self) -> list[int]:
+        """Return the functions that have not returned yet, the last one first."""
+        found = []
+        elf = self._image.elf
+        top = _STACK + _STACK_LEN // 2 - WORD.size
+        for place in range(self.register("rsp") & ~7, top, WORD.size):
+            content = self.read(place, WORD.size)
+            back = WORD.unpack(content)[0] - self.bias if content else 0
+            call = elf.read(back - 5, 5)
+            if elf.is_code(back) and call[:1] == b"\xe8":
+                found.append(back + int.from_bytes(call[1:], "little", signed=True))
+        return found
+
+    # --- what the processor sees --------------------------------------------
+
+    def _map_areas(self) -> None:
+        areas = (
+            (_STUBS, _STUBS_LEN),
+            (_HEAP, _HEAP_LEN),
+            (_STACK, _STACK_LEN),
+            (_THREAD, _THREAD_LEN),
+            (_END, _END_LEN),
+        )
+        for start, size in areas:
+            self._uc.mem_map(start, size)
+            self._mapped |= set(range(start, start + size, PAGE_LEN))
+        self._uc.mem_write(_STUBS, _RETURN * _STUBS_LEN)
+        middle = _THREAD + _THREAD_LEN // 2
+        self._uc.reg_write(x86.UC_X86_REG_FS_BASE, middle)
+        self._uc.mem_write(middle, WORD.pack(middle))  # psABI: %fs:0 is its own address
+
+    def _add_hooks(self) -> None:
+        hooks = (
+            (unicorn.UC_HOOK_MEM_UNMAPPED, self._on_unmapped),
+            (unicorn.UC_HOOK_MEM_FETCH_PROT, self._on_unmapped),
+            (unicorn.UC_HOOK_BLOCK, self._on_block),
+        )
+        for kind, hook in hooks:
+            self._uc.hook_add(kind, hook)
+        self._uc.hook_add(
+            unicorn.UC_HOOK_CODE, self._on_stub, begin=_STUBS, end=_STUBS + _STUBS_LEN
+        )
+
+    def _on_unmapped(
+        self,
+        _uc: object,
+        access: int,
+        address: int,
+        size: int,
+        _value: int,
+        _data: object,
+    ) -> bool:
+        fetches = (unicorn.UC_MEM_FETCH_UNMAPPED, unicorn.UC_MEM_FETCH_PROT)
+        if access in fetches and self.fakes.holds(address):
+            self.callback = Callback(
+                self.fakes.path_of_word(address),
+                tuple(self.argument(n) for n in range(len(ARGUMENTS))),
+            )
+            return False
+        pages = range(address - address % PAGE_LEN, address + size, PAGE_LEN)
+        return all(map(self._map, pages))
+
+    def _on_block(self, uc: unicorn.Uc, _address: int, _size: int, _: object) -> None:
+        self._blocks += 1
+        if self._blocks > _BLOCKS_MAX:
+            uc.emu_stop()
+
+    def _on_stub(self, _uc: object, address: int, _size: int, _: object) -> None:
+        place, rest = divmod(address - _STUBS, _STUB_LEN)
+        if rest == 0 and place < len(self._names):
+            self._run_stub(self._names[place])
+
+    def _run_stub(self, name: bytes) -> None:
+        stub = self._stubs.get(name)
+        self.set_register("rax", stub(self) & (1 << 64) - 1 if stub else 0)
+
+    def _map(self, page: int) -> bool:
+        """Map the page at an address, if something can be there."""
+        if page in self._mapped:
+            return True
+        if len(self._mapped) > _PAGES_MAX:
+            return False
+        content, rights = self.fakes.page(page), unicorn.UC_PROT_READ
+        if content is None:
+            content, rights = self._image_page(page - self.bias), unicorn.UC_PROT_EXEC
+        if content is None:
+            return False
+        both = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
+        self._uc.mem_map(page, PAGE_LEN, both | rights)
+        self._uc.mem_write(page, content)
+        self._mapped.add(page)
+        return True
+
+    def _image_page(self, page: int) -> bytes | None:
+        """Return a page of the image as the dynamic linker leaves it."""
+        found = self._image.elf.page(page, PAGE_LEN)
+        if found is None:
+            return None
+        content = bytearray(found)
+        relocations, last = self._image.relocations, page + PAGE_LEN - WORD.size
+        for slot, address in relocations.own_words(page, last + 1):
+            [there] = WORD.unpack_from(content, slot - page)
+            value = (there if address is None else address) + self.bias
+            WORD.pack_into(content, slot - page, value & (1 << 64) - 1)
+        for word in relocations.imports(page, last + 1):
+            WORD.pack_into(content, word.slot - page, self._address_of(word))
+        for function, stub in self._detours.items():
+            code = _JUMP.pack(_MOV_RAX, stub, _JMP_RAX)
+            low, high = max(function, page), min(function + len(code), page + PAGE_LEN)
+            if low < high:
+                content[low - page : high - page] = code[
+                    low - function : high - function
+                ]
+        return bytes(content)
+
+    def _make_detours(self, replaced: Mapping[int, Stub]) -> dict[int, int]:
+        """Return function -> stub, for the functions of the image not to be run."""
+        found = {function: self._stub(b"(%x)" % function) for function in replaced}
+        for name in self._stubs:
+            if name in self._image.symbols.address:
+                found[self._image.symbols.address[name]] = self._stub(name)
+        return found
+
+    def _address_of(self, word: Import) -> int:
+        """Return what the dynamic linker would write into a word."""
+        if word.name not in self._stubs and word.own:
+            return word.own + self.bias
+        if word.name not in self._stubs and word.is_weak:
+            return 0
+        return self._stub(word.name)
+
+    def _stub(self, name: bytes) -> int:
+        if name not in self._names:
+            self._names.append(name)
+        if len(self._names) * _STUB_LEN > _STUBS_LEN:
+            raise RefusedError("The code under test calls too many functions.")
+        return _STUBS + self._names.index(name) * _STUB_LEN

@@ -1,0 +1,140 @@
+"""Proving a log function: run it, and read what it hands to the program's callback.
+
+OpenSSL and BoringSSL give the callback a finished line, ``LABEL <random> <secret>``, in
+hexadecimal. All bytes of an emulated object are different, so the line says where
+client_random and secret were taken from. No line, no probe.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import permutations
+
+from tccap.tls.finder.flow import ARGUMENTS
+from tccap.tls.finder.image import Image
+from tccap.tls.finder.machine import Machine
+from tccap.tls.finder.stubs import STUBS, new_memory
+from tccap.tls.sites import Number, Path, Site
+
+RANDOM_LEN = 32
+# Both proofs have to agree: the lengths of secrets, and a label for each.
+TRIALS = ((48, b"SERVER_TRAFFIC_SECRET_0"), (32, b"CLIENT_HANDSHAKE_TRAFFIC_SECRET"))
+_LINE = re.compile(rb"([A-Z0-9_]+) ([0-9A-Fa-f]{64}) ([0-9A-Fa-f]+)\n?")
+_ARGUMENT_COUNT = 6
+_RUNS_MAX = 60
+_REPLACED_MAX = 4
+_CALLERS_MAX = 6  # how many functions on the stack may be to blame for a failure
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Where things are when a log function is entered."""
+
+    client_random: Path
+    secret: Path
+    length_argument: int
+    callback: Path  # the emulated word that points to the program's callback
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How to run a function: arguments by number, functions that are not to be run."""
+
+    function: int
+    label: int
+    length: int = 3
+    random_length: int | None = None  # not all log functions know it by themselves
+    replaced: tuple[int, ...] = ()
+
+
+def site(image: Image, function: int, label: int, roles: Roles) -> Site:
+    """Return the site at a log function's entry; ``label`` is its argument's number."""
+    return Site(
+        address=function,
+        file_offset=image.elf.code_offset(function),
+        kind="line",
+        label=Path(ARGUMENTS[label], (0,)),
+        label_len=None,
+        client_random=roles.client_random,
+        secret=roles.secret,
+        secret_len=Number(Path(ARGUMENTS[roles.length_argument], ()), 4),
+    )
+
+
+def prove(image: Image, function: int, label: int) -> Roles | None:
+    """Return the roles of a function's arguments if it logs lines, else None."""
+    for setting in _settings(image, Setting(function, label)):
+        found = {_trial(image, setting, trial)[0] for trial in TRIALS}
+        if len(found) == 1:
+            return found.pop()
+    return None
+
+
+def returns_without_callback(image: Image, function: int, roles: Roles) -> bool:
+    """Tell whether it returns at once if the program has set no callback.
+
+    If not, its callers look for the callback, and do not call it without one.
+    """
+    machine = Machine(image, STUBS, null=roles.callback)
+    machine.call(function, [None] * _ARGUMENT_COUNT)
+    return machine.has_returned
+
+
+def _settings(image: Image, first: Setting) -> Iterator[Setting]:
+    """Yield settings under which the function logs."""
+    others = [n for n in range(_ARGUMENT_COUNT) if n != first.label]
+    for length in sorted(others, key=lambda n: (n != first.length, n)):
+        setting = replace(first, length=length)
+        if _trial(image, setting, TRIALS[0])[0]:
+            yield setting
+    for length, random_length in permutations(others, 2):
+        setting = replace(first, length=length, random_length=random_length)
+        if _trial(image, setting, TRIALS[0])[0]:
+            yield setting
+    # A function that cannot be run (an allocator, a lock) may stand in the way.
+    waiting = [first]
+    for _ in range(_RUNS_MAX):
+        if not waiting:
+            return
+        setting = waiting.pop()
+        roles, callers = _trial(image, setting, TRIALS[0])
+        if roles:
+            yield setting
+        known = (first.function, *setting.replaced)
+        if len(setting.replaced) < _REPLACED_MAX:
+            new = [c for c in callers if c not in known][:_CALLERS_MAX]
+            waiting += [
+                replace(setting, replaced=(*setting.replaced, c)) for c in reversed(new)
+            ]
+
+
+def _trial(
+    image: Image, setting: Setting, trial: tuple[int, bytes]
+) -> tuple[Roles | None, list[int]]:
+    """Run the function once; return the roles, or the functions it failed in."""
+    secret_len, label = trial
+    arguments: list[int | bytes | None] = [None] * _ARGUMENT_COUNT
+    arguments[setting.label], arguments[setting.length] = label, secret_len
+    if setting.random_length is not None:
+        arguments[setting.random_length] = RANDOM_LEN
+    machine = Machine(image, STUBS, dict.fromkeys(setting.replaced, new_memory))
+    machine.call(setting.function, arguments)
+    if machine.callback is None:
+        return None, machine.called_functions()
+    for argument in machine.callback.arguments:
+        line = _LINE.fullmatch(machine.string(argument))
+        if line and line[1] == label and len(line[3]) == 2 * secret_len:
+            random, secret = (_source(machine, line[n]) for n in (2, 3))
+            pointer = machine.callback.pointer
+            if random and secret and pointer:
+                return Roles(random, secret, setting.length, pointer), []
+    return None, []
+
+
+def _source(machine: Machine, hexadecimal: bytes) -> Path | None:
+    """Return where bytes were copied from, if all of them stand there."""
+    content = bytes.fromhex(hexadecimal.decode())
+    address = machine.fakes.bytes_at(content)
+    if address is None or machine.read(address, len(content)) != content:
+        return None
+    return machine.fakes.path_to(address)

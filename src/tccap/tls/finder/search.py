@@ -1,0 +1,61 @@
+"""Looking through a whole file, a piece at a time, however large it is.
+
+Pages of a mapped file count as memory of the process that has read them, so each piece
+is copied and its pages are let go. (In a copy, searches are also several times faster
+than mmap.find of Python before 3.13.)
+"""
+
+import mmap
+import re
+from collections.abc import Iterable, Iterator
+
+from tccap.tls.finder.elf import Data
+
+PIECE_LEN = 8 << 20
+OVERLAP = 64  # the longest that can be found
+
+
+def pieces(
+    data: Data, start: int = 0, end: int | None = None
+) -> Iterator[tuple[int, bytes]]:
+    """Yield (offset, bytes) of all that is in [start, end) of a file.
+
+    Each piece has the first OVERLAP bytes of the next one at its end, so that whatever
+    begins in its first PIECE_LEN bytes is whole.
+    """
+    end = len(data) if end is None else min(end, len(data))
+    for offset in range(max(start, 0), end, PIECE_LEN):
+        limit = min(offset + PIECE_LEN + OVERLAP, end)
+        yield offset, bytes(data[offset:limit])
+        if isinstance(data, mmap.mmap):
+            page = offset - offset % mmap.PAGESIZE
+            data.madvise(mmap.MADV_DONTNEED, page, limit - page)
+
+
+def find(
+    data: Data, patterns: Iterable[bytes], start: int = 0, end: int | None = None
+) -> Iterator[tuple[int, bytes]]:
+    """Yield (offset, pattern) wherever a pattern stands as a whole in [start, end).
+
+    Patterns are OVERLAP bytes long at most. In each piece, one comes after the other.
+    """
+    patterns = list(patterns)
+    for offset, piece in pieces(data, start, end):
+        for pattern in patterns:
+            limit = PIECE_LEN + len(pattern) - 1
+            place = piece.find(pattern, 0, limit)
+            while place >= 0:
+                yield offset + place, pattern
+                place = piece.find(pattern, place + 1, limit)
+
+
+def first_match(data: Data, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:
+    """Return the first match in a file; its own offsets count from a piece.
+
+    It is OVERLAP bytes long at most, and does not depend on what stands before it.
+    """
+    for _, piece in pieces(data):
+        found = pattern.search(piece)
+        if found and found.start() < PIECE_LEN:
+            return found
+    return None

@@ -1,0 +1,256 @@
+"""Holding packets of TLS connections until their secrets stand in the stream.
+
+Theory of operation. Wireshark decrypts a packet only if the secrets come before it,
+but a program has them some milliseconds after the packets that need them first. So
+the kernel tells of each ClientHello, and from the ServerHello on sends the
+connection's packets here. They wait until the connection's secrets are complete;
+each secret goes into the stream as soon as it is there. Then the waiting packets go
+on, in their order, and the kernel is told to leave later ones alone. Those that are
+already on their way here pass.
+
+A connection is known by its client random, so that its packets from several devices
+wait together; a flow is the key of a mark in the kernel, and a connection may have
+several (address translation). Every mark is given back through `take_unmarked`.
+
+Nothing waits for ever: not longer than the wait where no secret comes, than
+`SECRETS_WAIT_S` where some came, nor more than `HELD_MAX` bytes in all. Times are
+seconds of any clock that only goes forward.
+"""
+
+import heapq
+import itertools
+import statistics
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from tccap.stream import abi
+from tccap.tls import keylog
+from tccap.tls.keylog import Secret
+
+SECRETS_WAIT_S = 3.0
+HELD_MAX = 64 << 20
+CONNECTIONS_MAX = 4096
+FLOWS_MAX = 64  # of one connection
+# Of connections whose ClientHello has not been seen, or never will be.
+EARLY_MAX = 4096
+
+Buffer = bytes | memoryview
+
+
+@dataclass
+class Counts:
+    """What has happened so far."""
+
+    connections: int = 0  # ClientHellos seen, each client random once
+    with_secrets: int = 0  # of those, the ones that got all their secrets
+    secrets: int = 0  # written
+    refused: int = 0  # secrets that contradicted an earlier one
+    held: int = 0  # packets that have waited
+    timed_out: int = 0  # connections that went on without all their secrets
+    crowded_out: int = 0  # connections that went on early for want of room
+    # Of the latest connections.
+    longest_wait_s: float = 0.0
+    median_wait_s: float = 0.0
+
+
+@dataclass
+class _Connection:
+    number: int
+    flows: set[bytes] = field(default_factory=set)
+    secrets: dict[str, bytes] = field(default_factory=dict)
+    blocks: list[Buffer] = field(default_factory=list)
+    held_since: float | None = None
+    open: bool = False  # its packets need not wait (any more)
+
+    @property
+    def complete(self) -> bool:
+        return any(labels <= self.secrets.keys() for labels in keylog.COMPLETE)
+
+
+class Gate:
+    """What waits, and for which secrets.
+
+    The methods return what has to be written now, in this order.
+    """
+
+    def __init__(self, wait_s: float) -> None:
+        self._wait_s = wait_s
+        self._counts = Counts()
+        self._connections: OrderedDict[int, _Connection] = OrderedDict()
+        self._randoms: dict[int, bytes] = {}
+        self._of_flow: dict[bytes, _Connection] = {}
+        self._held: OrderedDict[int, _Connection] = OrderedDict()
+        self._held_len = 0
+        self._early: OrderedDict[bytes, dict[str, Secret]] = OrderedDict()
+        self._alarms: list[tuple[float, int, _Connection]] = []
+        self._tie = itertools.count()
+        self._unmarked: list[bytes] = []
+        self._waits_s: deque[float] = deque(maxlen=CONNECTIONS_MAX)
+
+    # Events.
+
+    def hello(
+        self, flow: bytes, client_random: bytes, now: float, *, hopeful: bool
+    ) -> list[Buffer]:
+        """Take note of a ClientHello; ``hopeful``: somebody may give its secrets."""
+        out: list[Buffer] = []
+        before = self._of_flow.get(flow)
+        number = abi.connection_id(client_random)
+        if before and before.number != number:
+            before.flows.discard(flow)  # the mark is the new connection's already
+            out += self._open(before, now)
+        if self._randoms.get(number, client_random) != client_random:
+            self._unmarked.append(flow)
+            return out
+        connection = self._connections.get(number)
+        if not connection:
+            out += self._make_room(now)
+            connection = self._begin(number, client_random)
+        if len(connection.flows) == FLOWS_MAX and flow not in connection.flows:
+            self._unmarked.append(flow)
+            return out
+        self._of_flow[flow] = connection
+        connection.flows.add(flow)
+        for secret in self._early.pop(client_random, {}).values():
+            out += self._keep(connection, secret, now)
+        if connection.open or not (hopeful or connection.secrets):
+            out += self._open(connection, now)
+        return out
+
+    def packet(self, packet: abi.HeldPacket, now: float) -> list[Buffer]:
+        """Take a packet of a marked connection."""
+        connection = self._connections.get(packet.connection)
+        if not connection:
+            return [packet.block]
+        if connection.open:
+            if packet.is_server_hello:  # marked while it was being opened
+                self._unmark(connection)
+            return [packet.block]
+        if connection.held_since is None:
+            connection.held_since = now
+            self._held[connection.number] = connection
+            self._set_alarm(connection)
+        self._counts.held += 1
+        connection.blocks.append(packet.block)
+        self._held_len += len(packet.block)
+        out: list[Buffer] = []
+        while self._held_len > HELD_MAX:
+            self._counts.crowded_out += 1
+            out += self._open(next(iter(self._held.values())), now)
+        return out
+
+    def secret(self, secret: Secret, now: float) -> list[Buffer]:
+        """Take a secret, of any connection."""
+        number = abi.connection_id(secret.client_random)
+        if self._randoms.get(number) == secret.client_random:
+            return self._keep(self._connections[number], secret, now)
+        early = self._early.setdefault(secret.client_random, {})
+        self._early.move_to_end(secret.client_random)
+        early.setdefault(secret.label, secret)
+        if len(self._early) > EARLY_MAX:
+            self._early.popitem(last=False)
+        return []
+
+    def expire(self, now: float) -> list[Buffer]:
+        """Let go on what has waited long enough."""
+        out: list[Buffer] = []
+        while self._alarms and self._alarms[0][0] <= now:
+            _, _, connection = heapq.heappop(self._alarms)
+            if not connection.open and self._deadline(connection) <= now:
+                self._counts.timed_out += 1
+                out += self._open(connection, now)
+        return out
+
+    def finish(self, now: float) -> list[Buffer]:
+        """Return all that still waits: the capture ends."""
+        out: list[Buffer] = []
+        for connection in list(self._held.values()):
+            self._counts.timed_out += 1
+            out += self._open(connection, now)
+        return out
+
+    # Questions.
+
+    def patience_s(self, now: float) -> float | None:
+        """Return after how long `expire` wants to be called; None: never."""
+        while self._alarms and self._alarms[0][2].open:
+            heapq.heappop(self._alarms)
+        return max(0.0, self._alarms[0][0] - now) if self._alarms else None
+
+    def counts(self) -> Counts:
+        """Return what has happened so far."""
+        waits_s = self._waits_s or [0.0]
+        self._counts.longest_wait_s = max(waits_s)
+        self._counts.median_wait_s = statistics.median(waits_s)
+        return self._counts
+
+    def take_unmarked(self) -> list[bytes]:
+        """Return the flows whose marks the kernel shall forget, each list once."""
+        unmarked, self._unmarked = self._unmarked, []
+        return unmarked
+
+    # Inside.
+
+    def _begin(self, number: int, client_random: bytes) -> _Connection:
+        connection = _Connection(number)
+        self._connections[number] = connection
+        self._randoms[number] = client_random
+        self._counts.connections += 1
+        return connection
+
+    def _make_room(self, now: float) -> list[Buffer]:
+        if len(self._connections) < CONNECTIONS_MAX:
+            return []
+        number, oldest = next(iter(self._connections.items()))
+        if oldest.held_since is not None and not oldest.open:
+            self._counts.crowded_out += 1
+        out = self._open(oldest, now)
+        del self._connections[number], self._randoms[number]
+        return out
+
+    def _keep(
+        self, connection: _Connection, secret: Secret, now: float
+    ) -> list[Buffer]:
+        """Write a secret, unless it is there already."""
+        if secret.label in connection.secrets:
+            known = connection.secrets[secret.label]
+            self._counts.refused += known != secret.secret
+            return []
+        connection.secrets[secret.label] = secret.secret
+        self._counts.secrets += 1
+        out: list[Buffer] = [keylog.block(secret)]
+        if connection.open:
+            return out
+        if connection.complete:
+            self._counts.with_secrets += 1
+            out += self._open(connection, now)
+        elif connection.held_since is not None:
+            self._set_alarm(connection)
+        return out
+
+    def _deadline(self, connection: _Connection) -> float:
+        assert connection.held_since is not None
+        if connection.secrets:
+            return connection.held_since + max(SECRETS_WAIT_S, self._wait_s)
+        return connection.held_since + self._wait_s
+
+    def _set_alarm(self, connection: _Connection) -> None:
+        alarm = (self._deadline(connection), next(self._tie), connection)
+        heapq.heappush(self._alarms, alarm)
+
+    def _open(self, connection: _Connection, now: float) -> list[Buffer]:
+        """Let the connection's packets go on, from now on at once."""
+        connection.open = True
+        self._unmark(connection)
+        blocks, connection.blocks = connection.blocks, []
+        if self._held.pop(connection.number, None):
+            assert connection.held_since is not None
+            self._held_len -= sum(map(len, blocks))
+            self._waits_s.append(now - connection.held_since)
+        return blocks
+
+    def _unmark(self, connection: _Connection) -> None:
+        for flow in connection.flows:
+            if self._of_flow.get(flow, connection) is connection:
+                self._of_flow.pop(flow, None)
+                self._unmarked.append(flow)

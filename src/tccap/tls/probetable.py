@@ -1,0 +1,73 @@
+"""What the probes of bpf/tls/secret.c are told: a Site as a row of their table."""
+
+import struct
+
+from tccap.tls.sites import KINDS, Number, Path, Site
+
+SLOTS = 64  # rows of tls_sites, and programs tls_slot_0, ...
+DEREFERENCES_MAX = 3
+_LABEL_MAX = 40
+_CONSTANT, _ENDS_WITH_NUL, _COUNTED = range(3)
+_X86 = (
+    *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"),
+    *(f"r{number}" for number in range(8, 16)),
+)
+_ARM64 = (*(f"x{number}" for number in range(31)), "sp")
+# A register's number in struct tls_hit.
+_NUMBERS = {name: n for names in (_X86, _ARM64) for n, name in enumerate(names)}
+
+_PATH = struct.Struct(f"=II{DEREFERENCES_MAX}qq")
+_NUMBER_TAIL = struct.Struct("=II")
+_SITE_TAIL = struct.Struct(f"=II{_LABEL_MAX}s")
+_NOWHERE = bytes(_PATH.size)
+SITE_LEN = 5 * _PATH.size + 2 * _NUMBER_TAIL.size + _SITE_TAIL.size
+
+
+def slot_program(slot: int) -> str:
+    """Return the name of the program of a slot."""
+    return f"tls_slot_{slot}"
+
+
+def slot_programs() -> str:
+    """Return the C text of the programs; bcc does not find those of a macro."""
+    return "".join(
+        f"int {slot_program(slot)}(struct pt_regs *ctx)\n"
+        f"{{\n\treturn hit_slot(ctx, {slot});\n}}\n"
+        for slot in range(SLOTS)
+    )
+
+
+def row(site: Site) -> bytes:
+    """Return a struct tls_site."""
+    constant = site.label if isinstance(site.label, str) else ""
+    label_path = site.label if isinstance(site.label, Path) else None
+    in_memory = _COUNTED if site.label_len else _ENDS_WITH_NUL
+    return b"".join(
+        (
+            _path(site.client_random),
+            _path(site.secret),
+            _path(label_path) if label_path else _NOWHERE,
+            _number(site.secret_len),
+            _number(site.label_len or 0),
+            _SITE_TAIL.pack(
+                _CONSTANT if constant else in_memory,
+                KINDS.index(site.kind),
+                constant.encode("ascii"),
+            ),
+        )
+    )
+
+
+def _path(path: Path) -> bytes:
+    """Return a struct tls_path."""
+    *on, last = path.offsets or (0,)
+    offsets = (*on, *[0] * (DEREFERENCES_MAX - len(on)))
+    return _PATH.pack(_NUMBERS[path.register], len(on), *offsets, last)
+
+
+def _number(number: Number | int) -> bytes:
+    """Return a struct tls_number."""
+    if isinstance(number, int):
+        return _NOWHERE + _NUMBER_TAIL.pack(0, number)
+    is_value = not number.path.offsets
+    return _path(number.path) + _NUMBER_TAIL.pack(number.width, is_value)

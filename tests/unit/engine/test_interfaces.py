@@ -1,0 +1,121 @@
+"""Interfaces without a kernel: its taps and programs are stand-ins."""
+
+import errno
+import os
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+
+from tccap.bpf.collection import Classified
+from tccap.engine import devices
+from tccap.engine.devices import Device
+from tccap.engine.interfaces import Interfaces
+from tccap.errors import TccapError
+from tccap.front import options, request
+from tccap.stream.blocks import Section
+
+
+def _device(ifindex: int, name: str, hardware_type: int = 1) -> Device:
+    return Device(ifindex, name, hardware_type, b"", (), (), 0, -1, is_hardware=True)
+
+
+@pytest.fixture
+def present(monkeypatch: pytest.MonkeyPatch) -> dict[int, Device]:
+    """The devices that there are."""
+    there: dict[int, Device] = {}
+
+    def names() -> dict[int, str]:
+        return {ifindex: device.name for ifindex, device in there.items()}
+
+    def describe(ifindexes: set[int]) -> list[Device]:
+        return [there[i] for i in sorted(ifindexes) if i in there]
+
+    monkeypatch.setattr(devices, "names", names)
+    monkeypatch.setattr(devices, "describe", describe)
+    return there
+
+
+def _interfaces(device: str, sent: list[bytes], direction: str = "both") -> Interfaces:
+    chosen = options.defaults()._replace(direction=direction, snaplen=100)
+    the_plan = request.plan(f"tccap-{device}", "", chosen)
+    return Interfaces(the_plan, Section("os", "hardware"), sent.append)
+
+
+def _failing(code: int) -> Any:
+    error = OSError(code, os.strerror(code))
+    return MagicMock(attach=MagicMock(side_effect=error))
+
+
+def test_a_device_gone_before_it_is_attached_is_no_error(
+    present: dict[int, Device], capfd: pytest.CaptureFixture[str]
+) -> None:
+    present[7] = _device(7, "eth7")
+    for device in ("any", "eth7"):
+        interfaces = _interfaces(device, [])
+        interfaces.discover()
+        interfaces.attach(MagicMock(), _failing(errno.ENODEV))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_device_that_refuses_ends_its_own_capture_only(
+    present: dict[int, Device], capfd: pytest.CaptureFixture[str]
+) -> None:
+    present[7] = _device(7, "eth7")
+    alone, among = _interfaces("eth7", []), _interfaces("any", [])
+    alone.discover()
+    with pytest.raises(TccapError, match="eth7 cannot be captured: Device or resource"):
+        alone.attach(MagicMock(), _failing(errno.EBUSY))
+    among.discover()
+    among.attach(MagicMock(), _failing(errno.EBUSY))
+    assert "eth7 cannot be captured: Device or resource busy." in capfd.readouterr().err
+
+
+def test_ids_follow_the_order_of_appearance(present: dict[int, Device]) -> None:
+    sent: list[bytes] = []
+    interfaces = _interfaces("any", sent)
+    present[3] = _device(3, "three")
+    assert interfaces.discover() == []
+    present[1] = _device(1, "one")
+    del present[3]
+    assert interfaces.discover() == [3]
+    kernel, taps = MagicMock(), MagicMock()
+    interfaces.attach(kernel, taps)
+    assert [b"three" in sent[0], b"one" in sent[1]] == [True, True]
+    kernel.add_device.assert_any_call(1, Classified(1, True, False, -1, True))
+    taps.attach.assert_any_call(1, ("in", "out"))
+    interfaces.detach(3, kernel, taps)
+    interfaces.detach(3, kernel, taps)
+    taps.detach.assert_called_once_with(3)
+    assert interfaces.count == 2
+
+
+@pytest.mark.parametrize(
+    ("direction", "side"), [("both", "out"), ("in", "in"), ("out", "out")]
+)
+def test_lo_has_one_side(present: dict[int, Device], direction: str, side: str) -> None:
+    present[1] = _device(1, "lo", 772)
+    interfaces = _interfaces("lo", [], direction)
+    interfaces.discover()
+    taps = MagicMock()
+    interfaces.attach(MagicMock(), taps)
+    taps.attach.assert_called_once_with(1, (side,))
+
+
+def test_an_unknown_link_type_is_told(
+    present: dict[int, Device], capfd: pytest.CaptureFixture[str]
+) -> None:
+    present[5] = _device(5, "odd0", 9999)
+    with pytest.raises(TccapError, match="odd0 cannot be captured: unknown link type"):
+        _interfaces("odd0", []).discover()
+    sent: list[bytes] = []
+    _interfaces("any", sent).discover()
+    assert sent == []
+    assert "unknown link type 9999" in capfd.readouterr().err
+
+
+def test_no_such_device(present: dict[int, Device]) -> None:
+    assert not present
+    with pytest.raises(TccapError, match="There is no network device 'eth9'"):
+        _interfaces("eth9", []).discover()
+    assert _interfaces("any", []).discover() == []

@@ -1,0 +1,170 @@
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import expressions
+from tccap.filter.cbpf import FilterError
+from tccap.filter.language import (
+    All,
+    Any,
+    Filter,
+    Not,
+    Packet,
+    Process,
+    comm_words,
+    evaluate,
+    packet_only,
+    packets,
+    parse,
+    to_c,
+)
+
+PID, UID, CURL = Process("pid", 1), Process("uid", 0), Process("comm", "curl")
+
+
+@pytest.mark.parametrize("text", expressions.ALL)
+def test_packet_text_is_left_alone(text: str) -> None:
+    assert parse(text) == Packet(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "   ",
+        " tcp  port 80 ",
+        "host comm",
+        "host a or comm",
+        "host a or comm and port 80",
+        "src pid or uid",
+        "(host a or pid)",
+        "ether host comm",
+        "port pid",
+        "not host uid",
+        "tcp[0] = 1 && host pid",
+        "garbage ( here",
+    ],
+)
+def test_names_that_look_like_process_words_stay_libpcaps(text: str) -> None:
+    assert parse(text) == Packet(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pid 1", PID),
+        ("  uid 0  ", UID),
+        ("comm curl", CURL),
+        ('comm "Web Content"', Process("comm", "Web Content")),
+        ("comm 'a b'", Process("comm", "a b")),
+        ("comm a-name-that-is-too-long", Process("comm", "a-name-that-is-")),
+        ("comm äääääääää", Process("comm", "äääääää")),
+        ("not uid 0", Not(UID)),
+        ("! uid 0", Not(UID)),
+        ("not not uid 0", UID),
+        ("(pid 1)", PID),
+        ("pid 1 and tcp port 443", All((Packet("tcp port 443"), PID))),
+        ("tcp port 443 && pid 1", All((Packet("tcp port 443"), PID))),
+        ("pid 1 or tcp", Any((Packet("tcp"), PID))),
+        ("pid 1&&tcp", All((Packet("tcp"), PID))),
+        ("pid 1 or 2", Any((PID, Process("pid", 2)))),
+        (
+            "comm curl and (port 80 or 443)",
+            All((Packet("(port 80 or 443)"), CURL)),
+        ),
+        (
+            "port 80 or pid 1 or 443",
+            Any((Packet("port 80"), PID, Process("pid", 443))),
+        ),
+        ("vlan and pid 1 and ip", All((Packet("vlan and ip"), PID))),
+        ("not tcp and pid 1", All((Packet("not tcp"), PID))),
+        # Whether "()" is a condition is libpcap's to say.
+        ("pid 1 and ()", All((Packet("()"), PID))),
+        ("not (tcp or pid 1)", Not(Any((Packet("tcp"), PID)))),
+        (
+            "(pid 1 or uid 0) and not (tcp[0] = 1)",
+            All((Packet("not (tcp[0] = 1)"), Any((PID, UID)))),
+        ),
+    ],
+)
+def test_process_words(text: str, expected: Filter) -> None:
+    assert parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("pid x", '"pid" takes a number'),
+        ("uid -1", '"uid" takes a number'),
+        ("pid 99999999999", '"pid" takes a number'),
+        ("pid ٣", '"pid" takes a number'),
+        ("pid 1 and tcp or udp", "mixes"),
+        ("pid 1 or port 80 and 443", "mixes"),
+        ("pid 1 and", "lacks"),
+        ("and pid 1", "lacks"),
+        ("(pid 1", 'without a ")"'),
+        ("pid 1)", 'without a "("'),
+        ("tcp port 80 pid 1", 'needs "and" or "or"'),
+        ("(" * 200 + "pid 1" + ")" * 200, "too deeply"),
+    ],
+)
+def test_what_cannot_be_understood_gets_a_sentence(text: str, part: str) -> None:
+    with pytest.raises(FilterError, match=r"^(The|In the) capture filter") as caught:
+        parse(text)
+    assert part in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+LEAVES: list[Filter] = [Packet("a"), Packet("b"), PID, UID]
+leaf: st.SearchStrategy[Filter] = st.sampled_from(LEAVES)
+filters: st.SearchStrategy[Filter] = st.recursive(
+    leaf,
+    lambda inner: st.one_of(
+        inner.map(Not),
+        st.lists(inner, min_size=1, max_size=3).map(lambda t: All(tuple(t))),
+        st.lists(inner, min_size=1, max_size=3).map(lambda t: Any(tuple(t))),
+    ),
+)
+truths = st.fixed_dictionaries({condition: st.booleans() for condition in LEAVES})
+
+
+def no_process(condition: Process) -> bool:
+    raise AssertionError(condition)
+
+
+@given(filters, truths)
+def test_the_packet_condition_is_necessary(
+    of: Filter, truth: dict[Filter, bool]
+) -> None:
+    implied = packet_only(of)
+    holds = implied is None or evaluate(implied, truth.__getitem__, no_process)
+    assert holds or not evaluate(of, truth.__getitem__, truth.__getitem__)
+
+
+@given(filters, truths)
+def test_c_means_the_same(of: Filter, truth: dict[Filter, bool]) -> None:
+    text = to_c(of, lambda leaf: str(truth[leaf]), lambda leaf: str(truth[leaf]))
+    python = text.replace("!", " not ").replace("&&", "and").replace("||", "or")
+    # C's "!" binds tighter than Python's "not", but only names and groups follow.
+    expected = evaluate(of, truth.__getitem__, truth.__getitem__)
+    assert eval(python.strip()) == expected
+
+
+@given(st.text(alphabet="()! pidcomuandrt1\"'&|[]"))
+def test_any_text_is_understood_or_refused(text: str) -> None:
+    with suppress(FilterError):
+        assert all(isinstance(packet, Packet) for packet in packets(parse(text)))
+
+
+def test_the_strictest_condition() -> None:
+    assert packet_only(parse("pid 1 and tcp")) == All((Packet("tcp"),))
+    assert packet_only(parse("pid 1 or tcp")) is None
+    assert packet_only(parse("not (pid 1 or tcp)")) == All((Not(Packet("tcp")),))
+    assert packet_only(parse("tcp")) == Packet("tcp")
+
+
+def test_a_name_as_the_kernel_holds_it() -> None:
+    assert comm_words("ab") == (0x6261, 0)
+    assert comm_words("abcdefghi") == (0x6867666564636261, 0x69)

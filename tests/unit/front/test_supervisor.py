@@ -1,0 +1,136 @@
+"""The front's half of a capture, with stand-ins for the engine."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tccap import paths
+from tccap.errors import TccapError
+from tccap.front import launcher, supervisor
+
+END = '{"event": "end", "accepted": 9, "dropped": %d, "complete": %s, "undelivered": 5}'
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """Put back what the supervisor does to the process."""
+    numbers = (*supervisor._STOP_SIGNALS, signal.SIGALRM)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def _supervise(*code: str) -> None:
+    engine = subprocess.Popen(
+        [sys.executable, "-c", "\n".join(("import os, sys, signal", *code))],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with engine:
+        supervisor._Supervisor(engine).run("{}")
+
+
+def _say(text: str) -> str:
+    return f"print({text!r}, file=sys.stderr, flush=True)"
+
+
+def test_a_normal_end_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    _supervise(_say('{"event": "ready"}'), _say(END % (0, "true")))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_losses_are_one_warning(capfd: pytest.CaptureFixture[str]) -> None:
+    _supervise(_say('{"event": "lost", "packets": 2}'), _say(END % (3, "true")))
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("[tccap WARNING] -- 3 of 9 packets were lost because")
+
+
+def test_an_incomplete_end_is_one_warning(capfd: pytest.CaptureFixture[str]) -> None:
+    _supervise(_say(END % (0, "false")))
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "The last 5 packets were lost" in line
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ([_say('{"event": "error", "message": "No."}'), "sys.exit(1)"], "No."),
+        (
+            [_say('{"event": "ready"}'), "sys.exit(3)"],
+            "The engine ended without a reason.",
+        ),
+        (["sys.exit(3)"], "The engine did not start .no reason given.: run"),
+        (
+            [_say("sudo: no"), "sys.exit(1)"],
+            "The engine did not start .sudo: no.: run sudo ./install.sh again",
+        ),
+        (["os.kill(os.getpid(), signal.SIGKILL)"], "was ended by signal 9"),
+        (["raise OSError('a traceback')"], "did not start .OSError: a traceback."),
+    ],
+)
+def test_a_failure_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, code: list[str], sentence: str
+) -> None:
+    swept = []
+    monkeypatch.setattr(launcher, "sweep", lambda: swept.append(True))
+    with pytest.raises(TccapError, match=sentence):
+        _supervise(*code)
+    assert bool(swept) == ("signal" in sentence)
+
+
+def test_a_stop_signal_closes_the_engines_stdin() -> None:
+    _supervise(
+        "sys.stdin.readline()",
+        "os.kill(os.getppid(), signal.SIGTERM)",
+        "assert sys.stdin.read() == ''",
+        _say(END % (0, "true")),
+    )
+
+
+def test_an_engine_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "STOP_DEADLINE_S", 1)
+    monkeypatch.setattr(launcher, "sweep", lambda: None)
+    with pytest.raises(TccapError, match="was ended by signal 9"):
+        _supervise(
+            "sys.stdin.readline()",
+            "os.kill(os.getppid(), signal.SIGINT)",
+            "signal.pause()",
+        )
+
+
+def test_an_engine_that_cannot_be_killed_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def kill(_engine: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(supervisor, "STOP_DEADLINE_S", 1)
+    with monkeypatch.context() as denied:
+        denied.setattr(subprocess.Popen, "kill", kill)
+        with pytest.raises(TccapError, match="The engine does not end"):
+            _supervise(
+                "sys.stdin.readline()",
+                "os.kill(os.getppid(), signal.SIGINT)",
+                "signal.sigtimedwait([], 2)",
+            )
+
+
+def test_the_users_environment_stays_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/evil")
+    monkeypatch.setenv("LD_PRELOAD", "/evil.so")
+    assert set(launcher._environment()) == {"PATH", "LC_ALL"}
+
+
+def test_the_python_beside_the_program_is_preferred(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    top = tmp_path_factory.mktemp("top")
+    monkeypatch.setattr(paths, "TOP", str(top))
+    assert paths.engine_python() == "/usr/bin/python3"
+    (top / ".venv" / "bin").mkdir(parents=True)
+    (top / ".venv" / "bin" / "python3").touch()
+    assert paths.engine_python() == f"{top}/.venv/bin/python3"

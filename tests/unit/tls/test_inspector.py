@@ -1,0 +1,322 @@
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tccap.check import inspection
+from tccap.errors import TccapError
+from tccap.host import rootcache
+from tccap.tls import inspector
+from tccap.tls.sites import Inspection, Number, Site
+from tccap.tls.sites import Path as Way
+
+SITE = Site(
+    address=0x1000,
+    file_offset=0x1000,
+    kind="line",
+    label=Way("rsi", (0,)),
+    label_len=None,
+    client_random=Way("rdi", (168, 184)),
+    secret=Way("rdx", (0,)),
+    secret_len=Number(Way("rcx", ()), 4),
+)
+ANSWER = Inspection("ab" * 20, "OpenSSL", "OpenSSL 3.0.17", (SITE,), "oracle", "")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(rootcache, "TOP", tmp_path / "cache")
+    return tmp_path / "cache" / "tls"
+
+
+@pytest.fixture
+def finder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Put a program in the finder's place; it notes each of its runs."""
+
+    def install(body: str) -> Path:
+        runs = tmp_path / "runs"
+        runs.write_text("")
+        script = tmp_path / "finder.py"
+        note = f"open({str(runs)!r}, 'a').write('run\\n')"
+        script.write_text(f"import os, sys\n{note}\n{body}\n")
+        monkeypatch.setattr(inspector, "SCRIPT", str(script))
+        monkeypatch.setattr(inspector, "engine_python", lambda: sys.executable)
+        return runs
+
+    return install
+
+
+def answering(answer: Inspection) -> str:
+    return f"print({answer.to_json()!r})"
+
+
+def inspect(path: Path) -> Inspection:
+    with path.open("rb") as file:
+        return inspector.inspect(file.fileno())
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    made = tmp_path / "library"
+    made.write_bytes(b"\x7fELF and more")
+    return made
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root keeps answers")
+
+
+@needs_root
+@pytest.mark.usefixtures("cache")
+def test_an_answer_is_kept_for_the_content(
+    finder: Callable[[str], Path], file: Path, tmp_path: Path
+) -> None:
+    runs = finder(answering(ANSWER))
+    copy = tmp_path / "copy"
+    copy.write_bytes(file.read_bytes())
+    assert [inspect(file), inspect(file), inspect(copy)] == [ANSWER] * 3
+    assert runs.read_text() == "run\n"
+
+
+@needs_root
+@pytest.mark.usefixtures("cache")
+def test_a_refusal_is_kept_too(finder: Callable[[str], Path], file: Path) -> None:
+    refused = Inspection("", "", "", (), "", "No.")
+    runs = finder(answering(refused))
+    assert [inspect(file), inspect(file)] == [refused] * 2
+    assert runs.read_text() == "run\n"
+
+
+@needs_root
+def test_answers_are_kept_for_the_latest_files_only(
+    finder: Callable[[str], Path], file: Path, cache: Path
+) -> None:
+    cache.mkdir(0o700, parents=True)
+    for n in range(1024):
+        old = cache / str(n)
+        old.touch()
+        os.utime(old, (n, n))
+    runs = finder(answering(ANSWER))
+    assert [inspect(file), inspect(file)] == [ANSWER] * 2
+    assert runs.read_text() == "run\n"
+    assert len([*cache.iterdir()]) == 1024
+    assert not (cache / "0").exists()
+
+
+@pytest.fixture
+def copied_to(finder: Callable[[str], Path], tmp_path: Path) -> Callable[[], str]:
+    """Return what tells where the finder's copy lay, as the kernel names it."""
+    where = tmp_path / "where"
+    look = f"open({str(where)!r}, 'w').write(os.readlink('/proc/self/fd/0'))\n"
+    finder(look + answering(ANSWER))
+    return where.read_text
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("size", "start"),
+    [
+        (inspector.IN_MEMORY_MAX, "/memfd:"),
+        (inspector.IN_MEMORY_MAX + 1, "{cache}/#"),
+    ],
+)
+def test_the_copy_of_a_large_file_is_not_in_memory(
+    copied_to: Callable[[], str], file: Path, cache: Path, size: int, start: str
+) -> None:
+    os.truncate(file, size)
+    assert inspect(file) == ANSWER
+    assert copied_to().startswith(start.format(cache=cache))
+    assert len([*cache.iterdir()]) == 1  # the answer
+
+
+def test_without_a_disk_the_copy_of_a_large_file_is_in_memory(
+    copied_to: Callable[[], str], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rootcache, "TOP", file)  # is no folder
+    os.truncate(file, inspector.IN_MEMORY_MAX + 1)
+    assert inspect(file) == ANSWER
+    assert copied_to().startswith("/memfd:")
+
+
+@needs_root
+@pytest.mark.usefixtures("cache")
+def test_a_disk_that_is_full_is_no_reason_to_refuse(
+    copied_to: Callable[[], str], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for = []
+
+    def full(size: int) -> int:
+        asked_for.append(size)
+        return os.open("/dev/full", os.O_RDWR)
+
+    monkeypatch.setattr(inspector.CACHE, "nameless_file", full)
+    os.truncate(file, inspector.IN_MEMORY_MAX + 1)
+    assert inspect(file) == ANSWER
+    assert asked_for == [inspector.IN_MEMORY_MAX + 1]
+    assert copied_to().startswith("/memfd:")
+
+
+@needs_root
+def test_the_last_room_of_a_disk_is_left_to_others(cache: Path) -> None:
+    room = os.statvfs(cache.parents[1])
+    with pytest.raises(OSError, match="No space left"):
+        inspector.CACHE.nameless_file(room.f_bavail * room.f_frsize)
+
+
+@pytest.mark.usefixtures("cache")
+def test_another_content_is_looked_at(
+    finder: Callable[[str], Path], file: Path
+) -> None:
+    runs = finder(answering(ANSWER))
+    inspect(file)
+    file.write_bytes(b"\x7fELF and else")
+    inspect(file)
+    assert runs.read_text() == "run\n" * 2
+
+
+@needs_root
+def test_only_root_can_have_written_what_is_kept(
+    finder: Callable[[str], Path], file: Path, cache: Path
+) -> None:
+    runs = finder(answering(ANSWER))
+    inspect(file)
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+    cache.chmod(0o770)
+    inspect(file)
+    assert runs.read_text() == "run\n" * 2
+
+
+@needs_root
+def test_a_kept_answer_that_is_damaged_is_made_again(
+    finder: Callable[[str], Path], file: Path, cache: Path
+) -> None:
+    finder(answering(ANSWER))
+    inspect(file)
+    [kept] = cache.iterdir()
+    kept.write_text("{")
+    assert inspect(file) == ANSWER
+
+
+@pytest.mark.usefixtures("cache")
+def test_the_finder_sees_the_file_and_cannot_change_it(
+    finder: Callable[[str], Path], file: Path
+) -> None:
+    refused = Inspection("", "", "", (), "", "No.")
+    finder(f"os.write(0, b'changed'); {answering(refused)}")
+    assert inspect(file) == refused
+    assert file.read_bytes() == b"\x7fELF and more"
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("body", ["sys.exit(1)", "os.abort()", "sys.exit(2)"])
+def test_a_finder_that_dies_is_a_refusal_that_is_not_kept(
+    finder: Callable[[str], Path], file: Path, body: str
+) -> None:
+    runs = finder(body)
+    assert inspect(file).refusal == "The finder gave up on it."
+    inspect(file)
+    assert runs.read_text() == "run\n" * 2
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_finder_that_takes_too_long_is_stopped(
+    finder: Callable[[str], Path], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspector, "TIME_LIMIT_S", 1)
+    finder("import signal; signal.pause()")
+    assert inspect(file).refusal == "The finder was stopped: it took too long."
+
+
+@pytest.mark.usefixtures("cache")
+def test_missing_packages_are_told(finder: Callable[[str], Path], file: Path) -> None:
+    finder("sys.exit(3)")
+    with pytest.raises(TccapError, match=r"install\.sh"):
+        inspect(file)
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("answer", ["", "{}", "null"])
+def test_an_answer_that_is_none_is_not_believed(
+    finder: Callable[[str], Path], file: Path, answer: str
+) -> None:
+    finder(f"print({answer!r})")
+    with pytest.raises(TccapError):
+        inspect(file)
+
+
+def test_what_is_no_ordinary_file_is_refused() -> None:
+    assert "ordinary" in inspect(Path("/dev/null")).refusal
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    assert "empty" in inspect(empty).refusal
+
+
+def test_people_are_told_what_was_found() -> None:
+    text = "\n".join(inspection.describe(ANSWER))
+    assert "OpenSSL (OpenSSL 3.0.17)" in text
+    assert "probe at   0x1000" in text
+    assert "client random  *(rdi + 168) + 184" in text
+    assert "secret's bytes 32 bits of rcx" in text
+
+
+def test_people_are_told_of_halves() -> None:
+    kinds = {
+        kind: "\n".join(inspection.describe(replace(ANSWER, sites=(site,))))
+        for kind in ("key", "value")
+        for site in (replace(SITE, kind=kind),)
+    }
+    assert "key            rdx" in kinds["key"]
+    assert "handle         *(rdi + 168) + 184" in kinds["value"]
+    lines = inspection.describe(replace(ANSWER, sites=(), handle_at=8))
+    assert lines[-1] == "handles at 8 of its keys"
+
+
+def test_people_are_told_why_nothing_was_found() -> None:
+    lines = inspection.describe(Inspection("", "", "", (), "", "It is odd."))
+    assert lines == ["build id   none", "no secrets It is odd."]
+
+
+@pytest.mark.parametrize("arguments", [[], ["inspect"], ["inspect", "a", "b"]])
+def test_a_wrong_call_says_how(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inspection.main(arguments) == 2
+    assert "tccap tls inspect FILE" in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert inspection.main(["inspect", "/nowhere"]) == 2
+    assert capsys.readouterr().err == "/nowhere: No such file or directory.\n"
+
+
+@needs_root
+def test_the_finder_has_no_rights(tmp_path: Path) -> None:
+    """It tells what it is after it has given up its rights."""
+    program = tmp_path / "confined.py"
+    program.write_text(
+        "import os, socket\n"
+        "from tccap.tls.finder.confine import confine\n"
+        "confine(0)\n"
+        "print(os.getuid(), os.getgroups())\n"
+        "for attempt in (lambda: open('/etc/passwd'), socket.socket, os.fork):\n"
+        "    try:\n"
+        "        attempt()\n"
+        "        print('allowed')\n"
+        "    except OSError:\n"
+        "        print('refused')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(Path(inspector.__file__).parents[2])},
+    )
+    assert done.stdout == "65534 []\nrefused\nrefused\nrefused\n"
