@@ -5,15 +5,12 @@ from pathlib import Path
 import pytest
 
 import progrun
-from tccap.bpf import bcclib, collection, compiler, progs
-from tccap.bpf.collection import Kernel
-from tccap.engine import programs
+from tccap.bpf import bcclib, compiler, progs
+from tccap.bpf.collection import Collection
+from tccap.engine import parts, programs
 from tccap.errors import TccapError
-from tccap.filter.capturefilter import CaptureFilter
 from tccap.front import options, request
-from tccap.host import access, rootcache
-from tccap.stream import linktypes
-from tccap.tls.session import Tls
+from tccap.host import access, cpus, rootcache
 
 TEXT = """
 BPF_ARRAY(numbers, u64, 4);
@@ -46,12 +43,12 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_compiler")
 def test_it_runs() -> None:
-    loaded = Kernel([compiler.compiled(TEXT, DEFINES)], ring_pages=1)
+    loaded = Collection([compiler.compiled(TEXT, DEFINES)])
     program_fd = loaded.program("classify", progs.SCHED_CLS)
     numbers, shares = loaded.table("numbers"), loaded.table("shares")
     numbers[numbers.Key(2)] = numbers.Leaf(42)
     assert progrun.verdict(program_fd, bytes(64)) == 42
-    assert [*shares[shares.Key(0)]] == [0] * collection.possible_cpus()
+    assert [*shares[shares.Key(0)]] == [0] * cpus.possible_cpus()
     with pytest.raises(KeyError):
         numbers[numbers.Key(4)]
 
@@ -77,12 +74,10 @@ def test_what_was_damaged_is_made_anew(cache: Path) -> None:
 
 @pytest.mark.same_everywhere
 def test_another_filter_is_compiled_alone(cache: Path) -> None:
-    the_plan, caller = request.plan("tccap-lo", "", options.defaults()), access.caller()
-    tls = Tls(the_plan, caller)
     compiled = []
     for text in ("", "tcp port 1", "tcp port 2", "uid 0 or tcp port 2"):
-        filtered = CaptureFilter((text,), (linktypes.ETHERNET,))
-        programs.prepare(the_plan, caller, tls, filtered)
+        the_plan = request.plan("tccap-lo", text, options.defaults())
+        programs.prepare(the_plan, parts.choose(the_plan, access.caller()))
         compiled.append(len([*cache.iterdir()]))
     # Words about processes concern the classifier, too.
     assert compiled == [2, 3, 4, 6]
@@ -91,7 +86,7 @@ def test_another_filter_is_compiled_alone(cache: Path) -> None:
 def test_the_verifiers_words_are_told(capfd: pytest.CaptureFixture[str]) -> None:
     wild = 'u64 x; asm volatile("%0 = *(u64 *)(%1 + 0)" : "=r"(x) : "r"(7ULL))'
     text = f"int classify(struct __sk_buff *skb) {{ {wild}; return x; }}"
-    loaded = Kernel([compiler.compiled(text, {})], ring_pages=1)
+    loaded = Collection([compiler.compiled(text, {})])
     with pytest.raises(TccapError, match="could not load classify"):
         loaded.program("classify", progs.SCHED_CLS)
     assert "invalid mem access" in capfd.readouterr().err

@@ -16,15 +16,13 @@ import pytest
 import fuzz
 import progrun
 from support import frames, stream
-from tccap.bpf.collection import Classified, Kernel
-from tccap.engine import programs
-from tccap.filter.capturefilter import CaptureFilter
+from tccap.engine import parts, programs
+from tccap.engine.classifier import Classifier, DeviceEntry
 from tccap.front import options
 from tccap.front.request import plan
 from tccap.host import access
-from tccap.stream import linktypes
+from tccap.stream import abi
 from tccap.stream.ring import Ring
-from tccap.tls.session import Tls
 
 TOTAL = int(os.environ.get("TCCAP_FUZZ_CASES", "10000"))
 SHARE = 20  # percent of all cases
@@ -36,27 +34,24 @@ MAX_LEN = 3500  # what a test run takes, less than a page
 EPB = stream.EPB
 
 
-class Classifier(NamedTuple):
+class Detached(NamedTuple):
     """The programs of a capture that is not attached anywhere."""
 
-    kernel: Kernel
+    programs: dict[str, int]
     ring: Ring
 
 
 @pytest.fixture(scope="module", params=["off", "short"])
-def classifier(request: pytest.FixtureRequest) -> Classifier:
+def detached(request: pytest.FixtureRequest) -> Detached:
     chosen = options.defaults()._replace(
         label=request.param, snaplen=SNAPLEN, ring_size=4
     )
     the_plan = plan("tccap-lo", "", chosen)
-    links = (linktypes.ETHERNET, linktypes.RAW_IP)
-    capture_filter = CaptureFilter((), links)
-    caller = access.caller()
-    tls = Tls(the_plan, caller)
-    kernel, _ = programs.prepare(the_plan, caller, tls, capture_filter)
-    kernel.load()
-    kernel.add_device(LOOPBACK, Classified(0, True, False, -1, False))
-    return Classifier(kernel, Ring(kernel.ring_fd, kernel.ring_len))
+    collection = programs.prepare(the_plan, parts.choose(the_plan, access.caller()))
+    classifier = Classifier(collection)
+    classifier.add_device(LOOPBACK, DeviceEntry(0, True, False, -1, False))
+    length = abi.ring_pages(the_plan.ring_mib) * abi.PAGE_LEN
+    return Detached(classifier.programs, Ring(collection.table("ring").fd, length))
 
 
 def _random(rng: random.Random) -> bytes:
@@ -91,26 +86,26 @@ _KINDS = (_random, _damaged, _cut, _largest, _headers)
 
 
 @pytest.mark.timeout(0 if TOTAL > 100_000 else 600)
-@pytest.mark.parametrize("side", ["in", "out"])
-def test_every_frame_comes_out_as_it_went_in(classifier: Classifier, side: str) -> None:
-    kernel = classifier.kernel
-    fd = kernel.ingress_fd if side == "in" else kernel.egress_fd
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_every_frame_comes_out_as_it_went_in(
+    detached: Detached, direction: str
+) -> None:
     refused = taken = 0
     for number in range(fuzz.cases(TOTAL, SHARE) // 4):
-        rng = random.Random(f"{side} {fuzz.seed()} {number}")
+        rng = random.Random(f"{direction} {fuzz.seed()} {number}")
         frame = rng.choice(_KINDS)(rng).ljust(MIN_LEN + 1, b"\0")
         try:
-            verdict = progrun.verdict(fd, frame)
+            verdict = progrun.verdict(detached.programs[direction], frame)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
             refused += 1  # the kernel makes no packet of it
             continue
         assert verdict == TC_ACT_UNSPEC, number
-        assert _captured(classifier.ring) == (frame[:SNAPLEN], len(frame)), number
+        assert _captured(detached.ring) == (frame[:SNAPLEN], len(frame)), number
         taken += 1
     assert taken > refused
-    sys.stdout.write(f"\npackets, {side}: {taken} cases, 0 crashes")
+    sys.stdout.write(f"\npackets, {direction}: {taken} cases, 0 crashes")
     sys.stdout.write(f" ({refused} that the kernel makes no packets of)\n")
 
 

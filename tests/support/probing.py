@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from support.running import until
-from tccap.bpf.collection import Kernel
+from tccap.bpf.collection import Collection
 from tccap.bpf.objects import INSTRUCTION, MapSpec, Object
 from tccap.tls import probetable, sites
 from tccap.tls.libraries import SIGNS
@@ -49,8 +49,8 @@ def uprobes() -> Uprobes:
         leaf=json.dumps(leaf),
     )
     slots = map(probetable.slot_program, range(probetable.SLOTS))
-    kernel = Kernel([Object((sites,), dict.fromkeys(slots, _RETURN_0), b"")], 1)
-    return Uprobes(kernel.program, kernel.table("tls_sites"))
+    made = Collection([Object((sites,), dict.fromkeys(slots, _RETURN_0), b"")])
+    return Uprobes(made.program, made.table("tls_sites"))
 
 
 def site(file_offset: int) -> Site:

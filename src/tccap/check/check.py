@@ -1,8 +1,10 @@
 """`tccap check`: what works on this machine, and what is missing.
 
-One line a finding: a mark, the subject, and when something is missing what to
-do. It runs with the engine's Python, so it sees what the engine will see. The
-exit status is 0 when a capture will work.
+One line a finding: a mark, the subject, and what to do where something is missing. It
+runs with the engine's Python and asks the same `features`, so it sees what the engine
+will see. The exit status is 0 when a capture will work.
+
+What needs bcc is imported where it is used: that bcc is missing is a finding, too.
 """
 
 import ctypes
@@ -21,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tccap import __version__
-from tccap.bpf import bcclib
+from tccap.bpf import bcclib, features
 from tccap.errors import TccapError
 from tccap.front import launcher
 from tccap.paths import SCRIPT, TOP
@@ -30,8 +32,6 @@ OK = "ok"
 NOTE = "note"  # not as it could be, but packets are captured
 MISSING = "missing"  # no capture without it
 
-BTF = Path("/sys/kernel/btf/vmlinux")
-LOCKDOWN = Path("/sys/kernel/security/lockdown")
 _INSTALL = "run sudo ./install.sh in a checkout of tccap"
 # 4.0 knows one extcap folder for all users, later versions say which is which.
 _EXTCAP_FOLDER = re.compile(
@@ -56,10 +56,10 @@ Check = Callable[[], Iterator[Finding]]
 
 def main() -> int:
     """Print all findings; return 0 when a capture will work."""
-    # Whoever reads may stop (| head), whoever waits may give up: quietly.
+    # The reader may stop (| head), and the user may give up (Ctrl-C): quietly.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    marks = [_tell(finding) for finding in findings(CHECKS)]
+    marks = [_print(finding) for finding in findings(CHECKS)]
     works = MISSING not in marks
     verdict = (
         f"A capture will work: {_sudo()}tshark -i tccap-any"
@@ -77,12 +77,12 @@ def findings(checks: "dict[str, Check]") -> Iterator[Finding]:
             yield from check()
         except TccapError as error:
             yield Finding(MISSING, subject, str(error))
-        except Exception as error:  # noqa: BLE001  # the others shall be told
+        except Exception as error:  # noqa: BLE001  # the other checks go on
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             yield Finding(MISSING, subject, f"could not be checked: {reason}")
 
 
-def _tell(finding: Finding) -> str:
+def _print(finding: Finding) -> str:
     sys.stdout.write(f"{finding}\n")
     sys.stdout.flush()
     return finding.mark
@@ -162,9 +162,9 @@ def _kernel() -> Iterator[Finding]:
 
 
 def _classifiers() -> Iterator[Finding]:
-    from tccap.check import probes  # noqa: PLC0415  # needs bcc
+    from tccap.check import probes
 
-    if probes.has_ring_buffer():
+    if features.has_ring_buffer():
         yield Finding(OK, "ring buffer", "BPF programs can use it")
     else:
         text = "refused to BPF programs: they need root and Linux 5.8 or later"
@@ -174,10 +174,10 @@ def _classifiers() -> Iterator[Finding]:
 
 
 def _probes() -> Iterator[Finding]:
-    from tccap.check import probes  # noqa: PLC0415  # needs bcc
+    from tccap.check import probes
 
     uprobe = probes.try_uprobe()
-    yield _optional("kprobes", probes.has_kprobes(), "programs attach")
+    yield _optional("kprobes", features.has_kprobes(), "programs attach")
     yield _optional("uprobes", uprobe.fired, "programs attach and run")
     if uprobe.fired:
         text = "BPF programs may read it"
@@ -192,15 +192,14 @@ def _optional(subject: str, works: bool, text: str) -> Finding:
 
 
 def _btf() -> Iterator[Finding]:
-    if os.access(BTF, os.R_OK):
-        yield Finding(OK, "BTF", str(BTF))
+    if features.has_btf():
+        yield Finding(OK, "BTF", str(features.BTF))
     else:
         yield _optional("BTF", works=False, text="")
 
 
 def _tls() -> Iterator[Finding]:
-    # No capture needs us.
-    from tccap.tls import inspector, libraries, mapped  # noqa: PLC0415
+    from tccap.tls import inspector, libraries, mapped
 
     try:
         paths = libraries.common()
@@ -223,14 +222,10 @@ def _tls() -> Iterator[Finding]:
 
 
 def _lockdown() -> Iterator[Finding]:
-    try:
-        modes = LOCKDOWN.read_text(encoding="ascii")
-    except OSError:
+    mode = features.lockdown()
+    if mode is None:
         yield Finding(OK, "lockdown", "the kernel tells of none")
-        return
-    active = re.search(r"\[(\w+)\]", modes)
-    mode = active[1] if active else "none"
-    if mode == "confidentiality":
+    elif mode == "confidentiality":
         text = f"{mode}: the kernel may keep its memory from BPF programs"
         yield Finding(NOTE, "lockdown", text)
     else:
@@ -262,7 +257,7 @@ def _one_wireshark(program: str) -> Iterator[Finding]:
     version = _first_version(_output(program, "--version"))
     yield Finding(OK, name, f"{version} ({program})")
     if name != "tshark":
-        return  # wireshark 4.0 does not tell its folders; they are tshark's
+        return  # wireshark 4.0 does not list its folders; they are tshark's
     folders = _EXTCAP_FOLDER.findall(_output(program, "-G", "folders"))
     links = [link for folder in folders for link in _links(Path(folder))]
     ours = [link for link in links if link.resolve() == Path(SCRIPT)]

@@ -1,4 +1,4 @@
-"""`tccap tls inspect FILE`: what the finder says of a file, for people."""
+"""`tccap tls inspect FILE`: the finder's answer about a file, for people."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from tccap.tls import inspector, sites
 from tccap.tls.sites import Inspection, Number, Site
 
 _USAGE = "Say which file to look at: tccap tls inspect FILE."
-# What the fields of a Site are, by its kind.
+# The names of the fields of a Site, by its kind.
 _NAMES = {
     "line": ("label", "client random", "secret", "secret's bytes"),
     "key": ("label", "client random", "key", "key's bytes"),
@@ -17,7 +17,7 @@ _NAMES = {
 
 
 def main(arguments: list[str]) -> int:
-    """Print what was found; return 0 if secrets can be read, 1 if not."""
+    """Print the answer; return 0 if secrets can be read, 1 if not, 2 on an error."""
     try:
         answer = _inspect(arguments)
     except TccapError as error:
@@ -38,7 +38,7 @@ def _inspect(arguments: list[str]) -> Inspection:
 
 
 def describe(answer: Inspection) -> list[str]:
-    """Return the lines that tell people of an Inspection."""
+    """Return an Inspection as lines of text."""
     lines = [f"build id   {answer.build_id or 'none'}"]
     if answer.refusal:
         return [*lines, f"no secrets {answer.refusal}"]

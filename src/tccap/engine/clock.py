@@ -1,9 +1,9 @@
 """The wall clock for packets, and when it is set.
 
-Packets carry the boot clock plus an offset to the wall clock. Both clocks run
-at the same rate (time corrections slew both), so the offset changes only when
-the wall clock is set; a timer that the kernel cancels at that moment tells
-(timerfd_create(2), TFD_TIMER_CANCEL_ON_SET).
+Packets carry the boot clock plus an offset to the wall clock. Both clocks run at the
+same rate (time corrections slew both), so the offset changes only when the wall clock
+is set. At that moment the kernel cancels a timer of ours (timerfd_create(2),
+TFD_TIMER_CANCEL_ON_SET).
 """
 
 import ctypes
@@ -27,7 +27,7 @@ class _Itimerspec(ctypes.Structure):
 
 def wall_offset_ns() -> int:
     """Return wall clock minus boot clock, in ns; good to about 1 µs."""
-    # The closest of a few readings: we may be interrupted between two clocks.
+    # The quickest of a few readings: we may be interrupted between the two clocks.
     return min(_reading() for _ in range(5))[1]
 
 

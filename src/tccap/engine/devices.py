@@ -1,7 +1,7 @@
 """Network devices as the engine sees them: what they are, and when they change.
 
-pyroute2 tells the details. A change only wakes us up; what changed is found by
-comparing, so a burst of events or a lost one does no harm.
+The details come from pyroute2. An event only wakes us up, and we find what changed by
+comparing: a burst of events or a lost one does no harm.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ NETLINK_LISTEN_ALL_NSID = 8  # include/uapi/linux/netlink.h
 
 
 class Device(NamedTuple):
-    """A network device. ``speed_bps`` is 0 where the driver does not tell."""
+    """A network device. ``speed_bps`` is 0 where the driver does not say."""
 
     ifindex: int
     name: str
@@ -48,7 +48,7 @@ def describe(ifindexes: set[int]) -> list[Device]:
 class Watch:
     """Becomes readable when a device or an address appears, vanishes or changes.
 
-    In the network namespaces, too, that veth pairs lead to.
+    Also in the network namespaces that veth pairs lead to.
     """
 
     def __init__(self) -> None:
@@ -65,14 +65,14 @@ class Watch:
         return self._socket.fileno()
 
     def clear(self) -> None:
-        """Forget what was told so far; call it before looking at the devices."""
+        """Forget the events so far; call it before looking at the devices."""
         while True:
             try:
                 self._socket.recv(1 << 16)
             except BlockingIOError:
                 return
             except OSError:
-                continue  # ENOBUFS: events were lost, which is all the same here
+                continue  # ENOBUFS: events were lost, which does no harm
 
     def __enter__(self) -> Self:
         return self

@@ -1,36 +1,34 @@
 """The engine: the privileged half, from the kernel to the stream.
 
-It reads one Plan from stdin, writes pcapng to stdout and tells its state on
-stderr (status.py). It ends when stdin is closed, when nobody reads the stream
-any more, or when the captured device is gone; whatever happens, it takes its
-classifiers out of the kernel. Without any Plan it removes what engines that were
-killed have left there, and ends.
+It reads one Plan from stdin, writes pcapng to stdout and reports its state on stderr
+(status.py). It ends when stdin is closed, when nobody reads the stream any more, or
+when the captured device is gone; in every case it takes its classifiers out of the
+kernel. Without a Plan it removes what engines that were killed have left there, and
+ends.
 
-Start-up is what a user waits for, so the two slow steps run side by side: the
-compiler in a thread, and the import of pyroute2 here.
+A user waits for the start, so the two slow steps run side by side: the compiler in a
+thread, and the import of pyroute2 here. That is why some modules are imported in
+functions.
 """
 
 import os
 import signal
 import time
 import traceback
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from tccap.engine import privileges
+from tccap.engine import parts, privileges
+from tccap.engine.parts import Choice
 from tccap.errors import TccapError
-from tccap.filter.capturefilter import CaptureFilter
-from tccap.host import access, netdev
+from tccap.host import access
 from tccap.host.access import Caller
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import log, report
-from tccap.stream import linktypes
-from tccap.stream.linktypes import LinkType
-from tccap.tls.session import Tls
 
 if TYPE_CHECKING:
-    from tccap.bpf.collection import Kernel
-    from tccap.owners.attribution import Attribution
+    from tccap.bpf.collection import Collection
 
 PLAN_LEN_MAX = 1 << 20
 PLAN_FD = 0
@@ -60,7 +58,7 @@ def main() -> int:
         log("debug", traceback.format_exc())
         report("error", message=f"The kernel refuses tccap something: {error}.")
         return 1
-    except Exception as error:  # noqa: BLE001  # people get a sentence all the same
+    except Exception as error:  # noqa: BLE001  # people get a sentence in any case
         log("debug", traceback.format_exc())
         report("error", message=f"tccap failed: {error!r}; the log says where.")
         return 1
@@ -68,44 +66,32 @@ def main() -> int:
 
 
 def sweep() -> int:
-    """Remove what engines that were killed have left in the kernel."""
-    from tccap.attach import clsact  # noqa: PLC0415  # slow, and no other call needs it
+    """Remove what killed engines have left in the kernel."""
+    from tccap.attach import clsact
 
     clsact.sweep()
     return 0
 
 
 def _run(plan: Plan, caller: Caller) -> None:
-    # Before there are threads: libpcap runs in a child process.
-    capture_filter = CaptureFilter(plan.filters, _link_types(plan))
-    tls = Tls(plan, caller)
+    choices = parts.choose(plan, caller)
     with ThreadPoolExecutor(1) as pool:
-        programs = pool.submit(_prepare, plan, caller, tls, capture_filter)
+        programs = pool.submit(_prepare, plan, choices)
         pool.shutdown(wait=False)  # its thread ends with its work
         started = time.monotonic()
-        from tccap.engine.capture import Capture  # noqa: PLC0415  # see above
+        from tccap.engine import capture
 
         report("timing", step="import", seconds=time.monotonic() - started)
-        Capture(plan, tls, PLAN_FD, STREAM_FD).run(programs)
+        capture.run(plan, choices, programs, PLAN_FD, STREAM_FD)
 
 
-def _link_types(plan: Plan) -> tuple[LinkType, ...]:
-    """Return the link types that the capture can meet."""
-    if plan.is_any:
-        return (linktypes.ETHERNET, linktypes.RAW_IP)
-    link = linktypes.of_hardware_type(netdev.hardware_type(plan.device) or -1)
-    return (link or linktypes.ETHERNET,)
-
-
-def _prepare(
-    plan: Plan, caller: Caller, tls: Tls, capture_filter: CaptureFilter
-) -> "tuple[Kernel, Attribution]":
+def _prepare(plan: Plan, choices: Sequence[Choice]) -> "Collection":
     started = time.monotonic()
-    from tccap.engine import programs  # noqa: PLC0415  # see above
+    from tccap.engine import programs
 
     report("timing", step="import programs", seconds=time.monotonic() - started)
     started = time.monotonic()
-    prepared = programs.prepare(plan, caller, tls, capture_filter)
+    prepared = programs.prepare(plan, choices)
     report("timing", step="compile", seconds=time.monotonic() - started)
     return prepared
 
@@ -113,7 +99,7 @@ def _prepare(
 def _read_plan() -> str:
     """Return the first line of stdin, empty if there is nothing at all.
 
-    What follows stays there: lines of a key log, and its end, which means: stop.
+    The rest stays there: lines of a key log, and the end of stdin, which means: stop.
     """
     text = bytearray()
     while not text.endswith(b"\n"):

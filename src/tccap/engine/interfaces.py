@@ -1,17 +1,17 @@
-"""The captured devices: told to the stream, known to the classifier, tapped.
+"""The captured devices: described in the stream, known to the classifier, attached.
 
-A device goes through two steps, because Wireshark wants to hear of it as soon
-as possible and the classifier takes a moment to load: `discover` describes it
-in the stream, `attach` starts the packets. An Interface Description Block is
-therefore always ahead of the interface's packets.
+A device goes through two steps, because Wireshark should learn of it as soon as
+possible while the classifier takes a moment to load: `discover` describes it in the
+stream, `attach` starts its packets. So an Interface Description Block always comes
+before the interface's packets.
 """
 
 import errno
 from collections.abc import Callable
 
 from tccap.attach.taps import SIDES, Taps
-from tccap.bpf.collection import Classified, Kernel
 from tccap.engine import devices
+from tccap.engine.classifier import Classifier, DeviceEntry
 from tccap.engine.devices import Device
 from tccap.errors import TccapError
 from tccap.ipc.plan import Plan
@@ -36,7 +36,7 @@ class Interfaces:
         self._send = send
         self._known: set[int] = set()  # seen and dealt with, captured or not
         self._ids: dict[int, int] = {}  # interface ids of the present devices
-        self._waiting: list[tuple[Device, LinkType]] = []  # described, not tapped
+        self._waiting: list[tuple[Device, LinkType]] = []  # described, not attached
         self.count = 0  # interface ids are 0 .. count - 1
 
     def discover(self) -> list[int]:
@@ -51,32 +51,32 @@ class Interfaces:
             return sorted(gone)
         raise TccapError(f"There is no network device {self._plan.device!r}.")
 
-    def attach(self, kernel: Kernel, taps: Taps) -> None:
-        """Start the packets of the devices that were described."""
+    def attach(self, classifier: Classifier, attacher: Taps) -> None:
+        """Start the packets of the devices that `discover` has described."""
         for device, link in self._waiting:
-            kernel.add_device(device.ifindex, self._classified(device, link))
+            classifier.add_device(device.ifindex, self._entry(device, link))
             try:
-                taps.attach(device.ifindex, self._sides(device))
+                attacher.attach(device.ifindex, self._directions(device))
             except OSError as error:
                 if error.errno == errno.ENODEV:
                     continue  # gone again, which `discover` finds
                 self._refuse(f"{device.name} cannot be captured: {error.strerror}.")
         self._waiting.clear()
 
-    def detach(self, ifindex: int, kernel: Kernel, taps: Taps) -> None:
-        """Let go of a device that is gone."""
+    def detach(self, ifindex: int, classifier: Classifier, attacher: Taps) -> None:
+        """Forget a device that is gone."""
         if self._ids.pop(ifindex, None) is not None:
-            taps.detach(ifindex)
-            kernel.remove_device(ifindex)
+            attacher.detach(ifindex)
+            classifier.remove_device(ifindex)
 
-    def silence(self, kernel: Kernel) -> None:
+    def silence(self, classifier: Classifier) -> None:
         """End the packets of all devices, ahead of detaching them."""
         for ifindex in self._ids:
-            kernel.remove_device(ifindex)
+            classifier.remove_device(ifindex)
 
-    def statistics(self, kernel: Kernel) -> list[Statistics]:
+    def statistics(self, classifier: Classifier) -> list[Statistics]:
         """Return the counts of every interface, in the order of their ids."""
-        return [kernel.statistics(number) for number in range(self.count)]
+        return [classifier.statistics(number) for number in range(self.count)]
 
     def _wanted(self, ifindex: int, name: str) -> bool:
         # A device that is renamed while it is captured stays the same.
@@ -111,8 +111,8 @@ class Interfaces:
             filter=_joined(self._plan.filters),
         )
 
-    def _classified(self, device: Device, link: LinkType) -> Classified:
-        return Classified(
+    def _entry(self, device: Device, link: LinkType) -> DeviceEntry:
+        return DeviceEntry(
             interface_id=self._ids[device.ifindex],
             has_ethernet=link.has_ethernet,
             is_loopback=device.hardware_type == LOOPBACK,
@@ -120,11 +120,11 @@ class Interfaces:
             leads_away=device.is_hardware,
         )
 
-    def _sides(self, device: Device) -> tuple[str, ...]:
-        sides = SIDES[self._plan.direction]
-        # Every packet of lo goes out and comes in again: one look is enough,
-        # and on the way out its sender is known.
-        return sides[-1:] if device.hardware_type == LOOPBACK else sides
+    def _directions(self, device: Device) -> tuple[str, ...]:
+        directions = SIDES[self._plan.direction]
+        # Every packet of lo goes out and comes in again. On its way out its sender is
+        # known, so it is captured there.
+        return directions[-1:] if device.hardware_type == LOOPBACK else directions
 
     def _refuse(self, message: str) -> None:
         if not self._plan.is_any:

@@ -1,8 +1,8 @@
 """What the engine may do: the capabilities that it keeps, and for how long.
 
-capabilities(7). The limits are those of the calling thread and of what it
-starts from then on, so they are set while there is no other thread. They only
-ever become narrower; whoever adds something that needs more says so here.
+capabilities(7). The limits hold for the calling thread and for the threads and
+processes that it starts later, so they are set while there is no other thread. They
+only become narrower. Code that needs another capability adds it here, with the reason.
 """
 
 import ctypes
@@ -23,18 +23,18 @@ KEPT: Mapping[int, str] = {
     BPF: "using maps, and starting the iterator over open files",
     NET_ADMIN: "attaching to devices that appear, and detaching",
     SYS_PTRACE: "full labels and namespaces of other users' processes",
-    SYS_NICE: "not being interrupted while a map is used",
+    SYS_NICE: "not being preempted while a map is used",
     PERFMON: "probes that are set while the capture runs",
     DAC_READ_SEARCH: "reading the programs that such probes go into",
     CHECKPOINT_RESTORE: "the same, where their files are deleted (map_files)",
     SETUID: "looking into such programs as nobody",
     SETGID: "the same",
-    KILL: "ending whoever looks into them for too long",
+    KILL: "ending the process that looks into them for too long",
 }
 # As long as it sets probes in TLS libraries, too.
 TRACING: Mapping[int, str] = {
     **KEPT,
-    SYS_ADMIN: "setting a uprobe, for which PERFMON does not do on every kernel",
+    SYS_ADMIN: "setting a uprobe, for which PERFMON is not enough on every kernel",
 }
 # Until it captures.
 STARTING: Mapping[int, str] = {
@@ -70,8 +70,7 @@ class _Data(ctypes.Structure):
 def narrow(wanted: Mapping[int, str]) -> None:
     """Give up every capability but these, for good, and in children, too.
 
-    What was not there before stays so. TccapError where other threads would
-    keep what this one gives up.
+    It adds none. TccapError if there are other threads, which would keep theirs.
     """
     if threading.active_count() > 1:
         raise TccapError("tccap cannot give up privileges while it has threads.")

@@ -1,49 +1,51 @@
-"""From a Plan to BPF programs: what goes into them, the compiler, and their maps."""
+"""From the choices of a capture to its programs: C, the compiler, and maps."""
 
-from tccap.bpf import btf, collection, compiler
+from collections.abc import Sequence
+
+from tccap.bpf import btf, code, collection, compiler
 from tccap.bpf.bcclib import CompileError
-from tccap.bpf.collection import Kernel
+from tccap.bpf.code import Code
+from tccap.bpf.collection import Collection
 from tccap.engine import realtime
+from tccap.engine.parts import Choice
 from tccap.errors import TccapError
-from tccap.filter.capturefilter import CaptureFilter
-from tccap.host.access import Caller
+from tccap.host.cpus import possible_cpus
 from tccap.ipc.plan import Plan
-from tccap.owners.attribution import Attribution
 from tccap.stream import abi
-from tccap.tls.session import Tls
 
 
-def prepare(
-    plan: Plan, caller: Caller, tls: Tls, capture_filter: CaptureFilter
-) -> tuple[Kernel, Attribution]:
+def prepare(plan: Plan, choices: Sequence[Choice]) -> Collection:
     """Compile the programs; TccapError where bcc or the kernel cannot."""
     realtime.refuse_interrupted_packets()
-    attribution = Attribution(
-        plan, caller, filter_needs_it=capture_filter.needs_processes
-    )
-    reads_kernel = attribution.finds_owners or tls.sets_probes
-    sources = ("packet/stages.c", *attribution.sources(), *tls.sources())
-    texts = (
-        collection.text("packet/stages.c")
-        + capture_filter.c_text()
-        + collection.text("packet/filter.c"),
-        collection.text(*sources)
-        + tls.c_text()
-        + capture_filter.late_c_text()
-        + collection.text("packet/capture.c"),
-    )
-    ring_pages = abi.ring_pages(plan.ring_mib)
-    defines = {
-        **abi.defines(plan.snaplen, collection.possible_cpus()),
-        **(btf.defines() if reads_kernel else {}),
-        **attribution.defines(),
-        **tls.defines(),
-        "RING_PAGES": ring_pages,
-    }
+    codes = [choice.code for choice in choices]
+    defines = _defines(plan, codes)
     try:
-        objects = [compiler.compiled(text, defines) for text in texts]
+        objects = [compiler.compiled(text, defines) for text in _texts(codes)]
     except (CompileError, OSError) as error:
         raise TccapError(
             collection.refusal("prepare the BPF programs", error)
         ) from None
-    return Kernel(objects, ring_pages), attribution
+    return Collection(objects)
+
+
+def _texts(codes: list[Code]) -> tuple[str, str]:
+    """Return the texts to compile: the capture filter, and all the rest."""
+    stages = code.text("packet/stages.c")
+    filters = (each.filter_text for each in codes)
+    parts = (code.text(*each.sources) + each.text for each in codes)
+    return (
+        "".join((stages, *filters, code.text("packet/filter.c"))),
+        "".join((stages, *parts, code.text("packet/capture.c"))),
+    )
+
+
+def _defines(plan: Plan, codes: list[Code]) -> dict[str, int | str]:
+    defines: dict[str, int | str] = {
+        **abi.defines(plan.snaplen, possible_cpus()),
+        "RING_PAGES": abi.ring_pages(plan.ring_mib),
+    }
+    if any(each.reads_kernel for each in codes):
+        defines |= btf.defines()
+    for each in codes:
+        defines |= each.defines
+    return defines

@@ -1,9 +1,8 @@
 """Real-time kernels, on which the work on one packet may interrupt that on another.
 
-A classifier builds a packet's block in memory that belongs to its processor, as no
-other packet can come in between there. On PREEMPT_RT that is so up to Linux 6.17, and
-after that only with CONFIG_PREEMPT_RT_NEEDS_BH_LOCK (__local_bh_disable_ip() in
-kernel/softirq.c).
+A classifier builds a packet's block in memory of its CPU, where no other packet may
+come in between. PREEMPT_RT guarantees that up to Linux 6.17, and later only with
+CONFIG_PREEMPT_RT_NEEDS_BH_LOCK (__local_bh_disable_ip() in kernel/softirq.c).
 """
 
 import contextlib
@@ -33,10 +32,10 @@ def refuse_interrupted_packets() -> None:
 
 
 def keeps_packets_apart(release: str, config: str | None) -> bool:
-    """Tell whether each processor of a real-time kernel works on one packet at a time.
+    """Return whether each CPU of a real-time kernel works on one packet at a time.
 
-    ``release`` is uname(2)'s; ``config`` is what the kernel was built with, or None
-    where that is not to be had.
+    ``release`` is uname(2)'s; ``config`` is the text of the kernel's configuration,
+    None if it cannot be read.
     """
     if config is not None and _OPTION in config:
         return f"{_OPTION}=y" in config
@@ -45,7 +44,7 @@ def keeps_packets_apart(release: str, config: str | None) -> bool:
 
 
 def _config(release: str) -> str | None:
-    """Return what the running kernel was built with."""
+    """Return the configuration of the running kernel; None: it cannot be read."""
     with contextlib.suppress(OSError, EOFError, zlib.error):
         return gzip.decompress(Path("/proc/config.gz").read_bytes()).decode("latin-1")
     with contextlib.suppress(OSError):

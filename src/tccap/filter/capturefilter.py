@@ -1,20 +1,24 @@
 """The capture filter of one capture, as C for the classifier (bpf/packet).
 
-What the user typed may come in two texts (the capture-filter box, and the
---filter option); a packet has to match both. Each condition on the packet is
-compiled by libpcap for each link type that the capture can meet. The part that
-only concerns packets is tested first, so that a packet that it rejects costs
-neither a copy nor a look-up of its process.
+The user may type two texts (the capture-filter box, and the --filter option); a
+packet has to match both. libpcap compiles each condition on the packet for each link
+type that the capture can meet. The part that only concerns packets is tested first:
+a packet that it rejects costs neither a copy nor a lookup of its process.
 """
 
 from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from tccap.bpf.code import Code
 from tccap.filter import emit, language, libpcap
 from tccap.filter.cbpf import FilterError, Program
 from tccap.filter.language import All, Filter, Packet, Process
 from tccap.stream.linktypes import LinkType
+
+if TYPE_CHECKING:
+    from tccap.bpf.collection import Collection
+    from tccap.stream.blocks import Section
 
 # The frame's copy on the stack begins two bytes behind an address divisible by
 # eight where there is an Ethernet header, so that what follows it is aligned.
@@ -32,8 +36,12 @@ class _Leaf(NamedTuple):
 class CaptureFilter:
     """A filter, for devices with the given link types.
 
-    FilterError carries libpcap's own message, or says what else is wrong.
+    FilterError carries libpcap's own message, or says what else is wrong. libpcap
+    compiles in a child process, so make the filter before there are threads.
     """
+
+    sets_probes = False
+    starts_last = False
 
     def __init__(self, texts: tuple[str, ...], links: tuple[LinkType, ...]) -> None:
         self._filter = _parsed(texts)
@@ -43,11 +51,23 @@ class CaptureFilter:
 
     @property
     def needs_processes(self) -> bool:
-        """Tell whether the filter has words about processes."""
+        """Return whether the filter has words about processes."""
         return self._filter is not None and bool(_process_words(self._filter))
 
-    def c_text(self) -> str:
-        """Return what bpf/packet/filter.c calls for a verdict."""
+    @property
+    def code(self) -> Code:
+        """What the programs call for a verdict."""
+        filter_text = self._verdict_text()
+        # Without words about processes this is the same for every filter, so that
+        # bpf/packet/capture.c is compiled once.
+        by_words = f"#define FILTERS_BY_WORDS {int(self.needs_processes)}\n"
+        text = by_words + (filter_text if self.needs_processes else "")
+        return Code(text=text, filter_text=filter_text)
+
+    def start(self, _collection: "Collection", _section: "Section") -> None:
+        """Do nothing: the filter runs in the kernel alone."""
+
+    def _verdict_text(self) -> str:
         return "\n".join(
             [
                 f"#define FRAME_HEAD {self._head}",
@@ -58,18 +78,10 @@ class CaptureFilter:
             ]
         )
 
-    def late_c_text(self) -> str:
-        """Return what bpf/packet/capture.c calls, which knows the processes.
-
-        Without words about them it is the same for every filter.
-        """
-        by_words = f"#define FILTERS_BY_WORDS {int(self.needs_processes)}\n"
-        return by_words + (self.c_text() if self.needs_processes else "")
-
     def _compiled(
         self, links: tuple[LinkType, ...]
     ) -> Iterator[tuple[tuple[str, bool], _Leaf]]:
-        """Give a leaf for each text and each kind of device."""
+        """Yield a leaf for each text and each kind of device."""
         packets = language.packets(self._filter) if self._filter else ()
         for number, packet in enumerate(dict.fromkeys(packets)):
             programs = _programs(packet.text, links)
@@ -88,7 +100,7 @@ class CaptureFilter:
         return emit.function(leaf.name, leaf.program, head=self._head, pad=leaf.pad)
 
     def _verdicts(self) -> Iterator[str]:
-        """Give the expressions: for packets alone, then for all that is known."""
+        """Yield the expressions: for packets alone, then for processes, too."""
         whole = self._filter
         early = language.packet_only(whole) if whole else None
         late = whole if self.needs_processes else None
@@ -127,10 +139,10 @@ def _process_words(of: Filter) -> list[Process]:
 
 
 def _programs(text: str, links: tuple[LinkType, ...]) -> dict[LinkType, Program | None]:
-    """Compile for each link type; it must mean something on one at least.
+    """Compile for each link type; at least one must accept the text.
 
-    ``arp``, for example, is an error on a device without Ethernet, where it can
-    never be true.
+    ``arp``, for example, is an error on a device without Ethernet, where it can never
+    be true.
     """
     programs: dict[LinkType, Program | None] = {}
     errors = []

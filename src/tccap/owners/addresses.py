@@ -1,10 +1,10 @@
 """The addresses of this host, and of the containers whose veth ends are here.
 
-A socket that is bound to no address takes packets for these only; the kernel's
-own look-up of sockets (bpf/owners/lookup.c) does not ask.
+A socket that is bound to no address takes packets for these only; the kernel's own
+lookup of sockets (bpf/owners/lookup.c) does not check that.
 
-Netlink is spoken directly: by a namespace's id (IFA_TARGET_NETNSID, Linux 4.20) it
-tells what is in there, and nobody has to go there, which pyroute2 would do.
+This speaks netlink directly: given a namespace's id (IFA_TARGET_NETNSID, Linux 4.20)
+the kernel lists its addresses, while pyroute2 would enter the namespace.
 """
 
 import contextlib
@@ -17,8 +17,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from tccap.bpf.collection import Kernel, undisturbed
+from tccap.bpf.collection import Collection
 from tccap.host import proc
+from tccap.host.cpus import not_preempted
 from tccap.ipc.status import log
 
 OWN_NAMESPACE = -1
@@ -46,21 +47,22 @@ class LocalAddress(NamedTuple):
 
 
 class LocalAddresses:
-    """Keeps the kernel's table of addresses."""
+    """Keeps the kernel's table of addresses, and the number of our namespace."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-        self._table = kernel.table("local_addresses")
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self._table = collection.table("local_addresses")
+        collection.fill("own_netns", {0: _own_namespace()})
         self._known: set[LocalAddress] = set()
 
     def refresh(self) -> None:
-        """Write down what there is now."""
+        """Bring the table up to date."""
         present = _present()
-        with undisturbed():
+        with not_preempted():
             for gone in self._known - present:
                 with contextlib.suppress(KeyError):
                     del self._table[self._key(gone)]
-            self._kernel.tables_changed()
+            self._collection.invalidate_lookups()
             kept = self._known & present
             for new in sorted(present - kept):
                 try:
@@ -83,14 +85,19 @@ def _present() -> set[LocalAddress]:
         for namespace_id in _far_namespaces(here):
             try:
                 found |= _addresses(here, namespace_id)
-            except OSError as error:  # gone again, or the kernel does not tell
+            except OSError as error:  # gone again, or the kernel does not say
                 log("info", f"A container's addresses are not known: {error}.")
     return found
 
 
+def _own_namespace() -> int:
+    """Return the inode number of our network namespace."""
+    return os.stat("/proc/self/ns/net").st_ino  # noqa: PTH116  # a link
+
+
 def _far_namespaces(here: socket.socket) -> Iterator[int]:
-    """Give the ids that our namespace has for others."""
-    seen = {os.stat("/proc/self/ns/net").st_ino}  # noqa: PTH116  # a link
+    """Yield the ids that our namespace has for others."""
+    seen = {_own_namespace()}
     for path in _namespace_files():
         with contextlib.suppress(OSError):
             number = os.stat(path).st_ino  # noqa: PTH116  # a link
@@ -104,7 +111,7 @@ def _far_namespaces(here: socket.socket) -> Iterator[int]:
 
 
 def _namespace_files() -> Iterator[str]:
-    """Give files of the namespaces: of processes, and of those without any yet."""
+    """Yield files of namespaces, with processes in them or none yet."""
     for pid in proc.pids():
         yield f"/proc/{pid}/ns/net"
     for folder in _NAMED:
@@ -141,7 +148,7 @@ def _addresses(netlink: socket.socket, namespace_id: int) -> set[LocalAddress]:
 
 def _netlink() -> socket.socket:
     netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-    # Else the kernel passes over what a request says beyond its header.
+    # Without this the kernel ignores what follows the header of a request.
     netlink.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
     return netlink
 
@@ -149,7 +156,7 @@ def _netlink() -> socket.socket:
 def _ask(
     netlink: socket.socket, request: int, flags: int, body: bytes
 ) -> Iterator[bytes]:
-    """Give the bodies of the answers to a request."""
+    """Yield the bodies of the answers to a request."""
     header = struct.pack(
         "=IHHII", 16 + len(body), request, _NLM_F_REQUEST | flags, 0, 0
     )
@@ -170,7 +177,7 @@ def _ask(
 
 
 def _header(message: bytes) -> tuple[int, int]:
-    """Return length and type; OSError for what is no netlink message."""
+    """Return length and type; OSError if it is not a netlink message."""
     if len(message) >= _HEADER_LEN:
         length, kind = struct.unpack_from("=IH", message)
         if _HEADER_LEN <= length <= len(message):

@@ -1,14 +1,15 @@
 """Which kernel functions the hooks of bpf/owners/hooks.c are attached to.
 
-Where several functions stand for one hook, they are the same moment on
-different kernels; the first that exists is taken.
+Where a hook names several functions, they are the same moment on different kernels;
+the first that exists is taken.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Container, Mapping
 from typing import NamedTuple
 
-from tccap.bpf import progs
+from tccap.bpf import btfattach, progs
 from tccap.bpf.bcclib import bcc
+from tccap.bpf.collection import Collection
 from tccap.errors import TccapError
 
 # Where bcc puts a probe.
@@ -19,7 +20,7 @@ ACCEPTS_AT_ONCE = 4096
 
 
 class Hook(NamedTuple):
-    """A program, and the functions whose entry (or return) it is run at."""
+    """A program, and the functions at whose entry (or return) it runs."""
 
     program: str
     functions: tuple[str, ...]
@@ -52,19 +53,30 @@ HOOKS = (
     Hook("on_commit_creds", ("commit_creds",)),
     Hook("on_rename", ("__set_task_comm",)),
 )
-# The entry of security_sock_graft comes after accept has chosen the connection;
-# kernels without LSM network hooks do not have it.
+# When security_sock_graft is entered, accept has chosen the connection. Kernels without
+# LSM network hooks lack that function.
 ACCEPT = Hook("on_accept", ("security_sock_graft",))
 ACCEPT_RETURN = Hook("on_accept_return", ("inet_csk_accept",), on_return=True)
 
 EXIT = ("on_process_exit", "sched_process_exit")
 STATE = ("on_state", "inet_sock_set_state")
 FORK = ("on_process_fork", "sched_process_fork")
-# What hooks end in: a kprobe program in the map of tail calls.
+# The kprobe program in which hooks end, and the map of tail calls that holds it.
 TAIL = ("tails", "on_record")
 
 
 FUNCTIONS = tuple(f for h in (*HOOKS, ACCEPT, ACCEPT_RETURN) for f in h.functions)
+
+
+class KernelFunctions(NamedTuple):
+    """Those of FUNCTIONS that this kernel has.
+
+    ``fentry_ids`` are BTF numbers of the functions that get a fentry program in place
+    of a kprobe; it is empty where the kernel cannot do that.
+    """
+
+    known: Container[str]
+    fentry_ids: Mapping[str, int]
 
 
 def in_softirq(known: Container[str]) -> list[str]:
@@ -74,30 +86,25 @@ def in_softirq(known: Container[str]) -> list[str]:
 
 
 def attach(
-    program: Callable[[str, int], int],
-    known: Container[str],
-    at_entry: Callable[[str, str], None] | None,
-    *,
-    follow_children: bool,
+    collection: Collection, kernel: KernelFunctions, *, follow_children: bool
 ) -> None:
-    """Attach all hooks; TccapError names a function that the kernel lacks.
-
-    ``program`` returns the descriptor of a program of a type (`bpfprog`), ``known``
-    holds those of FUNCTIONS that this kernel has. ``at_entry`` runs a program at a
-    function's entry by fentry, if the kernel can.
-    """
-    accept = ACCEPT if ACCEPT.functions[0] in known else ACCEPT_RETURN
+    """Attach all hooks; TccapError names a function that the kernel lacks."""
+    tails, recorder = TAIL
+    collection.fill(tails, {0: collection.program(recorder, progs.KPROBE)})
+    accept = ACCEPT if ACCEPT.functions[0] in kernel.known else ACCEPT_RETURN
     for hook in (*HOOKS, accept):
-        function = _choose(hook, known)
-        if function and hook.in_softirq and at_entry:
-            at_entry(hook.program, function)
+        function = _choose(hook, kernel.known)
+        if function and hook.in_softirq and kernel.fentry_ids:
+            number = kernel.fentry_ids[function]
+            instructions = collection.instructions(hook.program)
+            btfattach.attach(btfattach.FENTRY, number, hook.program, instructions)
         elif function:
-            _attach(program(hook.program, progs.KPROBE), hook, function)
+            _attach(collection.program(hook.program, progs.KPROBE), hook, function)
         elif hook.needed:
             raise TccapError(f"The kernel has no function {hook.functions[0]}.")
     at_tracepoints = (EXIT, STATE, FORK) if follow_children else (EXIT, STATE)
     for name, tracepoint in at_tracepoints:
-        raw = program(name, progs.RAW_TRACEPOINT)
+        raw = collection.program(name, progs.RAW_TRACEPOINT)
         progs.open_raw_tracepoint(raw, tracepoint)
 
 

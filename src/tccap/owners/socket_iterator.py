@@ -1,31 +1,29 @@
-"""Running bpf/owners/seed.c: one pass over the open files of all processes."""
+"""The socket iterator (bpf/owners/seed.c): a pass over all open files."""
 
 import os
 
-from tccap.bpf import progs
-from tccap.bpf.maps import Map
+from tccap.bpf import btf, progs
+from tccap.bpf.collection import Collection
 from tccap.errors import TccapError
 
 PROGRAM = "bpf_iter__task_file"
-TARGET = "bpf_iter_task_file"  # the kernel's function, by whose number it is known
+TARGET = "bpf_iter_task_file"  # the kernel's function; BTF knows its number
 _NO_ITERATOR = (
     "The kernel lets no program look through open files for their processes: set the "
     "label to off, and capture without process filters."
 )
 
 
-class Seeding:
-    """The iterator program; each `run` is one pass.
+class SocketIterator:
+    """The iterator program; each `run` is one pass. TccapError if it is refused."""
 
-    ``instructions`` are those of PROGRAM, ``btf_id`` TARGET's number in the kernel's
-    BTF, ``seed_round`` the map that counts passes.
-    """
-
-    def __init__(self, instructions: bytes, btf_id: int, seed_round: Map) -> None:
-        self._round = seed_round
+    def __init__(self, collection: Collection) -> None:
+        self._round = collection.table("seed_round")
+        instructions = collection.instructions(PROGRAM)
+        number = btf.functions(TARGET).get(TARGET, 0)
         try:
             program_fd = progs.load(
-                progs.TRACING, PROGRAM, instructions, progs.TRACE_ITER, btf_id
+                progs.TRACING, PROGRAM, instructions, progs.TRACE_ITER, number
             )
             self._link_fd = progs.link_iterator(program_fd)
         except OSError:

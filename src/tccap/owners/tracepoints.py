@@ -1,9 +1,11 @@
 """Which raw tracepoints the programs of bpf/owners/tracepoints.c are attached to.
 
-A kernel may lack some: what they tell is then found by polling, later.
+Where a kernel lacks one, polling finds the same later.
 """
 
-from collections.abc import Callable
+from tccap.bpf import btf, btfattach
+from tccap.bpf.collection import Collection
+from tccap.ipc.status import log
 
 TRACEPOINTS = {
     "inet_sock_set_state": "on_state",
@@ -17,10 +19,19 @@ TRACEPOINTS = {
 }
 
 
-def attach(at_tracepoint: Callable[[str, str], bool]) -> list[str]:
-    """Attach all programs; return the tracepoints where that failed.
-
-    ``at_tracepoint`` runs a program at a tracepoint, if the kernel can.
-    """
+def attach(collection: Collection) -> list[str]:
+    """Attach all programs; return the tracepoints where that failed."""
     wanted = TRACEPOINTS.items()
-    return [name for name, program in wanted if not at_tracepoint(program, name)]
+    return [name for name, program in wanted if not _attach(collection, program, name)]
+
+
+def _attach(collection: Collection, program: str, tracepoint: str) -> bool:
+    """Attach a program; return whether the kernel took it."""
+    number = btf.tracepoint(tracepoint)
+    instructions = collection.instructions(program)
+    try:
+        btfattach.attach(btfattach.RAW_TRACEPOINT, number, program, instructions)
+    except OSError as error:
+        log("debug", f"No program at the tracepoint {tracepoint}: {error}.")
+        return False
+    return True

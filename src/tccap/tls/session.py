@@ -1,152 +1,95 @@
-"""TLS secrets in the stream: the engine's share.
+"""TLS secrets in the stream, while a capture runs.
 
-The kernel tells of hellos, of packets that wait and, where libraries are probed, of
-secrets; the front may send lines of a key log. All of it goes through the gate, and
-what comes out goes into the stream.
+The kernel sends ClientHellos, packets that wait and, where libraries are probed,
+secrets. The front may send lines of a key log. All of it goes through `hold`, which
+returns what to write into the stream.
 """
 
+import contextlib
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tccap.bpf import features, progs
-from tccap.errors import TccapError
-from tccap.host import proc
-from tccap.host.access import ALL, Caller
+from tccap.bpf.maps import Map
+from tccap.host.cpus import not_preempted
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import log, report
 from tccap.stream import abi
-from tccap.tls import keylog, probetable, sites
+from tccap.tls import keylog, sites
 from tccap.tls.hold import Buffer, Gate
 from tccap.tls.keyjoin import KeyJoin
 from tccap.tls.keylog import Secret
 
 if TYPE_CHECKING:
-    from tccap.bpf.collection import Kernel
     from tccap.tls.tracing import Tracing
 
 KEYLOG_LINE_MAX = 4096
 
 
 class Tls:
-    """All that concerns TLS in one capture; does nothing if the plan says so."""
+    """Holds the packets of TLS connections until their secrets are written.
 
-    def __init__(self, plan: Plan, caller: Caller) -> None:
-        may_see_all = caller.secrets == ALL
-        if plan.tls == "all" and not may_see_all:
-            raise TccapError("Only root can read the TLS secrets of all processes.")
-        if plan.tls_libraries and not may_see_all:
-            raise TccapError("Only root can name the TLS libraries to look into.")
-        self._plan = plan
-        self._probes = plan.tls != "off" and _can_tell_users()
-        self._is_on = self._probes or plan.keylog
-        # Whom root chooses by a filter need not be root's own processes.
-        chosen = plan.filters_processes and may_see_all
-        self._any_user = plan.tls == "all" or chosen
-        self._user = caller.own
-        self._gate = Gate(plan.tls_wait_ms / 1000)
+    ``marks`` is the kernel's map of the connections whose packets wait; ``tracing``
+    sets the probes, None where only a key log gives secrets.
+    """
+
+    kinds = frozenset({abi.HELLO, abi.SECRET, abi.HELD, abi.HELD_SERVER_HELLO})
+
+    def __init__(self, plan: Plan, marks: Map, tracing: "Tracing | None") -> None:
+        self._has_keylog = plan.keylog
+        self._marks = marks
+        self._tracing = tracing
+        self._hold = Gate(plan.tls_wait_ms / 1000)
         self._keys = KeyJoin()
-        self._tracing: Tracing | None = None
-        self._rest_of_keys = b""
+        self._rest_of_text = b""
         self._unreadable = 0
 
-    # What the BPF programs are made of.
-
-    def defines(self) -> dict[str, int | str]:
-        """Return the -D definitions that concern TLS."""
-        return {
-            "TLS": int(self._is_on),
-            "TLS_ANY_USER": int(self._any_user),
-            "TLS_USER": self._user,
-        }
-
-    def sources(self) -> tuple[str, ...]:
-        """Return the files of bpf/ that concern TLS."""
-        packets = ("tls/marks.c",) if self._is_on else ()
-        return (*packets, "tls/secret.c") if self._probes else packets
-
-    def c_text(self) -> str:
-        """Return what is added to those files."""
-        return probetable.slot_programs() if self._probes else ""
-
-    @property
-    def sets_probes(self) -> bool:
-        """Tell whether probes are set while the capture runs."""
-        return self._probes
-
-    # Running.
-
-    def start(self, kernel: "Kernel") -> None:
-        """Begin to look for libraries; in a thread, as the finder takes its time."""
-        self._kernel = kernel
-        if not self._probes:
-            return
-        # Slow to import, and not needed before.
-        from tccap.tls.tracing import Tracing  # noqa: PLC0415
-        from tccap.tls.uprobes import TAIL, Uprobes  # noqa: PLC0415
-
-        def probes() -> Uprobes:
-            tail, program = TAIL
-            kernel.fill(tail, {0: kernel.program(program, progs.KPROBE)})
-            return Uprobes(kernel.program, kernel.table("tls_sites"))
-
-        self._tracing = Tracing(probes, self._wants, self._plan.tls_libraries)
-        self._tracing.start()
-
     def answer(self, message: bytes) -> list[Buffer]:
-        """Return what a message from the kernel leads to."""
+        """Return the blocks that may be written now."""
         now = time.monotonic()
         kind = message[-1]
         if kind == abi.HELLO:
-            hello = abi.HelloMessage.parse(message)
-            hopeful = self._is_hopeful(hello)
-            out = self._gate.hello(
-                hello.flow, hello.client_random, now, hopeful=hopeful
-            )
-        elif kind == abi.SECRET:
+            return self._unmarked(self._hello(abi.HelloMessage.parse(message), now))
+        if kind == abi.SECRET:
             secret = self._secret(abi.SecretMessage.parse(message), now)
-            out = self._gate.secret(secret, now) if secret else []
-        elif abi.is_held_packet(message):
-            out = self._gate.packet(abi.HeldPacket.parse(message), now)
-        else:
-            raise TccapError("The kernel sent a message that is not known.")
-        self._unmark()
-        return out
+            return self._unmarked(self._hold.secret(secret, now) if secret else [])
+        held = abi.HeldPacket.parse(message)
+        return self._unmarked(self._hold.packet(held, now))
 
-    def read_keys(self, text: bytes) -> list[Buffer]:
+    def read_text(self, text: bytes) -> list[Buffer]:
         """Take a piece of a key log, from the front."""
-        *lines, self._rest_of_keys = (self._rest_of_keys + text).split(b"\n")
-        self._rest_of_keys = self._rest_of_keys[-KEYLOG_LINE_MAX:]
+        *lines, self._rest_of_text = (self._rest_of_text + text).split(b"\n")
+        self._rest_of_text = self._rest_of_text[-KEYLOG_LINE_MAX:]
         out: list[Buffer] = []
         for secret in filter(None, map(keylog.parse_line, lines)):
-            out += self._gate.secret(secret, time.monotonic())
-        self._unmark()
-        return out
+            out += self._hold.secret(secret, time.monotonic())
+        return self._unmarked(out)
+
+    def addresses_changed(self) -> None:
+        """Ignore that addresses of this host have changed."""
 
     @property
-    def patience_s(self) -> float | None:
-        """Return after how long `expire` wants to be called; None: never."""
-        return self._gate.patience_s(time.monotonic())
+    def timeout_s(self) -> float | None:
+        """Return after how long `poll` has to be called; None: never."""
+        return self._hold.patience_s(time.monotonic())
 
-    def expire(self) -> list[Buffer]:
-        """Return what has waited long enough."""
-        out = self._gate.expire(time.monotonic())
-        self._unmark()
-        return out
-
-    # The end.
+    def poll(self) -> list[Buffer]:
+        """Return the packets that have waited long enough."""
+        return self._unmarked(self._hold.expire(time.monotonic()))
 
     def finish(self) -> list[Buffer]:
-        """Return all that still waits."""
-        return self._gate.finish(time.monotonic())
+        """Return all packets that still wait."""
+        return self._hold.finish(time.monotonic())
+
+    def counts(self) -> dict[str, int]:
+        """Return nothing: `close` reports what there was."""
+        return {}
 
     def close(self) -> None:
-        """Detach the probes, and say what there was."""
+        """Detach the probes, and report what there was."""
         if self._tracing:
             self._tracing.close()
-        if not self._is_on:
-            return
-        counts = self._gate.counts()
+        counts = self._hold.counts()
         report("tls", counts=asdict(counts) | {"unreadable": self._unreadable})
         if counts.crowded_out:
             log(
@@ -155,11 +98,22 @@ class Tls:
                 "waited for secrets than there is room for.",
             )
 
-    # Inside.
+    def _hello(self, hello: abi.HelloMessage, now: float) -> list[Buffer]:
+        may_get_secrets = self._may_get_secrets(hello)
+        return self._hold.hello(
+            hello.flow, hello.client_random, now, hopeful=may_get_secrets
+        )
 
-    def _secret(self, told: abi.SecretMessage, now: float) -> Secret | None:
-        """Return the secret that a probe has told of; None: there is none yet."""
-        pid, kind, label, random, content = told
+    def _may_get_secrets(self, hello: abi.HelloMessage) -> bool:
+        """Return whether a process at one of the endpoints may give the secrets."""
+        if self._has_keylog or not self._tracing:
+            return self._has_keylog
+        here = {hello.sender_pid, hello.receiver_pid} - {abi.ELSEWHERE}
+        return any(not pid or self._tracing.may_trace(pid) for pid in here)
+
+    def _secret(self, message: abi.SecretMessage, now: float) -> Secret | None:
+        """Return the secret that a probe has read; None: there is none yet."""
+        pid, kind, label, random, content = message
         if sites.KINDS[kind] == "value":
             self._keys.value(pid, label, random, content, now)
             return None
@@ -172,26 +126,14 @@ class Tls:
         self._unreadable += secret is None
         return secret
 
-    def _is_hopeful(self, hello: abi.HelloMessage) -> bool:
-        """Tell whether a process at one of the ends may give the secrets."""
-        if self._plan.keylog or not self._tracing:
-            return self._plan.keylog
-        here = {hello.sender_pid, hello.receiver_pid} - {abi.ELSEWHERE}
-        return any(not pid or self._tracing.may_trace(pid) for pid in here)
+    def _unmarked(self, out: list[Buffer]) -> list[Buffer]:
+        """Let later packets of opened connections pass at once; return the blocks.
 
-    def _wants(self, pid: int) -> bool:
-        """Tell whether a process may be traced; bpf/tls/secret.c has the last word."""
-        return self._any_user or proc.uids(pid) == {self._user}
-
-    def _unmark(self) -> None:
-        flows = self._gate.take_unmarked()
-        if flows:
-            self._kernel.forget_flows(flows)
-
-
-def _can_tell_users() -> bool:
-    """Tell whether the probes will know whose processes they are in."""
-    if not features.has_btf():
-        log("warning", "The kernel has no BTF: TLS secrets are not read.")
-        return False
-    return True
+        A flow is a struct tls_flow, the key of the connection's mark.
+        """
+        flows = self._hold.take_unmarked()
+        with not_preempted() if flows else contextlib.nullcontext():
+            for flow in flows:
+                with contextlib.suppress(KeyError):
+                    del self._marks[self._marks.Key.from_buffer_copy(flow)]
+        return out

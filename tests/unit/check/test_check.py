@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tccap.bpf import features
 from tccap.check import check
 from tccap.check.check import MISSING, NOTE, OK, Finding
 from tccap.errors import TccapError
@@ -161,7 +162,7 @@ def test_lockdown(
     file = tmp_path / "lockdown"
     if modes is not None:
         file.write_text(modes)
-    monkeypatch.setattr(check, "LOCKDOWN", file)
+    monkeypatch.setattr(features, "LOCKDOWN", file)
     (finding,) = check._lockdown()
     assert finding.mark == mark
     assert finding.text.startswith(text)

@@ -14,7 +14,7 @@ from tccap.stream import abi
 HEADER = (Path(BPF_DIR) / "abi.h").read_text()
 MIRRORED = ("BLOCK_MAX", "EPB_HEADER_LEN", "OPTIONS_MAX", "CAPLEN_MAX")
 SNAPLENS = [1, 2, 3, 4, 5, 65535, abi.CAPLEN_MAX - 1, abi.CAPLEN_MAX, 262144]
-# What tccap.attribution gives: it asks the kernel for some of it.
+# What tccap.owners gives: it asks the kernel for some of it.
 ATTRIBUTION = {
     *{"ATTRIBUTION", "LABELS", "LABEL_TIDS", "LABEL_MAX", "HOOKS", "FENTRY"},
     *{"CALLERS", "HAS_SOCK_FROM_FILE", "SOCKET_FILE_OPS"},

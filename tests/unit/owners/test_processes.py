@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tccap.owners.attribution import Attribution
+from tccap.owners import processes
 from tccap.stream.abi import ProcessMessage
 
 KEY = (5, 7, 0)
@@ -20,21 +20,19 @@ class Records(dict[tuple[int, ...], Any]):
 
 
 @pytest.mark.parametrize(
-    ("told", "left"),
+    ("seen", "left"),
     [
         (3, [SimpleNamespace(version=3, block_number=10)]),
-        # The kernel has written again, and told so.
+        # The kernel has written again, and sent another message.
         (2, [SimpleNamespace(version=3, block_number=0)]),
         # The engine has put back what was there before.
         (4, []),
     ],
-    ids=["as it was told", "newer", "older"],
+    ids=["as it was seen", "newer", "older"],
 )
 def test_what_the_kernel_wrote_meanwhile_is_not_lost(
-    told: int, left: list[SimpleNamespace]
+    seen: int, left: list[SimpleNamespace]
 ) -> None:
-    attribution = Attribution.__new__(Attribution)
-    records = Records({KEY: SimpleNamespace(version=3, block_number=0)})
-    attribution._processes = records  # type: ignore[assignment]
-    attribution._complete(ProcessMessage(5, 7, 0, told, b"name"), 9, b"")
+    records: Any = Records({KEY: SimpleNamespace(version=3, block_number=0)})
+    processes.complete(records, ProcessMessage(5, 7, 0, seen, b"name"), 9, b"")
     assert [*records.values()] == left

@@ -1,0 +1,69 @@
+"""The classifier in the kernel: its programs, and the tables that it works by."""
+
+from typing import NamedTuple
+
+from tccap.bpf import progs
+from tccap.bpf.collection import Collection
+from tccap.host.cpus import not_preempted
+from tccap.stream.abi import Statistics
+
+# In the order of the map in bpf/packet/stages.c; some kernels need only the first.
+STAGES = ("tccap_classify", "tccap_describe")
+
+
+class DeviceEntry(NamedTuple):
+    """What the classifier must know of a device: struct device of bpf/abi.h."""
+
+    interface_id: int
+    has_ethernet: bool
+    is_loopback: bool
+    far_namespace: int
+    leads_away: bool
+
+
+class Classifier:
+    """The programs that take packets, loaded; `programs` are to be attached.
+
+    TccapError where the kernel refuses a program.
+    """
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self._devices = collection.table("devices")
+        self._counters = collection.table("counters")
+        for slot, name in enumerate(STAGES):
+            if name in collection:
+                stage_fd = collection.program(name, progs.SCHED_CLS)
+                collection.fill("stages", {slot: stage_fd})
+        self.programs = {
+            "in": collection.program("tccap_ingress", progs.SCHED_CLS),
+            "out": collection.program("tccap_egress", progs.SCHED_CLS),
+        }
+
+    def add_device(self, ifindex: int, entry: DeviceEntry) -> None:
+        """Take frames of the device."""
+        self._devices[self._devices.Key(ifindex)] = self._devices.Leaf(*entry)
+        self._collection.invalidate_lookups()
+
+    def remove_device(self, ifindex: int) -> None:
+        """Ignore frames of the device."""
+        try:
+            del self._devices[self._devices.Key(ifindex)]
+        except KeyError:
+            return
+        self._collection.invalidate_lookups()
+
+    def set_wall_offset(self, offset_ns: int) -> None:
+        """Set wall clock minus boot clock, in ns, for the times of packets."""
+        self._collection.fill("wall_offset", {0: offset_ns})
+
+    def statistics(self, interface_id: int) -> Statistics:
+        """Return the interface's counts, over all CPUs."""
+        with not_preempted():
+            shares = self._counters[self._counters.Key(interface_id)]
+        return Statistics(
+            received=sum(share.received for share in shares),
+            accepted=sum(share.accepted for share in shares),
+            dropped=sum(share.dropped for share in shares),
+            unowned=sum(share.unowned for share in shares),
+        )

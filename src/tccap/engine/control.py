@@ -1,0 +1,53 @@
+"""What the engine obeys: the front, through stdin, and SIGTERM."""
+
+import contextlib
+import os
+import signal
+from typing import Self
+
+from tccap.engine.events import Events
+
+TEXT_LEN = 1 << 16  # what is read at once of what the front sends
+# On stop: the kernel ends an engine that does not, as nobody else may.
+STOP_DEADLINE_S = 15
+
+
+class Control:
+    """Notes when to stop, and keeps what the front has sent until it is taken."""
+
+    def __init__(self, fd: int, events: Events) -> None:
+        self.is_stopping = False
+        self._fd = fd
+        self._events = events
+        self._text = b""
+        self._exit = contextlib.ExitStack()
+
+    def take_text(self) -> bytes:
+        """Return what the front has sent since the last call."""
+        text, self._text = self._text, b""
+        return text
+
+    def stop(self) -> None:
+        """Stop, within STOP_DEADLINE_S."""
+        self.is_stopping = True
+        signal.alarm(STOP_DEADLINE_S)
+
+    def __enter__(self) -> Self:
+        signal_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._exit.callback(os.close, write_fd)
+        self._exit.callback(os.close, signal_fd)
+        signal.set_wakeup_fd(write_fd)
+        self._exit.callback(signal.set_wakeup_fd, -1)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        self._events.watch(signal_fd, lambda _: self.stop())
+        self._events.watch(self._fd, lambda _: self._read())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exit.close()
+
+    def _read(self) -> None:
+        text = os.read(self._fd, TEXT_LEN)
+        self._text += text
+        if not text:
+            self.stop()

@@ -1,0 +1,188 @@
+"""How the processes of packets are found: chosen from the Plan and the kernel.
+
+The kernel does the work (bpf/owners/owner.c says how). There are two ways. With
+``hooks``, kprobes record which process uses which socket. Without kprobes,
+``tracepoints`` record a part of that, and the socket iterator looks for the rest again
+and again.
+"""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from tccap.bpf import btf, btfattach, features
+from tccap.bpf.code import Code
+from tccap.bpf.collection import Collection
+from tccap.errors import TccapError
+from tccap.host.access import Caller
+from tccap.ipc.plan import Plan
+from tccap.ipc.status import log
+from tccap.owners import hooks, label, tracepoints, wanted
+from tccap.owners.addresses import LocalAddresses
+from tccap.owners.owners import Owners
+from tccap.owners.polling import Polling
+from tccap.owners.processes import Processes
+from tccap.owners.search import Search
+
+if TYPE_CHECKING:
+    from tccap.stream.blocks import Section
+
+OFF, HOOKS, TRACEPOINTS = "off", "hooks", "tracepoints"
+_SOURCES = {
+    OFF: (),
+    HOOKS: ("owners/known.c", "owners/hooks.c", "owners/seed.c"),
+    TRACEPOINTS: (
+        "owners/known.c",
+        "owners/held.c",
+        "owners/tracepoints.c",
+        "owners/seed.c",
+    ),
+}
+
+
+class OwnersChoice:
+    """Whether, and in which way, packets get their processes.
+
+    The kernel is asked when an answer is first needed, which takes some milliseconds.
+    TccapError where packets cannot be chosen by process although they have to be.
+    """
+
+    sets_probes = False
+    starts_last = False
+
+    def __init__(self, plan: Plan, caller: Caller, *, filter_needs_it: bool) -> None:
+        self._plan = plan
+        self._caller = caller
+        self._filters = plan.filters_processes or filter_needs_it
+
+    @cached_property
+    def way(self) -> str:
+        """HOOKS, TRACEPOINTS or OFF."""
+        if self._plan.label == "off" and not self._filters:
+            return OFF
+        if not features.has_btf():
+            return self._without_btf()
+        return HOOKS if features.has_kprobes() else TRACEPOINTS
+
+    @cached_property
+    def code(self) -> Code:
+        """What the programs need to find owners."""
+        finds = self.way != OFF
+        return Code(
+            sources=self._sources(),
+            defines={**(self._kernel_defines() if finds else {}), **self._defines()},
+            reads_kernel=finds,
+        )
+
+    def start(self, collection: Collection, section: "Section") -> Owners | None:
+        """Record owners from here on.
+
+        Hooks come first and then the sockets that exist already, so that there is no
+        gap.
+        """
+        if self.way == OFF:
+            return None
+        processes = Processes(self._plan, self._caller, collection, section)
+        wanted.fill(self._plan, collection)
+        addresses = LocalAddresses(collection)
+        addresses.refresh()
+        self._attach(collection)
+        search = Search(self._plan, collection)
+        search.run()
+        if self.way == HOOKS:
+            return Owners(collection, processes, addresses)
+        search.run()  # one pass alone cannot say who has a socket alone
+        polling = Polling(search, wakes_loop=self._filters)
+        return Owners(collection, processes, addresses, polling)
+
+    def _without_btf(self) -> str:
+        reason = "The kernel has no BTF (CONFIG_DEBUG_INFO_BTF)"
+        if self._filters:
+            raise TccapError(f"{reason}: packets cannot be chosen by process.")
+        log("warning", f"{reason}: packets are captured without their processes.")
+        return OFF
+
+    def _sources(self) -> tuple[str, ...]:
+        caller = ("owners/caller.c",) if self._sees_callers else ()
+        return (
+            "owners/process.c",
+            "owners/recent.c",
+            "owners/owner.c",
+            *_SOURCES[self.way],
+            "packet/parse.c",
+            *caller,
+            "owners/lookup.c",
+        )
+
+    def _defines(self) -> dict[str, int | str]:
+        plan, finds = self._plan, self.way != OFF
+        return {
+            "ATTRIBUTION": int(finds),
+            "LABELS": int(finds and plan.label != "off"),
+            "LABEL_TIDS": int(plan.label == "full"),
+            "LABEL_MAX": label.len_max(plan.label),
+            "HOOKS": int(self.way != TRACEPOINTS),
+            "CALLERS": int(self._sees_callers),
+            "SOCKETS": plan.sockets if finds else 1,
+            "PROCESSES": plan.processes if finds else 1,
+            "FILTER_PIDS": int(bool(plan.pids)),
+            "FILTER_UIDS": int(bool(plan.uids)),
+            "FILTER_COMMS": int(bool(plan.comms)),
+            "FILTER_PROCESSES": int(plan.filters_processes),
+            "FOLLOW_CHILDREN": int(plan.children),
+        }
+
+    def _kernel_defines(self) -> dict[str, int | str]:
+        return {**_socket_file_defines(), "FENTRY": int(bool(self._fentry_ids))}
+
+    @cached_property
+    def _functions(self) -> dict[str, int]:
+        """The kernel's functions that hooks can be at."""
+        return features.symbols(*hooks.FUNCTIONS)
+
+    @cached_property
+    def _sees_callers(self) -> bool:
+        """Whether the classifier knows a packet's sender by the current task."""
+        return self.way == TRACEPOINTS and features.classifiers_see_current_task()
+
+    @cached_property
+    def _fentry_ids(self) -> dict[str, int]:
+        """BTF numbers of the functions with fentry programs; empty: kprobes there."""
+        if self.way != HOOKS:
+            return {}
+        functions = hooks.in_softirq(self._functions)
+        ids = btf.functions(*functions)
+        works = len(ids) == len(functions) and btfattach.is_supported(
+            btfattach.FENTRY, ids[functions[0]]
+        )
+        return ids if works else {}
+
+    def _attach(self, collection: Collection) -> None:
+        if self.way == HOOKS:
+            follow = self._plan.children
+            kernel = hooks.KernelFunctions(self._functions, self._fentry_ids)
+            hooks.attach(collection, kernel, follow_children=follow)
+            return
+        lacking = tracepoints.attach(collection)
+        if not self._sees_callers:
+            lacking.append("the task that sends")
+        _warn(lacking)
+
+
+def _warn(lacking: list[str]) -> None:
+    """Report what cannot be known without kprobes, and without what else."""
+    also = f", without {', '.join(lacking)}" if lacking else ""
+    log(
+        "warning",
+        f"The kernel has no kprobes: processes are found by other means{also}, "
+        "and some packets have no label; docs/limitations.md says which.",
+    )
+
+
+def _socket_file_defines() -> dict[str, int | str]:
+    """Return the definitions by which the socket iterator knows a socket's file."""
+    if btf.functions("bpf_sock_from_file"):
+        return {"HAS_SOCK_FROM_FILE": 1, "SOCKET_FILE_OPS": 0}
+    address = features.symbols("socket_file_ops").get("socket_file_ops")
+    if not address:
+        raise TccapError("/proc/kallsyms hides addresses: processes cannot be told.")
+    return {"HAS_SOCK_FROM_FILE": 0, "SOCKET_FILE_OPS": f"{address:#x}ULL"}

@@ -1,0 +1,72 @@
+"""Owners of sockets while a capture runs: the engine's share in finding them."""
+
+from collections.abc import Iterable
+
+from tccap.bpf.collection import Collection
+from tccap.owners.addresses import LocalAddresses
+from tccap.owners.polling import Polling
+from tccap.owners.processes import Processes
+from tccap.stream import abi
+
+
+class Owners:
+    """Answers messages about processes, and keeps the kernel's tables current.
+
+    ``polling`` looks for the sockets that no hook sees; None where hooks see all.
+    """
+
+    kinds = frozenset({abi.PROCESS})
+
+    def __init__(
+        self,
+        collection: Collection,
+        processes: Processes,
+        addresses: LocalAddresses,
+        polling: Polling | None = None,
+    ) -> None:
+        self._overflows = collection.table("shortages")
+        self._processes = processes
+        self._addresses = addresses
+        self._polling = polling
+
+    def answer(self, message: bytes) -> Iterable[bytes]:
+        """Return the Process Information Block of a process."""
+        return (self._processes.answer(message),)
+
+    def read_text(self, _text: bytes) -> Iterable[bytes]:
+        """Ignore what the front sends."""
+        return ()
+
+    def addresses_changed(self) -> None:
+        """Update the kernel's table of this host's addresses."""
+        self._addresses.refresh()
+
+    @property
+    def timeout_s(self) -> float | None:
+        """Return after how long `poll` has to be called; None: never."""
+        return self._polling.timeout_s if self._polling else None
+
+    def poll(self) -> Iterable[bytes]:
+        """Look for new sockets where nothing else finds them, if it is time to."""
+        if self._polling:
+            self._polling.poll()
+        return ()
+
+    def finish(self) -> Iterable[bytes]:
+        """Return nothing: no block waits here."""
+        return ()
+
+    def counts(self) -> dict[str, int]:
+        """Return what did not fit into the kernel's tables, over all CPUs.
+
+        ``sockets`` are owners that were not recorded, ``processes`` packets without
+        label, as their process had been evicted.
+        """
+        shares = self._overflows[self._overflows.Key(0)]
+        return {
+            "sockets": sum(share.sockets for share in shares),
+            "processes": sum(share.processes for share in shares),
+        }
+
+    def close(self) -> None:
+        """Do nothing: hooks go with the process."""

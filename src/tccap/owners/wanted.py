@@ -1,0 +1,49 @@
+"""The processes that a process filter wants, for the kernel's tables.
+
+Later descendants of wanted processes are found when they are forked
+(bpf/owners/hooks.c), or by looking again.
+"""
+
+from tccap.bpf.collection import Collection
+from tccap.host import proc
+from tccap.ipc.plan import Plan
+
+
+def fill(plan: Plan, collection: Collection) -> None:
+    """Write the process filter into the kernel's tables."""
+    pids = {pid: proc.start_ticks(pid) or 0 for pid in plan.pids}
+    comms = [(comm.encode(errors="surrogateescape"),) for comm in plan.comms]
+    collection.fill("wanted_pids", pids)
+    collection.fill("wanted_uids", dict.fromkeys(plan.uids, 1))
+    collection.fill("wanted_comms", dict.fromkeys(comms, 1))
+    fill_descendants(plan, collection)
+
+
+def fill_descendants(plan: Plan, collection: Collection) -> None:
+    """Write down the present descendants of wanted processes, if they are wanted."""
+    if plan.children:
+        collection.fill("old_descendants", _descendants(plan))
+
+
+def _descendants(plan: Plan) -> dict[int, int]:
+    """Return the start, in clock ticks, of all descendants by their pids."""
+    parents = proc.parents()
+    wanted = {pid for pid in parents if _is_wanted(pid, plan)}
+    found = {pid for pid in parents if wanted & _ancestors(pid, parents)}
+    starts = {pid: proc.start_ticks(pid) for pid in found}
+    return {pid: ticks for pid, ticks in starts.items() if ticks is not None}
+
+
+def _is_wanted(pid: int, plan: Plan) -> bool:
+    return (
+        (not plan.pids or pid in plan.pids)
+        and (not plan.uids or proc.euid(pid) in plan.uids)
+        and (not plan.comms or proc.comm(pid) in plan.comms)
+    )
+
+
+def _ancestors(pid: int, parents: dict[int, int]) -> set[int]:
+    found: set[int] = set()
+    while (pid := parents.get(pid, 0)) and pid not in found:
+        found.add(pid)
+    return found

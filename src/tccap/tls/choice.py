@@ -1,0 +1,94 @@
+"""Whether packets wait for TLS secrets, and whose secrets: chosen from the Plan."""
+
+from typing import TYPE_CHECKING
+
+from tccap.bpf import features, progs
+from tccap.bpf.code import Code
+from tccap.bpf.collection import Collection
+from tccap.errors import TccapError
+from tccap.host import proc
+from tccap.host.access import ALL, Caller
+from tccap.ipc.plan import Plan
+from tccap.ipc.status import log
+from tccap.tls import probetable
+
+if TYPE_CHECKING:
+    from tccap.stream.blocks import Section
+    from tccap.tls.session import Tls
+    from tccap.tls.tracing import Tracing
+
+
+class TlsChoice:
+    """What the Plan says of TLS; TccapError where the caller may not have that."""
+
+    # What starts is slow to import, and a thread: the capture does not wait for it.
+    starts_last = True
+
+    def __init__(self, plan: Plan, caller: Caller) -> None:
+        may_see_all = caller.secrets == ALL
+        if plan.tls == "all" and not may_see_all:
+            raise TccapError("Only root can read the TLS secrets of all processes.")
+        if plan.tls_libraries and not may_see_all:
+            raise TccapError("Only root can name the TLS libraries to look into.")
+        self._plan = plan
+        self._user = caller.own
+        # The processes that root chooses by a filter need not be root's own.
+        chosen = plan.filters_processes and may_see_all
+        self._any_user = plan.tls == "all" or chosen
+        self.sets_probes = plan.tls != "off" and _users_are_known()
+
+    @property
+    def code(self) -> Code:
+        """What the programs need for TLS."""
+        is_on = self._is_on
+        marks = ("tls/marks.c",) if is_on else ()
+        secrets = ("tls/secret.c",) if self.sets_probes else ()
+        return Code(
+            sources=(*marks, *secrets),
+            text=probetable.slot_programs() if self.sets_probes else "",
+            defines={
+                "TLS": int(is_on),
+                "TLS_ANY_USER": int(self._any_user),
+                "TLS_USER": self._user,
+            },
+            reads_kernel=self.sets_probes,
+        )
+
+    def start(self, collection: Collection, _section: "Section") -> "Tls | None":
+        """Begin to answer, and to look for libraries."""
+        if not self._is_on:
+            return None
+        from tccap.tls.session import Tls
+
+        tracing = self._tracing(collection) if self.sets_probes else None
+        return Tls(self._plan, collection.table("tls_marks"), tracing)
+
+    @property
+    def _is_on(self) -> bool:
+        return self.sets_probes or self._plan.keylog
+
+    def _tracing(self, collection: Collection) -> "Tracing":
+        """Look for libraries in a thread, as the finder takes its time."""
+        from tccap.tls.tracing import Tracing
+        from tccap.tls.uprobes import TAIL, Uprobes
+
+        def probes() -> Uprobes:
+            tail, program = TAIL
+            collection.fill(tail, {0: collection.program(program, progs.KPROBE)})
+            return Uprobes(collection.program, collection.table("tls_sites"))
+
+        tracing = Tracing(probes, self._wants, self._plan.tls_libraries)
+        tracing.start()
+        return tracing
+
+    def _wants(self, pid: int) -> bool:
+        """Return whether to trace a process; bpf/tls/secret.c has the last word."""
+        return self._any_user or proc.uids(pid) == {self._user}
+
+
+def _users_are_known() -> bool:
+    """Return whether the probes will know whose processes they are in."""
+    if not features.has_btf():
+        log("warning", "The kernel has no BTF: TLS secrets are not read.")
+        return False
+    return True
