@@ -224,7 +224,7 @@ def _tls() -> Iterator[Finding]:
 def _lockdown() -> Iterator[Finding]:
     mode = features.lockdown()
     if mode is None:
-        yield Finding(OK, "lockdown", "the kernel tells of none")
+        yield Finding(OK, "lockdown", "the kernel reports none")
     elif mode == "confidentiality":
         text = f"{mode}: the kernel may keep its memory from BPF programs"
         yield Finding(NOTE, "lockdown", text)

@@ -46,7 +46,7 @@ REST_S = 8.0
 
 
 @dataclass(frozen=True)
-class Outset:
+class Setup:
     """What a capture has before its programs are compiled."""
 
     plan: Plan
@@ -68,21 +68,21 @@ def run(
 ) -> None:
     """Capture until asked to stop; TccapError says why it could not go on."""
     with contextlib.ExitStack() as stack, contextlib.suppress(ReaderGoneError):
-        outset = _outset(plan, control_fd, stream_fd, stack)
-        outset.writer.send(outset.section.header)
-        outset.interfaces.discover()
-        collection = _compiled(programs, outset.events, outset.control)
-        parts = Parts(choices, collection, outset.section)
+        setup = _set_up(plan, control_fd, stream_fd, stack)
+        setup.writer.send(setup.section.header)
+        setup.interfaces.discover()
+        collection = _compiled(programs, setup.events, setup.control)
+        parts = Parts(choices, collection, setup.section)
         stack.callback(parts.close)
-        _started(outset, collection, parts, stack).run()
+        _started(setup, collection, parts, stack).run()
 
 
-def _outset(
+def _set_up(
     plan: Plan, control_fd: int, stream_fd: int, stack: contextlib.ExitStack
-) -> Outset:
+) -> Setup:
     events, writer = Events(), Writer(stream_fd)
     section = Section(_os_name(), os.uname().machine)
-    return Outset(
+    return Setup(
         plan=plan,
         section=section,
         events=events,
@@ -111,23 +111,23 @@ def _compiled(
 
 
 def _started(
-    outset: Outset, collection: Collection, parts: Parts, stack: contextlib.ExitStack
+    setup: Setup, collection: Collection, parts: Parts, stack: contextlib.ExitStack
 ) -> "Capture":
     """Load and attach everything."""
     with _timed("load"):
         classifier = Classifier(collection)
         classifier.set_wall_offset(clock.wall_offset_ns())
-        ring = _ring(collection, outset.plan)
+        ring = _ring(collection, setup.plan)
         parts.start(last=False)
     with _timed("attach"):
         clsact.sweep()
         attacher: Taps = stack.enter_context(taps.make(classifier.programs))
-        outset.interfaces.attach(classifier, attacher)
-    carrier = Carrier(outset.events, ring, outset.writer, parts.answer)
+        setup.interfaces.attach(classifier, attacher)
+    carrier = Carrier(setup.events, ring, setup.writer, parts.answer)
     # Before there are threads: these limits are a thread's.
     privileges.narrow(privileges.TRACING if parts.set_probes else privileges.KEPT)
     parts.start(last=True)
-    capture = Capture(outset, parts, carrier, classifier, attacher)
+    capture = Capture(setup, parts, carrier, classifier, attacher)
     report("ready")
     return capture
 
@@ -154,25 +154,25 @@ class Capture:
 
     def __init__(
         self,
-        outset: Outset,
+        setup: Setup,
         parts: Parts,
         carrier: Carrier,
         classifier: Classifier,
         attacher: Taps,
     ) -> None:
-        self._plan = outset.plan
-        self._section = outset.section
-        self._events = outset.events
-        self._control = outset.control
-        self._writer = outset.writer
-        self._interfaces = outset.interfaces
-        self._links = outset.links
-        self._alarm = outset.alarm
+        self._plan = setup.plan
+        self._section = setup.section
+        self._events = setup.events
+        self._control = setup.control
+        self._writer = setup.writer
+        self._interfaces = setup.interfaces
+        self._links = setup.links
+        self._alarm = setup.alarm
         self._parts = parts
         self._carrier = carrier
         self._classifier = classifier
         self._attacher = attacher
-        self._losses = Losses(outset.section)
+        self._losses = Losses(setup.section)
         self._trouble = ""  # why it stopped by itself
         self._events.watch(self._links.fileno(), lambda _: self._on_links())
         self._events.watch(self._alarm.fileno(), lambda _: self._on_clock())

@@ -144,7 +144,7 @@ class Parts:
         return [block for part in self._running for block in part.read_text(text)]
 
     def addresses_changed(self) -> None:
-        """Tell all parts that devices or addresses have come or gone."""
+        """Let all parts know that devices or addresses have come or gone."""
         for part in self._running:
             part.addresses_changed()
 

@@ -184,5 +184,5 @@ def _socket_file_defines() -> dict[str, int | str]:
         return {"HAS_SOCK_FROM_FILE": 1, "SOCKET_FILE_OPS": 0}
     address = features.symbols("socket_file_ops").get("socket_file_ops")
     if not address:
-        raise TccapError("/proc/kallsyms hides addresses: processes cannot be told.")
+        raise TccapError("/proc/kallsyms hides addresses: processes cannot be found.")
     return {"HAS_SOCK_FROM_FILE": 0, "SOCKET_FILE_OPS": f"{address:#x}ULL"}

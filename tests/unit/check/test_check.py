@@ -149,7 +149,7 @@ def test_no_wireshark_at_all_is_missing(monkeypatch: pytest.MonkeyPatch) -> None
         ("[none] integrity confidentiality\n", OK, "none"),
         ("none [integrity] confidentiality\n", OK, "integrity"),
         ("none integrity [confidentiality]\n", NOTE, "confidentiality: "),
-        (None, OK, "the kernel tells of none"),
+        (None, OK, "the kernel reports none"),
     ],
 )
 def test_lockdown(
