@@ -74,7 +74,7 @@ def has_kprobes() -> bool:
     try:
         kind = int(_KPROBE_PMU.read_text("ascii"))
         with _loaded(progs.KPROBE, _READS_KERNEL) as program_fd:
-            ioctl(_open_kprobe(kind), _PERF_EVENT_IOC_SET_BPF, program_fd)
+            _attach(program_fd, kind)
     except OSError:
         return False
     return True
@@ -131,8 +131,11 @@ def _loaded(kind: int, instructions: bytes) -> Iterator[int]:
         os.close(program_fd)
 
 
-def _open_kprobe(kind: int) -> int:
-    """Return the descriptor of a kprobe, as libbcc opens it; OSError if refused."""
+def _attach(program_fd: int, kind: int) -> None:
+    """Run a program at _PROBED_FUNCTION, until this process ends.
+
+    ``kind`` is the number of the kprobe PMU. OSError as perf_event_open(2) reports it.
+    """
     attributes = _EventAttributes(
         type=kind,
         size=ctypes.sizeof(_EventAttributes),
@@ -141,17 +144,20 @@ def _open_kprobe(kind: int) -> int:
         wakeup_events=1,
         kprobe_func=_PROBED_FUNCTION,
     )
-    libc = ctypes.CDLL(None, use_errno=True)
+    event_fd = _perf_event_open(attributes)
+    try:
+        ioctl(event_fd, _PERF_EVENT_IOC_SET_BPF, program_fd)
+    except OSError:
+        os.close(event_fd)
+        raise
+
+
+def _perf_event_open(attributes: _EventAttributes) -> int:
     number = _PERF_EVENT_OPEN[os.uname().machine]
     every_process, cpu, no_group = -1, 0, -1
-    fd = libc.syscall(
-        number,
-        ctypes.byref(attributes),
-        every_process,
-        cpu,
-        no_group,
-        _PERF_FLAG_FD_CLOEXEC,
-    )
+    place = (every_process, cpu, no_group, _PERF_FLAG_FD_CLOEXEC)
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.syscall(number, ctypes.byref(attributes), *place)
     if fd < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return int(fd)
