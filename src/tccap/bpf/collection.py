@@ -14,13 +14,12 @@ from tccap.bpf import progs
 from tccap.bpf.maps import Map, load_btf
 from tccap.bpf.objects import Object
 from tccap.errors import TccapError
-from tccap.paths import BPF_DIR
 from tccap.stream import abi
 from tccap.stream.abi import Statistics
 
-# In the order of the map in bpf/packet/stages.c; some kernels need less.
-STAGES = ("tccap_classify", "tccap_describe")
-_BY_ENGINE = 1  # in table_changes, there
+# In the order of the map in bpf/packet/stages.h; some kernels need less.
+STAGES = ("tccap_classify", "tccap_label")
+_BY_ENGINE = 1  # in the map lookup_generations of bpf/lookup_generation.h
 
 
 class Classified(NamedTuple):
@@ -38,15 +37,6 @@ class Shortages(NamedTuple):
 
     sockets: int  # owners that were not recorded
     processes: int  # packets without label, as their process was forgotten
-
-
-def text(*sources: str) -> str:
-    """Return the C text made of files of bpf/, in order.
-
-    It is one text, since bcc translates map accesses in one file only.
-    """
-    files = ((name, Path(BPF_DIR, name)) for name in sources)
-    return "".join(f'#line 1 "{n}"\n{f.read_text("ascii")}' for n, f in files)
 
 
 class Kernel:
@@ -128,7 +118,7 @@ class Kernel:
         processes.
         """
         self._table_changes += 1
-        self.fill("table_changes", {_BY_ENGINE: self._table_changes})
+        self.fill("lookup_generations", {_BY_ENGINE: self._table_changes})
 
     def table(self, name: str) -> Map:
         """Return a map."""
@@ -154,7 +144,7 @@ class Kernel:
 
     def shortages(self) -> Shortages:
         """Return what attribution could not keep, over all CPUs."""
-        table = self._maps["shortages"]
+        table = self._maps["overflows"]
         shares = table[table.Key(0)]
         return Shortages(
             sockets=sum(share.sockets for share in shares),
@@ -173,7 +163,7 @@ class Kernel:
             received=sum(share.received for share in shares),
             accepted=sum(share.accepted for share in shares),
             dropped=sum(share.dropped for share in shares),
-            unowned=sum(share.unowned for share in shares),
+            unattributed=sum(share.unattributed for share in shares),
         )
 
 

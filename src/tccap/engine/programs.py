@@ -1,6 +1,6 @@
 """From a Plan to BPF programs: what goes into them, the compiler, and their maps."""
 
-from tccap.bpf import btf, collection, compiler
+from tccap.bpf import btf, collection, compiler, source
 from tccap.bpf.bcclib import CompileError
 from tccap.bpf.collection import Kernel
 from tccap.engine import realtime
@@ -22,15 +22,15 @@ def prepare(
         plan, caller, filter_needs_it=capture_filter.needs_processes
     )
     reads_kernel = attribution.finds_owners or tls.sets_probes
-    sources = ("packet/stages.c", *attribution.sources(), *tls.sources())
+    sources = (*attribution.sources(), *tls.sources())
     texts = (
-        collection.text("packet/stages.c")
-        + capture_filter.c_text()
-        + collection.text("packet/filter.c"),
-        collection.text(*sources)
-        + tls.c_text()
-        + capture_filter.late_c_text()
-        + collection.text("packet/capture.c"),
+        source.text(capture_filter.c_text(), source.including("packet/filter.c")),
+        source.text(
+            source.including(*sources),
+            tls.c_text(),
+            capture_filter.late_c_text(),
+            source.including("packet/capture.c"),
+        ),
     )
     ring_pages = abi.ring_pages(plan.ring_mib)
     defines = {
@@ -39,6 +39,7 @@ def prepare(
         **attribution.defines(),
         **tls.defines(),
         "RING_PAGES": ring_pages,
+        "KERNEL_OFFSETS": int(reads_kernel),
     }
     try:
         objects = [compiler.compiled(text, defines) for text in texts]

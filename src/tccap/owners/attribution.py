@@ -1,6 +1,6 @@
 """Finding the process of each packet: which way, and the engine's share in it.
 
-The kernel does the work (bpf/owners/owner.c tells how). The engine chooses the way
+The kernel does the work (bpf/README.md tells how). The engine chooses the way
 that this kernel has, starts it without a gap (hooks first, then the sockets
 that are there already), keeps the host's addresses current, and answers a
 message about a new process with its Process Information Block and, for a full
@@ -91,25 +91,11 @@ class Attribution:
         }
 
     def sources(self) -> tuple[str, ...]:
-        """Return the files of bpf/ that the programs are made of, in order."""
-        ways = {
-            "hooks": ("owners/known.c", "owners/hooks.c", "owners/seed.c"),
-            "tracepoints": (
-                "owners/known.c",
-                "owners/held.c",
-                "owners/tracepoints.c",
-                "owners/seed.c",
-            ),
-            "off": (),
-        }
-        caller = ("owners/caller.c",) if self._notes_callers else ()
-        owners = (
-            "owners/process.c",
-            "owners/recent.c",
-            "owners/owner.c",
-            *ways[self._way],
-        )
-        return (*owners, "packet/parse.c", *caller, "owners/lookup.c")
+        """Return the files of bpf/ with the programs that record owners."""
+        if not self.finds_owners:
+            return ()
+        common = ("owners/process_events.c", "owners/socket_iterator.c")
+        return (*common, f"owners/{self._way}.c")
 
     def start(self, kernel: Kernel, section: Section) -> None:
         """Know the owners from here on; call it before packets are taken."""
@@ -138,7 +124,7 @@ class Attribution:
             self._seeding = Seeding(
                 kernel.instructions(socket_iterator.PROGRAM),
                 btf.functions(socket_iterator.TARGET).get(socket_iterator.TARGET, 0),
-                kernel.table("seed_round"),
+                kernel.table("iterator_round"),
             )
             self._seed()
         if self._way == "tracepoints":
@@ -289,7 +275,7 @@ class Attribution:
 
 
 def _seeding_defines() -> dict[str, int | str]:
-    """Return the definitions that bpf/owners/seed.c needs."""
+    """Return the definitions that bpf/owners/socket_iterator.c needs."""
     if btf.functions("bpf_sock_from_file"):
         return {"HAS_SOCK_FROM_FILE": 1, "SOCKET_FILE_OPS": 0}
     address = features.symbols("socket_file_ops").get("socket_file_ops")

@@ -1,6 +1,7 @@
 """The processes that descend from wanted ones, as they are when a capture starts.
 
-Later ones are found when they are forked (bpf/owners/hooks.c), or by looking again.
+Later ones are found when they are forked (bpf/owners/process_events.c), or by looking
+again.
 """
 
 from tccap.host import proc

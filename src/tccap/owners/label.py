@@ -1,4 +1,4 @@
-r"""The text that is stamped on packets, as bpf/owners/process.c writes it too.
+r"""The text that is stamped on packets, as bpf/owners/label.h writes it too.
 
 ``key=value`` terms with spaces between them; a value with more than letters,
 digits and ``_@+,-./:`` stands in double quotes, in which a quote, a backslash

@@ -1,4 +1,4 @@
-"""Running bpf/owners/seed.c: one pass over the open files of all processes."""
+"""Running bpf/owners/socket_iterator.c: one pass over the open files of all tasks."""
 
 import os
 
@@ -18,11 +18,11 @@ class Seeding:
     """The iterator program; each `run` is one pass.
 
     ``instructions`` are those of PROGRAM, ``btf_id`` TARGET's number in the kernel's
-    BTF, ``seed_round`` the map that counts passes.
+    BTF, ``iterator_round`` the map that counts passes.
     """
 
-    def __init__(self, instructions: bytes, btf_id: int, seed_round: Map) -> None:
-        self._round = seed_round
+    def __init__(self, instructions: bytes, btf_id: int, iterator_round: Map) -> None:
+        self._round = iterator_round
         try:
             program_fd = progs.load(
                 progs.TRACING, PROGRAM, instructions, progs.TRACE_ITER, btf_id

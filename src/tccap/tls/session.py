@@ -61,12 +61,11 @@ class Tls:
         }
 
     def sources(self) -> tuple[str, ...]:
-        """Return the files of bpf/ that concern TLS."""
-        packets = ("tls/marks.c",) if self._is_on else ()
-        return (*packets, "tls/secret.c") if self._probes else packets
+        """Return the files of bpf/ with programs that concern TLS."""
+        return ("tls/secret.c",) if self._probes else ()
 
     def c_text(self) -> str:
-        """Return what is added to those files."""
+        """Return what is added behind those files."""
         return probetable.slot_programs() if self._probes else ""
 
     @property
