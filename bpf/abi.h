@@ -33,7 +33,7 @@
  *   TLS            1: packets of TLS connections wait for their secrets
  *   TLS_ANY_USER   1: probes (bpf/tls/secret.c) read secrets of every user's processes
  *   TLS_USER       otherwise: of this user id's
- *   KERNEL_OFFSETS 1: and the offsets into kernel structures, from BTF
+ *   KERNEL_OFFSETS 1: there are also the offsets into kernel structures, from BTF
  *                  (src/tccap/bpf/btf.py)
  */
 #ifndef TCCAP_ABI_H
@@ -102,6 +102,15 @@ struct overflows {
 	u64 processes; /* packets without label: the process was evicted */
 };
 
+/* An address of this host, or of a container whose veth end is here; LocalAddress in
+ * src/tccap/owners/addresses.py. */
+struct local_address {
+	s32 namespace_id; /* OWN_NAMESPACE, or as seen from here */
+	u32 family;
+	u8 address[16];
+};
+#define OWN_NAMESPACE (-1)
+
 /* Identifies a process; pids are reused. */
 struct process_id {
 	u64 start_ns; /* task_struct.start_boottime of the group leader */
@@ -150,15 +159,6 @@ struct process {
 #define MESSAGE_SECRET 2
 #define MESSAGE_HELD 3
 #define MESSAGE_HELD_SERVER_HELLO 4
-
-/* An address of this host, or of a container whose veth end is here; LocalAddress in
- * src/tccap/owners/addresses.py. */
-struct local_address {
-	s32 namespace_id; /* OWN_NAMESPACE, or as seen from here */
-	u32 family;
-	u8 address[16];
-};
-#define OWN_NAMESPACE (-1)
 
 /* Message: a process was seen for the first time, or its name or ids have changed. */
 struct process_message {
