@@ -17,4 +17,8 @@ struct flow {
 };
 BPF_TABLE("lru_hash", struct flow, struct owner, closed, SOCKETS);
 
+/* The network namespace of the capture, by its inode number. A map and not a constant,
+ * so that compiled programs can be reused in every namespace. */
+BPF_ARRAY(own_netns, u32, 1);
+
 #endif

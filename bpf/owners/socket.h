@@ -9,10 +9,6 @@
 #include "kernel.h"
 #include "owners/closed_connections.h"
 
-/* The network namespace of the capture, by its inode number. A map and not a constant,
- * so that compiled programs can be reused in every namespace. */
-BPF_ARRAY(own_netns, u32, 1);
-
 #if KERNEL_OFFSETS
 static __always_inline bool is_in_own_netns(u64 sk)
 {
