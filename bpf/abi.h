@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * The contract between the BPF programs and the engine (src/tccap/stream/abi.py
- * mirrors it; tests/unit/test_abi.py compares the two).
+ * mirrors it; tests/unit/stream/test_abi.py compares the two).
  *
- * The ring holds finished pcapng blocks, which the engine passes on without
- * looking at them. A record whose length is not a multiple of four is not a
- * block but a message for the engine; pcapng blocks never have such a length,
- * so one test tells the two apart.
+ * The ring holds finished pcapng blocks, which the engine passes on without parsing
+ * them. A record whose length is not a multiple of four is a message for the engine;
+ * pcapng blocks never have such a length.
  *
  * The engine gives these constants as -D definitions:
  *   SNAPLEN        bytes kept of a frame, 1 .. CAPLEN_MAX
@@ -14,37 +13,38 @@
  *   RING_PAGES     pages of the ring, a power of two
  *   CPUS           possible processors
  *   INTERFACES     interfaces that one capture can describe
- *   SOCKETS        sockets whose owner can be known at a time
- *   PROCESSES      processes whose name can be known at a time
+ *   SOCKETS        sockets whose owner can be recorded at a time
+ *   PROCESSES      processes that can be recorded at a time
  *   LABEL_MAX      bytes of a process's label, a power of two
  *   ATTRIBUTION    1: find the processes of packets
- *   HOOKS          1: kprobes tell the owners; 0: tracepoints and seed.c do;
- *                  with ATTRIBUTION 0 it is 1
- *   CALLERS        1: without hooks, the classifier may know the task that runs
+ *   HOOKS          1: kprobes find the owners; 0: tracepoints and the iterator do;
+ *                  1 if ATTRIBUTION is 0
+ *   CALLERS        1: without hooks, the classifier may ask for the current task
  *   FENTRY         1: hooks in softirq context are fentry programs
  *   HAS_SOCK_FROM_FILE  1: the kernel has this helper
- *   SOCKET_FILE_OPS     where it has not: address of that kernel variable
- *   LABELS         1: and write them into the blocks
+ *   SOCKET_FILE_OPS     if it has not: address of that kernel variable
+ *   LABELS         1: write labels into the blocks
  *   LABEL_TIDS     1: with the thread
  *   FILTER_PIDS      1: the process filter names process ids
  *   FILTER_UIDS      1: it names users
- *   FILTER_COMMS     1: it names names
- *   FILTER_PROCESSES  1: it has any of these
- *   FOLLOW_CHILDREN  1: it takes the children of such processes, too
+ *   FILTER_COMMS     1: it names programs, by comm
+ *   FILTER_PROCESSES  1: any of these
+ *   FOLLOW_CHILDREN  1: descendants of wanted processes are wanted, too
  *   TLS            1: packets of TLS connections wait for their secrets
- *   TLS_ANY_USER   1: probes (bpf/tls/secret.c) heed processes of every user
- *   TLS_USER       0: those of this user id
- * and the offsets into kernel structures, from BTF (src/tccap/bpf/btf.py).
+ *   TLS_ANY_USER   1: probes (bpf/tls/secret.c) read secrets of every user's processes
+ *   TLS_USER       otherwise: of this user id's
+ *   KERNEL_OFFSETS 1: there are also the offsets into kernel structures, from BTF
+ *                  (src/tccap/bpf/btf.py)
  */
 #ifndef TCCAP_ABI_H
 #define TCCAP_ABI_H
 
-/* Wireshark 4.0 ends a capture on a block above 262144 bytes. */
+/* Wireshark 4.0 ends a capture at a block of more than 262144 bytes. */
 #define BLOCK_MAX 262144
-/* Room for all options of a packet block, the trailing length included. */
+/* Space for all options of a packet block, including the trailing length. */
 #define OPTIONS_MAX 2048
 #define CAPLEN_MAX (BLOCK_MAX - EPB_HEADER_LEN - OPTIONS_MAX)
-/* Room for struct held_tail, in whole words. */
+/* Space for struct held_tail, in whole words. */
 #define HELD_TAIL_LEN 12
 
 /* Enhanced Packet Block, pcapng section 4.3. */
@@ -54,7 +54,7 @@
 #define EPB_FLAGS 2
 #define EPB_DROPCOUNT 4
 #define EPB_PROCESS_THREAD 8
-/* Wireshark 4.6: number of the process's Process Information Block. */
+/* Wireshark 4.6: the number of the process's Process Information Block. */
 #define EPB_DARWIN_PROCESS 32769
 #define EPB_INBOUND 1
 #define EPB_OUTBOUND 2
@@ -69,84 +69,98 @@ struct epb_header {
 	u32 original_len;
 };
 
-/* Where a block is built before it goes into the ring: one for each CPU. */
+/* A block under construction: one for each CPU. */
 struct scratch {
 	struct epb_header header;
 	u8 body[SNAPLEN_PADDED + OPTIONS_MAX + HELD_TAIL_LEN];
 };
 
-/* What the classifier must know of a device, by its ifindex. */
+/* What the classifier knows of a device, by ifindex; Classified in
+ * src/tccap/bpf/collection.py. */
 struct device {
 	u32 interface_id; /* of its Interface Description Block */
 	u16 has_ethernet; /* frames begin with an Ethernet header */
 	u16 is_loopback;
-	/* Of the other end of a container's veth pair: its network namespace's
-	 * id as seen from here; -1: none. */
+	/* The id, as seen from here, of the network namespace that has the other end of
+	 * a container's veth pair; -1: none. */
 	s32 far_namespace;
-	u32 leads_away; /* what is at its other side is not on this host */
+	u32 leads_away; /* its other side is not on this host */
 };
 
 /* For each interface and CPU; accepted = captured + dropped. */
 struct counters {
-	u64 received; /* seen by the classifier */
-	u64 accepted; /* passed the filters */
-	u64 dropped;  /* accepted, but the ring had no room */
-	u64 untold;   /* of those dropped, not yet in an epb_dropcount */
-	u64 unowned;  /* passed over by a process filter: owner not known */
+	u64 received;	  /* seen by the classifier */
+	u64 accepted;	  /* passed the filters */
+	u64 dropped;	  /* accepted, but the ring was full */
+	u64 unreported;	  /* of those dropped: not yet in an epb_dropcount */
+	u64 unattributed; /* owner unknown, so a process filter passed it over */
 };
 
-/* For each CPU: what attribution could not keep. */
-struct shortages {
+/* For each CPU: what attribution could not record. */
+struct overflows {
 	u64 sockets;   /* owners not recorded: more than SOCKETS at a time */
-	u64 processes; /* packets without label: the process was forgotten */
+	u64 processes; /* packets without label: the process was evicted */
 };
 
-/* A process for its whole life and no longer: pids come round again. */
+/* An address of this host, or of a container whose veth end is here; LocalAddress in
+ * src/tccap/owners/addresses.py. */
+struct local_address {
+	s32 namespace_id; /* OWN_NAMESPACE, or as seen from here */
+	u32 family;
+	u8 address[16];
+};
+#define OWN_NAMESPACE (-1)
+
+/* Identifies a process; pids are reused. */
 struct process_id {
 	u64 start_ns; /* task_struct.start_boottime of the group leader */
 	u32 tgid;
 	u32 zero;
 };
 
-/* Who uses a socket; keyed by the address of the kernel's struct sock. */
+/* The process that uses a socket. */
 struct owner {
 	struct process_id process;
-	u32 tid; /* which used it last; 0: not known */
-	u32 seeded; /* run of seed.c that found it; 0: a hook saw its use */
-	u32 doubtful; /* found open in several processes, not seen in use */
+	u32 tid;	    /* that used it last; 0: unknown */
+	u32 found_in_round; /* of the iterator; 0: its use was seen */
+	u32 ambiguous;	    /* found open in several processes, not seen in use */
 	u32 zero;
 };
 
 /* "peer_pid=4294967295 peer_comm=" and a comm with every byte escaped. */
 #define PEER_MAX 128
-/* Room for " tid=4294967295", a power of two. */
+/* Space for " tid=4294967295", a power of two. */
 #define TID_MAX 32
 #define COMM_LEN 16
 
-/* What is stamped on a process's packets. Zero bytes follow each text. */
+struct comm {
+	char text[COMM_LEN];
+};
+
+/* The record of a process, with the texts for its packets; zero bytes follow each. */
 struct process {
 	u32 euid;
 	u32 wanted;	  /* passes the process filter */
 	u32 block_number; /* its Process Information Block plus 1; 0: none */
-	u16 dead; /* it has exited; its sockets may still be closing */
-	u16 outdated; /* it may look different now */
-	u32 forked; /* run of seed.c in which it last had a child */
-	u32 version; /* counts what was written about it */
-	u16 label_len; /* 0: the texts are not written yet */
+	u16 exited;	  /* its sockets may still be closing */
+	u16 stale;	  /* name or ids may have changed since */
+	u32 fork_round;	  /* round of the iterator in which it last had a child */
+	u32 version;	  /* counts how often the record was written */
+	u16 label_len;	  /* 0: the texts are not written yet */
 	u16 peer_len;
 	char comm[COMM_LEN];
 	char label[LABEL_MAX]; /* "pid=1 comm=init uid=0" */
 	char peer[PEER_MAX];   /* " peer_pid=1 peer_comm=init" */
 };
 
-/* What a message is: its last byte. */
+/* The last byte of a message: its kind. */
 #define MESSAGE_PROCESS 0
 #define MESSAGE_HELLO 1
 #define MESSAGE_SECRET 2
 #define MESSAGE_HELD 3
 #define MESSAGE_HELD_SERVER_HELLO 4
 
-/* Message: a process was seen for the first time, or looks different now. */
+/* Message: a process was seen for the first time, or its name or ids have changed. */
 struct process_message {
 	struct process_id id;
 	u32 euid;
@@ -155,8 +169,8 @@ struct process_message {
 	u8 kind;
 } __attribute__((packed));
 
-/* A TCP connection, the same for its two directions: first is the end with the
- * smaller port, or else the smaller address. */
+/* A TCP connection, the same for both directions: first is the endpoint with the
+ * smaller port or, if they are equal, the smaller address. */
 struct tls_flow {
 	u8 first[16]; /* IPv4: the first four bytes */
 	u8 second[16];
@@ -165,23 +179,23 @@ struct tls_flow {
 	u32 family;
 };
 
-/* What is known of a connection that has shown a ClientHello. The engine takes
- * it out of the map when the connection's packets shall no longer wait. */
+/* A connection whose ClientHello was seen. The engine deletes the mark when the packets
+ * of the connection no longer have to wait. */
 struct tls_mark {
 	u64 id;	  /* bytes 8 to 15 of its client random */
-	u32 held; /* its ServerHello was seen: packets wait from there on */
+	u32 held; /* its ServerHello was seen: its packets wait */
 	u32 zero;
 };
 
 #define TLS_RANDOM_LEN 32
-/* In place of a pid: its process is on another host. */
+/* Instead of a pid: the process is on another host. */
 #define ELSEWHERE 0xffffffff
 
 /* Message: a ClientHello; the packet follows it. */
 struct hello_message {
 	struct tls_flow flow;
 	u8 client_random[TLS_RANDOM_LEN];
-	u32 sender_pid; /* 0: not known; or ELSEWHERE */
+	u32 sender_pid; /* 0: unknown; or ELSEWHERE */
 	u32 receiver_pid;
 	u8 kind;
 } __attribute__((packed));
@@ -189,7 +203,7 @@ struct hello_message {
 #define TLS_LABEL_MAX 40
 #define TLS_SECRET_MAX 48
 
-/* Message: a process has a new secret, or half of one. */
+/* Message: a process has a new secret, or a part of one. */
 struct secret_message {
 	u32 pid;
 	u32 site_kind; /* struct tls_site */
@@ -200,10 +214,10 @@ struct secret_message {
 	u8 kind;
 } __attribute__((packed));
 
-/* Message: a packet that has to wait. It is the packet's block, and this. */
+/* Message: a packet that has to wait. Its block comes first, then this. */
 struct held_tail {
-	u64 id; /* struct tls_mark */
-	u8 kind; /* MESSAGE_HELD, MESSAGE_HELD_SERVER_HELLO; 0: need not wait */
+	u64 id;	 /* struct tls_mark */
+	u8 kind; /* MESSAGE_HELD or MESSAGE_HELD_SERVER_HELLO; 0: it does not wait */
 } __attribute__((packed));
 
 #endif

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The first stage: a frame comes in or goes out, and the capture filter, whose C stands
- * before this, takes it or not.
+ * The first stage: the capture filter takes an arriving or leaving frame, or not. The
+ * generated C of the filter precedes this file.
  *
- * Whatever happens to the capture, the frame itself goes on as if nobody had
- * looked: TC_ACT_UNSPEC hands it to the next filter of the device.
+ * Whatever happens to the capture, the frame continues unchanged: TC_ACT_UNSPEC passes
+ * it to the next filter of the device.
  */
+#include "abi.h"
+#include "lookup_generation.h"
+#include "packet/frame.h"
+#include "packet/stages.h"
 
-/* Does the capture filter's part about packets take it? */
+/* Whether the frame passes the part of the capture filter that needs no processes. */
 static __always_inline bool packet_passes(struct __sk_buff *skb,
 					  const struct device *device)
 {
@@ -22,40 +26,41 @@ static __always_inline bool packet_passes(struct __sk_buff *skb,
 	return RAW_PACKETS_PASS;
 }
 
-/* Is the device captured? Then the passage tells of it. */
-static __always_inline bool find_device(struct __sk_buff *skb, struct passage *passage)
+/* Writes the device into the context; false if the device is not captured. */
+static __always_inline bool find_device(struct __sk_buff *skb,
+					struct frame_context *context)
 {
 	u32 ifindex = skb->ifindex;
-	u64 version = tables_version();
+	u64 generation = lookup_generation();
 	struct device *device;
 
-	if (passage->ifindex == ifindex && passage->version == version)
+	if (context->ifindex == ifindex && context->generation == generation)
 		return true;
 	device = devices.lookup(&ifindex);
 	if (!device)
 		return false;
-	passage->ifindex = ifindex;
-	passage->version = version;
-	passage->device = *device;
+	context->ifindex = ifindex;
+	context->generation = generation;
+	context->device = *device;
 	return true;
 }
 
 static __always_inline int enter(struct __sk_buff *skb, u32 direction)
 {
-	struct passage *passage = passage_of_frame();
+	struct frame_context *context = frame_context();
 	struct counters *count;
 	u32 id;
 
-	if (!passage || !find_device(skb, passage))
+	if (!context || !find_device(skb, context))
 		return TC_ACT_UNSPEC;
-	id = passage->device.interface_id;
+	id = context->device.interface_id;
 	count = counters.lookup(&id);
 	if (!count)
 		return TC_ACT_UNSPEC;
 	count->received++;
-	if (!packet_passes(skb, &passage->device))
+	if (!packet_passes(skb, &context->device))
 		return TC_ACT_UNSPEC;
-	passage->direction = direction;
+	context->direction = direction;
 	stages.call(skb, CLASSIFY);
 	return TC_ACT_UNSPEC;
 }

@@ -2,60 +2,35 @@
  *
  * The probes in TLS libraries: each hit is a secret of a connection.
  *
- * Where a secret stands when a probe is hit is written in a table, one row a
- * probe (src/tccap/tls/probetable.py makes it). Kernels before 5.15 do not tell a
- * program which probe was hit, so there is a small program for each row, and one
- * that does the work. Between the two another thread may run on this CPU, so
- * what they share is kept by thread.
+ * A table has a row for each probe, which says where the secret is when the probe is
+ * hit (site.h). Kernels before 5.15 do not tell a program which probe was hit, so there
+ * is a small program for each row, and one that does the work. Another thread may run
+ * on this CPU between the two, so what they share is kept by thread.
  */
+#include "abi.h"
+#include "kernel.h"
+#include "owners/process_filter.h"
 #include "owners/task.h"
+#include "ring.h"
+#include "tls/site.h"
+#include "verifier.h"
 
-/* For each call of these helpers by their own names bcc reads /proc/kallsyms, to see
- * whether the kernel has them: a quarter of the time that compiling takes. */
-static int (*read_user)(void *to, u32 len, const void *from) =
-	(void *)BPF_FUNC_probe_read_user;
-static int (*read_user_str)(void *to, u32 len, const void *from) =
-	(void *)BPF_FUNC_probe_read_user_str;
+/* For each call of these helpers by name, bcc reads /proc/kallsyms to see whether the
+ * kernel has them: a quarter of the compile time. */
+static int (*read_user)(void *to, u32 len,
+			const void *from) = (void *)BPF_FUNC_probe_read_user;
+static int (*read_user_str)(void *to, u32 len,
+			    const void *from) = (void *)BPF_FUNC_probe_read_user_str;
 
-#define DEREFERENCES_MAX 3
+BPF_ARRAY(tls_sites, struct tls_site, TLS_SLOTS);
+
 #if defined(__aarch64__)
 #define REGISTERS 32
 #else
 #define REGISTERS 16
 #endif
 
-/* Bytes: from the register's value on `dereferences` times to the u64 at value
- * + offset, then `last` is added. */
-struct tls_path {
-	u32 reg;
-	u32 dereferences;
-	s64 offsets[DEREFERENCES_MAX];
-	s64 last;
-};
-
-struct tls_number {
-	struct tls_path path;
-	u32 width;    /* 4 or 8 bytes; 0: it is the constant */
-	u32 constant; /* else 1: it is the path's value, not what stands there */
-};
-
-#define LABEL_IS_CONSTANT 0
-#define LABEL_ENDS_WITH_NUL 1
-#define LABEL_IS_COUNTED 2
-
-struct tls_site {
-	struct tls_path client_random;
-	struct tls_path secret;
-	struct tls_path label;
-	struct tls_number secret_len;
-	struct tls_number label_len;
-	u32 label_kind;
-	u32 kind; /* of the site: its place in KINDS (src/tccap/tls/sites.py) */
-	char constant_label[TLS_LABEL_MAX];
-};
-BPF_ARRAY(tls_sites, struct tls_site, 64);
-
-/* On the stack registers could not be chosen by number. */
+/* Kept in a map: registers on the stack could not be indexed by a variable. */
 struct tls_hit {
 	u64 slot;
 	u64 registers[REGISTERS];
@@ -95,7 +70,7 @@ static __always_inline u64 number(const struct tls_hit *hit,
 	return number->width == 4 ? (u32)value : value;
 }
 
-/* Leaves zero bytes behind the label. */
+/* Writes the label; the zero bytes behind it stay. */
 static __always_inline void read_label(const struct tls_hit *hit,
 				       const struct tls_site *site, char *label)
 {
@@ -113,26 +88,26 @@ static __always_inline void read_label(const struct tls_hit *hit,
 	}
 }
 
-/* Is the process the user's alone? One that has taken on another user's rights
- * (setuid) keeps its secrets. */
-static __always_inline bool is_users(u64 task)
+/* Whether all ids of the process are the user's. Secrets of set-user-ID processes are
+ * never read. */
+static __always_inline bool has_only_ids_of_user(u64 task)
 {
-	u64 cred = READ(u64, task, TASK_STRUCT__CRED);
+	u64 cred = FIELD(u64, task, TASK_STRUCT__CRED);
 
-	return READ(u32, cred, CRED__UID) == TLS_USER &&
-	       READ(u32, cred, CRED__EUID) == TLS_USER &&
-	       READ(u32, cred, CRED__SUID) == TLS_USER &&
-	       READ(u32, cred, CRED__FSUID) == TLS_USER;
+	return FIELD(u32, cred, CRED__UID) == TLS_USER &&
+	       FIELD(u32, cred, CRED__EUID) == TLS_USER &&
+	       FIELD(u32, cred, CRED__SUID) == TLS_USER &&
+	       FIELD(u32, cred, CRED__FSUID) == TLS_USER;
 }
 
 static __always_inline bool is_traced(void)
 {
-	if (!TLS_ANY_USER && !is_users(bpf_get_current_task()))
+	if (!TLS_ANY_USER && !has_only_ids_of_user(CURRENT_TASK()))
 		return false;
 #if FILTER_PROCESSES
-	u64 leader = READ(u64, bpf_get_current_task(), TASK_STRUCT__GROUP_LEADER);
+	u64 leader = leader_of(CURRENT_TASK());
 	struct process_id id = id_of(leader);
-	struct comm comm = comm_at(leader + TASK_STRUCT__COMM);
+	struct comm comm = comm_of(leader);
 
 	return is_wanted(&id, euid_of(leader), comm.text);
 #else
@@ -165,7 +140,7 @@ static __always_inline void send_secret(const struct tls_hit *hit)
 	ring.ringbuf_output(&message, sizeof(message), 0);
 }
 
-/* Rows of tls_sites, by thread: between a slot's program and on_secret. */
+/* Passes the row of tls_sites from a slot's program to on_secret, by thread. */
 BPF_HASH(tls_slots, u64, u32, 1024);
 
 static __always_inline void read_registers(const struct pt_regs *ctx, u64 *to)
@@ -218,7 +193,7 @@ int on_secret(struct pt_regs *ctx)
 
 BPF_PROG_ARRAY(secret_tail, 1);
 
-/* The programs tls_slot_0, ... (src/tccap/tls/probetable.py) are this. */
+/* The body of the programs tls_slot_0, ... (src/tccap/tls/probetable.py). */
 static __always_inline int hit_slot(struct pt_regs *ctx, u32 slot)
 {
 	u64 thread = bpf_get_current_pid_tgid();

@@ -12,7 +12,7 @@ from tccap.bpf.objects import Object
 from tccap.errors import TccapError
 from tccap.host.cpus import possible_cpus
 
-_BY_ENGINE = 1  # our entry in table_changes (bpf/packet/stages.c)
+_BY_ENGINE = 1  # our entry in lookup_generations (bpf/lookup_generation.h)
 
 
 class Collection:
@@ -77,7 +77,7 @@ class Collection:
         processes.
         """
         self._lookup_generation += 1
-        self.fill("table_changes", {_BY_ENGINE: self._lookup_generation})
+        self.fill("lookup_generations", {_BY_ENGINE: self._lookup_generation})
 
 
 def _made_maps(objects: Sequence[Object]) -> dict[str, Map]:

@@ -258,7 +258,7 @@ class Capture:
             received=sum(count.received for count in counts),
             accepted=sum(count.accepted for count in counts),
             dropped=sum(count.dropped for count in counts),
-            unowned=sum(count.unowned for count in counts),
+            unattributed=sum(count.unattributed for count in counts),
             complete=delivered,
             undelivered=0 if delivered else self._carrier.undelivered(),
             **self._parts.counts(),

@@ -7,8 +7,8 @@ from tccap.bpf.collection import Collection
 from tccap.host.cpus import not_preempted
 from tccap.stream.abi import Statistics
 
-# In the order of the map in bpf/packet/stages.c; some kernels need only the first.
-STAGES = ("tccap_classify", "tccap_describe")
+# In the order of the map in bpf/packet/stages.h; some kernels need only the first.
+STAGES = ("tccap_classify", "tccap_label")
 
 
 class DeviceEntry(NamedTuple):
@@ -65,5 +65,5 @@ class Classifier:
             received=sum(share.received for share in shares),
             accepted=sum(share.accepted for share in shares),
             dropped=sum(share.dropped for share in shares),
-            unowned=sum(share.unowned for share in shares),
+            unattributed=sum(share.unattributed for share in shares),
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tccap.bpf import btf, code, collection, compiler
+from tccap.bpf import btf, collection, compiler, source
 from tccap.bpf.bcclib import CompileError
 from tccap.bpf.code import Code
 from tccap.bpf.collection import Collection
@@ -30,12 +30,11 @@ def prepare(plan: Plan, choices: Sequence[Choice]) -> Collection:
 
 def _texts(codes: list[Code]) -> tuple[str, str]:
     """Return the texts to compile: the capture filter, and all the rest."""
-    stages = code.text("packet/stages.c")
     filters = (each.filter_text for each in codes)
-    parts = (code.text(*each.sources) + each.text for each in codes)
+    parts = (source.including(*each.sources) + each.text for each in codes)
     return (
-        "".join((stages, *filters, code.text("packet/filter.c"))),
-        "".join((stages, *parts, code.text("packet/capture.c"))),
+        source.text(*filters, source.including("packet/filter.c")),
+        source.text(*parts, source.including("packet/capture.c")),
     )
 
 
@@ -44,7 +43,9 @@ def _defines(plan: Plan, codes: list[Code]) -> dict[str, int | str]:
         **abi.defines(plan.snaplen, possible_cpus()),
         "RING_PAGES": abi.ring_pages(plan.ring_mib),
     }
-    if any(each.reads_kernel for each in codes):
+    reads_kernel = any(each.reads_kernel for each in codes)
+    defines["KERNEL_OFFSETS"] = int(reads_kernel)
+    if reads_kernel:
         defines |= btf.defines()
     for each in codes:
         defines |= each.defines

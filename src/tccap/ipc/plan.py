@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Self
 from tccap.errors import TccapError
 
 ANY = "any"  # in place of a device's name: all of them, later ones included
-LIST_MAX = 1024  # entries of the filter's tables, bpf/owners/process.c
+LIST_MAX = 1024  # entries of the filter's tables, bpf/owners/process_filter.h
 PID_MAX = (1 << 22) - 1  # PID_MAX_LIMIT, include/linux/threads.h
 UID_MAX = (1 << 32) - 2
 COMM_LEN_MAX = 15  # TASK_COMM_LEN - 1

@@ -1,7 +1,7 @@
 """The addresses of this host, and of the containers whose veth ends are here.
 
 A socket that is bound to no address takes packets for these only; the kernel's own
-lookup of sockets (bpf/owners/lookup.c) does not check that.
+lookup of sockets (bpf/owners/socket_lookup.h) does not check that.
 
 This speaks netlink directly: given a namespace's id (IFA_TARGET_NETNSID, Linux 4.20)
 the kernel lists its addresses, while pyroute2 would enter the namespace.
@@ -39,7 +39,7 @@ _NETNSA_NSID, _NETNSA_FD = 1, 3
 
 
 class LocalAddress(NamedTuple):
-    """An entry of the table: struct local_address of bpf/owners/lookup.c."""
+    """An entry of the table: struct local_address of bpf/abi.h."""
 
     namespace_id: int
     family: int

@@ -1,6 +1,6 @@
 """How the processes of packets are found: chosen from the Plan and the kernel.
 
-The kernel does the work (bpf/owners/owner.c says how). There are two ways. With
+The kernel does the work (bpf/README.md says how). There are two ways. With
 ``hooks``, kprobes record which process uses which socket. Without kprobes,
 ``tracepoints`` record a part of that, and the socket iterator looks for the rest again
 and again.
@@ -27,16 +27,6 @@ if TYPE_CHECKING:
     from tccap.stream.blocks import Section
 
 OFF, HOOKS, TRACEPOINTS = "off", "hooks", "tracepoints"
-_SOURCES = {
-    OFF: (),
-    HOOKS: ("owners/known.c", "owners/hooks.c", "owners/seed.c"),
-    TRACEPOINTS: (
-        "owners/known.c",
-        "owners/held.c",
-        "owners/tracepoints.c",
-        "owners/seed.c",
-    ),
-}
 
 
 class OwnersChoice:
@@ -102,16 +92,10 @@ class OwnersChoice:
         return OFF
 
     def _sources(self) -> tuple[str, ...]:
-        caller = ("owners/caller.c",) if self._sees_callers else ()
-        return (
-            "owners/process.c",
-            "owners/recent.c",
-            "owners/owner.c",
-            *_SOURCES[self.way],
-            "packet/parse.c",
-            *caller,
-            "owners/lookup.c",
-        )
+        if self.way == OFF:
+            return ()
+        common = ("owners/process_events.c", "owners/socket_iterator.c")
+        return (*common, f"owners/{self.way}.c")
 
     def _defines(self) -> dict[str, int | str]:
         plan, finds = self._plan, self.way != OFF

@@ -30,17 +30,17 @@ class Hook(NamedTuple):
 
 
 HOOKS = (
-    Hook("on_use", ("inet_bind",)),
-    Hook("on_use", ("inet6_bind",), needed=False),
-    Hook("on_use", ("inet_listen",)),
-    Hook("on_use", ("inet_stream_connect",)),
-    Hook("on_use", ("inet_dgram_connect",)),
-    Hook("on_use", ("inet_sendmsg",)),
-    Hook("on_use", ("inet6_sendmsg",), needed=False),
-    Hook("on_use", ("inet_recvmsg",)),
-    Hook("on_use", ("inet6_recvmsg",), needed=False),
-    Hook("on_use", ("inet_sendpage",), needed=False),  # sendfile before 6.5
-    Hook("on_use", ("tcp_splice_read",), needed=False),
+    Hook("on_socket_call", ("inet_bind",)),
+    Hook("on_socket_call", ("inet6_bind",), needed=False),
+    Hook("on_socket_call", ("inet_listen",)),
+    Hook("on_socket_call", ("inet_stream_connect",)),
+    Hook("on_socket_call", ("inet_dgram_connect",)),
+    Hook("on_socket_call", ("inet_sendmsg",)),
+    Hook("on_socket_call", ("inet6_sendmsg",), needed=False),
+    Hook("on_socket_call", ("inet_recvmsg",)),
+    Hook("on_socket_call", ("inet6_recvmsg",), needed=False),
+    Hook("on_socket_call", ("inet_sendpage",), needed=False),  # sendfile before 6.5
+    Hook("on_socket_call", ("tcp_splice_read",), needed=False),
     Hook("on_accept_call", ("inet_accept",)),
     Hook("on_connection", ("inet_csk_reqsk_queue_add",), in_softirq=True),
     Hook("on_handshake", ("inet_csk_complete_hashdance",), in_softirq=True),
@@ -59,7 +59,7 @@ ACCEPT = Hook("on_accept", ("security_sock_graft",))
 ACCEPT_RETURN = Hook("on_accept_return", ("inet_csk_accept",), on_return=True)
 
 EXIT = ("on_process_exit", "sched_process_exit")
-STATE = ("on_state", "inet_sock_set_state")
+STATE = ("on_close", "inet_sock_set_state")
 FORK = ("on_process_fork", "sched_process_fork")
 # The kprobe program in which hooks end, and the map of tail calls that holds it.
 TAIL = ("tails", "on_record")

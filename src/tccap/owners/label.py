@@ -1,4 +1,4 @@
-r"""The text of a packet's label, which bpf/owners/process.c writes, too.
+r"""The text of a packet's label, which bpf/owners/label.h writes, too.
 
 It is ``key=value`` terms with spaces between them. A value with more than letters,
 digits and ``_@+,-./:`` stands in double quotes; in it a quote, a backslash and every

@@ -24,7 +24,7 @@ class Owners:
         addresses: LocalAddresses,
         polling: Polling | None = None,
     ) -> None:
-        self._overflows = collection.table("shortages")
+        self._overflows = collection.table("overflows")
         self._processes = processes
         self._addresses = addresses
         self._polling = polling

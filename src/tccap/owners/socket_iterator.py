@@ -1,4 +1,4 @@
-"""The socket iterator (bpf/owners/seed.c): a pass over all open files."""
+"""The socket iterator (bpf/owners/socket_iterator.c): a pass over all open files."""
 
 import os
 
@@ -18,7 +18,7 @@ class SocketIterator:
     """The iterator program; each `run` is one pass. TccapError if it is refused."""
 
     def __init__(self, collection: Collection) -> None:
-        self._round = collection.table("seed_round")
+        self._round = collection.table("iterator_round")
         instructions = collection.instructions(PROGRAM)
         number = btf.functions(TARGET).get(TARGET, 0)
         try:

@@ -1,6 +1,7 @@
-"""Which raw tracepoints the programs of bpf/owners/tracepoints.c are attached to.
+"""Which raw tracepoints find users of sockets where there are no kprobes.
 
-Where a kernel lacks one, polling finds the same later.
+The programs are those of bpf/owners/tracepoints.c and process_events.c. Where a kernel
+lacks a tracepoint, polling finds the same later.
 """
 
 from tccap.bpf import btf, btfattach
@@ -8,14 +9,14 @@ from tccap.bpf.collection import Collection
 from tccap.ipc.status import log
 
 TRACEPOINTS = {
-    "inet_sock_set_state": "on_state",
-    "tcp_sendmsg_locked": "on_use",  # Linux 6.17
-    "sock_send_length": "on_use",  # Linux 6.3
-    "sock_recv_length": "on_use",
-    "task_rename": "on_change",
-    "sched_process_exec": "on_change",
-    "sched_process_exit": "on_exit",
-    "sched_process_fork": "on_fork",
+    "inet_sock_set_state": "on_socket_state",
+    "tcp_sendmsg_locked": "on_socket_use",  # Linux 6.17
+    "sock_send_length": "on_socket_use",  # Linux 6.3
+    "sock_recv_length": "on_socket_use",
+    "task_rename": "on_new_identity",
+    "sched_process_exec": "on_new_identity",
+    "sched_process_exit": "on_process_exit",
+    "sched_process_fork": "on_process_fork",
 }
 
 

@@ -129,7 +129,7 @@ class Statistics(NamedTuple):
     received: int  # seen by the classifier
     accepted: int  # passed the filters
     dropped: int  # accepted, but lost for want of room
-    unowned: int  # not accepted by a process filter: owner not known
+    unattributed: int  # owner unknown, so a process filter passed it over
 
 
 def ring_pages(mib: int) -> int:

@@ -40,14 +40,11 @@ class TlsChoice:
     @property
     def code(self) -> Code:
         """What the programs need for TLS."""
-        is_on = self._is_on
-        marks = ("tls/marks.c",) if is_on else ()
-        secrets = ("tls/secret.c",) if self.sets_probes else ()
         return Code(
-            sources=(*marks, *secrets),
+            sources=("tls/secret.c",) if self.sets_probes else (),
             text=probetable.slot_programs() if self.sets_probes else "",
             defines={
-                "TLS": int(is_on),
+                "TLS": int(self._is_on),
                 "TLS_ANY_USER": int(self._any_user),
                 "TLS_USER": self._user,
             },

@@ -1,18 +1,26 @@
-"""abi.py mirrors bpf/abi.h."""
+"""abi.py, and others, mirror bpf/abi.h: compared with what a compiler makes of it."""
 
+import itertools
 import re
+import struct
 import sys
 from pathlib import Path
 
 import pytest
 
+from support import clayout
+from tccap.engine.classifier import DeviceEntry
 from tccap.errors import TccapError
+from tccap.filter import language
+from tccap.ipc import plan
 from tccap.ipc.plan import RING_MIB_MAX
+from tccap.owners import addresses
 from tccap.paths import BPF_DIR
 from tccap.stream import abi
+from tccap.stream.abi import Statistics
 
 HEADER = (Path(BPF_DIR) / "abi.h").read_text()
-MIRRORED = ("BLOCK_MAX", "EPB_HEADER_LEN", "OPTIONS_MAX", "CAPLEN_MAX")
+LAYOUT = clayout.layout("abi.h")
 SNAPLENS = [1, 2, 3, 4, 5, 65535, abi.CAPLEN_MAX - 1, abi.CAPLEN_MAX, 262144]
 # What tccap.owners gives: it asks the kernel for some of it.
 ATTRIBUTION = {
@@ -24,31 +32,103 @@ ATTRIBUTION = {
 # What tccap.tls gives.
 TLS = {"TLS", "TLS_ANY_USER", "TLS_USER"}
 
-DEFINED = dict(re.findall(r"^#define (\w+) (.+)$", HEADER, re.MULTILINE))
-
-
-def _value(name: str) -> int:
-    def of_match(match: re.Match[str]) -> str:
-        return str(_value(match[0]))
-
-    return int(eval(re.sub(r"[A-Z_]{2,}", of_match, DEFINED[name])))
+MIRRORED = {
+    **{name: getattr(abi, name) for name in ("BLOCK_MAX", "OPTIONS_MAX", "CAPLEN_MAX")},
+    "EPB_HEADER_LEN": abi.EPB_HEADER_LEN,
+    "MESSAGE_PROCESS": abi.PROCESS,
+    "MESSAGE_HELLO": abi.HELLO,
+    "MESSAGE_SECRET": abi.SECRET,
+    "MESSAGE_HELD": abi.HELD,
+    "MESSAGE_HELD_SERVER_HELLO": abi.HELD_SERVER_HELLO,
+    "ELSEWHERE": abi.ELSEWHERE,
+    "OWN_NAMESPACE": addresses.OWN_NAMESPACE,
+    "COMM_LEN": plan.COMM_LEN_MAX + 1,
+}
+# Only the programs use these.
+C_ONLY = {
+    *{"EPB_TYPE", "OPT_COMMENT", "EPB_FLAGS", "EPB_DROPCOUNT", "EPB_PROCESS_THREAD"},
+    *{"EPB_DARWIN_PROCESS", "EPB_INBOUND", "EPB_OUTBOUND"},
+    *{"HELD_TAIL_LEN", "PEER_MAX", "TID_MAX"},
+    # The structures that these are lengths in are compared.
+    *{"TLS_RANDOM_LEN", "TLS_LABEL_MAX", "TLS_SECRET_MAX"},
+}
+FORMATS = {
+    "process_message": abi._PROCESS_MESSAGE,
+    "hello_message": abi._HELLO_MESSAGE,
+    "secret_message": abi._SECRET_MESSAGE,
+    "held_tail": abi._HELD_TAIL,
+}
+TUPLES = {
+    "device": DeviceEntry._fields,
+    "local_address": addresses.LocalAddress._fields,
+}
 
 
 @pytest.mark.parametrize("name", MIRRORED)
 def test_constants(name: str) -> None:
-    assert getattr(abi, name) == _value(name)
+    assert LAYOUT.constants[name] == MIRRORED[name]
+
+
+def test_no_constant_is_forgotten() -> None:
+    assert LAYOUT.constants.keys() == MIRRORED.keys() | C_ONLY
 
 
 def test_the_header_length_is_the_structs() -> None:
-    body = re.search(r"struct epb_header \{(.*?)\}", HEADER, re.DOTALL)
-    assert body
-    assert body[1].count("u32") * 4 == abi.EPB_HEADER_LEN
+    assert LAYOUT.sizes["epb_header"] == abi.EPB_HEADER_LEN
+
+
+def test_a_held_tail_has_space() -> None:
+    space = LAYOUT.constants["HELD_TAIL_LEN"]
+    assert LAYOUT.sizes["held_tail"] <= space
+    assert space % 4 == 0
+
+
+def _fields(form: struct.Struct) -> list[tuple[int, int]]:
+    """Return offset and size of each field."""
+    order, codes = form.format[0], re.findall(r"\d*s|[A-Z]", form.format)
+    ends = [struct.calcsize(order + "".join(codes[:n])) for n in range(len(codes) + 1)]
+    return [(at, end - at) for at, end in itertools.pairwise(ends)]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_messages(name: str) -> None:
+    form = FORMATS[name]
+    assert form.size == LAYOUT.sizes[name]
+    fields = _fields(form)
+    whole = {(member.offset, member.size) for member in LAYOUT.members[name]}
+    # What C has as a structure, Python has as bytes or as each of its members.
+    assert {*fields} <= whole | {*LAYOUT.flat(name)}
+    assert {at for at, _ in whole} <= {at for at, _ in fields}
+
+
+@pytest.mark.parametrize("name", TUPLES)
+def test_tuples_have_the_members_of_their_structures(name: str) -> None:
+    assert [member.name for member in LAYOUT.members[name]] == [*TUPLES[name]]
+
+
+def test_statistics_are_counters() -> None:
+    counters = {member.name for member in LAYOUT.members["counters"]}
+    assert counters - {*Statistics._fields} == {"unreported"}
+
+
+def test_names_in_filters_are_as_long_as_those_of_processes() -> None:
+    assert LAYOUT.sizes["comm"] - 1 == language.COMM_LEN
+    first, second = language.comm_words("x" * 20)
+    assert max(first, second) < 1 << LAYOUT.sizes["comm"] * 4
+
+
+@pytest.mark.parametrize("length", [abi.LABEL_LEN_SHORT, abi.LABEL_LEN_FULL])
+def test_labels_and_options_fit(length: int) -> None:
+    peer, thread = LAYOUT.constants["PEER_MAX"], LAYOUT.constants["TID_MAX"]
+    for number in (length, peer, thread):
+        assert number & (number - 1) == 0
+    assert 64 + length + peer + thread < LAYOUT.constants["OPTIONS_MAX"]
 
 
 def test_every_definition_is_documented_and_given() -> None:
     comment = HEADER[: HEADER.index("*/")]
     documented = set(re.findall(r"^ \*   (\w+)", comment, re.MULTILINE))
-    given = set(abi.defines(96, 2)) | {"RING_PAGES"}
+    given = set(abi.defines(96, 2)) | {"RING_PAGES", "KERNEL_OFFSETS"}
     assert given < documented
     assert documented - given == ATTRIBUTION | TLS
 
@@ -68,14 +148,6 @@ def test_a_ring_is_a_power_of_two_and_large_enough(mib: int) -> None:
     pages = abi.ring_pages(mib)
     assert pages & (pages - 1) == 0
     assert mib << 20 <= pages * abi.PAGE_LEN < mib << 21
-
-
-MESSAGES = ("PROCESS", "HELLO", "SECRET", "HELD", "HELD_SERVER_HELLO")
-
-
-@pytest.mark.parametrize("name", MESSAGES)
-def test_kinds_of_messages(name: str) -> None:
-    assert getattr(abi, name) == int(DEFINED[f"MESSAGE_{name}"])
 
 
 def test_a_hello_is_read() -> None:

@@ -1,21 +1,25 @@
-"""Rows of the table of probes, read back as bpf/tls/secret.c reads them."""
+"""Rows of the table of probes, read back as bpf/tls/site.h describes them."""
 
-import re
 import struct
-from pathlib import Path as File
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tccap.paths import BPF_DIR
+from support import clayout
 from tccap.tls import probetable
 from tccap.tls.sites import KINDS, LABELS, OFFSET_LIMIT, REGISTERS, Number, Path, Site
 
-SOURCE = File(BPF_DIR, "tls/secret.c").read_text("ascii")
+LAYOUT = clayout.layout("abi.h", "tls/site.h")
+PATH_LEN = LAYOUT.sizes["tls_path"]
 X86 = [
     *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"),
     *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
 ]
+KIND_OF_LABEL = {
+    value: name.removeprefix("LABEL_")
+    for name, value in LAYOUT.constants.items()
+    if name.startswith(("LABEL_IS", "LABEL_ENDS"))
+}
 OFFSETS = st.integers(1 - OFFSET_LIMIT, OFFSET_LIMIT - 1)
 VALUES = st.builds(Path, st.sampled_from(sorted(REGISTERS)), st.just(()))
 PATHS = st.builds(
@@ -44,6 +48,18 @@ LABELLED = st.builds(
 )
 
 
+def _u32(row: bytes, at: int, of: str, member: str) -> int:
+    """Return a member of a structure that begins there."""
+    return int(struct.unpack_from("=I", row, at + LAYOUT.at(of, member))[0])
+
+
+def _s64s(row: bytes, at: int, member: str) -> list[int]:
+    """Return a member of a struct tls_path that begins there."""
+    [size] = [m.size for m in LAYOUT.members["tls_path"] if m.name == member]
+    at += LAYOUT.at("tls_path", member)
+    return [*struct.unpack_from(f"={size // 8}q", row, at)]
+
+
 def _number_of(register: str) -> int:
     if register in X86:
         return X86.index(register)
@@ -52,11 +68,14 @@ def _number_of(register: str) -> int:
 
 def _path_at(row: bytes, at: int) -> Path | None:
     """Read a struct tls_path: None for the empty one."""
-    register, count, *offsets = struct.unpack_from("=II4q", row, at)
-    if not any(row[at : at + 40]):
+    register = _u32(row, at, "tls_path", "reg")
+    count = _u32(row, at, "tls_path", "dereferences")
+    offsets = _s64s(row, at, "offsets")
+    [last] = _s64s(row, at, "last")
+    if not any(row[at : at + PATH_LEN]):
         return None
     names = [name for name in REGISTERS if _number_of(name) == register]
-    return Path(min(names), (*offsets[:count], offsets[3]))
+    return Path(min(names), (*offsets[:count], last))
 
 
 def _same(found: Path | None, meant: Path) -> bool:
@@ -68,7 +87,9 @@ def _same(found: Path | None, meant: Path) -> bool:
 
 
 def _same_number(row: bytes, at: int, meant: Number | int) -> bool:
-    width, constant = struct.unpack_from("=II", row, at + 40)
+    width = _u32(row, at, "tls_number", "width")
+    constant = _u32(row, at, "tls_number", "constant")
+    at += LAYOUT.at("tls_number", "path")
     if isinstance(meant, int):
         return (width, constant) == (0, meant)
     is_value = not meant.path.offsets
@@ -79,25 +100,30 @@ def _same_number(row: bytes, at: int, meant: Number | int) -> bool:
 @given(SITES | LABELLED)
 def test_a_row_says_what_the_site_says(site: Site) -> None:
     row = probetable.row(site)
-    assert len(row) == probetable.SITE_LEN
-    assert _same(_path_at(row, 0), site.client_random)
-    assert _same(_path_at(row, 40), site.secret)
-    assert _same_number(row, 120, site.secret_len)
-    assert _same_number(row, 168, site.label_len or 0)
-    kind, of_site, constant = struct.unpack_from("=II40s", row, 216)
-    assert KINDS[of_site] == site.kind
+    at = {member.name: member.offset for member in LAYOUT.members["tls_site"]}
+    assert len(row) == probetable.SITE_LEN == LAYOUT.sizes["tls_site"]
+    assert _same(_path_at(row, at["client_random"]), site.client_random)
+    assert _same(_path_at(row, at["secret"]), site.secret)
+    assert _same_number(row, at["secret_len"], site.secret_len)
+    assert _same_number(row, at["label_len"], site.label_len or 0)
+    kind = KIND_OF_LABEL[_u32(row, 0, "tls_site", "label_kind")]
+    assert KINDS[_u32(row, 0, "tls_site", "kind")] == site.kind
+    constant = row[at["constant_label"] :]
     if isinstance(site.label, str):
-        assert (kind, constant.rstrip(b"\0")) == (0, site.label.encode())
+        assert (kind, constant.rstrip(b"\0")) == ("IS_CONSTANT", site.label.encode())
     else:
-        assert _same(_path_at(row, 80), site.label)
-        assert kind == (2 if site.label_len else 1)
+        assert _same(_path_at(row, at["label"]), site.label)
+        assert kind == ("IS_COUNTED" if site.label_len else "ENDS_WITH_NUL")
         assert not any(constant)
 
 
+def test_labels_and_paths_are_as_long() -> None:
+    assert LAYOUT.constants["DEREFERENCES_MAX"] == probetable.DEREFERENCES_MAX
+    assert LAYOUT.constants["TLS_LABEL_MAX"] == probetable._LABEL_MAX
+
+
 def test_there_is_a_row_for_each_program() -> None:
-    rows = re.search(r"BPF_ARRAY\(tls_sites, struct tls_site, (\d+)\)", SOURCE)
-    assert rows
-    assert int(rows[1]) == probetable.SLOTS
+    assert LAYOUT.constants["TLS_SLOTS"] == probetable.SLOTS
     text = probetable.slot_programs()
     for slot in range(probetable.SLOTS):
         assert f"int {probetable.slot_program(slot)}(" in text

@@ -2,12 +2,21 @@
  *
  * Which packets have to wait for the secrets of their TLS connection.
  *
- * Wireshark decrypts only what stands behind the secrets in the stream, and a
- * program has them a little later than the first packets that need them. So a
- * connection is marked at its ClientHello, and from its ServerHello on its
- * packets go to the engine as messages; src/tccap/tls/hold.py says when they go on.
+ * Wireshark decrypts only packets that follow the secrets in the stream, and a program
+ * has its secrets a little later than the first packets that need them. So a connection
+ * is marked at its ClientHello, and from its ServerHello on its packets are sent to the
+ * engine as messages; src/tccap/tls/hold.py says when it releases them.
  */
+#ifndef TCCAP_MARKS_H
+#define TCCAP_MARKS_H
 
+#include "abi.h"
+#include "owners/endpoint.h"
+#include "packet/parse.h"
+#include "packet/stages.h"
+#include "ring.h"
+
+#if TLS
 BPF_HASH(tls_marks, struct tls_flow, struct tls_mark, 16384);
 
 /* TLS record (RFC 8446, 5.1) and the handshake message in it (4.1). */
@@ -56,14 +65,13 @@ static __always_inline void write_flow(struct tls_flow *flow,
 	bool first = is_first(packet);
 
 	__builtin_memcpy(first ? flow->first : flow->second, packet->source, 16);
-	__builtin_memcpy(first ? flow->second : flow->first, packet->destination,
-			 16);
+	__builtin_memcpy(first ? flow->second : flow->first, packet->destination, 16);
 	flow->first_port = first ? packet->source_port : packet->destination_port;
 	flow->second_port = first ? packet->destination_port : packet->source_port;
 	flow->family = packet->family;
 }
 
-/* Which hello does the segment begin with? 0: none. */
+/* The type of the hello that the segment begins with; 0 if none. */
 static __always_inline u32 read_hello(struct __sk_buff *skb,
 				      const struct packet *packet,
 				      struct tls_start *start)
@@ -85,25 +93,24 @@ static __always_inline u32 read_hello(struct __sk_buff *skb,
 	return type;
 }
 
-static __always_inline u32 pid_of(const struct party *party, bool elsewhere)
+static __always_inline u32 pid_of(const struct endpoint *endpoint, bool elsewhere)
 {
-	if (party->known)
-		return party->id.tgid;
+	if (endpoint->known)
+		return endpoint->id.tgid;
 	return elsewhere ? ELSEWHERE : 0;
 }
 
-/* Tells the engine, and only then marks the connection: so the engine knows of
- * every mark. A hello that was sent again, or that another device has, changes
- * nothing. */
+/* Reports a connection to the engine and then marks it, so that the engine knows every
+ * mark. A hello that is retransmitted, or seen on another device, changes nothing. */
 static __always_inline void mark_flow(struct tls_work *work,
-				      const struct passage *passage,
-				      const struct party *sender,
-				      const struct party *receiver)
+				      const struct frame_context *context,
+				      const struct endpoint *sender,
+				      const struct endpoint *receiver)
 {
 	struct tls_mark *known = tls_marks.lookup(&work->flow);
 	struct hello_message *message = &work->message;
-	bool away = passage->device.leads_away;
-	bool outbound = passage->direction == EPB_OUTBOUND;
+	bool away = context->device.leads_away;
+	bool outbound = context->direction == EPB_OUTBOUND;
 	struct tls_mark mark = {};
 
 	mark.id = *(u64 *)(work->start.random + TLS_ID_AT);
@@ -118,19 +125,18 @@ static __always_inline void mark_flow(struct tls_work *work,
 		tls_marks.update(&work->flow, &mark);
 }
 
-/* Tells in `tail` whether the packet has to wait. */
-static __always_inline void look_for_tls(struct __sk_buff *skb,
-					 const struct passage *passage,
-					 const struct packet *packet,
-					 const struct party *sender,
-					 const struct party *receiver,
-					 struct held_tail *tail)
+/* Fills `tail` if the packet has to wait. */
+static __always_inline void
+look_for_tls(struct __sk_buff *skb, const struct frame_context *context,
+	     const struct packet *packet, const struct endpoint *sender,
+	     const struct endpoint *receiver, struct held_tail *tail)
 {
 	u32 zero = 0, hello;
 	struct tls_work *work;
 	struct tls_mark *mark;
 
-	if (packet->protocol != IPPROTO_TCP || packet->fragmented || packet->about_inner)
+	if (packet->protocol != IPPROTO_TCP || packet->fragmented ||
+	    packet->about_inner)
 		return;
 	work = tls_works.lookup(&zero);
 	if (!work)
@@ -138,7 +144,7 @@ static __always_inline void look_for_tls(struct __sk_buff *skb,
 	write_flow(&work->flow, packet);
 	hello = read_hello(skb, packet, &work->start);
 	if (hello == TLS_CLIENT_HELLO)
-		mark_flow(work, passage, sender, receiver);
+		mark_flow(work, context, sender, receiver);
 	mark = tls_marks.lookup(&work->flow);
 	if (!mark)
 		return;
@@ -147,6 +153,9 @@ static __always_inline void look_for_tls(struct __sk_buff *skb,
 	if (!mark->held)
 		return;
 	tail->id = mark->id;
-	tail->kind = hello == TLS_SERVER_HELLO ? MESSAGE_HELD_SERVER_HELLO
-					       : MESSAGE_HELD;
+	tail->kind = hello == TLS_SERVER_HELLO ? MESSAGE_HELD_SERVER_HELLO :
+						 MESSAGE_HELD;
 }
+#endif
+
+#endif

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What a packet says about its two ends: addresses, ports, ICMP identifiers.
+ * What a packet says about its two endpoints: addresses, ports, ICMP identifiers.
  */
+#ifndef TCCAP_PARSE_H
+#define TCCAP_PARSE_H
+
 #include "abi.h"
 #include "kernel.h"
+#include "packet/vlan.h"
+#include "verifier.h"
 
 #define ETH_HEADER_LEN 14
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
 #define ETH_P_8021Q 0x8100
 #define ETH_P_8021AD 0x88a8
-#define VLAN_TAG_LEN 4
 #define IPPROTO_HOPOPTS 0
 #define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
@@ -31,29 +35,29 @@ struct packet {
 	__be16 destination_port;
 	u32 family; /* 0: neither IPv4 nor IPv6 */
 	u32 protocol;
-	u32 echo_id;	 /* ICMP echo: the identifier plus 1 */
-	u32 fragment_id; /* of the datagram that this is a fragment of */
-	u32 transport_at; /* where its protocol's header is in the frame */
+	u32 echo_id;	  /* ICMP echo: the identifier plus 1 */
+	u32 fragment_id;  /* of the datagram that this is a fragment of */
+	u32 transport_at; /* offset of the transport header in the frame */
 	bool fragmented;
-	bool later_fragment; /* without the header of its protocol */
+	bool later_fragment; /* without the transport header */
 	bool echo_request;
-	bool about_inner; /* an ICMP error: the flow is that of the packet in it */
+	bool about_inner; /* an ICMP error: the flow is that of the packet it quotes */
 };
 
-/* Lies in a map, where the verifier takes each field for any number: it then looks
- * at what follows once, and not at every way that parse() has. */
+/* Kept in a map, where the verifier takes each field for any number: it then checks the
+ * code that follows once, and not for every path through parse(). */
 BPF_PERCPU_ARRAY(packets, struct packet, 1);
 
-/* The parser reads the first bytes of a frame where they have been copied to, once:
- * a helper's call for each field costs more than all the rest of it. */
+/* The parser copies the first bytes of a frame once and reads that copy: calling a
+ * helper for each field costs more than everything else in the parser. */
 #define HEAD_LEN 128
 #define FIELD_MAX 40 /* the longest that is read at once: an IPv6 header */
 
-/* Where the parser is, and what it reads there. It lies in a map, too: the verifier
- * must not follow each length that a header may have. */
+/* The position of the parser, and the field it reads there. Kept in a map, too: the
+ * verifier must not follow every length that a header may have. */
 struct cursor {
 	volatile u32 at;       /* from the start of the frame */
-	volatile u32 head_len; /* bytes of the head that are the frame's */
+	volatile u32 head_len; /* bytes of the frame in the head */
 	u64 field[FIELD_MAX / 8];
 };
 BPF_PERCPU_ARRAY(cursors, struct cursor, 1);
@@ -64,54 +68,54 @@ struct reader {
 	struct cursor *cursor;
 };
 
-/* The way through the linear part of a frame, while it is copied. */
+/* The progress of a copy from the linear part of a frame. */
 struct copying {
 	const u8 *from;
 	const u8 *end;
 	u8 *to;
-	u32 len; /* so far */
+	u32 len; /* copied so far */
 };
 
-/* Copies that many bytes more, a power of two, if there are. */
-static __always_inline void copy_more(struct copying *way, const u32 size)
+/* Copies `size` more bytes, a power of two, if the frame has that many. */
+static __always_inline void copy_more(struct copying *copy, const u32 size)
 {
-	if (way->from + size > way->end)
+	if (copy->from + size > copy->end)
 		return;
 	if (size == 1)
-		*way->to = *way->from;
+		*copy->to = *copy->from;
 	else if (size == 2)
-		*(u16 *)way->to = *(const u16 *)way->from;
+		*(u16 *)copy->to = *(const u16 *)copy->from;
 	else if (size == 4)
-		*(u32 *)way->to = *(const u32 *)way->from;
+		*(u32 *)copy->to = *(const u32 *)copy->from;
 #pragma unroll
 	for (u32 i = 0; i < size / 8; i++)
-		((u64 *)way->to)[i] = ((const u64 *)way->from)[i];
-	way->from += size;
-	OPAQUE(way->from);
-	way->to += size;
-	way->len += size;
+		((u64 *)copy->to)[i] = ((const u64 *)copy->from)[i];
+	copy->from += size;
+	OPAQUE(copy->from);
+	copy->to += size;
+	copy->len += size;
 }
 
-/* Copies the first bytes of a frame to where the head shall be: those in its linear
- * part, which takes no helper. Fields behind them are read one by one. */
+/* Copies the first bytes of a frame, as far as they are linear, which takes no helper.
+ * Fields behind them are read one by one. */
 static __always_inline void read_head(const struct reader *reader)
 {
-	struct copying way = { .from = (const u8 *)(u64)reader->skb->data,
-			       .end = (const u8 *)(u64)reader->skb->data_end,
-			       .to = (u8 *)reader->head };
+	struct copying copy = { .from = (const u8 *)(u64)reader->skb->data,
+				.end = (const u8 *)(u64)reader->skb->data_end,
+				.to = (u8 *)reader->head };
 
-	copy_more(&way, HEAD_LEN);
-	if (!way.len) {
+	copy_more(&copy, HEAD_LEN);
+	if (!copy.len) {
 #pragma unroll
 		for (u32 size = HEAD_LEN / 2; size; size /= 2)
-			copy_more(&way, size);
+			copy_more(&copy, size);
 	}
 	reader->cursor->at = 0;
-	reader->cursor->head_len = way.len;
+	reader->cursor->head_len = copy.len;
 }
 
-/* The field that begins at the cursor; NULL if the frame ends before it does. Good
- * until the next one is asked for. */
+/* The field at the cursor; NULL if the frame ends before the field does. Valid until
+ * the next call. */
 static __always_inline const void *field_at(const struct reader *reader, const u32 size)
 {
 	const u32 words = (size + 7) / 8;
@@ -151,7 +155,8 @@ struct ipv6_header {
 	u8 destination[16];
 };
 
-static __always_inline bool parse_ipv4(const struct reader *reader, struct packet *packet)
+static __always_inline bool parse_ipv4(const struct reader *reader,
+				       struct packet *packet)
 {
 	const struct ipv4_header *header = field_at(reader, sizeof(*header));
 	u16 fragment;
@@ -190,7 +195,8 @@ static __always_inline bool is_extension(u8 header)
 	       header == IPPROTO_AH;
 }
 
-static __always_inline bool parse_ipv6(const struct reader *reader, struct packet *packet)
+static __always_inline bool parse_ipv6(const struct reader *reader,
+				       struct packet *packet)
 {
 	const struct ipv6_header *header = field_at(reader, sizeof(*header));
 	const struct ipv6_extension *extension;
@@ -212,8 +218,8 @@ static __always_inline bool parse_ipv6(const struct reader *reader, struct packe
 			return false;
 		if (next == IPPROTO_FRAGMENT) {
 			packet->fragmented = true;
-			packet->later_fragment =
-				bpf_ntohs(extension->fragment) & 0xfff8;
+			packet->later_fragment = bpf_ntohs(extension->fragment) &
+						 0xfff8;
 			packet->fragment_id = extension->id;
 			reader->cursor->at += 8;
 		} else if (next == IPPROTO_AH) {
@@ -283,9 +289,10 @@ struct icmp_header {
 	__be16 sequence;
 };
 
-/* The packet that an ICMP error quotes was sent from here: what gets the error
- * is what would get an answer to it. */
-static __always_inline bool parse_quoted(const struct reader *reader, struct packet *packet)
+/* The packet that an ICMP error quotes was sent from here: the receiver of the error is
+ * the receiver of an answer to that packet. */
+static __always_inline bool parse_quoted(const struct reader *reader,
+					 struct packet *packet)
 {
 	struct packet quoted __attribute__((aligned(8))) = {};
 	const struct icmp_header *icmp;
@@ -312,7 +319,8 @@ static __always_inline bool parse_quoted(const struct reader *reader, struct pac
 	return true;
 }
 
-static __always_inline bool parse_icmp(const struct reader *reader, struct packet *packet)
+static __always_inline bool parse_icmp(const struct reader *reader,
+				       struct packet *packet)
 {
 	const struct icmp_header *icmp = field_at(reader, sizeof(*icmp));
 
@@ -326,7 +334,7 @@ static __always_inline bool parse_icmp(const struct reader *reader, struct packe
 	return true;
 }
 
-/* Moves behind the Ethernet header and up to two VLAN tags; tells whether IP
+/* Moves past the Ethernet header and up to two VLAN tags; returns whether IP
  * follows. */
 static __always_inline bool parse_ethernet(const struct reader *reader)
 {
@@ -341,15 +349,14 @@ static __always_inline bool parse_ethernet(const struct reader *reader)
 		reader->cursor->at += 2;
 		if (*type == bpf_htons(ETH_P_IP) || *type == bpf_htons(ETH_P_IPV6))
 			return true;
-		if (*type != bpf_htons(ETH_P_8021Q) &&
-		    *type != bpf_htons(ETH_P_8021AD))
+		if (*type != bpf_htons(ETH_P_8021Q) && *type != bpf_htons(ETH_P_8021AD))
 			return false;
 		reader->cursor->at += 2;
 	}
 	return false;
 }
 
-/* Reads the flow of a frame; false if it has none that we know. */
+/* Reads the flow of a frame; returns false if the frame has none that is supported. */
 static __always_inline bool parse(const struct reader *reader,
 				  const struct device *device, struct packet *packet)
 {
@@ -367,3 +374,5 @@ static __always_inline bool parse(const struct reader *reader,
 	parse_ports(reader, packet);
 	return true;
 }
+
+#endif

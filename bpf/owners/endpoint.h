@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The two endpoints of a packet: the state of their lookup, and the processes found.
+ */
+#ifndef TCCAP_ENDPOINT_H
+#define TCCAP_ENDPOINT_H
+
+#include "abi.h"
+#include "owners/overflows.h"
+#include "owners/process.h"
+#include "owners/process_cache.h"
+#include "owners/socket_storage.h"
+#include "verifier.h"
+
+/* A process at an endpoint of a packet. */
+struct endpoint {
+	struct process *process; /* NULL: unknown */
+	/* Whether it is known, as a number: the compiler joins tests of two pointers
+	 * into one of (a | b), which the verifier refuses. */
+	u64 known;
+	struct process_id id;
+	u32 tid;
+};
+
+/* The lookup of an endpoint. It is kept in a map, where the verifier takes each field
+ * for any number: all ways of finding an owner end in one state, from which the process
+ * is looked up. */
+struct endpoint_lookup {
+	u64 generation; /* lookup_generation() when the frame came */
+	u32 found;
+	u32 tid;
+	struct process_id id; /* tgid 0: unknown */
+	/* The socket, unlike one that is closing, has a process: if the owner has
+	 * exited, another process has the socket and has not used it yet. */
+	u32 left_if_exited;
+	u32 fragmented; /* to be remembered for the later fragments */
+	s32 namespace_id;
+	u32 state; /* of the socket */
+#if !HOOKS
+	struct socket_record record; /* a copy */
+#endif
+};
+struct endpoint_lookups {
+	struct endpoint_lookup sender;
+	struct endpoint_lookup receiver;
+};
+BPF_PERCPU_ARRAY(endpoint_lookups, struct endpoint_lookups, 1);
+
+static __always_inline void take_owner(struct endpoint_lookup *lookup,
+				       const struct owner *owner)
+{
+	lookup->found = 1;
+	lookup->id = owner->process;
+	lookup->tid = owner->tid;
+}
+
+#if !HOOKS
+static __always_inline void take_record(struct endpoint_lookup *lookup,
+					const struct socket_record *known, u32 state)
+{
+	lookup->found = 1;
+	lookup->record = *known;
+	lookup->state = state;
+}
+#endif
+
+/* Whether the record of the process may be stale, or cannot be the owner's. */
+static __always_inline bool is_unsure(const struct endpoint_lookup *lookup,
+				      const struct process *process)
+{
+	return (!HOOKS && process->stale) ||
+	       (lookup->left_if_exited && process->exited);
+}
+
+/* Writes the process of an endpoint; `which` is SENDER or RECEIVER. */
+static __always_inline void resolve(struct endpoint *endpoint,
+				    struct endpoint_lookup *lookup, u32 which,
+				    u64 generation)
+{
+	struct process *process = NULL;
+#if !HOOKS
+	struct owner *owner = stored_owner(&lookup->record, lookup->state, which,
+					   generation, &process);
+
+	if (owner)
+		take_owner(lookup, owner);
+#endif
+	endpoint->id = lookup->id;
+	endpoint->tid = lookup->tid;
+	if (!endpoint->id.tgid)
+		return;
+	if (!process)
+		process = known_process(&endpoint->id, which, generation);
+	if (!process) {
+		count_process_overflow();
+		return;
+	}
+	if (is_unsure(lookup, process))
+		return;
+	endpoint->process = process;
+	endpoint->known = 1;
+	OPAQUE(endpoint->known);
+}
+
+#endif

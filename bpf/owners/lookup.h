@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * From a packet to the processes at its two endpoints.
+ *
+ * A packet that leaves carries its socket (skb->sk); for one that arrives
+ * socket_lookup.h finds the socket. The rest is known from earlier packets
+ * (remembered.h), and from connections whose socket is gone (closed_connections.h).
+ */
+#ifndef TCCAP_LOOKUP_H
+#define TCCAP_LOOKUP_H
+
+#include "abi.h"
+#include "lookup_generation.h"
+#include "owners/caller.h"
+#include "owners/endpoint.h"
+#include "owners/remembered.h"
+#include "owners/socket_lookup.h"
+#include "packet/parse.h"
+#include "packet/stages.h"
+
+/* Finds the owner of the socket in the namespace that receives the packet, or of the
+ * echo request that it answers. */
+static __always_inline void find_receiver(struct __sk_buff *skb,
+					  struct endpoint_lookup *lookup,
+					  const struct packet *packet, s32 ns)
+{
+	if (packet->later_fragment) {
+		find_by_first_fragment(lookup, packet, ns, 0);
+		return;
+	}
+	lookup->fragmented = packet->fragmented;
+	lookup->namespace_id = ns;
+	if (packet->echo_id)
+		find_pinger(lookup, packet, ns);
+	else
+		find_by_socket(skb, lookup, packet, ns);
+}
+
+/* Finds the sender of a packet that does not carry its socket: answers by the kernel on
+ * a connection carry another socket or none, and packets from a container have lost
+ * theirs. */
+static __always_inline void find_sender(struct __sk_buff *skb,
+					const struct device *device, bool outbound,
+					struct endpoint_lookup *lookup,
+					const struct packet *packet)
+{
+	bool from_container = !outbound && device->far_namespace >= 0;
+	bool own_tcp = packet->protocol == IPPROTO_TCP &&
+		       (outbound || device->is_loopback);
+	s32 ns = from_container ? device->far_namespace : OWN_NAMESPACE;
+	struct packet answer;
+
+	if (packet->about_inner || packet->echo_id)
+		return;
+	if (!from_container && !own_tcp)
+		return;
+	if (packet->later_fragment) {
+		find_by_first_fragment(lookup, packet, ns, 1);
+		return;
+	}
+	lookup->fragmented = packet->fragmented;
+	lookup->namespace_id = ns;
+	answer = reversed(packet);
+	find_by_socket(skb, lookup, &answer, ns);
+}
+
+#if CALLERS
+/* The sender of a packet uses its socket, and may be another process than before. */
+static __always_inline void find_caller(struct endpoint_lookup *sender,
+					struct bpf_sock *sk,
+					const struct device *device,
+					const struct packet *packet)
+{
+	struct socket_record *known =
+		record_sender(&sender->record, sk, device, packet);
+
+	if (!known)
+		return;
+	take_record(sender, known, sk->state);
+	sender->left_if_exited = packet->protocol != IPPROTO_TCP;
+}
+#endif
+
+/* Finds the owners at the two endpoints of a packet. */
+static __always_inline void find_owners(struct __sk_buff *skb,
+					const struct device *device, bool outbound,
+					bool parsed, const struct packet *packet,
+					struct endpoint_lookups *lookups)
+{
+	bool arrives_here = !outbound || device->is_loopback;
+	struct bpf_sock *sk = outbound ? skb->sk : NULL;
+
+	if (sk)
+		find_user(&lookups->sender, sk, packet->protocol);
+#if CALLERS
+	if (sk)
+		find_caller(&lookups->sender, sk, device, packet);
+#endif
+	if (!parsed)
+		return;
+	if (!lookups->sender.found)
+		find_sender(skb, device, outbound, &lookups->sender, packet);
+	if (!packet->echo_request && (arrives_here || device->far_namespace >= 0))
+		find_receiver(skb, &lookups->receiver, packet,
+			      arrives_here ? OWN_NAMESPACE : device->far_namespace);
+}
+
+/* Finds the processes at the two endpoints of a packet; `parsed` says whether parse()
+ * could read it. */
+static __always_inline void find_endpoints(struct __sk_buff *skb,
+					   const struct frame_context *context,
+					   bool parsed, const struct packet *packet,
+					   struct endpoint *sender,
+					   struct endpoint *receiver)
+{
+	u32 zero = 0;
+	struct endpoint_lookups *lookups = endpoint_lookups.lookup(&zero);
+	u64 generation;
+
+	if (!lookups)
+		return;
+	__builtin_memset(lookups, 0, sizeof(*lookups));
+	lookups->sender.generation = lookups->receiver.generation = context->generation;
+	find_owners(skb, &context->device, context->direction == EPB_OUTBOUND, parsed,
+		    packet, lookups);
+	/* A process may have changed before it used a socket, and that use was found
+	 * above: read the generation again. */
+	generation = lookup_generation();
+	resolve(sender, &lookups->sender, SENDER, generation);
+	resolve(receiver, &lookups->receiver, RECEIVER, generation);
+	if (!parsed)
+		return;
+	if (packet->echo_request)
+		remember_pinger(sender, packet, OWN_NAMESPACE);
+	if (lookups->sender.fragmented)
+		remember_fragment(sender, &lookups->sender, packet, 1);
+	if (lookups->receiver.fragmented)
+		remember_fragment(receiver, &lookups->receiver, packet, 0);
+}
+
+#endif

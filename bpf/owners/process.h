@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The table of processes: identity, whether they are wanted, and the label that is
+ * stamped on their packets. A label is written once per process, in the context of
+ * that process, and not for each packet.
+ */
+#ifndef TCCAP_PROCESS_H
+#define TCCAP_PROCESS_H
+
+#include "abi.h"
+#include "lookup_generation.h"
+#include "owners/label.h"
+#include "owners/process_filter.h"
+#include "ring.h"
+
+BPF_TABLE("lru_hash", struct process_id, struct process, processes, PROCESSES);
+
+static __always_inline bool same_process(const struct process_id *a,
+					 const struct process_id *b)
+{
+	return a->tgid == b->tgid && a->start_ns == b->start_ns;
+}
+
+/* A draft for each context that can interrupt another one. */
+BPF_PERCPU_ARRAY(label_drafts, struct label_draft, 3);
+#define HOOK_DRAFT 0
+#define ITERATOR_DRAFT 1
+#define CLASSIFIER_DRAFT 2
+
+/* Reports a process to the engine. If the ring is full, packets are labelled anyway. */
+static __always_inline void announce(const struct process_id *id,
+				     const struct process *process)
+{
+	struct process_message message = {};
+
+	message.id = *id;
+	message.euid = process->euid;
+	message.version = process->version;
+	__builtin_memcpy(message.comm, process->comm, COMM_LEN);
+	ring.ringbuf_output(&message, sizeof(message), 0);
+}
+
+static __always_inline void begin_draft(struct label_draft *draft,
+					const struct process_id *id, u32 euid,
+					const struct comm *comm)
+{
+	draft->id = *id;
+	draft->process.euid = euid;
+	__builtin_memcpy(draft->process.comm, comm->text, COMM_LEN);
+}
+
+static __always_inline void complete_draft(struct label_draft *draft)
+{
+	struct process *process = &draft->process;
+	struct process *known = processes.lookup(&draft->id);
+
+	process->block_number = 0;
+	process->version = known ? known->version + 1 : 0;
+	process->exited = known ? known->exited : 0;
+	process->fork_round = known ? known->fork_round : 0;
+	process->stale = 0;
+	process->wanted = is_wanted(&draft->id, process->euid, process->comm);
+}
+
+/* Records the process of the draft, which has its euid and comm. */
+static __always_inline void record_process(struct label_draft *draft)
+{
+	struct process_id id = draft->id;
+
+	complete_draft(draft);
+	write_texts(draft, id.tgid);
+	processes.update(&id, &draft->process);
+	invalidate_lookups();
+	announce(&id, &draft->process);
+}
+
+/* The same without the texts: the classifier writes them when it first needs them. */
+static __always_inline void record_unlabelled(struct label_draft *draft,
+					      struct process_id *id)
+{
+	complete_draft(draft);
+	draft->process.label_len = 0;
+	processes.update(id, &draft->process);
+	invalidate_lookups();
+}
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A cache of processes on each CPU (lookup_generation.h). The two endpoints of a packet
+ * have separate slots, so that neither evicts the other while it is in use.
+ */
+#ifndef TCCAP_PROCESS_CACHE_H
+#define TCCAP_PROCESS_CACHE_H
+
+#include "abi.h"
+#include "owners/process.h"
+
+struct cached_process {
+	struct process_id id;
+	u64 generation;
+	struct process process;
+};
+
+#define SENDER 0
+#define RECEIVER 1
+#define NOT_CACHED 2 /* for programs that a classifier may interrupt */
+#define SLOTS 8	     /* for each endpoint */
+BPF_PERCPU_ARRAY(cached_processes, struct cached_process, 2 * SLOTS);
+
+static __always_inline void copy_process(struct process *to, const struct process *from)
+{
+#pragma unroll
+	for (u32 i = 0; i < sizeof(*to) / 4; i++)
+		((u32 *)to)[i] = ((const u32 *)from)[i];
+}
+
+/* The record of a process as of a lookup generation, valid while this packet is
+ * handled; NULL if there is none. */
+static __always_inline struct process *known_process(struct process_id *id,
+						     u32 endpoint, u64 generation)
+{
+	u32 slot = endpoint * SLOTS + id->tgid % SLOTS;
+	struct cached_process *cached = cached_processes.lookup(&slot);
+	struct process *process;
+
+	if (endpoint == NOT_CACHED)
+		return processes.lookup(id);
+	if (!cached)
+		return NULL;
+	if (cached->generation == generation && same_process(&cached->id, id))
+		return &cached->process;
+	process = processes.lookup(id);
+	if (!process)
+		return NULL;
+	cached->id = *id;
+	cached->generation = generation;
+	copy_process(&cached->process, process);
+	/* The entry may have been reused for another process during the copy. */
+	if (processes.lookup(id) != process) {
+		cached->generation = 0;
+		return NULL;
+	}
+	return &cached->process;
+}
+
+#endif

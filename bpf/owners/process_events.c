@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Raw tracepoints of processes, in every build.
+ */
+#include "abi.h"
+#include "kernel.h"
+#include "lookup_generation.h"
+#include "owners/iterator_round.h"
+#include "owners/process.h"
+#include "owners/process_filter.h"
+#include "owners/task.h"
+
+/* sched_process_exit(task, ...): the process has left its sockets to others, or closes
+ * them. */
+int on_process_exit(u64 *ctx)
+{
+	u64 task = ARGUMENT(0), signal = FIELD(u64, task, TASK_STRUCT__SIGNAL);
+	struct process_id id = id_of(leader_of(task));
+	struct process *known = processes.lookup(&id);
+
+	/* The leader may end, or be replaced by exec(2), before its threads do. */
+	if (known && !FIELD(u32, signal, SIGNAL_STRUCT__LIVE))
+		known->exited = 1;
+	invalidate_lookups();
+	return 0;
+}
+
+/* The child has copies of the parent's descriptors. */
+static __always_inline void note_fork_round(struct process_id *parent)
+{
+	struct process *known = processes.lookup(parent);
+	u32 zero = 0, *round = iterator_round.lookup(&zero);
+
+	if (known && round)
+		known->fork_round = *round;
+	invalidate_lookups();
+}
+
+/* sched_process_fork(parent, child): a child of a wanted process is wanted. */
+int on_process_fork(u64 *ctx)
+{
+	u64 leader = leader_of(ARGUMENT(0)), child = ARGUMENT(1);
+	struct process_id id = id_of(leader), child_id = id_of(child);
+	struct comm comm;
+	u32 one = 1;
+
+	if (is_thread(child))
+		return 0;
+	if (!HOOKS)
+		note_fork_round(&id);
+	if (!FOLLOW_CHILDREN)
+		return 0;
+	comm = comm_of(leader);
+	if (is_wanted(&id, euid_of(leader), comm.text))
+		descendants.update(&child_id, &one);
+	return 0;
+}

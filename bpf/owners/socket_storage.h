@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Which process uses which socket, where there are no kprobes: the record is kept in
+ * the socket itself (sk_storage). It disappears with the socket, and an accepted
+ * connection starts with a copy of its listener's record.
+ *
+ * Two kinds of evidence are recorded. Tracepoints and the classifier see a process use
+ * a socket: it is the owner until another process uses the socket. The iterator finds,
+ * round after round, the processes that have the socket open: this counts where no use
+ * was seen, and only while no other process can have the socket.
+ */
+#ifndef TCCAP_SOCKET_STORAGE_H
+#define TCCAP_SOCKET_STORAGE_H
+
+#include "abi.h"
+#include "kernel.h"
+#include "owners/iterator_round.h"
+#include "owners/overflows.h"
+#include "owners/process.h"
+#include "owners/process_cache.h"
+#include "owners/process_refresh.h"
+#include "owners/task.h"
+
+#if !HOOKS
+struct socket_record {
+	struct owner user;   /* tgid 0: no use was seen */
+	struct owner holder; /* found in the last round, or the eldest of those */
+	u32 shared;	     /* this round found others, too */
+	u32 alone_in_round;  /* the last complete round that found one; 0: none */
+	u32 listened;	     /* by the user; others may accept connections */
+	u32 euid;	     /* of the user when it was recorded, */
+	u32 round;	     /* in this round, */
+	u32 changes;	     /* after so many process_changes */
+	u32 protocol;	     /* of the socket; 0: not read yet */
+};
+
+/* Counts how often records of processes became stale. */
+BPF_ARRAY(process_changes, u32, 1);
+
+/* BPF_SK_STORAGE without its lack of flags. */
+struct socket_records_table_t {
+	int key;
+	struct socket_record leaf;
+	void *(*sk_storage_get)(void *, void *, int);
+	int (*sk_storage_delete)(void *);
+	u32 flags;
+};
+__attribute__((
+	section("maps/sk_storage"))) struct socket_records_table_t socket_records = {
+	.flags = BPF_F_NO_PREALLOC | BPF_F_CLONE
+};
+BPF_ANNOTATE_KV_PAIR(socket_records, int, struct socket_record);
+
+/* Whether nobody can have received a copy of the descriptor since the socket was last
+ * found in one process only. */
+static __always_inline bool is_unshared(const struct socket_record *known,
+					const struct process *process)
+{
+	return !known->shared &&
+	       (!process->fork_round || known->alone_in_round > process->fork_round);
+}
+
+/* Whether the owner of a listener is also that of its accepted connections: not if
+ * other processes may accept. */
+static __always_inline bool inherits(const struct socket_record *known,
+				     const struct process *user)
+{
+	if (!user || user->exited || !is_unshared(known, user))
+		return false;
+	return !known->holder.process.tgid ||
+	       same_process(&known->holder.process, &known->user.process);
+}
+
+static __always_inline bool is_sole_holder(const struct socket_record *known,
+					   const struct process *holder)
+{
+	return holder && known->alone_in_round && is_unshared(known, holder);
+}
+
+/* Whether the user has exited and one other process has the socket now. */
+static __always_inline bool is_handed_on(struct socket_record *known,
+					 const struct process *user)
+{
+	if (!user || !user->exited || !known->alone_in_round ||
+	    same_process(&known->holder.process, &known->user.process))
+		return false;
+	return is_sole_holder(known, processes.lookup(&known->holder.process));
+}
+
+/* The owner of a socket in a state of TCP, and the record of that process; both NULL if
+ * unknown or ambiguous. */
+static __always_inline struct owner *stored_owner(struct socket_record *known,
+						  u32 state, u32 endpoint,
+						  u64 generation,
+						  struct process **process)
+{
+	bool accepted = known->listened && state != TCP_LISTEN;
+
+	if (known->user.process.tgid) {
+		*process = known_process(&known->user.process, endpoint, generation);
+		if ((!accepted || inherits(known, *process)) &&
+		    !is_handed_on(known, *process))
+			return &known->user;
+	}
+	if (known->holder.process.tgid) {
+		*process = known_process(&known->holder.process, endpoint, generation);
+		if (state == TCP_LISTEN || is_sole_holder(known, *process))
+			return &known->holder;
+	}
+	*process = NULL;
+	return NULL;
+}
+
+static __always_inline struct socket_record *record_of(void *sk)
+{
+	struct socket_record *known =
+		socket_records.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!known)
+		count_socket_overflow();
+	return known;
+}
+
+/* Records a process that the iterator found to have the socket open. Of several holders
+ * of a listening socket the eldest counts: the others inherited it. */
+static __always_inline void add_to_socket(u64 sk, struct owner *found, u64 state)
+{
+	struct socket_record *known = record_of((void *)sk);
+	struct owner *holder;
+	bool same;
+
+	if (!known)
+		return;
+	holder = &known->holder;
+	same = same_process(&holder->process, &found->process);
+	if (holder->found_in_round != found->found_in_round) {
+		known->alone_in_round =
+			same && !known->shared ? holder->found_in_round : 0;
+		known->shared = 0;
+		*holder = *found;
+	} else if (!same) {
+		known->shared = 1;
+		if (state == TCP_LISTEN &&
+		    found->process.start_ns < holder->process.start_ns)
+			holder->process = found->process;
+	}
+}
+
+/* Records that the task uses the socket. Returns the record if it was written, or NULL
+ * if nothing has changed: changes of names and programs are counted, and each round of
+ * the iterator refreshes all processes that have a socket. */
+static __always_inline struct socket_record *
+record_use(void *sk, u32 protocol, u64 task, u32 listens, u32 place)
+{
+	u64 leader = leader_of(task);
+	u32 zero = 0, *round = iterator_round.lookup(&zero);
+	u32 *change = process_changes.lookup(&zero);
+	struct socket_record *known = record_of(sk);
+	struct process_id id = id_of(leader);
+	u32 tid = FIELD(u32, task, TASK_STRUCT__PID), euid = euid_of(leader);
+	u32 in_round, after_changes;
+
+	if (!known || !round || !change)
+		return NULL;
+	in_round = *round;
+	after_changes = *change;
+	if (known->user.tid == tid && same_process(&known->user.process, &id) &&
+	    known->listened == listens && known->euid == euid &&
+	    known->round == in_round && known->changes == after_changes &&
+	    known->protocol)
+		return NULL;
+	refresh_process(&id, leader, place);
+	known->user.process = id;
+	known->user.tid = tid;
+	known->listened = listens;
+	known->euid = euid;
+	known->round = in_round;
+	known->changes = after_changes;
+	known->protocol = protocol;
+	return known;
+}
+#endif
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The stages of a frame, each a program that tail-calls the next one, and the maps
+ * that they share:
+ *
+ *   filter.c   direction, device, and the part of the capture filter that needs only
+ *              the frame
+ *   capture.c  processes, and the block in the ring
+ *
+ * The filter is compiled separately, so that a new filter compiles fast. The kernel
+ * empties the map of the later programs when the engine dies: a classifier that stays
+ * on a device then filters and counts, and does nothing else.
+ */
+#ifndef TCCAP_STAGES_H
+#define TCCAP_STAGES_H
+
+#include "abi.h"
+
+BPF_HASH(devices, u32, struct device, INTERFACES);
+BPF_PERCPU_ARRAY(counters, struct counters, INTERFACES);
+
+/* What a stage passes to the next one. */
+struct frame_context {
+	u32 direction;
+	u32 ifindex;
+	u64 generation; /* lookup_generation() when the frame came */
+	struct device device;
+};
+BPF_PERCPU_ARRAY(frame_contexts, struct frame_context, 1);
+
+/* The order of STAGES in src/tccap/bpf/collection.py. */
+BPF_PROG_ARRAY(stages, 2);
+#define CLASSIFY 0
+#define LABEL 1
+
+#define TC_ACT_UNSPEC (-1)
+
+static __always_inline struct frame_context *frame_context(void)
+{
+	u32 zero = 0;
+
+	return frame_contexts.lookup(&zero);
+}
+
+#endif
