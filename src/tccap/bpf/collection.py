@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from tccap.bpf import progs
 from tccap.bpf.maps import Map, load_btf
 from tccap.bpf.objects import Object
+from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
 from tccap.paths import BPF_DIR
 from tccap.stream import abi
@@ -59,7 +60,7 @@ class Kernel:
     def __init__(self, objects: Sequence[Object], ring_pages: int) -> None:
         _lift_memory_lock_limit()
         self._objects = objects
-        self._loaded: dict[tuple[str, int], int] = {}
+        self._loaded: dict[tuple[str, ProgType], int] = {}
         self._maps: dict[str, Map] = {}
         self._table_changes = 0
         try:
@@ -81,14 +82,14 @@ class Kernel:
         existing = {name for each in self._objects for name in each.programs}
         for slot, name in enumerate(STAGES):
             if name in existing:
-                self.fill("stages", {slot: self.program(name, progs.SCHED_CLS)})
-        self.ingress_fd = self.program("tccap_ingress", progs.SCHED_CLS)
-        self.egress_fd = self.program("tccap_egress", progs.SCHED_CLS)
+                self.fill("stages", {slot: self.program(name, ProgType.SCHED_CLS)})
+        self.ingress_fd = self.program("tccap_ingress", ProgType.SCHED_CLS)
+        self.egress_fd = self.program("tccap_egress", ProgType.SCHED_CLS)
         self.ring_fd = self._maps["ring"].fd
         self._devices = self._maps["devices"]
         self._counters = self._maps["counters"]
 
-    def program(self, name: str, kind: int) -> int:
+    def program(self, name: str, kind: ProgType) -> int:
         """Return a program's descriptor, which stays ours; loads it the first time.
 
         ``kind`` is its type, of `bpfprog`. TccapError where the kernel refuses it.
@@ -180,7 +181,7 @@ class Kernel:
 def refusal(what: str, error: Exception) -> str:
     """Say what failed, and what to do; the details go to stderr, for the log."""
     if isinstance(error, progs.RefusedError):
-        print(error.told, file=sys.stderr)  # noqa: T201  # the front reads it
+        print(error.log, file=sys.stderr)  # noqa: T201  # the front reads it
     if os.geteuid() != 0:
         return f"Capturing needs root: tccap could not {what}."
     first_line = (str(error).splitlines() or [""])[0]

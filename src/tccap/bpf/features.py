@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from tccap.bpf import progs
+from tccap.bpf.uapi import ProgType
 
 _KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe/type")
 _BTF = Path("/sys/kernel/btf/vmlinux")
@@ -25,7 +26,7 @@ def has_kprobes() -> bool:
 def tells_classifiers_the_task() -> bool:
     """Tell whether a classifier may know the task that runs (not so in Linux 5.10)."""
     try:
-        os.close(progs.load(progs.SCHED_CLS, "task", _ASKS_FOR_TASK))
+        os.close(progs.load(ProgType.SCHED_CLS, "task", _ASKS_FOR_TASK))
     except OSError:
         return False
     return True

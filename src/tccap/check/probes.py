@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tccap.attach import taps, tcx
+from tccap.attach import attacher, tcx
+from tccap.attach.attacher import Attacher
 from tccap.bpf import bcclib
 from tccap.engine import programs
 from tccap.errors import TccapError
@@ -70,9 +71,9 @@ def attach_classifiers() -> str:
         )
         kernel.load()
         _leave_network_namespace()
-        sides = {"in": kernel.ingress_fd, "out": kernel.egress_fd}
-        with taps.make(sides) as all_taps:
-            _attach(all_taps)
+        classifiers = {"in": kernel.ingress_fd, "out": kernel.egress_fd}
+        with attacher.make(classifiers) as made:
+            _attach(made)
     return "TCX" if tcx.is_supported(kernel.ingress_fd) else "clsact"
 
 
@@ -138,9 +139,9 @@ def _works(trial: Callable[[], object]) -> bool:
     return True
 
 
-def _attach(all_taps: taps.Taps) -> None:
+def _attach(made: Attacher) -> None:
     try:
-        all_taps.attach(LOOPBACK_IFINDEX, taps.SIDES["both"])
+        made.attach(LOOPBACK_IFINDEX, attacher.DIRECTIONS["both"])
     except OSError as error:
         raise TccapError(
             f"The kernel attaches no classifiers ({error.strerror}): it needs "

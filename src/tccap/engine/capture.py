@@ -21,8 +21,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 
-from tccap.attach import clsact, taps
-from tccap.attach.taps import Taps
+from tccap.attach import attacher, clsact
+from tccap.attach.attacher import Attacher
 from tccap.bpf.collection import Kernel, wait_for_programs
 from tccap.engine import clock, devices, privileges
 from tccap.engine.interfaces import Interfaces
@@ -118,8 +118,8 @@ class Capture:
         started = time.monotonic()
         clsact.sweep()
         programs = {"in": kernel.ingress_fd, "out": kernel.egress_fd}
-        self._taps: Taps = stack.enter_context(taps.make(programs))
-        self._interfaces.attach(kernel, self._taps)
+        self._attacher: Attacher = stack.enter_context(attacher.make(programs))
+        self._interfaces.attach(kernel, self._attacher)
         report("timing", step="attach", seconds=time.monotonic() - started)
         self._watch(self._ring.fd, _nothing)
         if self._output.is_pipe:
@@ -242,11 +242,11 @@ class Capture:
         self._attribution.refresh_addresses()
         gone = self._interfaces.discover()
         for ifindex in gone:
-            self._interfaces.detach(ifindex, self._kernel, self._taps)
+            self._interfaces.detach(ifindex, self._kernel, self._attacher)
         if gone and not self._plan.is_any:
             self._trouble = f"The network device {self._plan.device!r} is gone."
             self._stop()
-        self._interfaces.attach(self._kernel, self._taps)
+        self._interfaces.attach(self._kernel, self._attacher)
 
     # Counts.
 

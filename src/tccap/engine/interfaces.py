@@ -1,4 +1,4 @@
-"""The captured devices: told to the stream, known to the classifier, tapped.
+"""The captured devices: told to the stream, known to the classifier, attached to.
 
 A device goes through two steps, because Wireshark wants to hear of it as soon
 as possible and the classifier takes a moment to load: `discover` describes it
@@ -9,7 +9,7 @@ therefore always ahead of the interface's packets.
 import errno
 from collections.abc import Callable
 
-from tccap.attach.taps import SIDES, Taps
+from tccap.attach.attacher import DIRECTIONS, Attacher
 from tccap.bpf.collection import Classified, Kernel
 from tccap.engine import devices
 from tccap.engine.devices import Device
@@ -36,7 +36,7 @@ class Interfaces:
         self._send = send
         self._known: set[int] = set()  # seen and dealt with, captured or not
         self._ids: dict[int, int] = {}  # interface ids of the present devices
-        self._waiting: list[tuple[Device, LinkType]] = []  # described, not tapped
+        self._waiting: list[tuple[Device, LinkType]] = []  # described, not attached
         self.count = 0  # interface ids are 0 .. count - 1
 
     def discover(self) -> list[int]:
@@ -51,22 +51,22 @@ class Interfaces:
             return sorted(gone)
         raise TccapError(f"There is no network device {self._plan.device!r}.")
 
-    def attach(self, kernel: Kernel, taps: Taps) -> None:
+    def attach(self, kernel: Kernel, attacher: Attacher) -> None:
         """Start the packets of the devices that were described."""
         for device, link in self._waiting:
             kernel.add_device(device.ifindex, self._classified(device, link))
             try:
-                taps.attach(device.ifindex, self._sides(device))
+                attacher.attach(device.ifindex, self._directions(device))
             except OSError as error:
                 if error.errno == errno.ENODEV:
                     continue  # gone again, which `discover` finds
                 self._refuse(f"{device.name} cannot be captured: {error.strerror}.")
         self._waiting.clear()
 
-    def detach(self, ifindex: int, kernel: Kernel, taps: Taps) -> None:
+    def detach(self, ifindex: int, kernel: Kernel, attacher: Attacher) -> None:
         """Let go of a device that is gone."""
         if self._ids.pop(ifindex, None) is not None:
-            taps.detach(ifindex)
+            attacher.detach(ifindex)
             kernel.remove_device(ifindex)
 
     def silence(self, kernel: Kernel) -> None:
@@ -120,11 +120,11 @@ class Interfaces:
             leads_away=device.is_hardware,
         )
 
-    def _sides(self, device: Device) -> tuple[str, ...]:
-        sides = SIDES[self._plan.direction]
+    def _directions(self, device: Device) -> tuple[str, ...]:
+        directions = DIRECTIONS[self._plan.direction]
         # Every packet of lo goes out and comes in again: one look is enough,
         # and on the way out its sender is known.
-        return sides[-1:] if device.hardware_type == LOOPBACK else sides
+        return directions[-1:] if device.hardware_type == LOOPBACK else directions
 
     def _refuse(self, message: str) -> None:
         if not self._plan.is_any:

@@ -13,8 +13,9 @@ import time
 from collections.abc import Container
 from functools import cached_property
 
-from tccap.bpf import btf, btfattach, features, progs
+from tccap.bpf import btf, btfattach, features
 from tccap.bpf.collection import Kernel, undisturbed
+from tccap.bpf.uapi import AttachType, ProgType
 from tccap.errors import TccapError
 from tccap.host import proc
 from tccap.host.access import Caller
@@ -122,7 +123,7 @@ class Attribution:
         kernel.fill("own_netns", {0: features.own_netns()})
         if self._way == "hooks":
             tails, recorder = hooks.TAIL
-            kernel.fill(tails, {0: kernel.program(recorder, progs.KPROBE)})
+            kernel.fill(tails, {0: kernel.program(recorder, ProgType.KPROBE)})
             hooks.attach(
                 kernel.program,
                 self._functions,
@@ -162,21 +163,21 @@ class Attribution:
         wanted = hooks.in_softirq(self._functions)
         ids = btf.functions(*wanted)
         works = len(ids) == len(wanted) and btfattach.is_supported(
-            btfattach.FENTRY, ids[wanted[0]]
+            AttachType.TRACE_FENTRY, ids[wanted[0]]
         )
         return ids if works else {}
 
     def _at_entry(self, program: str, function: str) -> None:
         instructions = self._kernel.instructions(program)
         number = self._fentry_ids[function]
-        btfattach.attach(btfattach.FENTRY, number, program, instructions)
+        btfattach.attach(AttachType.TRACE_FENTRY, number, program, instructions)
 
     def _at_tracepoint(self, program: str, tracepoint: str) -> bool:
         """Attach a program; tell whether the kernel took it."""
         number = btf.tracepoint(tracepoint)
         instructions = self._kernel.instructions(program)
         try:
-            btfattach.attach(btfattach.RAW_TRACEPOINT, number, program, instructions)
+            btfattach.attach(AttachType.TRACE_RAW_TP, number, program, instructions)
         except OSError as error:
             log("debug", f"No program at the tracepoint {tracepoint}: {error}.")
             return False

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tccap.bpf import progs
 from tccap.bpf.bcclib import bcc
+from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
 
 # Where bcc puts a probe.
@@ -74,7 +75,7 @@ def in_softirq(known: Container[str]) -> list[str]:
 
 
 def attach(
-    program: Callable[[str, int], int],
+    program: Callable[[str, ProgType], int],
     known: Container[str],
     at_entry: Callable[[str, str], None] | None,
     *,
@@ -92,12 +93,12 @@ def attach(
         if function and hook.in_softirq and at_entry:
             at_entry(hook.program, function)
         elif function:
-            _attach(program(hook.program, progs.KPROBE), hook, function)
+            _attach(program(hook.program, ProgType.KPROBE), hook, function)
         elif hook.needed:
             raise TccapError(f"The kernel has no function {hook.functions[0]}.")
     at_tracepoints = (EXIT, STATE, FORK) if follow_children else (EXIT, STATE)
     for name, tracepoint in at_tracepoints:
-        raw = program(name, progs.RAW_TRACEPOINT)
+        raw = program(name, ProgType.RAW_TRACEPOINT)
         progs.open_raw_tracepoint(raw, tracepoint)
 
 

@@ -4,6 +4,7 @@ import os
 
 from tccap.bpf import progs
 from tccap.bpf.maps import Map
+from tccap.bpf.uapi import AttachType, ProgType
 from tccap.errors import TccapError
 
 PROGRAM = "bpf_iter__task_file"
@@ -25,7 +26,7 @@ class Seeding:
         self._round = seed_round
         try:
             program_fd = progs.load(
-                progs.TRACING, PROGRAM, instructions, progs.TRACE_ITER, btf_id
+                ProgType.TRACING, PROGRAM, instructions, AttachType.TRACE_ITER, btf_id
             )
             self._link_fd = progs.link_iterator(program_fd)
         except OSError:

@@ -9,7 +9,8 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tccap.bpf import features, progs
+from tccap.bpf import features
+from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
 from tccap.host import proc
 from tccap.host.access import ALL, Caller
@@ -87,7 +88,7 @@ class Tls:
 
         def probes() -> Uprobes:
             tail, program = TAIL
-            kernel.fill(tail, {0: kernel.program(program, progs.KPROBE)})
+            kernel.fill(tail, {0: kernel.program(program, ProgType.KPROBE)})
             return Uprobes(kernel.program, kernel.table("tls_sites"))
 
         self._tracing = Tracing(probes, self._wants, self._plan.tls_libraries)

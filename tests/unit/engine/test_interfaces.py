@@ -1,4 +1,4 @@
-"""Interfaces without a kernel: its taps and programs are stand-ins."""
+"""Interfaces without a kernel: its attacher and programs are stand-ins."""
 
 import errno
 import os
@@ -79,14 +79,14 @@ def test_ids_follow_the_order_of_appearance(present: dict[int, Device]) -> None:
     present[1] = _device(1, "one")
     del present[3]
     assert interfaces.discover() == [3]
-    kernel, taps = MagicMock(), MagicMock()
-    interfaces.attach(kernel, taps)
+    kernel, attacher = MagicMock(), MagicMock()
+    interfaces.attach(kernel, attacher)
     assert [b"three" in sent[0], b"one" in sent[1]] == [True, True]
     kernel.add_device.assert_any_call(1, Classified(1, True, False, -1, True))
-    taps.attach.assert_any_call(1, ("in", "out"))
-    interfaces.detach(3, kernel, taps)
-    interfaces.detach(3, kernel, taps)
-    taps.detach.assert_called_once_with(3)
+    attacher.attach.assert_any_call(1, ("in", "out"))
+    interfaces.detach(3, kernel, attacher)
+    interfaces.detach(3, kernel, attacher)
+    attacher.detach.assert_called_once_with(3)
     assert interfaces.count == 2
 
 
@@ -97,9 +97,9 @@ def test_lo_has_one_side(present: dict[int, Device], direction: str, side: str) 
     present[1] = _device(1, "lo", 772)
     interfaces = _interfaces("lo", [], direction)
     interfaces.discover()
-    taps = MagicMock()
-    interfaces.attach(MagicMock(), taps)
-    taps.attach.assert_called_once_with(1, (side,))
+    attacher = MagicMock()
+    interfaces.attach(MagicMock(), attacher)
+    attacher.attach.assert_called_once_with(1, (side,))
 
 
 def test_an_unknown_link_type_is_told(
