@@ -174,7 +174,7 @@ class Kernel:
             received=sum(share.received for share in shares),
             accepted=sum(share.accepted for share in shares),
             dropped=sum(share.dropped for share in shares),
-            unowned=sum(share.unowned for share in shares),
+            unattributed=sum(share.unowned for share in shares),
         )
 
 

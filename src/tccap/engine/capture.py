@@ -31,7 +31,7 @@ from tccap.ipc.plan import Plan
 from tccap.ipc.status import log, report
 from tccap.owners.attribution import Attribution
 from tccap.stream import abi, blocks
-from tccap.stream.abi import Statistics
+from tccap.stream.abi import MessageKind, Statistics
 from tccap.stream.blocks import Section
 from tccap.stream.output import Buffer, Output, ReaderGoneError
 from tccap.stream.ring import Batch, Ring
@@ -182,7 +182,7 @@ class Capture:
         return len(batch.blocks) + bool(batch.message)
 
     def _answer(self, message: bytes) -> Iterable[Buffer]:
-        if message[-1] == abi.PROCESS:
+        if message[-1] == MessageKind.PROCESS:
             return (self._attribution.answer(message),)
         return self._tls.answer(message)
 
@@ -288,7 +288,7 @@ class Capture:
             received=sum(count.received for count in counts),
             accepted=sum(count.accepted for count in counts),
             dropped=sum(count.dropped for count in counts),
-            unowned=sum(count.unowned for count in counts),
+            unowned=sum(count.unattributed for count in counts),
             complete=delivered,
             undelivered=0 if delivered else self._undelivered(),
             **self._kernel.shortages()._asdict(),

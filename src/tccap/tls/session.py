@@ -17,6 +17,7 @@ from tccap.host.access import ALL, Caller
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import log, report
 from tccap.stream import abi
+from tccap.stream.abi import MessageKind
 from tccap.tls import keylog, probetable, sites
 from tccap.tls.hold import Buffer, Gate
 from tccap.tls.keyjoin import KeyJoin
@@ -98,13 +99,13 @@ class Tls:
         """Return what a message from the kernel leads to."""
         now = time.monotonic()
         kind = message[-1]
-        if kind == abi.HELLO:
+        if kind == MessageKind.HELLO:
             hello = abi.HelloMessage.parse(message)
             hopeful = self._is_hopeful(hello)
             out = self._gate.hello(
                 hello.flow, hello.client_random, now, hopeful=hopeful
             )
-        elif kind == abi.SECRET:
+        elif kind == MessageKind.SECRET:
             secret = self._secret(abi.SecretMessage.parse(message), now)
             out = self._gate.secret(secret, now) if secret else []
         elif abi.is_held_packet(message):

@@ -10,18 +10,19 @@ from tccap.errors import TccapError
 from tccap.ipc.plan import RING_MIB_MAX
 from tccap.paths import BPF_DIR
 from tccap.stream import abi
+from tccap.stream.abi import MessageKind
 
 HEADER = (Path(BPF_DIR) / "abi.h").read_text()
 MIRRORED = ("BLOCK_MAX", "EPB_HEADER_LEN", "OPTIONS_MAX", "CAPLEN_MAX")
 SNAPLENS = [1, 2, 3, 4, 5, 65535, abi.CAPLEN_MAX - 1, abi.CAPLEN_MAX, 262144]
-# What tccap.attribution gives: it asks the kernel for some of it.
+# What owners/attribution.py gives: it asks the kernel for some of it.
 ATTRIBUTION = {
     *{"ATTRIBUTION", "LABELS", "LABEL_TIDS", "LABEL_MAX", "HOOKS", "FENTRY"},
     *{"CALLERS", "HAS_SOCK_FROM_FILE", "SOCKET_FILE_OPS"},
     *{"FILTER_PIDS", "FILTER_UIDS", "FILTER_COMMS"},
     *{"FILTER_PROCESSES", "FOLLOW_CHILDREN", "SOCKETS", "PROCESSES"},
 }
-# What tccap.tls gives.
+# What tls/session.py gives.
 TLS = {"TLS", "TLS_ANY_USER", "TLS_USER"}
 
 DEFINED = dict(re.findall(r"^#define (\w+) (.+)$", HEADER, re.MULTILINE))
@@ -70,35 +71,46 @@ def test_a_ring_is_a_power_of_two_and_large_enough(mib: int) -> None:
     assert mib << 20 <= pages * abi.PAGE_LEN < mib << 21
 
 
-MESSAGES = ("PROCESS", "HELLO", "SECRET", "HELD", "HELD_SERVER_HELLO")
-
-
-@pytest.mark.parametrize("name", MESSAGES)
-def test_kinds_of_messages(name: str) -> None:
-    assert getattr(abi, name) == int(DEFINED[f"MESSAGE_{name}"])
+def test_kinds_of_messages() -> None:
+    start = "MESSAGE_"
+    in_header = {
+        name.removeprefix(start): int(value)
+        for name, value in DEFINED.items()
+        if name.startswith(start)
+    }
+    assert in_header == dict(MessageKind.__members__)
 
 
 def test_a_hello_is_read() -> None:
     pids = (7).to_bytes(4, sys.byteorder) + (8).to_bytes(4, sys.byteorder)
-    raw = b"f" * 40 + b"r" * 32 + pids + bytes([abi.HELLO])
+    raw = b"f" * 40 + b"r" * 32 + pids + bytes([MessageKind.HELLO])
     assert len(raw) % 4 == 1
     assert abi.HelloMessage.parse(raw) == (b"f" * 40, b"r" * 32, 7, 8)
 
 
 def test_a_secret_is_read() -> None:
     head = b"".join(n.to_bytes(4, sys.byteorder) for n in (7, 2, 32))
-    raw = head + b"LABEL".ljust(40, b"\0") + b"r" * 32 + b"s" * 48 + bytes([abi.SECRET])
+    raw = (
+        head
+        + b"LABEL".ljust(40, b"\0")
+        + b"r" * 32
+        + b"s" * 48
+        + bytes([MessageKind.SECRET])
+    )
     assert len(raw) % 4 == 1
     assert abi.SecretMessage.parse(raw) == (7, 2, b"LABEL", b"r" * 32, b"s" * 32)
 
 
-@pytest.mark.parametrize("kind", [abi.HELD, abi.HELD_SERVER_HELLO])
+@pytest.mark.parametrize("kind", [MessageKind.HELD, MessageKind.HELD_SERVER_HELLO])
 def test_a_packet_that_waits_is_read(kind: int) -> None:
     client_random = bytes(range(32))
     number = abi.connection_id(client_random)
     raw = b"b" * 64 + client_random[8:16] + bytes([kind])
     connection, is_server_hello, block = abi.HeldPacket.parse(raw)
-    assert (connection, is_server_hello) == (number, kind == abi.HELD_SERVER_HELLO)
+    assert (connection, is_server_hello) == (
+        number,
+        kind == MessageKind.HELD_SERVER_HELLO,
+    )
     assert block == b"b" * 64
 
 

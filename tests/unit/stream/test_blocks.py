@@ -87,7 +87,9 @@ def test_interface_description(section: Section) -> None:
 def test_interface_statistics(section: Section) -> None:
     section.describe(ETH0)
     block = section.statistics(
-        0, 0x123456789ABCDEF0, Statistics(received=10, accepted=7, dropped=1, unowned=2)
+        0,
+        0x123456789ABCDEF0,
+        Statistics(received=10, accepted=7, dropped=1, unattributed=2),
     )
     assert block.hex() == _bytes(ISB).hex()
 
