@@ -203,7 +203,7 @@ def _remove(netlink: IPRoute, ifindex: int, tokens: set[str]) -> None:
 
 @contextlib.contextmanager
 def _gone_is_fine() -> Iterator[None]:
-    """Ignore what is gone already, removed by others or with its device."""
+    """Ignore that a filter or qdisc is gone, removed by others or with its device."""
     try:
         yield
     except NetlinkError as error:

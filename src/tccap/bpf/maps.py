@@ -70,7 +70,7 @@ class Map:
         return value
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Write a value."""
+        """Write a value; not for per-CPU maps."""
         self._call(Command.MAP_UPDATE_ELEM, key, value)
 
     def __delitem__(self, key: Any) -> None:

@@ -1,8 +1,8 @@
 """The kernel's interface for bpf(2): include/uapi/linux/bpf.h, as far as we use it.
 
 Names are those of the header without their prefixes. A structure is the member of
-union bpf_attr that belongs to its command, or the beginning of it: the kernel takes
-what is missing as 0.
+union bpf_attr that belongs to its command, or the beginning of it: the kernel reads
+missing fields as 0.
 """
 
 import ctypes

@@ -34,7 +34,7 @@ _RTGENMSG_LEN = 4  # struct rtgenmsg, padded
 
 
 class LocalAddress(NamedTuple):
-    """A key of the table: struct local_address of bpf/owners/lookup.c."""
+    """A key of the map: struct local_address of bpf/owners/lookup.c."""
 
     namespace_id: int  # the id that our namespace has for it, or OWN_NAMESPACE
     family: int
@@ -61,7 +61,7 @@ class LocalAddresses:
             for new in sorted(present - kept):
                 try:
                     self._table[self._key(new)] = self._table.Leaf(1)
-                except OSError:  # the table is full
+                except OSError:  # the map is full
                     log("warning", _TOO_MANY.format(len(present) - len(kept)))
                     break
                 kept.add(new)
