@@ -14,6 +14,7 @@ from bench import tables
 from support import bpf, netns, running
 from support.netns import Pair
 from tccap.bpf import features
+from tccap.bpf.uapi import ProgType
 
 STATISTICS = Path("/proc/sys/kernel/bpf_stats_enabled")
 LABELS = {"no capture": "", "without processes": "off", "with processes": "short"}
@@ -105,8 +106,8 @@ class Totals(NamedTuple):
 
 def _totals(pid: int) -> Totals:
     programs = bpf.statistics_of(pid) if pid else set()
-    classifiers = [p for p in programs if p.kind == bpf.SCHED_CLS]
-    others = [p for p in programs if p.kind != bpf.SCHED_CLS]
+    classifiers = [p for p in programs if p.kind == ProgType.SCHED_CLS]
+    others = [p for p in programs if p.kind != ProgType.SCHED_CLS]
     return Totals(
         packets=sum(p.runs for p in classifiers),
         classifier_ns=sum(p.run_ns for p in classifiers),

@@ -127,7 +127,7 @@ def proc_contents(rng: Random) -> None:
         proc.comm(1)
         proc.start_ticks(1)
         proc.details(1, rng.randrange(1 << 40))
-    assert extcap.sayable(proc._sayable(raw(rng)))
+    assert extcap.sayable(proc._listable(raw(rng)))
 
 
 def _proc_file(rng: Random) -> bytes:

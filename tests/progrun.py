@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tccap.bpf.syscall import bpf
+from tccap.bpf.uapi import Command
 from tccap.filter import emit
 from tccap.filter.cbpf import Program
 
 BPF = Path(__file__).parents[1] / "bpf"
-_BPF_PROG_TEST_RUN = 10
 # Offsets in `struct __sk_buff`, linux/bpf.h.
 _MARK_AT = 8
 _CB_AT = 48
@@ -61,7 +61,7 @@ def run(
         ctx_size_in=len(context),
         ctx_in=ctypes.addressof(context),
     )
-    bpf(_BPF_PROG_TEST_RUN, test)
+    bpf(Command.PROG_TEST_RUN, test)
     return test.retval, test.duration
 
 
@@ -71,7 +71,7 @@ def verdict(prog_fd: int, frame: bytes) -> int:
     test = _TestRun(
         prog_fd=prog_fd, data_size_in=len(frame), data_in=ctypes.addressof(data)
     )
-    bpf(_BPF_PROG_TEST_RUN, test)
+    bpf(Command.PROG_TEST_RUN, test)
     return int(test.retval)
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 import progrun
-from tccap.bpf import bcclib, compiler, progs
+from tccap.bpf import bcclib, compiler
 from tccap.bpf.collection import Collection
+from tccap.bpf.uapi import ProgType
 from tccap.engine import parts, programs
 from tccap.errors import TccapError
 from tccap.front import options, request
@@ -44,7 +45,7 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_compiler")
 def test_it_runs() -> None:
     loaded = Collection([compiler.compiled(TEXT, DEFINES)])
-    program_fd = loaded.program("classify", progs.SCHED_CLS)
+    program_fd = loaded.program("classify", ProgType.SCHED_CLS)
     numbers, shares = loaded.table("numbers"), loaded.table("shares")
     numbers[numbers.Key(2)] = numbers.Leaf(42)
     assert progrun.verdict(program_fd, bytes(64)) == 42
@@ -88,5 +89,5 @@ def test_the_verifiers_words_are_told(capfd: pytest.CaptureFixture[str]) -> None
     text = f"int classify(struct __sk_buff *skb) {{ {wild}; return x; }}"
     loaded = Collection([compiler.compiled(text, {})])
     with pytest.raises(TccapError, match="could not load classify"):
-        loaded.program("classify", progs.SCHED_CLS)
+        loaded.program("classify", ProgType.SCHED_CLS)
     assert "invalid mem access" in capfd.readouterr().err

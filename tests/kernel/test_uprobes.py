@@ -8,7 +8,7 @@ import pytest
 from bcc import lib
 
 from support import probing
-from tccap.bpf import progs
+from tccap.bpf.uapi import ProgType
 from tccap.tls import probetable
 from tccap.tls.uprobes import ENTRY, EVERY_PROCESS, Uprobes
 
@@ -36,7 +36,7 @@ def test_another_tracer_can_probe_the_same_place(
 ) -> None:
     path, fd, offset = program
     probes.attach(fd, probing.site(offset))
-    anothers = probes._program(probetable.slot_program(1), progs.KPROBE)
+    anothers = probes._program(probetable.slot_program(1), ProgType.KPROBE)
     second = lib.bpf_attach_uprobe(
         anothers, ENTRY, b"another", bytes(path), offset, EVERY_PROCESS, 0
     )

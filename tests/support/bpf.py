@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tccap.bpf.syscall import bpf
+from tccap.bpf.uapi import AttachType, Command, GetFdById
 
-BPF_PROG_GET_FD_BY_ID = 13
-BPF_PROG_QUERY = 16
-# Of enum bpf_prog_type.
-SCHED_CLS = 3
-TCX = {"in": 46, "out": 47}  # BPF_TCX_INGRESS, BPF_TCX_EGRESS
+TCX = {"in": AttachType.TCX_INGRESS, "out": AttachType.TCX_EGRESS}
 
 
 class _Query(ctypes.Structure):
@@ -50,14 +47,14 @@ def tcx_programs(ifindex: int, side: str) -> list[int]:
         prog_ids=ctypes.addressof(ids),
         prog_cnt=len(ids),
     )
-    bpf(BPF_PROG_QUERY, query)
+    bpf(Command.PROG_QUERY, query)
     return list(ids[: query.prog_cnt])
 
 
 def program_exists(program_id: int) -> bool:
     """Tell whether the kernel still has the program."""
     try:
-        os.close(bpf(BPF_PROG_GET_FD_BY_ID, (ctypes.c_uint32 * 3)(program_id)))
+        os.close(bpf(Command.PROG_GET_FD_BY_ID, GetFdById(id=program_id)))
     except OSError as error:
         if error.errno == errno.ENOENT:
             return False
@@ -91,7 +88,7 @@ def statistics_of(pid: int) -> set[Statistics]:
 
 
 def _statistics(program_id: int) -> Statistics:
-    fd = bpf(BPF_PROG_GET_FD_BY_ID, (ctypes.c_uint32 * 3)(program_id))
+    fd = bpf(Command.PROG_GET_FD_BY_ID, GetFdById(id=program_id))
     try:
         told = _told(Path(f"/proc/self/fdinfo/{fd}"))
     finally:

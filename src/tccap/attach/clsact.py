@@ -1,11 +1,10 @@
 """Attaching as tc filters on a clsact qdisc, for kernels without TCX.
 
-Such filters outlive the process that added them, and other people keep theirs
-in the same place. So each filter of ours carries a name that tells whose it is
-and whether that engine still lives, and only filters with such names are ever
-deleted. The sign of life is an abstract Unix socket: like the filters it
-belongs to the network namespace, and the kernel removes it with the process,
-however that ends.
+Such filters outlive the process that added them, and other programs keep theirs in the
+same place. So each of our filters is named after its engine, and only filters with
+such names are ever deleted. The engine holds an abstract Unix socket of the same name
+as a sign of life: like the filters it belongs to the network namespace, and the kernel
+removes it with the process, however that ends.
 """
 
 import contextlib
@@ -13,18 +12,18 @@ import errno
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-CLSACT = 0xFFFFFFF1  # TC_H_CLSACT, include/uapi/linux/pkt_sched.h
-INGRESS = 0xFFFFFFF2
-EGRESS = 0xFFFFFFF3
-ETH_P_ALL = 3
-# "tccap", the engine's token, and whether the qdisc was made by a tccap.
+# TC_H_CLSACT with TC_H_MIN_INGRESS, TC_H_MIN_EGRESS (include/uapi/linux/pkt_sched.h)
+_INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
+_PARENTS = {"in": _INGRESS, "out": _EGRESS}
+_ETH_P_ALL = 3  # include/uapi/linux/if_ether.h
+# Filters are named "tccap:<token of the engine>:<who made the qdisc>".
 _PREFIX = "tccap"
 _FOUND, _MADE = "found", "made"
 
@@ -42,47 +41,31 @@ class Filter(NamedTuple):
 
     @property
     def token(self) -> str:
-        """The engine that added it; empty where that was no tccap."""
+        """The engine that added it; empty if tccap did not."""
         parts = self.name.split(":")
         return parts[1] if len(parts) == 3 and parts[0] == _PREFIX else ""
 
     @property
     def made_qdisc(self) -> bool:
-        """Whether the qdisc under it was made by a tccap."""
+        """Whether a tccap made the qdisc that it is on."""
         return bool(self.token) and self.name.endswith(f":{_MADE}")
 
 
-class Clsact:
-    """The filters of one engine."""
+class ClsactAttacher:
+    """The filters of one engine; see `attacher.Attacher`."""
 
-    def __init__(self) -> None:
+    def __init__(self, programs: Mapping[str, int]) -> None:
+        self._programs = programs
         self._token = secrets.token_hex(8)
         self._life = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._life.bind(f"\0{_PREFIX}:{self._token}")
         self._netlink = IPRoute()
 
-    def attach(self, program_fd: int, ifindex: int, parent: int) -> None:
-        """Add a filter ahead of the others; OSError as tc reports it."""
+    def attach(self, ifindex: int, directions: tuple[str, ...]) -> None:
+        """Add filters ahead of the others; OSError as tc reports it."""
         try:
-            origin = self._qdisc(ifindex)
-            if parent == EGRESS and self._has_ingress_only(ifindex):
-                raise OSError(
-                    errno.EBUSY,
-                    "outgoing packets need a clsact qdisc, and an ingress qdisc "
-                    "is in its place",
-                )
-            filters = _filters(self._netlink, ifindex)
-            self._netlink.tc(
-                "add-filter",
-                "bpf",
-                ifindex,
-                fd=program_fd,
-                name=f"{_PREFIX}:{self._token}:{origin}",
-                parent=parent,
-                direct_action=True,
-                prio=_free_priority([f for f in filters if f.parent == parent]),
-                protocol=ETH_P_ALL,
-            )
+            for direction in directions:
+                self._add(self._programs[direction], ifindex, _PARENTS[direction])
         except NetlinkError as error:
             raise OSError(error.code, os.strerror(error.code)) from None
 
@@ -99,8 +82,29 @@ class Clsact:
         self._netlink.close()
         self._life.close()
 
-    def _qdisc(self, ifindex: int) -> str:
-        """Make sure that there is a clsact qdisc; tell whose it is."""
+    def _add(self, program_fd: int, ifindex: int, parent: int) -> None:
+        origin = self._ensure_qdisc(ifindex)
+        if parent == _EGRESS and self._has_ingress_only(ifindex):
+            raise OSError(
+                errno.EBUSY,
+                "outgoing packets need a clsact qdisc, but an ingress qdisc is in "
+                "its place",
+            )
+        filters = _filters(self._netlink, ifindex)
+        self._netlink.tc(
+            "add-filter",
+            "bpf",
+            ifindex,
+            fd=program_fd,
+            name=f"{_PREFIX}:{self._token}:{origin}",
+            parent=parent,
+            direct_action=True,
+            prio=_free_priority([f for f in filters if f.parent == parent]),
+            protocol=_ETH_P_ALL,
+        )
+
+    def _ensure_qdisc(self, ifindex: int) -> str:
+        """Add a clsact qdisc if there is none; return _MADE if it is a tccap's."""
         try:
             self._netlink.tc("add", "clsact", ifindex)
         except NetlinkError as error:
@@ -111,17 +115,17 @@ class Clsact:
         return _MADE
 
     def _has_ingress_only(self, ifindex: int) -> bool:
-        """Tell the older ingress qdisc from clsact; it takes either filter.
+        """Return whether the older ingress qdisc is there instead of clsact.
 
-        It would see incoming packets only, and call them outgoing. Where there
-        is neither, the device is gone, and the next request says so.
+        It accepts filters for outgoing packets, too, but runs them on incoming ones.
+        If there is neither, the device is gone, and the next request reports that.
         """
         qdiscs = self._netlink.get_qdiscs(index=ifindex)
         return any(qdisc.get("kind") == "ingress" for qdisc in qdiscs)
 
 
 def sweep() -> int:
-    """Remove what engines that are dead have left; return how many filters."""
+    """Remove the filters that dead engines have left; return their number."""
     with IPRoute() as netlink:
         found = [
             tccap_filter
@@ -145,7 +149,8 @@ def _living_tokens() -> set[str]:
 
 
 def _filters(netlink: IPRoute, ifindex: int) -> Iterator[Filter]:
-    for parent in (INGRESS, EGRESS):
+    """Yield all filters on a device's clsact qdisc, ours and those of others."""
+    for parent in _PARENTS.values():
         try:
             messages = list(netlink.get_filters(index=ifindex, parent=parent))
         except NetlinkError:
@@ -165,13 +170,12 @@ def _filters(netlink: IPRoute, ifindex: int) -> Iterator[Filter]:
 
 
 def _free_priority(filters: list[Filter]) -> int:
-    """Return the first priority where a bpf filter for all protocols may stand.
+    """Return the lowest priority that a bpf filter for all protocols may have.
 
-    Filters of one priority share kind and protocol; among them the newest
-    comes first.
+    Filters of one priority have the same kind and protocol; the newest runs first.
     """
     foreign = {
-        f.priority for f in filters if (f.kind, f.protocol) != ("bpf", ETH_P_ALL)
+        f.priority for f in filters if (f.kind, f.protocol) != ("bpf", _ETH_P_ALL)
     }
     return next(p for p in range(1, 0x10000) if p not in foreign)
 
@@ -190,7 +194,7 @@ def _remove(netlink: IPRoute, ifindex: int, tokens: set[str]) -> None:
                 prio=old.priority,
                 protocol=old.protocol,
             )
-    # Each priority also lists its head, a filter without a handle.
+    # For each priority the kernel also lists its head, a filter without a handle.
     others = [f for f in filters if f not in ours and f.handle]
     if any(f.made_qdisc for f in ours) and not others:
         with _gone_is_fine():
@@ -199,7 +203,7 @@ def _remove(netlink: IPRoute, ifindex: int, tokens: set[str]) -> None:
 
 @contextlib.contextmanager
 def _gone_is_fine() -> Iterator[None]:
-    """Pass over what somebody else, or the device's end, removed before us."""
+    """Ignore that a filter or qdisc is gone, removed by others or with its device."""
     try:
         yield
     except NetlinkError as error:

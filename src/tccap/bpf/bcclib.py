@@ -1,4 +1,4 @@
-"""bcc, which is slow to import and may be missing: asked for where it is needed."""
+"""bcc, which is slow to import and may be missing, so it is imported on first use."""
 
 import os
 from typing import Any
@@ -8,13 +8,13 @@ from tccap.paths import BPF_DIR
 
 
 class CompileError(Exception):
-    """A text that bcc could not compile; it has printed what the compiler says."""
+    """bcc could not compile a text; the compiler's messages are on stderr."""
 
 
 def bcc() -> Any:
-    """Return the package; TccapError says how to install it."""
+    """Return the package; TccapError if it is missing says how to install it."""
     try:
-        import bcc  # noqa: PLC0415  # only the first time, and not if nobody needs it
+        import bcc  # noqa: PLC0415  # slow
     except (ImportError, OSError):
         raise TccapError(
             "bcc is missing: install python3-bpfcc (sudo apt install python3-bpfcc), "
@@ -24,12 +24,13 @@ def bcc() -> Any:
 
 
 def program(text: str, *flags: str) -> Any:
-    """Compile a C text; return bcc's BPF object, or raise CompileError.
+    """Compile a C text and return bcc's BPF object.
 
-    TccapError without bcc. Headers are those of bpf/, none of the kernel's.
+    Headers come from bpf/, never from the kernel. CompileError if bcc cannot compile
+    it, TccapError if bcc is missing.
     """
     bpf = bcc().BPF
-    # Whatever the caller's environment says: only this tree is tried.
+    # Overrides the caller's environment, so that bcc looks nowhere else.
     os.environ["BCC_KERNEL_SOURCE"] = BPF_DIR
     try:
         return bpf(text=text.encode(), cflags=["-Wno-macro-redefined", *flags])

@@ -1,7 +1,7 @@
 """Offsets into the running kernel's structures, from its own type information.
 
-libbpf reads BTF (/sys/kernel/btf/vmlinux); every bcc needs libbpf, so it is
-there.
+libbpf reads the BTF (/sys/kernel/btf/vmlinux). bcc depends on libbpf, so it is
+installed.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ _KIND_TYPEDEF = 8
 _KIND_FUNC = 12
 _TYPE_LEN = 12  # struct btf_type, and struct btf_member
 
-# What the BPF programs read, as structure and member (of a member).
+# What the BPF programs read: structure and member, or member.member.
 MEMBERS = (
     ("task_struct", "group_leader"),
     ("task_struct", "start_boottime"),
@@ -60,42 +60,43 @@ class _Btf:
         self._lib.btf__type_by_id.restype = ctypes.c_void_p
         self._lib.btf__name_by_offset.restype = ctypes.c_char_p
         handle = self._lib.btf__load_vmlinux_btf()
-        # An error comes back as NULL or as a small negative number.
+        # libbpf returns NULL or, in old versions, a small negative number on errors.
         if handle is None or handle >= (1 << 64) - 4096:
             raise TccapError(
                 "The kernel has no type information (/sys/kernel/btf/vmlinux): "
-                "processes cannot be told."
+                "the processes of packets cannot be found."
             )
         self._btf = ctypes.c_void_p(handle)
 
     def offset(self, structure: str, member: str) -> int:
         """Return the member's offset in bytes."""
-        number = self.number(structure, _KIND_STRUCT)
-        bits = self._find(number, member) if number else None
+        type_id = self.type_id(structure, _KIND_STRUCT)
+        bits = self._find(type_id, member) if type_id else None
         if bits is None:
             raise TccapError(f"The kernel's struct {structure} has no {member}.")
         return bits // 8
 
-    def number(self, name: str, kind: int) -> int:
-        """Return the number of a function, a type or a variable; 0: not known."""
-        number = self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind)
-        return max(0, int(number))
+    def type_id(self, name: str, kind: int) -> int:
+        """Return the id of a type, or of a function; 0: there is none."""
+        found = self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind)
+        return max(0, int(found))
 
-    def _find(self, number: int, member: str) -> int | None:
+    def _find(self, type_id: int, member: str) -> int | None:
+        """Return a member's offset in bits; None: there is none."""
         outer, _, rest = member.partition(".")
-        for name, type_number, bits in self._members(number):
+        for name, member_type_id, bits in self._members(type_id):
             if name == member:
                 return bits
-            # In an anonymous structure or union: its members are ours.
+            # Members of an anonymous structure or union belong to the outer one.
             wanted = rest if name == outer else "" if name else member
-            inner = self._find(type_number, wanted) if wanted else None
+            inner = self._find(member_type_id, wanted) if wanted else None
             if inner is not None:
                 return bits + inner
         return None
 
-    def _members(self, number: int) -> Iterator[tuple[str, int, int]]:
-        """Give name, type and offset in bits of a type's members."""
-        address = self._lib.btf__type_by_id(self._btf, number)
+    def _members(self, type_id: int) -> Iterator[tuple[str, int, int]]:
+        """Yield name, type id and offset in bits of each member."""
+        address = self._lib.btf__type_by_id(self._btf, type_id)
         _, info, other = struct.unpack("III", ctypes.string_at(address, _TYPE_LEN))
         if info >> 24 & 0x1F == _KIND_TYPEDEF:
             yield from self._members(other)
@@ -105,13 +106,13 @@ class _Btf:
         mask = 0xFFFFFF if info >> 31 else 0xFFFFFFFF
         for at in range(info & 0xFFFF):
             raw = ctypes.string_at(address + _TYPE_LEN * (at + 1), _TYPE_LEN)
-            name, type_number, offset = struct.unpack("III", raw)
+            name, member_type_id, offset = struct.unpack("III", raw)
             text = self._lib.btf__name_by_offset(self._btf, name).decode()
-            yield text, type_number, offset & mask
+            yield text, member_type_id, offset & mask
 
 
 def defines() -> dict[str, int]:
-    """Return STRUCT__MEMBER for all of MEMBERS, in bytes."""
+    """Return -D definitions: STRUCT__MEMBER is the member's offset in bytes."""
     return {
         f"{structure}__{member}".upper().replace(".", "__"): _kernel().offset(
             structure, member
@@ -121,18 +122,17 @@ def defines() -> dict[str, int]:
 
 
 def functions(*names: str) -> dict[str, int]:
-    """Return the numbers of those functions that the kernel itself has.
+    """Return the BTF ids of those functions that vmlinux has.
 
-    Functions of its modules, and those that the compiler has put into others,
-    are not among them.
+    Functions of kernel modules and inlined functions are not found.
     """
-    found = {name: _kernel().number(name, _KIND_FUNC) for name in names}
-    return {name: number for name, number in found.items() if number}
+    found = {name: _kernel().type_id(name, _KIND_FUNC) for name in names}
+    return {name: type_id for name, type_id in found.items() if type_id}
 
 
 def tracepoint(name: str) -> int:
-    """Return the number of a raw tracepoint's type; 0: there is none."""
-    return _kernel().number(f"btf_trace_{name}", _KIND_TYPEDEF)
+    """Return the BTF id of a raw tracepoint's type; 0: there is none."""
+    return _kernel().type_id(f"btf_trace_{name}", _KIND_TYPEDEF)
 
 
 @functools.cache

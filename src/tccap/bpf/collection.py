@@ -9,6 +9,7 @@ from typing import Any
 from tccap.bpf import progs
 from tccap.bpf.maps import Map, load_btf
 from tccap.bpf.objects import Object
+from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
 from tccap.host.cpus import possible_cpus
 
@@ -25,7 +26,7 @@ class Collection:
     def __init__(self, objects: Sequence[Object]) -> None:
         _lift_memory_lock_limit()
         self._objects = objects
-        self._loaded: dict[tuple[str, int], int] = {}
+        self._loaded: dict[tuple[str, ProgType], int] = {}
         self._lookup_generation = 0
         try:
             self._maps = _made_maps(objects)
@@ -36,10 +37,10 @@ class Collection:
         """Return whether there is a program of this name."""
         return any(name in each.programs for each in self._objects)
 
-    def program(self, name: str, kind: int) -> int:
+    def program(self, name: str, kind: ProgType) -> int:
         """Return a program's descriptor, which stays ours; load it the first time.
 
-        ``kind`` is its enum bpf_prog_type. TccapError where the kernel refuses it.
+        TccapError where the kernel refuses it.
         """
         if (name, kind) not in self._loaded:
             instructions = self.instructions(name)
@@ -96,7 +97,7 @@ def refusal(what: str, error: Exception) -> str:
     The verifier's words go to stderr, for the log.
     """
     if isinstance(error, progs.RefusedError):
-        print(error.told, file=sys.stderr)  # noqa: T201  # the front reads it
+        print(error.log, file=sys.stderr)  # noqa: T201  # the front reads it
     if os.geteuid() != 0:
         return f"Capturing needs root: tccap could not {what}."
     first_line = (str(error).splitlines() or [""])[0]

@@ -1,7 +1,7 @@
-"""From C to an Object, by bcc; and from what was compiled before, without it.
+"""Compiles C to an Object with bcc, or returns what was compiled before.
 
-The compiler takes longer than all the rest of a capture's start. Its answers hold for
-the same text, compiler and kernel, and are kept where only root can write.
+The compiler takes longer than all the rest of a capture's start. Its results are
+valid for the same text, compiler and kernel, and are kept where only root can write.
 """
 
 import atexit
@@ -11,95 +11,44 @@ import importlib.util
 import os
 from pathlib import Path
 
-from tccap.bpf import bcclib
+from tccap.bpf import bcclib, uapi
 from tccap.bpf.bcclib import bcc
 from tccap.bpf.objects import MapSpec, Object, with_maps
 from tccap.bpf.syscall import bpf
+from tccap.bpf.uapi import Command, MapType
 from tccap.host.rootcache import RootCache
 from tccap.paths import BPF_DIR
 
-FORMAT = 2  # part of the names in the cache: raise it when Object or _FLAGS changes
-_KEPT = RootCache("bpf", at_most=64)
-# bcc optimises what clang gives it, so that clang need not: half the time. As in the
-# kernel, bytes may be read as what they are not declared to be.
+FORMAT = 2  # part of the cache's file names: raise it when Object or _FLAGS changes
+_CACHE = RootCache("bpf", at_most=64)
+# bcc optimises clang's output, so clang need not: that halves the time. As in the
+# kernel, memory may be read as another type than it is declared to be.
 _FLAGS = ("-Xclang", "-disable-llvm-passes", "-fno-strict-aliasing")
-
-# enum bpf_cmd
-_OBJ_GET_INFO_BY_FD, _BTF_GET_FD_BY_ID = 15, 19
-_NEEDS_BTF = 24  # BPF_MAP_TYPE_SK_STORAGE
-
-
-class _MapInfo(ctypes.Structure):
-    """The beginning of struct bpf_map_info."""
-
-    _fields_ = (
-        ("type", ctypes.c_uint32),
-        ("id", ctypes.c_uint32),
-        ("key_size", ctypes.c_uint32),
-        ("value_size", ctypes.c_uint32),
-        ("max_entries", ctypes.c_uint32),
-        ("map_flags", ctypes.c_uint32),
-        ("name", ctypes.c_char * 16),
-        ("ifindex", ctypes.c_uint32),
-        ("btf_vmlinux_value_type_id", ctypes.c_uint32),
-        ("netns_dev", ctypes.c_uint64),
-        ("netns_ino", ctypes.c_uint64),
-        ("btf_id", ctypes.c_uint32),
-        ("btf_key_type_id", ctypes.c_uint32),
-        ("btf_value_type_id", ctypes.c_uint32),
-        ("zero", ctypes.c_uint32),
-    )
-
-
-class _BtfInfo(ctypes.Structure):
-    """The beginning of struct bpf_btf_info."""
-
-    _fields_ = (
-        ("btf", ctypes.c_uint64),
-        ("btf_size", ctypes.c_uint32),
-        ("id", ctypes.c_uint32),
-    )
-
-
-class _GetInfo(ctypes.Structure):
-    _fields_ = (
-        ("bpf_fd", ctypes.c_uint32),
-        ("info_len", ctypes.c_uint32),
-        ("info", ctypes.c_uint64),
-    )
-
-
-class _GetFd(ctypes.Structure):
-    _fields_ = (
-        ("id", ctypes.c_uint32),
-        ("next_id", ctypes.c_uint32),
-        ("open_flags", ctypes.c_uint32),
-    )
 
 
 def compiled(text: str, defines: dict[str, int | str]) -> Object:
     """Return the programs of a C text, compiled now or before.
 
-    TccapError without bcc, CompileError where it fails.
+    ``defines`` become -D flags. TccapError without bcc, CompileError if it fails.
     """
     flags = [f"-D{name}={value}" for name, value in defines.items()]
     name = _name(text, flags)
-    return _KEPT.get(name, Object.from_bytes) or _made(name, text, flags)
+    return _CACHE.get(name, Object.from_bytes) or _compile(name, text, flags)
 
 
-def _made(name: str, text: str, flags: list[str]) -> Object:
+def _compile(name: str, text: str, flags: list[str]) -> Object:
     program = bcclib.program(text, f"-I{BPF_DIR}", *_FLAGS, *flags)
     try:
-        made = _harvest(program.module)
+        made = _extracted(program.module)
     finally:
         program.cleanup()
         atexit.unregister(program.cleanup)
-    _KEPT.keep(name, made.to_bytes())
+    _CACHE.keep(name, made.to_bytes())
     return made
 
 
 def _name(text: str, flags: list[str]) -> str:
-    """Return a name for all that a result depends on."""
+    """Return a hash of everything that the result depends on."""
     kernel = os.uname()
     parts = (
         *(FORMAT, _bcc_version(), kernel.release, kernel.version, kernel.machine),
@@ -109,10 +58,10 @@ def _name(text: str, flags: list[str]) -> str:
 
 
 def _bcc_version() -> str:
-    """Return the version without the import, which is slow."""
+    """Return bcc's version without importing it, which is slow."""
     package = importlib.util.find_spec("bcc")
     if not package or not package.origin:
-        return str(bcc().__version__)  # or the sentence that says what to do
+        return str(bcc().__version__)  # or TccapError, which says what to install
     return Path(package.origin).with_name("version.py").read_text("ascii")
 
 
@@ -121,10 +70,10 @@ def _headers() -> list[tuple[str, bytes]]:
     return [(str(file), file.read_bytes()) for file in files]
 
 
-def _harvest(module: int) -> Object:
-    """Take out of bcc's module what it has compiled."""
+def _extracted(module: int) -> Object:
+    """Return the programs and maps of a module of bcc's."""
     lib = bcc().lib
-    # Which the package itself does not call.
+    # The package declares no types for functions that it does not call itself.
     lib.bpf_num_tables.argtypes = [ctypes.c_void_p]
     lib.bpf_table_name.restype = ctypes.c_char_p
     lib.bpf_table_name.argtypes = [ctypes.c_void_p, ctypes.c_ulonglong]
@@ -144,12 +93,16 @@ def _harvest(module: int) -> Object:
             for table, info in zip(tables, infos, strict=True)
         ),
         programs,
-        next((_btf(i.btf_id) for i in infos if i.type == _NEEDS_BTF), b""),
+        next((_btf(i.btf_id) for i in infos if _needs_btf(i)), b""),
     )
 
 
-def _spec(table: bytes, info: _MapInfo, lib: ctypes.CDLL, module: int) -> MapSpec:
-    typed = info.type == _NEEDS_BTF
+def _needs_btf(info: uapi.MapInfo) -> bool:
+    return bool(info.type == MapType.SK_STORAGE)
+
+
+def _spec(table: bytes, info: uapi.MapInfo, lib: ctypes.CDLL, module: int) -> MapSpec:
+    typed = _needs_btf(info)
     return MapSpec(
         table.decode(),
         info.type,
@@ -164,17 +117,17 @@ def _spec(table: bytes, info: _MapInfo, lib: ctypes.CDLL, module: int) -> MapSpe
     )
 
 
-def _map_info(fd: int) -> _MapInfo:
-    info = _MapInfo()
+def _map_info(fd: int) -> uapi.MapInfo:
+    info = uapi.MapInfo()
     _get_info(fd, info)
     return info
 
 
-def _btf(number: int) -> bytes:
-    """Return type information that the kernel holds."""
-    fd = bpf(_BTF_GET_FD_BY_ID, _GetFd(id=number))
+def _btf(btf_id: int) -> bytes:
+    """Return type information that was loaded into the kernel."""
+    fd = bpf(Command.BTF_GET_FD_BY_ID, uapi.GetFdById(id=btf_id))
     try:
-        info = _BtfInfo()
+        info = uapi.BtfInfo()
         _get_info(fd, info)
         raw = ctypes.create_string_buffer(info.btf_size)
         info.btf = ctypes.addressof(raw)
@@ -185,7 +138,7 @@ def _btf(number: int) -> bytes:
 
 
 def _get_info(fd: int, info: ctypes.Structure) -> None:
-    request = _GetInfo(
+    request = uapi.ObjGetInfoByFd(
         bpf_fd=fd, info_len=ctypes.sizeof(info), info=ctypes.addressof(info)
     )
-    bpf(_OBJ_GET_INFO_BY_FD, request)
+    bpf(Command.OBJ_GET_INFO_BY_FD, request)

@@ -17,6 +17,7 @@ from pathlib import Path
 from tccap.bpf import progs
 from tccap.bpf.maps import Map
 from tccap.bpf.objects import MapSpec
+from tccap.bpf.uapi import ProgType
 
 BTF = Path("/sys/kernel/btf/vmlinux")
 LOCKDOWN = Path("/sys/kernel/security/lockdown")
@@ -73,7 +74,7 @@ def has_kprobes() -> bool:
     """
     try:
         kind = int(_KPROBE_PMU.read_text("ascii"))
-        with _loaded(progs.KPROBE, _READS_KERNEL) as program_fd:
+        with _loaded(ProgType.KPROBE, _READS_KERNEL) as program_fd:
             _attach(program_fd, kind)
     except OSError:
         return False
@@ -84,7 +85,7 @@ def has_kprobes() -> bool:
 def classifiers_see_current_task() -> bool:
     """Return whether a classifier may ask for the current task (not in Linux 5.10)."""
     try:
-        with _loaded(progs.SCHED_CLS, _GETS_TASK):
+        with _loaded(ProgType.SCHED_CLS, _GETS_TASK):
             return True
     except OSError:
         return False
@@ -122,7 +123,7 @@ def symbols(*names: str) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def _loaded(kind: int, instructions: bytes) -> Iterator[int]:
+def _loaded(kind: ProgType, instructions: bytes) -> Iterator[int]:
     """Load a program for a moment; OSError as bpf(2) reports it."""
     program_fd = progs.load(kind, "feature", instructions)
     try:

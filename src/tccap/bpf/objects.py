@@ -1,8 +1,8 @@
 """Compiled BPF programs and the maps they use, as data that can be kept.
 
-bcc gives instructions that hold descriptors of maps, which one process has. Here they
-refer to maps by their place in `Object.maps`, so that the same object can be loaded
-again, without a compiler.
+bcc's instructions refer to maps by descriptors, which are valid in one process only.
+Here they refer to maps by their index in `Object.maps`, so that an object can be loaded
+again without the compiler.
 """
 
 import ctypes
@@ -11,16 +11,15 @@ import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
+from tccap.bpf.uapi import LD_IMM64, PSEUDO_MAP_FD
 from tccap.errors import TccapError
 
 # struct bpf_insn (include/uapi/linux/bpf.h): code, registers, offset, immediate.
 INSTRUCTION = struct.Struct("=BBhi")
-_LOAD_64 = 0x18  # BPF_LD | BPF_DW | BPF_IMM: takes two instructions
-_PSEUDO_MAP_FD = 1  # in place of a source register
 
 
 class MapSpec(NamedTuple):
-    """One map, as BPF_MAP_CREATE wants it."""
+    """One map, with the arguments of BPF_MAP_CREATE."""
 
     name: str
     kind: int  # enum bpf_map_type
@@ -28,10 +27,10 @@ class MapSpec(NamedTuple):
     value_len: int
     max_entries: int
     flags: int
-    # In `Object.btf`; 0: the map needs no types.
+    # Type ids in `Object.btf`; 0: the map needs none.
     btf_key_type: int
     btf_value_type: int
-    # bcc's descriptions of the types in C, in JSON; see `ctype`.
+    # bcc's descriptions of the C types of keys and values, in JSON; see `ctype`.
     key: str
     leaf: str
 
@@ -41,16 +40,16 @@ class Object(NamedTuple):
 
     maps: tuple[MapSpec, ...]
     programs: dict[str, bytes]
-    btf: bytes  # type information (BPF_BTF_LOAD), for the maps that need it
+    btf: bytes  # type information (BPF_BTF_LOAD) for the maps that need it
 
     def to_bytes(self) -> bytes:
-        """Return what `from_bytes` reads."""
+        """Return the object as JSON, for `from_bytes`."""
         programs = {name: code.hex() for name, code in self.programs.items()}
         return json.dumps([self.maps, programs, self.btf.hex()]).encode("ascii")
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
-        """Read an object back; TccapError for anything else."""
+        """Return the object that `to_bytes` wrote; TccapError for any other bytes."""
         try:
             maps, programs, btf = json.loads(raw)
             return cls(
@@ -59,24 +58,27 @@ class Object(NamedTuple):
                 bytes.fromhex(btf),
             )
         except (AttributeError, TypeError, ValueError):
-            raise TccapError("These are no compiled BPF programs.") from None
+            raise TccapError("These are not compiled BPF programs.") from None
 
     def instructions(self, program: str, map_fds: Mapping[int, int]) -> bytes:
-        """Return a program for a process in which the maps have these descriptors."""
+        """Return a program's instructions with maps referred to by descriptor.
+
+        ``map_fds`` gives the descriptor for each index in `maps`.
+        """
         return with_maps(self.programs[program], map_fds)
 
 
 def with_maps(code: bytes, numbers: Mapping[int, int]) -> bytes:
-    """Return instructions with other numbers in place of those of maps.
+    """Return instructions that refer to maps by other numbers.
 
-    KeyError names a number that is not among them.
+    ``numbers`` maps old numbers to new ones; KeyError for a number that it lacks.
     """
     out = bytearray(code)
     at = 0
     while at < len(out):
         op, registers, offset, immediate = INSTRUCTION.unpack_from(out, at)
-        if op == _LOAD_64:
-            if registers >> 4 == _PSEUDO_MAP_FD:
+        if op == LD_IMM64:
+            if registers >> 4 == PSEUDO_MAP_FD:
                 number = numbers[immediate]
                 INSTRUCTION.pack_into(out, at, op, registers, offset, number)
             at += INSTRUCTION.size
@@ -100,12 +102,12 @@ _PRIMITIVES = {
 
 
 def ctype(description: Any) -> Any:
-    """Return the ctypes type that bcc describes, with the very layout of C.
+    """Return the ctypes type that bcc describes, with the layout that C gives it.
 
-    A description is the name of a number's type, or a structure's ``[name, [member,
-    ...], "struct_packed"]``. A member is ``[name, description]`` or, for an array,
-    ``[name, description, [length]]``; gaps that the compiler leaves are members, too.
-    TccapError for what no map of ours has.
+    A description is the name of an integer type, or ``[name, [member, ...], kind]`` for
+    a structure, where kind is "struct" or "struct_packed". A member is ``[name,
+    description]`` or, for an array, ``[name, description, [length]]``; padding that the
+    compiler inserts is a member, too. TccapError for types that our maps do not use.
     """
     try:
         if isinstance(description, str):
@@ -115,9 +117,7 @@ def ctype(description: Any) -> Any:
         packing = {"struct_packed": {"_pack_": 1}, "struct": {}}[kind]
         return type(name, (ctypes.Structure,), {**packing, "_fields_": fields})
     except (KeyError, TypeError, ValueError):
-        raise TccapError(
-            f"A map holds a type that is not known: {description}."
-        ) from None
+        raise TccapError(f"The type of a map is not known: {description}.") from None
 
 
 def _field(name: str, description: Any, lengths: Any = ()) -> tuple[str, Any]:

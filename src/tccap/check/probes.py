@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tccap.attach import taps, tcx
+from tccap.attach import tcx
+from tccap.attach.attacher import DIRECTIONS, Attacher, make_attacher
 from tccap.bpf import bcclib
 from tccap.engine import parts, programs
 from tccap.engine.classifier import Classifier
@@ -57,7 +58,7 @@ def attach_classifiers() -> str:
         collection = programs.prepare(plan, parts.choose(plan, access.caller()))
         classifier = Classifier(collection)
         _leave_network_namespace()
-        with taps.make(classifier.programs) as attacher:
+        with make_attacher(classifier.programs) as attacher:
             _attach(attacher)
     ingress_fd = classifier.programs["in"]
     return "TCX" if tcx.is_supported(ingress_fd) else "clsact"
@@ -89,9 +90,9 @@ def _place_of(function: Any) -> tuple[bytes, int]:
     raise TccapError("A function lies in no file.")
 
 
-def _attach(attacher: taps.Taps) -> None:
+def _attach(attacher: Attacher) -> None:
     try:
-        attacher.attach(LOOPBACK_IFINDEX, taps.SIDES["both"])
+        attacher.attach(LOOPBACK_IFINDEX, DIRECTIONS["both"])
     except OSError as error:
         raise TccapError(
             f"The kernel attaches no classifiers ({error.strerror}): it needs "

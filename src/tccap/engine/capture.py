@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from tccap.attach import clsact, taps
-from tccap.attach.taps import Taps
+from tccap.attach import clsact
+from tccap.attach.attacher import Attacher, make_attacher
 from tccap.bpf.collection import Collection
 from tccap.engine import clock, devices, privileges
 from tccap.engine.carrier import Carrier, Writer
@@ -121,7 +121,7 @@ def _started(
         parts.start(last=False)
     with _timed("attach"):
         clsact.sweep()
-        attacher: Taps = stack.enter_context(taps.make(classifier.programs))
+        attacher: Attacher = stack.enter_context(make_attacher(classifier.programs))
         setup.interfaces.attach(classifier, attacher)
     carrier = Carrier(setup.events, ring, setup.writer, parts.answer)
     # Before there are threads: these limits are a thread's.
@@ -158,7 +158,7 @@ class Capture:
         parts: Parts,
         carrier: Carrier,
         classifier: Classifier,
-        attacher: Taps,
+        attacher: Attacher,
     ) -> None:
         self._plan = setup.plan
         self._section = setup.section

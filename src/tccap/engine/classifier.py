@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from tccap.bpf import progs
 from tccap.bpf.collection import Collection
+from tccap.bpf.uapi import ProgType
 from tccap.host.cpus import not_preempted
 from tccap.stream.abi import Statistics
 
@@ -33,11 +33,11 @@ class Classifier:
         self._counters = collection.table("counters")
         for slot, name in enumerate(STAGES):
             if name in collection:
-                stage_fd = collection.program(name, progs.SCHED_CLS)
+                stage_fd = collection.program(name, ProgType.SCHED_CLS)
                 collection.fill("stages", {slot: stage_fd})
         self.programs = {
-            "in": collection.program("tccap_ingress", progs.SCHED_CLS),
-            "out": collection.program("tccap_egress", progs.SCHED_CLS),
+            "in": collection.program("tccap_ingress", ProgType.SCHED_CLS),
+            "out": collection.program("tccap_egress", ProgType.SCHED_CLS),
         }
 
     def add_device(self, ifindex: int, entry: DeviceEntry) -> None:

@@ -2,21 +2,26 @@
 
 Packets carry the boot clock plus an offset to the wall clock. Both clocks run at the
 same rate (time corrections slew both), so the offset changes only when the wall clock
-is set. At that moment the kernel cancels a timer of ours (timerfd_create(2),
+is set. The kernel reports that by cancelling a timer (timerfd_create(2),
 TFD_TIMER_CANCEL_ON_SET).
 """
 
+import contextlib
 import ctypes
 import os
 import time
 from typing import Self
 
-TFD_TIMER_ABSTIME = 1
-TFD_TIMER_CANCEL_ON_SET = 2
+from tccap.host import libc
+
+_TFD_TIMER_ABSTIME = 1  # include/linux/timerfd.h
+_TFD_TIMER_CANCEL_ON_SET = 2
 _FAR_FUTURE_S = 1 << 40
 
 
 class _Itimerspec(ctypes.Structure):
+    """struct itimerspec."""
+
     _fields_ = (
         ("interval_s", ctypes.c_long),
         ("interval_ns", ctypes.c_long),
@@ -26,8 +31,8 @@ class _Itimerspec(ctypes.Structure):
 
 
 def wall_offset_ns() -> int:
-    """Return wall clock minus boot clock, in ns; good to about 1 µs."""
-    # The quickest of a few readings: we may be interrupted between the two clocks.
+    """Return wall clock minus boot clock in ns, accurate to about 1 µs."""
+    # The fastest of a few readings: we may be interrupted between two clocks.
     return min(_reading() for _ in range(5))[1]
 
 
@@ -35,11 +40,8 @@ class SetAlarm:
     """Becomes readable when the wall clock has been set."""
 
     def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
         flags = os.O_NONBLOCK | os.O_CLOEXEC
-        self._fd: int = self._libc.timerfd_create(time.CLOCK_REALTIME, flags)
-        if self._fd < 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        self._fd = libc.call("timerfd_create", time.CLOCK_REALTIME, flags)
         self._arm()
 
     def fileno(self) -> int:
@@ -47,13 +49,15 @@ class SetAlarm:
         return self._fd
 
     def clear(self) -> None:
-        """Wait for the next time; call it before reading the clock."""
+        """Prepare for the next time; call it before reading the clock."""
         self._arm()
 
     def _arm(self) -> None:
         never = _Itimerspec(value_s=_FAR_FUTURE_S)
-        flags = TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET
-        self._libc.timerfd_settime(self._fd, flags, ctypes.byref(never), None)
+        flags = _TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET
+        # ECANCELED: the clock was set since the last time; the timer is armed anyway.
+        with contextlib.suppress(OSError):
+            libc.call("timerfd_settime", self._fd, flags, ctypes.byref(never), None)
 
     def __enter__(self) -> Self:
         return self

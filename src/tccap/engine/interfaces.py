@@ -9,7 +9,7 @@ before the interface's packets.
 import errno
 from collections.abc import Callable
 
-from tccap.attach.taps import SIDES, Taps
+from tccap.attach.attacher import DIRECTIONS, Attacher
 from tccap.engine import devices
 from tccap.engine.classifier import Classifier, DeviceEntry
 from tccap.engine.devices import Device
@@ -51,7 +51,7 @@ class Interfaces:
             return sorted(gone)
         raise TccapError(f"There is no network device {self._plan.device!r}.")
 
-    def attach(self, classifier: Classifier, attacher: Taps) -> None:
+    def attach(self, classifier: Classifier, attacher: Attacher) -> None:
         """Start the packets of the devices that `discover` has described."""
         for device, link in self._waiting:
             classifier.add_device(device.ifindex, self._entry(device, link))
@@ -63,7 +63,7 @@ class Interfaces:
                 self._refuse(f"{device.name} cannot be captured: {error.strerror}.")
         self._waiting.clear()
 
-    def detach(self, ifindex: int, classifier: Classifier, attacher: Taps) -> None:
+    def detach(self, ifindex: int, classifier: Classifier, attacher: Attacher) -> None:
         """Forget a device that is gone."""
         if self._ids.pop(ifindex, None) is not None:
             attacher.detach(ifindex)
@@ -121,7 +121,7 @@ class Interfaces:
         )
 
     def _directions(self, device: Device) -> tuple[str, ...]:
-        directions = SIDES[self._plan.direction]
+        directions = DIRECTIONS[self._plan.direction]
         # Every packet of lo goes out and comes in again. On its way out its sender is
         # known, so it is captured there.
         return directions[-1:] if device.hardware_type == LOOPBACK else directions

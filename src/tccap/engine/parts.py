@@ -22,6 +22,7 @@ from tccap.host.access import Caller
 from tccap.ipc.plan import Plan
 from tccap.owners.choice import OwnersChoice
 from tccap.stream import linktypes
+from tccap.stream.abi import MessageKind
 from tccap.stream.linktypes import LinkType
 from tccap.tls.choice import TlsChoice
 
@@ -35,8 +36,8 @@ class Part(Protocol):
     """A part while the capture runs. All that it returns is written, in order."""
 
     @property
-    def kinds(self) -> frozenset[int]:
-        """The messages (abi.PROCESS, ...) that this part answers, and no other."""
+    def kinds(self) -> frozenset[MessageKind]:
+        """The kinds of messages that this part alone answers."""
 
     def answer(self, message: bytes) -> Iterable[Buffer]:
         """Take a message of the programs, in its place between the packets."""

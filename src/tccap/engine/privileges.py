@@ -1,16 +1,17 @@
-"""What the engine may do: the capabilities that it keeps, and for how long.
+"""The capabilities that the engine keeps, and for how long (capabilities(7)).
 
-capabilities(7). The limits hold for the calling thread and for the threads and
-processes that it starts later, so they are set while there is no other thread. They
-only become narrower. Code that needs another capability adds it here, with the reason.
+They are the calling thread's and are inherited by what it starts, so they are dropped
+while there is no other thread. They are never regained: new code that needs another
+capability has to list it here.
 """
 
+import contextlib
 import ctypes
-import os
 import threading
 from collections.abc import Mapping
 
 from tccap.errors import TccapError
+from tccap.host import libc
 
 # include/uapi/linux/capability.h
 DAC_READ_SEARCH, KILL, SETGID, SETUID = 2, 5, 6, 7
@@ -18,35 +19,36 @@ NET_ADMIN, SYS_PTRACE, SYS_ADMIN, SYS_NICE = 12, 19, 21, 23
 SYS_RESOURCE, SYSLOG, PERFMON, BPF, CHECKPOINT_RESTORE = 24, 34, 38, 39, 40
 SETPCAP, NET_BROADCAST = 8, 11
 
-# As long as it captures, and why.
+# While it captures, and why.
 KEPT: Mapping[int, str] = {
     BPF: "using maps, and starting the iterator over open files",
     NET_ADMIN: "attaching to devices that appear, and detaching",
     SYS_PTRACE: "full labels and namespaces of other users' processes",
     SYS_NICE: "not being preempted while a map is used",
-    PERFMON: "probes that are set while the capture runs",
-    DAC_READ_SEARCH: "reading the programs that such probes go into",
-    CHECKPOINT_RESTORE: "the same, where their files are deleted (map_files)",
-    SETUID: "looking into such programs as nobody",
+    PERFMON: "setting probes while the capture runs",
+    DAC_READ_SEARCH: "reading the programs that are probed",
+    CHECKPOINT_RESTORE: "the same, if their files are deleted (map_files)",
+    SETUID: "inspecting such programs as the user nobody",
     SETGID: "the same",
-    KILL: "ending the process that looks into them for too long",
+    KILL: "killing an inspection that takes too long",
 }
-# As long as it sets probes in TLS libraries, too.
+# While it sets probes in TLS libraries, too.
 TRACING: Mapping[int, str] = {
     **KEPT,
-    SYS_ADMIN: "setting a uprobe, for which PERFMON is not enough on every kernel",
+    SYS_ADMIN: "setting uprobes, for which PERFMON is not enough on every kernel",
 }
 # Until it captures.
 STARTING: Mapping[int, str] = {
     **KEPT,
-    SYS_ADMIN: "what Linux before 5.8 had no narrower capability for",
-    SETPCAP: "narrowing it again",
-    NET_BROADCAST: "hearing of changes in containers' namespaces",
+    SYS_ADMIN: "BPF before Linux 5.8, which has no narrower capability for it",
+    SETPCAP: "dropping capabilities from the bounding set",
+    NET_BROADCAST: "notifications of changes in containers' namespaces",
     SYS_RESOURCE: "locked memory before Linux 5.11",
     SYSLOG: "addresses in /proc/kallsyms",
 }
 
-_VERSION_3 = 0x20080522
+_VERSION_3 = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
+# include/uapi/linux/prctl.h
 _PR_SET_NO_NEW_PRIVS, _PR_CAPBSET_DROP, _PR_CAPBSET_READ = 38, 24, 23
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
@@ -58,7 +60,7 @@ class _Header(ctypes.Structure):
 
 
 class _Data(ctypes.Structure):
-    """struct __user_cap_data_struct: one half of the bits."""
+    """struct __user_cap_data_struct: 32 capabilities."""
 
     _fields_ = (
         ("effective", ctypes.c_uint32),
@@ -68,30 +70,44 @@ class _Data(ctypes.Structure):
 
 
 def narrow(wanted: Mapping[int, str]) -> None:
-    """Give up every capability but these, for good, and in children, too.
+    """Drop all capabilities but the wanted ones, for good, and for children, too.
 
-    It adds none. TccapError if there are other threads, which would keep theirs.
+    Those that are missing already are not added. TccapError if there are other threads,
+    which would keep theirs, or if the kernel refuses.
     """
     if threading.active_count() > 1:
         raise TccapError("tccap cannot give up privileges while it has threads.")
-    libc = ctypes.CDLL(None, use_errno=True)
-    _check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-    libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-    header, data = _Header(_VERSION_3, 0), (_Data * 2)()
-    _check(libc.capget(ctypes.byref(header), data))
+    try:
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        _drop_inherited(wanted)
+        _drop_own(wanted)
+    except OSError as error:
+        raise TccapError(
+            f"tccap could not give up its privileges: {error.strerror}."
+        ) from None
+
+
+def _drop_inherited(wanted: Mapping[int, str]) -> None:
+    """Empty the ambient set and narrow the bounding set, if we may (CAP_SETPCAP)."""
+    with contextlib.suppress(OSError):
+        _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     for number in range(64):
-        # The bounding set: not every root may change it (CAP_SETPCAP).
-        if number not in wanted and libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0) == 1:
-            libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
+        with contextlib.suppress(OSError):
+            if number not in wanted and _prctl(_PR_CAPBSET_READ, number):
+                _prctl(_PR_CAPBSET_DROP, number)
+
+
+def _drop_own(wanted: Mapping[int, str]) -> None:
+    """Narrow the permitted and effective sets, and empty the inheritable one."""
+    header, data = _Header(_VERSION_3, 0), (_Data * 2)()
+    libc.call("capget", ctypes.byref(header), data)
     for half, part in enumerate(data):
         mask = sum(1 << n % 32 for n in wanted if n // 32 == half)
         part.permitted &= mask
         part.effective = part.permitted
         part.inheritable = 0
-    _check(libc.capset(ctypes.byref(header), data))
+    libc.call("capset", ctypes.byref(header), data)
 
 
-def _check(result: int) -> None:
-    if result:
-        reason = os.strerror(ctypes.get_errno())
-        raise TccapError(f"tccap could not give up its privileges: {reason}.")
+def _prctl(option: int, argument: int) -> int:
+    return libc.call("prctl", option, argument, 0, 0, 0)

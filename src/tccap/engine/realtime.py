@@ -1,8 +1,9 @@
-"""Real-time kernels, on which the work on one packet may interrupt that on another.
+"""Real-time kernels, on which work on one packet may preempt work on another.
 
-A classifier builds a packet's block in memory of its CPU, where no other packet may
-come in between. PREEMPT_RT guarantees that up to Linux 6.17, and later only with
-CONFIG_PREEMPT_RT_NEEDS_BH_LOCK (__local_bh_disable_ip() in kernel/softirq.c).
+A classifier builds a packet's block in per-CPU memory and relies on no other packet
+being processed on that CPU meanwhile. With PREEMPT_RT that holds up to Linux 6.17, and
+from 6.18 on only with CONFIG_PREEMPT_RT_NEEDS_BH_LOCK (__local_bh_disable_ip() in
+kernel/softirq.c).
 """
 
 import contextlib
@@ -19,23 +20,23 @@ _CHANGED = (6, 18)
 
 
 def refuse_interrupted_packets() -> None:
-    """Raise TccapError on a kernel where blocks of packets could be mixed up."""
+    """Raise TccapError on a kernel where blocks of packets could get mixed up."""
     kernel = os.uname()
     if "PREEMPT_RT" not in kernel.version:
         return
     if not keeps_packets_apart(kernel.release, _config(kernel.release)):
         raise TccapError(
-            "On this real-time kernel the work on one packet may interrupt that on "
-            "another, and tccap could mix them up: boot one that is not real-time, or "
-            f"was built with {_OPTION}."
+            "On this real-time kernel work on one packet may interrupt work on "
+            "another, and tccap could mix them up: boot a kernel that is not real-time "
+            f"or was built with {_OPTION}."
         )
 
 
 def keeps_packets_apart(release: str, config: str | None) -> bool:
     """Return whether each CPU of a real-time kernel works on one packet at a time.
 
-    ``release`` is uname(2)'s; ``config`` is the text of the kernel's configuration,
-    None if it cannot be read.
+    ``release`` is uname(2)'s, and ``config`` the text of the kernel's configuration;
+    None: it is not available.
     """
     if config is not None and _OPTION in config:
         return f"{_OPTION}=y" in config
@@ -44,7 +45,7 @@ def keeps_packets_apart(release: str, config: str | None) -> bool:
 
 
 def _config(release: str) -> str | None:
-    """Return the configuration of the running kernel; None: it cannot be read."""
+    """Return the running kernel's configuration."""
     with contextlib.suppress(OSError, EOFError, zlib.error):
         return gzip.decompress(Path("/proc/config.gz").read_bytes()).decode("latin-1")
     with contextlib.suppress(OSError):

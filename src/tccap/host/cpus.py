@@ -1,13 +1,14 @@
 """CPUs: how many there are, and what runs on them meanwhile."""
 
 import contextlib
-import ctypes
 import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 # The system call membarrier, by machine (uname).
+from tccap.host import libc
+
 _MEMBARRIER = {"x86_64": 324, "aarch64": 283}
 _MEMBARRIER_CMD_GLOBAL = 1
 
@@ -46,4 +47,4 @@ def wait_for_rcu_readers() -> None:
     for an RCU grace period.
     """
     number = _MEMBARRIER[os.uname().machine]
-    ctypes.CDLL(None).syscall(number, _MEMBARRIER_CMD_GLOBAL, 0, 0)
+    libc.call("syscall", number, _MEMBARRIER_CMD_GLOBAL, 0, 0)

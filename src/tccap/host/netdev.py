@@ -1,8 +1,8 @@
-"""What the front asks the kernel about network devices, cheaply.
+"""The network devices and their types, by the cheapest system calls.
 
-Wireshark runs the front once for every device at its start, so this goes
-without netlink and without sysfs: the socket calls see the network namespace
-that we are in, whatever is mounted on /sys.
+Wireshark runs the front once for every device at its start, so this uses neither
+netlink nor ctypes. Nor does it read /sys, which may show another network namespace than
+ours.
 """
 
 import fcntl
@@ -18,7 +18,7 @@ def device_names() -> list[str]:
 
 
 def hardware_type(device: str) -> int | None:
-    """Return the device's ARPHRD_* type, None if there is no such device."""
+    """Return the device's ARPHRD_* type; None: there is no such device."""
     name = device.encode()[:15]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         try:

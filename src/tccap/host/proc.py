@@ -1,4 +1,4 @@
-"""Processes as /proc tells of them (proc(5)): for lists, and for full labels."""
+"""Processes as /proc shows them (proc(5)): for lists, and for full labels."""
 
 import contextlib
 import os
@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 CLOCK_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
-# Real, effective, saved, file system.
+# Real, effective, saved and file system user ids.
 _UIDS = re.compile(rb"^Uid:\t\d+\t(\d+)\t\d+\t\d+$", re.MULTILINE)
 _TEXT_LEN_MAX = 4096
 
 
 class WithSockets(NamedTuple):
-    """A process that has sockets open."""
+    """A process that has open sockets."""
 
     pid: int
     comm: str
@@ -22,20 +22,20 @@ class WithSockets(NamedTuple):
 
 
 class Details(NamedTuple):
-    """What a full label tells beyond pid, comm and uid; empty if not known."""
+    """The parts of a full label beside pid, comm and uid; empty: not known."""
 
     ppid: int
     exe: bytes
-    args: bytes  # with spaces between them
-    container: str
+    args: bytes  # separated by spaces
+    container: str  # the first 12 digits of its id
 
 
 def with_sockets() -> list[WithSockets]:
-    """Return the processes with sockets that we may look into, busiest first."""
+    """Return the processes whose sockets we may count, those with most first."""
     counted = [(_socket_count(pid), pid) for pid in pids()]
     busiest = sorted((c, -p) for c, p in counted if c)[::-1]
     return [
-        WithSockets(-pid, _sayable(_read(-pid, "comm")), _user(-pid), count)
+        WithSockets(-pid, _listable(_read(-pid, "comm")), _user(-pid), count)
         for count, pid in busiest
     ]
 
@@ -46,7 +46,7 @@ def pids() -> list[int]:
 
 
 def start_ticks(pid: int) -> int | None:
-    """Return when the process started, in clock ticks since boot; None: gone."""
+    """Return when the process started, in clock ticks since boot; None: it is gone."""
     fields = _stat(pid)
     return int(fields[19]) if fields else None
 
@@ -57,27 +57,27 @@ def comm(pid: int) -> str:
 
 
 def euid(pid: int) -> int | None:
-    """Return the process's effective user id; None: gone."""
+    """Return the process's effective user id; None: it is gone."""
     found = _UIDS.search(_read(pid, "status"))
     return int(found[1]) if found else None
 
 
 def uids(pid: int) -> set[int]:
-    """Return the process's real, effective, saved and file system user ids."""
+    """Return the real, effective, saved and file system user ids; empty: gone."""
     found = _UIDS.search(_read(pid, "status"))
     return {int(number) for number in found[0].split()[1:]} if found else set()
 
 
 def parents() -> dict[int, int]:
-    """Return the parent of every process."""
+    """Return the parent's pid of every process."""
     stats = {pid: _stat(pid) for pid in pids()}
     return {pid: int(fields[1]) for pid, fields in stats.items() if fields}
 
 
 def details(pid: int, start_ns: int) -> Details | None:
-    """Return the details of the process that started at that boot time.
+    """Return the details of the process that started ``start_ns`` after boot.
 
-    None if it is gone, even if another one has its pid now.
+    None if it is gone, even if another process has its pid now.
     """
     if start_ticks(pid) != start_ns // CLOCK_TICK_NS:
         return None
@@ -92,8 +92,8 @@ def details(pid: int, start_ns: int) -> Details | None:
 
 
 def _stat(pid: int) -> list[bytes]:
-    """Return the fields of stat behind the name: [0] is the state; empty: gone."""
-    # The name, in parentheses, may itself hold spaces and parentheses.
+    """Return the fields of stat from the state on; empty: the process is gone."""
+    # The name before them, in parentheses, may contain spaces and parentheses.
     fields = _read(pid, "stat").rpartition(b")")[2].split()
     known = len(fields) > 19 and fields[1].isdigit() and fields[19].isdigit()
     return fields if known else []
@@ -115,14 +115,14 @@ def _exe(pid: int) -> bytes:
 
 
 def _container(pid: int) -> str:
-    """Return the container id in the process's cgroup path, if there is one."""
+    """Return the short container id in the process's cgroup path; empty: none."""
     found = _CONTAINER_ID.findall(_read(pid, "cgroup").decode("ascii", "replace"))
     return found[-1][:12] if found else ""
 
 
 def _socket_count(pid: int) -> int:
     links = []
-    with contextlib.suppress(OSError):  # not ours, or gone
+    with contextlib.suppress(OSError):  # not readable by us, or gone
         for name in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):
                 links.append(os.readlink(f"/proc/{pid}/fd/{name}"))
@@ -130,7 +130,7 @@ def _socket_count(pid: int) -> int:
 
 
 def _user(pid: int) -> str:
-    import pwd  # noqa: PLC0415  # the engine does without
+    import pwd  # noqa: PLC0415  # only lists need it
 
     try:
         uid = os.stat(f"/proc/{pid}").st_uid
@@ -139,6 +139,7 @@ def _user(pid: int) -> str:
         return "?"
 
 
-def _sayable(name: bytes) -> str:
+def _listable(name: bytes) -> str:
+    """Return a name without characters that would break a line of extcap output."""
     text = name.decode("utf-8", "replace")
     return "".join(c if c.isprintable() and c not in "{}" else "?" for c in text)

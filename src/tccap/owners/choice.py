@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tccap.bpf import btf, btfattach, features
 from tccap.bpf.code import Code
 from tccap.bpf.collection import Collection
+from tccap.bpf.uapi import AttachType
 from tccap.errors import TccapError
 from tccap.host.access import Caller
 from tccap.ipc.plan import Plan
@@ -136,7 +137,7 @@ class OwnersChoice:
         functions = hooks.in_softirq(self._functions)
         ids = btf.functions(*functions)
         works = len(ids) == len(functions) and btfattach.is_supported(
-            btfattach.FENTRY, ids[functions[0]]
+            AttachType.TRACE_FENTRY, ids[functions[0]]
         )
         return ids if works else {}
 

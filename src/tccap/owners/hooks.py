@@ -10,6 +10,7 @@ from typing import NamedTuple
 from tccap.bpf import btfattach, progs
 from tccap.bpf.bcclib import bcc
 from tccap.bpf.collection import Collection
+from tccap.bpf.uapi import AttachType, ProgType
 from tccap.errors import TccapError
 
 # Where bcc puts a probe.
@@ -90,21 +91,23 @@ def attach(
 ) -> None:
     """Attach all hooks; TccapError names a function that the kernel lacks."""
     tails, recorder = TAIL
-    collection.fill(tails, {0: collection.program(recorder, progs.KPROBE)})
+    collection.fill(tails, {0: collection.program(recorder, ProgType.KPROBE)})
     accept = ACCEPT if ACCEPT.functions[0] in kernel.known else ACCEPT_RETURN
     for hook in (*HOOKS, accept):
         function = _choose(hook, kernel.known)
         if function and hook.in_softirq and kernel.fentry_ids:
             number = kernel.fentry_ids[function]
             instructions = collection.instructions(hook.program)
-            btfattach.attach(btfattach.FENTRY, number, hook.program, instructions)
+            btfattach.attach(
+                AttachType.TRACE_FENTRY, number, hook.program, instructions
+            )
         elif function:
-            _attach(collection.program(hook.program, progs.KPROBE), hook, function)
+            _attach(collection.program(hook.program, ProgType.KPROBE), hook, function)
         elif hook.needed:
             raise TccapError(f"The kernel has no function {hook.functions[0]}.")
     at_tracepoints = (EXIT, STATE, FORK) if follow_children else (EXIT, STATE)
     for name, tracepoint in at_tracepoints:
-        raw = collection.program(name, progs.RAW_TRACEPOINT)
+        raw = collection.program(name, ProgType.RAW_TRACEPOINT)
         progs.open_raw_tracepoint(raw, tracepoint)
 
 

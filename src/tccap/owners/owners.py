@@ -6,7 +6,7 @@ from tccap.bpf.collection import Collection
 from tccap.owners.addresses import LocalAddresses
 from tccap.owners.polling import Polling
 from tccap.owners.processes import Processes
-from tccap.stream import abi
+from tccap.stream.abi import MessageKind
 
 
 class Owners:
@@ -15,7 +15,7 @@ class Owners:
     ``polling`` looks for the sockets that no hook sees; None where hooks see all.
     """
 
-    kinds = frozenset({abi.PROCESS})
+    kinds = frozenset({MessageKind.PROCESS})
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ import os
 
 from tccap.bpf import btf, progs
 from tccap.bpf.collection import Collection
+from tccap.bpf.uapi import AttachType, ProgType
 from tccap.errors import TccapError
 
 PROGRAM = "bpf_iter__task_file"
@@ -23,7 +24,7 @@ class SocketIterator:
         number = btf.functions(TARGET).get(TARGET, 0)
         try:
             program_fd = progs.load(
-                progs.TRACING, PROGRAM, instructions, progs.TRACE_ITER, number
+                ProgType.TRACING, PROGRAM, instructions, AttachType.TRACE_ITER, number
             )
             self._link_fd = progs.link_iterator(program_fd)
         except OSError:

@@ -6,6 +6,7 @@ lacks a tracepoint, polling finds the same later.
 
 from tccap.bpf import btf, btfattach
 from tccap.bpf.collection import Collection
+from tccap.bpf.uapi import AttachType
 from tccap.ipc.status import log
 
 TRACEPOINTS = {
@@ -31,7 +32,7 @@ def _attach(collection: Collection, program: str, tracepoint: str) -> bool:
     number = btf.tracepoint(tracepoint)
     instructions = collection.instructions(program)
     try:
-        btfattach.attach(btfattach.RAW_TRACEPOINT, number, program, instructions)
+        btfattach.attach(AttachType.TRACE_RAW_TP, number, program, instructions)
     except OSError as error:
         log("debug", f"No program at the tracepoint {tracepoint}: {error}.")
         return False

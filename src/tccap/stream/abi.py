@@ -2,6 +2,7 @@
 
 import struct
 import sys
+from enum import IntEnum
 from typing import Any, NamedTuple, Self
 
 from tccap.errors import TccapError
@@ -14,10 +15,23 @@ CAPLEN_MAX = BLOCK_MAX - EPB_HEADER_LEN - OPTIONS_MAX
 # Interfaces that one capture can describe; counters[] has as many entries.
 INTERFACES = 4096
 PAGE_LEN = 4096
+# Bytes of a label, by the option of that name.
+LABEL_LEN_SHORT = 128
+LABEL_LEN_FULL = 1024
+# In place of a pid: the process is on another host.
+ELSEWHERE = 0xFFFFFFFF
+
+_PROCESS_MESSAGE = struct.Struct("=QIIII16sB")
+_HELLO_MESSAGE = struct.Struct("=40s32sIIB")
+_SECRET_MESSAGE = struct.Struct("=III40s32s48sB")
+_HELD_TAIL = struct.Struct("=QB")
 
 
 def defines(snaplen: int, cpus: int) -> dict[str, int]:
-    """Return the -D definitions that concern blocks."""
+    """Return the -D definitions that concern blocks.
+
+    ``snaplen`` is in bytes, and ``cpus`` the number of possible CPUs.
+    """
     snaplen = min(snaplen, CAPLEN_MAX)
     return {
         "SNAPLEN": snaplen,
@@ -27,22 +41,26 @@ def defines(snaplen: int, cpus: int) -> dict[str, int]:
     }
 
 
-LABEL_LEN_SHORT = 128
-LABEL_LEN_FULL = 1024
+def ring_pages(mib: int) -> int:
+    """Return the pages of a ring of at least ``mib`` MiB, a power of two."""
+    pages = mib * (1 << 20) // PAGE_LEN
+    return 1 << (pages - 1).bit_length()
 
 
-# What a message is: its last byte.
-PROCESS, HELLO, SECRET, HELD, HELD_SERVER_HELLO = range(5)
+class MessageKind(IntEnum):
+    """What a message is, in its last byte: MESSAGE_* of bpf/abi.h."""
 
-_PROCESS_MESSAGE = struct.Struct("=QIIII16sB")
-_HELLO_MESSAGE = struct.Struct("=40s32sIIB")
-_SECRET_MESSAGE = struct.Struct("=III40s32s48sB")
-_HELD_TAIL = struct.Struct("=QB")
+    PROCESS = 0
+    HELLO = 1
+    SECRET = 2
+    HELD = 3
+    HELD_SERVER_HELLO = 4
 
 
 def is_held_packet(message: bytes) -> bool:
-    """Tell whether a message is a packet that has to wait (`HeldPacket`)."""
-    return message[-1:] in (bytes([HELD]), bytes([HELD_SERVER_HELLO]))
+    """Return whether a message is a `HeldPacket`; an empty one is not."""
+    kinds = (MessageKind.HELD, MessageKind.HELD_SERVER_HELLO)
+    return bool(message) and message[-1] in kinds
 
 
 class ProcessMessage(NamedTuple):
@@ -56,13 +74,9 @@ class ProcessMessage(NamedTuple):
 
     @classmethod
     def parse(cls, raw: bytes | memoryview) -> Self:
-        """Read a struct process_message."""
+        """Read a struct process_message; TccapError for another length."""
         start_ns, pid, _zero, euid, version, comm, _ = _unpack(_PROCESS_MESSAGE, raw)
         return cls(start_ns, pid, euid, version, comm.partition(b"\0")[0])
-
-
-# In place of a pid: the process is on another host.
-ELSEWHERE = 0xFFFFFFFF
 
 
 class HelloMessage(NamedTuple):
@@ -75,28 +89,28 @@ class HelloMessage(NamedTuple):
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
-        """Read a struct hello_message."""
+        """Read a struct hello_message; TccapError for another length."""
         return cls(*_unpack(_HELLO_MESSAGE, raw)[:-1])
 
 
 class SecretMessage(NamedTuple):
-    """A process has a new secret. Nothing of it has been checked."""
+    """A process has a new secret. Its contents are not checked yet."""
 
     pid: int
-    site_kind: int  # its place in tlssites.KINDS
+    site_kind: int  # an index into tls.sites.KINDS
     label: bytes
     client_random: bytes
     secret: bytes
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
-        """Read a struct secret_message."""
+        """Read a struct secret_message; TccapError for another length."""
         pid, kind, length, label, random, secret, _ = _unpack(_SECRET_MESSAGE, raw)
         return cls(pid, kind, label.partition(b"\0")[0], random, secret[:length])
 
 
 class HeldPacket(NamedTuple):
-    """A packet that has to wait for the secrets of its connection."""
+    """A packet that waits for the secrets of its connection."""
 
     connection: int  # bytes 8 to 15 of the client random
     is_server_hello: bool
@@ -104,35 +118,29 @@ class HeldPacket(NamedTuple):
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
-        """Read a block with the struct held_tail behind it."""
+        """Read a block with a struct held_tail behind it."""
         view = memoryview(raw)
-        connection, kind = _HELD_TAIL.unpack_from(view, len(raw) - _HELD_TAIL.size)
-        return cls(
-            connection, kind == HELD_SERVER_HELLO, view[: len(raw) - _HELD_TAIL.size]
-        )
+        block_len = len(raw) - _HELD_TAIL.size
+        connection, kind = _HELD_TAIL.unpack_from(view, block_len)
+        is_server_hello = kind == MessageKind.HELD_SERVER_HELLO
+        return cls(connection, is_server_hello, view[:block_len])
 
 
 def connection_id(client_random: bytes) -> int:
-    """Return what `HeldPacket.connection` says of a client random."""
+    """Return the `HeldPacket.connection` of a client random."""
     return int.from_bytes(client_random[8:16], sys.byteorder)
+
+
+class Statistics(NamedTuple):
+    """The packets of one interface, over all CPUs (struct counters)."""
+
+    received: int  # seen by the classifier
+    accepted: int  # passed the filters
+    dropped: int  # accepted, but lost because the ring was full
+    unattributed: int  # passed over by a process filter: owner not known
 
 
 def _unpack(form: struct.Struct, raw: bytes | memoryview) -> tuple[Any, ...]:
     if len(raw) != form.size:
         raise TccapError("The kernel sent a message that is not known.")
     return form.unpack(raw)
-
-
-class Statistics(NamedTuple):
-    """The counts of one interface: packets, over all CPUs (struct counters)."""
-
-    received: int  # seen by the classifier
-    accepted: int  # passed the filters
-    dropped: int  # accepted, but lost for want of room
-    unattributed: int  # owner unknown, so a process filter passed it over
-
-
-def ring_pages(mib: int) -> int:
-    """Return the pages of a ring of at least ``mib`` MiB: a power of two."""
-    pages = mib * (1 << 20) // PAGE_LEN
-    return 1 << (pages - 1).bit_length()

@@ -1,8 +1,7 @@
-"""Everything in the stream that is not a packet: the blocks around them.
+"""The blocks of the stream that are not packets (pcapng sections 4.1, 4.2, 4.6, 4.7).
 
-Python-pcapng builds them (pcapng sections 4.1, 4.2, 4.6 and 4.7); packet blocks come
-finished from the kernel. A Section lives as long as the capture and knows the
-interface ids that it has given out.
+python-pcapng builds them; packet blocks come finished from the kernel. A Section lives
+as long as the capture and numbers its interfaces and processes.
 """
 
 import io
@@ -19,17 +18,17 @@ from tccap.stream.abi import Statistics
 NANOSECONDS = bytes([9])  # if_tsresol: 10^-9 s
 FILTER_TEXT = 0  # if_filter: a libpcap filter string follows
 EPB_TYPE = 6
-TLS_KEY_LOG = 0x544C534B  # the kind of secrets
+TLS_KEY_LOG = 0x544C534B  # secrets type of a Decryption Secrets Block
 _ENDIANNESS = "<" if sys.byteorder == "little" else ">"
 
 
 def is_packet(block: bytes | memoryview) -> bool:
-    """Tell whether a block is an Enhanced Packet Block (pcapng section 4.3)."""
+    """Return whether a block is an Enhanced Packet Block (pcapng section 4.3)."""
     return bytes(block[:4]) == EPB_TYPE.to_bytes(4, sys.byteorder)
 
 
 class Interface(NamedTuple):
-    """What an Interface Description Block tells of a device."""
+    """The contents of an Interface Description Block."""
 
     name: str
     description: str
@@ -44,7 +43,7 @@ class Interface(NamedTuple):
 
 @blocks.register_block
 class ProcessInformation(blocks.SectionMemberBlock):
-    """The Process Information Block of macOS, which Wireshark 4.6 knows."""
+    """The Process Information Block of macOS, which Wireshark 4.6 reads."""
 
     magic_number = 0x80000001
     __slots__ = ()
@@ -56,7 +55,7 @@ class ProcessInformation(blocks.SectionMemberBlock):
 
 @blocks.register_block
 class DecryptionSecrets(blocks.SectionMemberBlock):
-    """The Decryption Secrets Block, which python-pcapng does not have."""
+    """The Decryption Secrets Block, which python-pcapng lacks."""
 
     magic_number = 0x0000000A
     __slots__ = ()
@@ -96,7 +95,7 @@ class Section:
         return block.interface_id, self._encoded(block)
 
     def describe_process(self, pid: int, name: bytes) -> tuple[int, bytes]:
-        """Return the number and the bytes of a Process Information Block."""
+        """Return a process's number in the stream and its Process Information Block."""
         number, self._process_count = self._process_count, self._process_count + 1
         block = self._shb.new_member(
             ProcessInformation, process_id=pid, options={"name": name}
@@ -104,7 +103,7 @@ class Section:
         return number, self._encoded(block)
 
     def tls_secrets(self, key_log: bytes) -> bytes:
-        """Return a Decryption Secrets Block with some lines of a key log."""
+        """Return a Decryption Secrets Block with lines of a key log."""
         block = self._shb.new_member(
             DecryptionSecrets, secrets_len=len(key_log), secrets=key_log
         )

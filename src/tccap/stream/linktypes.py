@@ -1,15 +1,14 @@
-"""Which kinds of device can be captured, and as what.
+"""Which kinds of devices can be captured, and with which link type.
 
-The kernel gives each device a hardware type (ARPHRD_*, include/uapi/linux/
-if_arp.h); a capture file wants a LINKTYPE_* value, and a filter compiler the
-DLT_* value of the same link layer.
+The kernel gives each device a hardware type (ARPHRD_*, include/uapi/linux/if_arp.h).
+Capture files have a LINKTYPE_* value for each link layer, and libpcap a DLT_* value.
 """
 
 from typing import NamedTuple
 
 
 class LinkType(NamedTuple):
-    """How frames of a device look in the file."""
+    """How the frames of a device begin."""
 
     linktype: int  # LINKTYPE_*, for the Interface Description Block
     dlt: int  # DLT_*, for libpcap and --extcap-dlts
@@ -42,5 +41,5 @@ _BY_HARDWARE_TYPE = {
 
 
 def of_hardware_type(hardware_type: int) -> LinkType | None:
-    """Return how a device of this ARPHRD_* type is captured, None if it is not."""
+    """Return the link type for an ARPHRD_* value; None: it cannot be captured."""
     return _BY_HARDWARE_TYPE.get(hardware_type)

@@ -1,7 +1,6 @@
-"""The stream to Wireshark: a FIFO, or a file, that is never waited for.
+"""The stream to Wireshark: a FIFO or a file, written without blocking.
 
-Writes do not block, so that a reader that stands still cannot keep the engine
-from noticing that it shall stop.
+So a reader that stalls cannot keep the engine from noticing a request to stop.
 """
 
 import contextlib
@@ -12,37 +11,36 @@ from collections.abc import Iterable
 
 Buffer = bytes | memoryview
 
-# A larger pipe means fewer changes between us and the reader.
+# A larger pipe means fewer context switches between us and the reader.
 PIPE_LEN = 1 << 20
 
 
 class ReaderGoneError(Exception):
-    """Nobody will read the stream any more: a normal end."""
+    """The reader has closed the stream: a normal end."""
 
 
 class Output:
-    """Buffers on their way into ``fd``, in order."""
+    """Writes buffers to ``fd``, in order, and keeps those that do not fit yet."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.is_pipe = stat.S_ISFIFO(os.fstat(fd).st_mode)
         self._waiting: list[Buffer] = []
-        self._written = 0  # bytes of the first of them
+        self._written = 0  # bytes of the first one that are written already
         os.set_blocking(fd, False)
         if self.is_pipe:
             with contextlib.suppress(OSError):  # above fs.pipe-max-size
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_LEN)
 
     def send(self, buffers: Iterable[Buffer]) -> bool:
-        """Write the buffers, behind those that still wait; see `flush`."""
+        """Write buffers behind those that still wait; see `flush`."""
         self._waiting.extend(buffers)
         return self.flush()
 
     def flush(self) -> bool:
-        """Write what waits; tell whether all of it is gone.
+        """Write what waits; return whether all of it is written.
 
-        ReaderGoneError when the other end is closed; OSError when a file
-        cannot be written.
+        ReaderGoneError if the other end is closed, OSError if a file cannot be written.
         """
         while self._waiting:
             buffers = self._waiting[:1024]
@@ -58,11 +56,11 @@ class Output:
 
     @property
     def unwritten(self) -> tuple[Buffer, ...]:
-        """What waits; of the first, some bytes may have been written."""
+        """The buffers that wait; bytes of the first one may be written already."""
         return tuple(self._waiting)
 
     def _advance(self, written: int) -> None:
-        """Forget what is in the first ``written`` bytes."""
+        """Drop the first ``written`` bytes."""
         for number, buffer in enumerate(self._waiting):
             if written < len(buffer):
                 self._waiting = self._waiting[number:]

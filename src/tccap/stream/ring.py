@@ -1,11 +1,11 @@
 """Reading the BPF ring buffer in place.
 
-The ring's pages are mapped into our memory and its finished blocks are handed
-on as memoryviews, so no packet is copied or looked at in Python. The layout is
-the kernel's (kernel/bpf/ringbuf.c): a page with the consumer's position, a page
-with the producer's, then the data, mapped twice in a row so that no record
-wraps. A record is a u32 length with two flags, a u32 that is not ours, and the
-data, padded to 8.
+The ring's pages are mapped into our memory, and finished blocks are passed on as
+memoryviews, so Python neither copies nor reads packets. The layout is the kernel's
+(kernel/bpf/ringbuf.c): a page with the consumer's position, a page with the producer's
+position, then the data, mapped twice in a row so that no record wraps. A record is a
+u32 length with two flags, a u32 for the kernel's own use, and the data, padded to 8
+bytes.
 """
 
 import mmap
@@ -16,29 +16,29 @@ from tccap.stream.abi import PAGE_LEN
 HEADER_LEN = 8
 BUSY = 1 << 31  # still being written
 DISCARDED = 1 << 30
-# Blocks are multiples of four; what is not is a message (bpf/abi.h).
+# Lengths of blocks are multiples of four; other records are messages (bpf/abi.h).
 MESSAGE = 3
 SPECIAL = BUSY | DISCARDED | MESSAGE
 LEN_MASK = DISCARDED - 1
 
 MORE_BYTES = 1 << 16
-BATCH_BLOCKS = 1024  # what one writev(2) takes: IOV_MAX
-BATCH_BYTES = 1 << 20  # a batch keeps its space in the ring until it is written
+BATCH_BLOCKS = 1024  # IOV_MAX: more do not fit into one writev(2)
+BATCH_BYTES = 1 << 20  # a batch occupies the ring until it is written
 
 
 class Batch(NamedTuple):
-    """Blocks that lie in the ring until `Ring.release` gives them back.
+    """Blocks that stay in the ring until `Ring.release`.
 
-    A message ends a batch: it comes after the blocks.
+    A message ends a batch and comes after its blocks.
     """
 
     blocks: list[memoryview]
     message: bytes  # empty: none
-    end: int  # the consumer's position behind them
+    end: int  # the consumer's position behind all of it
 
 
 class Ring:
-    """The reader of one ring buffer map."""
+    """The reader of a ring buffer map, whose data has ``data_len`` bytes."""
 
     def __init__(self, fd: int, data_len: int) -> None:
         self.fd = fd
@@ -59,8 +59,8 @@ class Ring:
 
     def take(self) -> Batch:
         """Return the finished blocks at the front of the ring, perhaps none."""
-        # This is the one loop that runs once a packet: names are local, and
-        # nothing in it allocates but the views.
+        # The only loop that runs once per packet: names are local, and nothing but the
+        # views is allocated.
         position = start = self._consumer[0]
         limit = min(self._producer[0], start + BATCH_BYTES)
         data, words, mask = self._data, self._words, self._mask
@@ -87,14 +87,14 @@ class Ring:
         return Batch(blocks, message, position)
 
     def has_more(self) -> bool:
-        """Tell whether to go on at once.
+        """Return whether to call `take` again at once.
 
-        Either enough has come for another batch worth a write, or a message has cut
-        the last one short.
+        Either there is enough for a batch that is worth a write, or a message has cut
+        the last batch short.
         """
         enough = 0 if self._after_message else MORE_BYTES
         return self._producer[0] - self._consumer[0] > enough
 
     def release(self, batch: Batch) -> None:
-        """Give the space of a batch back to the kernel."""
+        """Return the space of a batch to the kernel."""
         self._consumer[0] = batch.end

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from tccap.bpf import features, progs
+from tccap.bpf import features
 from tccap.bpf.code import Code
 from tccap.bpf.collection import Collection
+from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
 from tccap.host import proc
 from tccap.host.access import ALL, Caller
@@ -71,7 +72,7 @@ class TlsChoice:
 
         def probes() -> Uprobes:
             tail, program = TAIL
-            collection.fill(tail, {0: collection.program(program, progs.KPROBE)})
+            collection.fill(tail, {0: collection.program(program, ProgType.KPROBE)})
             return Uprobes(collection.program, collection.table("tls_sites"))
 
         tracing = Tracing(probes, self._wants, self._plan.tls_libraries)

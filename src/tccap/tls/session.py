@@ -15,6 +15,7 @@ from tccap.host.cpus import not_preempted
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import log, report
 from tccap.stream import abi
+from tccap.stream.abi import MessageKind
 from tccap.tls import keylog, sites
 from tccap.tls.hold import Buffer, Gate
 from tccap.tls.keyjoin import KeyJoin
@@ -33,7 +34,14 @@ class Tls:
     sets the probes, None where only a key log gives secrets.
     """
 
-    kinds = frozenset({abi.HELLO, abi.SECRET, abi.HELD, abi.HELD_SERVER_HELLO})
+    kinds = frozenset(
+        {
+            MessageKind.HELLO,
+            MessageKind.SECRET,
+            MessageKind.HELD,
+            MessageKind.HELD_SERVER_HELLO,
+        }
+    )
 
     def __init__(self, plan: Plan, marks: Map, tracing: "Tracing | None") -> None:
         self._has_keylog = plan.keylog
@@ -48,9 +56,9 @@ class Tls:
         """Return the blocks that may be written now."""
         now = time.monotonic()
         kind = message[-1]
-        if kind == abi.HELLO:
+        if kind == MessageKind.HELLO:
             return self._unmarked(self._hello(abi.HelloMessage.parse(message), now))
-        if kind == abi.SECRET:
+        if kind == MessageKind.SECRET:
             secret = self._secret(abi.SecretMessage.parse(message), now)
             return self._unmarked(self._hold.secret(secret, now) if secret else [])
         held = abi.HeldPacket.parse(message)

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from tccap.bpf import progs
 from tccap.bpf.bcclib import bcc
 from tccap.bpf.maps import Map
+from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
 from tccap.tls import probetable
 from tccap.tls.sites import Site
@@ -40,7 +40,7 @@ class Uprobes:
     is the map that tells programs where to read.
     """
 
-    def __init__(self, program: Callable[[str, int], int], sites: Map) -> None:
+    def __init__(self, program: Callable[[str, ProgType], int], sites: Map) -> None:
         self._program = program
         self._sites = sites
         self._fds: dict[int, int] = {}  # by slot
@@ -61,7 +61,7 @@ class Uprobes:
             raise TccapError(f"All {probetable.SLOTS} probes are in use.")
         row = self._sites.Leaf.from_buffer_copy(probetable.row(site))
         self._sites[self._sites.Key(slot)] = row
-        program_fd = self._program(probetable.slot_program(slot), progs.KPROBE)
+        program_fd = self._program(probetable.slot_program(slot), ProgType.KPROBE)
         # The very file that was inspected, whatever its name leads to now.
         path = b"/proc/self/fd/%d" % file_fd
         self._fds[slot] = attach(program_fd, path, site.file_offset, EVERY_PROCESS)

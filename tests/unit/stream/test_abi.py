@@ -17,7 +17,7 @@ from tccap.ipc.plan import RING_MIB_MAX
 from tccap.owners import addresses
 from tccap.paths import BPF_DIR
 from tccap.stream import abi
-from tccap.stream.abi import Statistics
+from tccap.stream.abi import MessageKind, Statistics
 
 HEADER = (Path(BPF_DIR) / "abi.h").read_text()
 LAYOUT = clayout.layout("abi.h")
@@ -35,11 +35,11 @@ TLS = {"TLS", "TLS_ANY_USER", "TLS_USER"}
 MIRRORED = {
     **{name: getattr(abi, name) for name in ("BLOCK_MAX", "OPTIONS_MAX", "CAPLEN_MAX")},
     "EPB_HEADER_LEN": abi.EPB_HEADER_LEN,
-    "MESSAGE_PROCESS": abi.PROCESS,
-    "MESSAGE_HELLO": abi.HELLO,
-    "MESSAGE_SECRET": abi.SECRET,
-    "MESSAGE_HELD": abi.HELD,
-    "MESSAGE_HELD_SERVER_HELLO": abi.HELD_SERVER_HELLO,
+    "MESSAGE_PROCESS": MessageKind.PROCESS,
+    "MESSAGE_HELLO": MessageKind.HELLO,
+    "MESSAGE_SECRET": MessageKind.SECRET,
+    "MESSAGE_HELD": MessageKind.HELD,
+    "MESSAGE_HELD_SERVER_HELLO": MessageKind.HELD_SERVER_HELLO,
     "ELSEWHERE": abi.ELSEWHERE,
     "OWN_NAMESPACE": addresses.OWN_NAMESPACE,
     "COMM_LEN": plan.COMM_LEN_MAX + 1,
@@ -152,25 +152,34 @@ def test_a_ring_is_a_power_of_two_and_large_enough(mib: int) -> None:
 
 def test_a_hello_is_read() -> None:
     pids = (7).to_bytes(4, sys.byteorder) + (8).to_bytes(4, sys.byteorder)
-    raw = b"f" * 40 + b"r" * 32 + pids + bytes([abi.HELLO])
+    raw = b"f" * 40 + b"r" * 32 + pids + bytes([MessageKind.HELLO])
     assert len(raw) % 4 == 1
     assert abi.HelloMessage.parse(raw) == (b"f" * 40, b"r" * 32, 7, 8)
 
 
 def test_a_secret_is_read() -> None:
     head = b"".join(n.to_bytes(4, sys.byteorder) for n in (7, 2, 32))
-    raw = head + b"LABEL".ljust(40, b"\0") + b"r" * 32 + b"s" * 48 + bytes([abi.SECRET])
+    raw = (
+        head
+        + b"LABEL".ljust(40, b"\0")
+        + b"r" * 32
+        + b"s" * 48
+        + bytes([MessageKind.SECRET])
+    )
     assert len(raw) % 4 == 1
     assert abi.SecretMessage.parse(raw) == (7, 2, b"LABEL", b"r" * 32, b"s" * 32)
 
 
-@pytest.mark.parametrize("kind", [abi.HELD, abi.HELD_SERVER_HELLO])
+@pytest.mark.parametrize("kind", [MessageKind.HELD, MessageKind.HELD_SERVER_HELLO])
 def test_a_packet_that_waits_is_read(kind: int) -> None:
     client_random = bytes(range(32))
     number = abi.connection_id(client_random)
     raw = b"b" * 64 + client_random[8:16] + bytes([kind])
     connection, is_server_hello, block = abi.HeldPacket.parse(raw)
-    assert (connection, is_server_hello) == (number, kind == abi.HELD_SERVER_HELLO)
+    assert (connection, is_server_hello) == (
+        number,
+        kind == MessageKind.HELD_SERVER_HELLO,
+    )
     assert block == b"b" * 64
 
 

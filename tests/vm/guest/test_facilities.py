@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tccap.bpf import btf, btfattach, features
+from tccap.bpf.uapi import AttachType
 from tccap.owners import hooks
 
 REPO = Path(__file__).resolve().parents[3]
@@ -111,7 +112,7 @@ def test_hooks_in_softirq_context_have_fentry() -> None:
     assert [
         name
         for name in chosen
-        if not btfattach.is_supported(btfattach.FENTRY, ids[name])
+        if not btfattach.is_supported(AttachType.TRACE_FENTRY, ids[name])
     ] == []
 
 

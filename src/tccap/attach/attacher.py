@@ -1,0 +1,34 @@
+"""Attaches the classifiers to devices, in the best way that the kernel has."""
+
+from collections.abc import Mapping
+from typing import Protocol, Self
+
+from tccap.attach import tcx
+from tccap.attach.clsact import ClsactAttacher
+from tccap.attach.tcx import TcxAttacher
+
+# Which packets a classifier sees: incoming or outgoing ones. By the Plan's direction.
+DIRECTIONS = {"both": ("in", "out"), "in": ("in",), "out": ("out",)}
+
+
+class Attacher(Protocol):
+    """Attaches the classifiers; leaving the context detaches all of them."""
+
+    def attach(self, ifindex: int, directions: tuple[str, ...]) -> None:
+        """Attach to a device; OSError if the kernel refuses."""
+
+    def detach(self, ifindex: int) -> None:
+        """Detach from a device, which may be gone already."""
+
+    def __enter__(self) -> Self:
+        """Return the attacher."""
+
+    def __exit__(self, *_: object) -> None:
+        """Detach from all devices."""
+
+
+def make_attacher(programs: Mapping[str, int]) -> Attacher:
+    """Return an attacher; ``programs`` are descriptors by direction, "in" or "out"."""
+    if tcx.is_supported(next(iter(programs.values()))):
+        return TcxAttacher(programs)
+    return ClsactAttacher(programs)

@@ -1,0 +1,130 @@
+"""rtnetlink(7): requests with their answers, and notifications.
+
+pyroute2 is not used here: it would enter a network namespace to ask about it, where
+a request can simply name it (IFA_TARGET_NETNSID), and it is slow to import.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from typing import Self
+
+# include/uapi/linux/netlink.h
+_REQUEST, _DUMP = 0x1, 0x300
+_ERROR, _DONE = 2, 3
+_LISTEN_ALL_NSID, _GET_STRICT_CHK = 8, 12
+_SOL_NETLINK = 270  # include/linux/socket.h
+_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, pid
+_ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
+_RECEIVE_LEN = 1 << 16
+
+
+def connect() -> socket.socket:
+    """Return a socket for `ask`; OSError before Linux 4.20."""
+    connection = _socket()
+    # Otherwise the kernel ignores attributes of a dump request.
+    connection.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
+    return connection
+
+
+def ask(
+    connection: socket.socket, message_type: int, body: bytes, *, dump: bool = False
+) -> Iterator[bytes]:
+    """Send a request; yield the body of each answer.
+
+    ``message_type`` is RTM_*. There is one answer, or with ``dump`` any number. OSError
+    carries the errno that the kernel answers with; EBADMSG marks a malformed answer.
+    """
+    flags = _REQUEST | _DUMP if dump else _REQUEST
+    length = _HEADER.size + len(body)
+    connection.send(_HEADER.pack(length, message_type, flags, 0, 0) + body)
+    while True:
+        data = connection.recv(_RECEIVE_LEN)
+        while data:
+            length, kind = _header(data)
+            answer = data[_HEADER.size : length]
+            if kind == _ERROR:
+                code = -int.from_bytes(answer[:4], sys.byteorder, signed=True)
+                raise OSError(code, os.strerror(code))
+            if kind == _DONE:
+                return
+            yield answer
+            data = data[_padded(length) :]
+        if not dump:
+            return
+
+
+def attribute(kind: int, number: int) -> bytes:
+    """Return an attribute that holds a 32-bit number."""
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + 4, kind) + struct.pack("=i", number)
+
+
+def attributes(data: bytes) -> dict[int, bytes]:
+    """Return the attributes by their types; OSError (EBADMSG) if they are malformed."""
+    found = {}
+    while len(data) >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(data)
+        if not _ATTRIBUTE.size <= length <= len(data):
+            raise _malformed()
+        found[kind] = data[_ATTRIBUTE.size : length]
+        data = data[_padded(length) :]
+    return found
+
+
+class Subscription:
+    """Becomes readable when the kernel notifies one of the groups (RTMGRP_*).
+
+    It also hears of the network namespaces to which ours has given ids, if we may.
+    """
+
+    def __init__(self, groups: int) -> None:
+        self._socket = _socket()
+        self._socket.setblocking(False)
+        with contextlib.suppress(OSError):  # it takes CAP_NET_BROADCAST
+            self._socket.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+        self._socket.bind((0, groups))
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait for."""
+        return self._socket.fileno()
+
+    def clear(self) -> None:
+        """Discard what has arrived; call it before looking at the present state."""
+        while True:
+            try:
+                self._socket.recv(_RECEIVE_LEN)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # ENOBUFS: notifications were lost, which does no harm here
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+
+def _socket() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+
+
+def _header(message: bytes) -> tuple[int, int]:
+    """Return a message's length and type; OSError (EBADMSG) if it is malformed."""
+    if len(message) >= _HEADER.size:
+        length, kind, _flags, _sequence, _pid = _HEADER.unpack_from(message)
+        if _HEADER.size <= length <= len(message):
+            return length, kind
+    raise _malformed()
+
+
+def _malformed() -> OSError:
+    return OSError(errno.EBADMSG, os.strerror(errno.EBADMSG))
+
+
+def _padded(length: int) -> int:
+    return (length + 3) & ~3
