@@ -22,7 +22,6 @@ from tccap.host.access import Caller
 from tccap.ipc.plan import Plan
 from tccap.owners.choice import OwnersChoice
 from tccap.stream import linktypes
-from tccap.stream.abi import MessageKind
 from tccap.stream.linktypes import LinkType
 from tccap.tls.choice import TlsChoice
 
@@ -36,7 +35,7 @@ class Part(Protocol):
     """A part while the capture runs. All that it returns is written, in order."""
 
     @property
-    def kinds(self) -> frozenset[MessageKind]:
+    def kinds(self) -> frozenset[int]:
         """The kinds of messages that this part alone answers."""
 
     def answer(self, message: bytes) -> Iterable[Buffer]:
