@@ -11,6 +11,8 @@ import pytest
 import expressions
 import frames
 import progrun
+from support import libpcap_oracle
+from support.libpcap_oracle import ETHERNET, RAW
 from tccap.filter import libpcap
 from tccap.filter.cbpf import FilterError, Program
 
@@ -22,7 +24,6 @@ FILTERS = expressions.ALL[::SAMPLE]
 FRAMES = 2400 // SAMPLE
 FILTERS_IN_ONE = 16
 TAGS = ((0x8100, 5), (0x88A8, 6), (0x8100, 0x2005))
-ETHERNET, RAW = libpcap.LINKTYPE_ETHERNET, libpcap.LINKTYPE_RAW
 # Every read behind the head goes through the helper, as for data that is not
 # in the linear part: test runs of old kernels have no other.
 NOT_IN_LINE = "-DFRAME_IN_LINE(skb,from,size)=0"
@@ -56,7 +57,7 @@ def differences(
     cases: Sequence[tuple[bytes, bytes, int]],
 ) -> Iterator[str]:
     """Cases are (frame as the file shows it, skb data, mark)."""
-    oracles = [libpcap.offline_filter(program) for _, program in batch]
+    oracles = [libpcap_oracle.offline_filter(program) for _, program in batch]
     for shown, data, mark in cases:
         expected = sum(matches(shown) << at for at, matches in enumerate(oracles))
         got, _ = progrun.run(prog_fd, data, mark=mark)
@@ -126,7 +127,7 @@ def test_the_frames_and_filters_tell_something() -> None:
     shown = [frame for frame, _, _ in plain_cases() + tagged_cases()]
     decisive = 0
     for _, program in compiled(ETHERNET):
-        matches = libpcap.offline_filter(program)
+        matches = libpcap_oracle.offline_filter(program)
         decisive += len({matches(frame) for frame in shown}) == 2
     assert decisive >= 0.9 * len(compiled(ETHERNET))
     assert SAMPLE > 1 or decisive >= 200
