@@ -1,4 +1,4 @@
-"""Devices that go, move, change their name or their link while they are captured."""
+"""Devices that are removed, moved or renamed, or lose their link, while captured."""
 
 import pytest
 
@@ -79,6 +79,6 @@ def test_a_link_that_flaps(pair: netns.Pair, rows: list[Row]) -> None:
 
 
 def _neighbour(pair: netns.Pair, device: str) -> None:
-    """Say again who is at the other end, which a link that goes down forgets."""
+    """Add the neighbour again: a link that goes down forgets it."""
     mac = ("lladdr", pair.far_mac, "dev", device)
     pair.near.ip("neigh", "replace", pair.far_address, *mac)

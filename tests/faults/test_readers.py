@@ -1,4 +1,4 @@
-"""Readers that are too slow, or stand still: what is lost is counted, exactly."""
+"""Readers that are too slow, or stopped: lost packets are counted exactly."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from faults.table import Row
 from support import netns, running, stream
 
 STOP_S = traffic.seconds("TCCAP_STOP_S", 1)
-# What Python may need beside the ring, however long nobody reads.
+# Python's own growth beside the ring, however long the reader is stopped.
 GROWTH_KIB = 4096
 
 

@@ -27,7 +27,7 @@ def _send(space: netns.Namespace, device: str, mark: bytes) -> None:
 def _send_until_seen(
     space: netns.Namespace, device: str, engine: running.Engine
 ) -> bytes:
-    """Send on a device until the engine has found it, which nothing tells."""
+    """Send on a device until the engine has found it: there is no event for that."""
     mark = frames.marker()
 
     def seen() -> bool:

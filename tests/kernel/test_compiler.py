@@ -1,4 +1,4 @@
-"""What was compiled once is loaded again without a compiler."""
+"""A program that was compiled once is loaded again without a compiler."""
 
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def test_another_filter_is_compiled_alone(cache: Path) -> None:
         filtered = CaptureFilter((text,), (linktypes.ETHERNET,))
         programs.prepare(the_plan, caller, tls, filtered)
         compiled.append(len([*cache.iterdir()]))
-    # Words about processes concern the classifier, too.
+    # Words about processes change the classifier, too.
     assert compiled == [2, 3, 4, 6]
 
 

@@ -1,4 +1,4 @@
-"""The kernel's blocks against those that python-pcapng makes and reads."""
+"""The kernel's blocks against those of python-pcapng."""
 
 import io
 import socket
@@ -33,7 +33,7 @@ def written() -> bytes:
 
 
 def _by_pcapng(frame: stream.Frame) -> bytes:
-    """Return the block as python-pcapng makes it."""
+    """Return the block as python-pcapng writes it."""
     order = "<" if sys.byteorder == "little" else ">"
     section = pcapng_blocks.SectionHeader(endianness=order)
     section.new_member(

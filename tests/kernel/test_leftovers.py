@@ -1,4 +1,4 @@
-"""What is left in the kernel by an engine that was killed, and its removal."""
+"""What a killed engine leaves in the kernel, and its removal by the next one."""
 
 import subprocess
 from collections.abc import Iterator
@@ -79,7 +79,7 @@ def test_cleanup_postkill_sweeps_all_but_other_people(fresh: netns.Pair) -> None
     before = tc.listing(near, "veth0")
     programs = _kill_one(near, without_tcx=True) | _kill_one(near, without_tcx=True)
     assert "tccap" in tc.listing(near, "one")
-    tc.add_filter(near, "lo", "egress", 4)  # on a qdisc that we made
+    tc.add_filter(near, "lo", "egress", 4)  # on a qdisc that tccap made
     _cleanup(near)
     assert tc.listing(near, "veth0") == before
     assert "clsact" not in tc.listing(near, "one")

@@ -1,4 +1,4 @@
-"""What an engine may do while it captures: what it needs, and nothing more."""
+"""An engine that captures keeps only the capabilities that it needs."""
 
 import os
 import re

@@ -24,7 +24,7 @@ def quiet() -> Iterator[netns.Pair]:
 
 @pytest.mark.parametrize("takes_some", [False, True])
 def test_the_reader_does_not_take_all(quiet: netns.Pair, takes_some: bool) -> None:
-    """What nobody takes is given up, and counted."""
+    """Packets without a reader are dropped, and counted."""
     read_fd, write_fd = os.pipe()
     taken = bytearray()
     stopping, pause = threading.Event(), threading.Event()
@@ -43,7 +43,7 @@ def test_the_reader_does_not_take_all(quiet: netns.Pair, takes_some: bool) -> No
         with sock, running.engine(quiet.near, "veth0", stdout=write_fd) as engine:
             os.close(write_fd)
             programs = bpf.programs_of(engine.process.pid)
-            flood(sock, 1000, 5000)  # five times what the pipe holds
+            flood(sock, 1000, 5000)  # five times the capacity of the pipe
             stopping.set()
             end = engine.end()
         reader.join()

@@ -1,4 +1,4 @@
-"""What becomes of probes when the file that they are in changes.
+"""What happens to probes when the file that they are in changes.
 
 The probes are real; only the finder, which would find nothing in so small a program,
 is told where to look.
@@ -27,7 +27,7 @@ REALLY_COMMON, REALLY_INSPECT = libraries.common, inspector.inspect
 
 
 class Watched:
-    """A thread that looks for files to probe, and what it says."""
+    """A thread that looks for files to probe, and its events."""
 
     def __init__(self, *listed: Path) -> None:
         self.said: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -47,7 +47,7 @@ class Watched:
                 return event
 
     def look_at(self, pid: int) -> None:
-        """Have the thread look at this process alone, now."""
+        """Make the thread look at this process alone, now."""
         self.pids = {pid}
         self.tracing._looking.set()
 
@@ -57,7 +57,7 @@ class Watched:
         return len(self.tracing._probes._fds)
 
     def end(self) -> None:
-        """Stop both threads; more than once is not more."""
+        """Stop both threads; calling it again does nothing."""
         if not self.tracing._stopped:
             self.tracing.close()
         self.tracing._looking.set()
@@ -72,7 +72,7 @@ Start = Callable[..., Watched]
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Return what starts a thread."""
+    """Return a function that starts a thread."""
     started = []
 
     def start(*listed: Path) -> Watched:
@@ -118,7 +118,7 @@ def path(tmp_path: Path, old: probing.Program) -> Path:
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
-    """Return a file of a TiB that takes no room."""
+    """Return a sparse file of a TiB."""
     made = tmp_path / "large"
     with made.open("wb") as file:
         file.truncate(1 << 40)
@@ -128,13 +128,13 @@ def large(tmp_path: Path) -> Path:
 def test_a_new_version_with_the_probes_of_the_old_one_would_crash(
     path: Path, old: probing.Program, new: probing.Program
 ) -> None:
-    """So the tests below test something."""
+    """Without this the tests below would prove nothing."""
     assert new.offset == old.offset
     probes = probing.uprobes()
     fd = os.open(path, os.O_RDONLY)
     try:
         probes.attach(fd, probing.site(old.offset))
-        assert probing.run(path) == 0  # the kernel notes the instruction
+        assert probing.run(path) == 0  # the kernel records the instruction
         probing.install(path, new.content)
         assert probing.run(path) < 0
     finally:
@@ -229,7 +229,7 @@ def _replace(path: Path, program: probing.Program) -> None:
 
 
 def test_a_file_with_another_name_is_probed_once(start: Start, path: Path) -> None:
-    """The time of its last change is another one, too."""
+    """Its modification time changes, too."""
     watched = start(path)
     watched.wait_for(ready=True)
     other = path.with_name("other")
@@ -290,7 +290,7 @@ def test_probes_go_while_another_file_is_inspected(
 def test_a_new_build_that_gets_the_number_of_the_old_one_is_looked_at(
     start: Start, path: Path, old: probing.Program
 ) -> None:
-    """As a file without TLS, which is not watched, becomes one with it."""
+    """A file without TLS, which is not watched, becomes one with it."""
     probing.install(path, old.content.replace(SIGNS[0], b"x" * len(SIGNS[0])))
     watched = start()
     with probing.running(path) as pid:

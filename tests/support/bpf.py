@@ -31,7 +31,7 @@ class _Query(ctypes.Structure):
 
 
 def has_tcx() -> bool:
-    """Tell whether the kernel understands a question about TCX."""
+    """Return whether the kernel understands a question about TCX."""
     try:
         tcx_programs(1, "in")
     except OSError as error:
@@ -55,7 +55,7 @@ def tcx_programs(ifindex: int, side: str) -> list[int]:
 
 
 def program_exists(program_id: int) -> bool:
-    """Tell whether the kernel still has the program."""
+    """Return whether the kernel still has the program."""
     try:
         os.close(bpf(BPF_PROG_GET_FD_BY_ID, (ctypes.c_uint32 * 3)(program_id)))
     except OSError as error:
@@ -66,13 +66,13 @@ def program_exists(program_id: int) -> bool:
 
 
 def programs_of(pid: int) -> set[int]:
-    """Return the ids of the programs that a process holds, by a link or without."""
+    """Return the ids of the programs that a process holds, by a link or directly."""
     found = set()
     for path in Path(f"/proc/{pid}/fdinfo").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed since
-            told = _told(path)
-            if "prog_id" in told:
-                found.add(told["prog_id"])
+        with contextlib.suppress(FileNotFoundError):  # closed in the meantime
+            fields = _fields(path)
+            if "prog_id" in fields:
+                found.add(fields["prog_id"])
     return found
 
 
@@ -93,14 +93,14 @@ def statistics_of(pid: int) -> set[Statistics]:
 def _statistics(program_id: int) -> Statistics:
     fd = bpf(BPF_PROG_GET_FD_BY_ID, (ctypes.c_uint32 * 3)(program_id))
     try:
-        told = _told(Path(f"/proc/self/fdinfo/{fd}"))
+        fields = _fields(Path(f"/proc/self/fdinfo/{fd}"))
     finally:
         os.close(fd)
     names = ("prog_id", "prog_type", "run_cnt", "run_time_ns")
-    return Statistics(*(told[name] for name in names))
+    return Statistics(*(fields[name] for name in names))
 
 
-def _told(path: Path) -> dict[str, int]:
+def _fields(path: Path) -> dict[str, int]:
     """Return the numbers of a file in fdinfo."""
     lines = re.findall(r"^(\w+):\t(\d+)$", path.read_text(), re.MULTILINE)
     return {name: int(number) for name, number in lines}

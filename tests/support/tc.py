@@ -1,4 +1,4 @@
-"""Other people's use of tc, and what of ours is left there."""
+"""Other programs' use of tc, and what tccap has left there."""
 
 import socket
 
@@ -11,7 +11,7 @@ MATCH, PASS_BY = 4294967295, 0
 
 
 def listing(space: Namespace, device: str) -> str:
-    """Return all that tc shows of a device's qdiscs and filters."""
+    """Return tc's listing of a device's qdiscs and filters."""
     shown = [space.run("tc", "qdisc", "show", "dev", device)]
     shown += [space.run("tc", "filter", "show", "dev", device, s) for s in SIDES]
     return "\n".join(shown)
@@ -20,7 +20,7 @@ def listing(space: Namespace, device: str) -> str:
 def add_filter(
     space: Namespace, device: str, side: str, priority: int, verdict: int = MATCH
 ) -> None:
-    """Add somebody's filter."""
+    """Add another program's filter."""
     where = ("dev", device, side, "prio", str(priority))
     what = ("protocol", "ip", "bpf", "bytecode", f"1,6 0 0 {verdict}")
     space.run("tc", "filter", "add", *where, *what)

@@ -1,19 +1,18 @@
 """A classic BPF program as basic blocks, simplified for clang.
 
 Theory of operation. libpcap compiles `host a or host b or …` into four tests
-a host, each behind its own test of the EtherType; its optimiser removes the
-repetition, but takes 12 seconds for 500 hosts, and clang is no quicker. Two
-passes that are linear in practice do it here instead, behind one that unrolls loops:
+per host, each behind its own test of the EtherType; its optimiser removes the
+repetition, but takes 12 seconds for 500 hosts, and clang is no faster. Here two
+passes do it that are linear in practice, after one that unrolls loops:
 
-- *threading*: walking forward, every block knows which tests have been decided
-  on all ways that lead to it; a jump to a test whose outcome is known goes to
-  that outcome.
-- *grouping*: what remains is a chain "source is a? destination is a? source is
-  b? …", all with the same way out. Equalities over one value become a single
-  block with many values, for which clang makes a binary search.
+- *threading*: walking forward, each block knows the tests that are decided on
+  all paths to it; a jump to a test whose outcome is known goes to that outcome.
+- *grouping*: a chain remains, "source is a? destination is a? source is b? …",
+  all with the same exit. Equalities over one value become a single block with
+  many values, which clang compiles to a binary search.
 
 Both keep the order in which bytes are first loaded, because a load outside the
-frame rejects it: a test moves only to where its loads have happened already.
+frame rejects it: a test moves only to a place where its loads have happened.
 """
 
 from collections import Counter
@@ -26,7 +25,7 @@ from tccap.filter.cbpf import Insn, Program
 
 
 class Branch(NamedTuple):
-    """Leave a block by comparing A, one way or the other.
+    """Leave a block by one of two exits, after comparing A.
 
     `operation` is JEQ, JGT, JGE or JSET. `values` holds the constants: one,
     several for JEQ (equal to any of them), none when the operand is X.
@@ -39,13 +38,13 @@ class Branch(NamedTuple):
 
 
 class Goto(NamedTuple):
-    """Leave a block for another one, always."""
+    """Leave a block for another one, unconditionally."""
 
     to: int
 
 
 class Return(NamedTuple):
-    """Leave the program; a `value` of None stands for A."""
+    """Leave the program; a `value` of None means A."""
 
     value: int | None
 
@@ -54,24 +53,24 @@ End = Branch | Goto | Return
 
 
 class Block(NamedTuple):
-    """Instructions without a jump, and the way out."""
+    """Instructions without a jump, and the exit."""
 
     body: Program
     end: End
 
 
-# By the index of the block's first instruction; 0 is where it starts.
+# By the index of the block's first instruction; the program starts at 0.
 Blocks = dict[int, Block]
-# What is known of the value that a body computes: (operation, values) -> outcome.
+# Known tests of the value that a body computes: (operation, values) -> outcome.
 Known = dict[tuple[int, tuple[int, ...]], bool]
 Facts = dict[Program, Known]
 
-# Enough for the EtherTypes and protocols that decide; without a bound the
-# facts of a chain of n addresses would cost n² steps.
+# Enough for EtherTypes and protocols; without a bound the facts of a chain of n
+# addresses would cost n² steps.
 MAX_FACTS = 8
-# Chains of headers ("protochain") are followed this far, in all. The verifier would
-# follow each turn of a loop, too, and that of older kernels refuses one or the other
-# by how the compiler lays it out ("back-edge").
+# Chains of headers ("protochain") are followed this far, in all. Loops would be no
+# cheaper, as the verifier follows each turn; and older verifiers refuse some of
+# them, depending on how the compiler lays them out ("back-edge").
 LOOP_TURNS = 8
 
 
@@ -104,7 +103,7 @@ def _end(at: int, insn: Insn) -> End:
 
 
 def exits(block: Block) -> tuple[int, ...]:
-    """Keys of the blocks that may follow."""
+    """Return the keys of the blocks that may follow."""
     match block.end:
         case Branch(_, _, yes, no):
             return (yes, no)
@@ -115,12 +114,12 @@ def exits(block: Block) -> tuple[int, ...]:
 
 
 def simplify(blocks: Blocks) -> Blocks:
-    """Equivalent blocks, fewer, and without loops; they end after LOOP_TURNS."""
+    """Return fewer, equivalent blocks without loops: these end after LOOP_TURNS."""
     return _reachable(_group(_thread(_unroll(blocks))))
 
 
 def _unroll(blocks: Blocks) -> Blocks:
-    """Replace each jump back by one to another copy of what is there."""
+    """Replace each backward jump by one to another copy of its target."""
     back = [to for at, block in blocks.items() for to in exits(block) if to <= at]
     if not back:
         return blocks
@@ -150,11 +149,11 @@ def _reachable(blocks: Blocks) -> Blocks:
     return {at: block for at, block in blocks.items() if at in wanted}
 
 
-# --- what a body reads and writes ---------------------------------------------
+# --- the registers of a body --------------------------------------------------
 
 
 class Uses(NamedTuple):
-    """Registers, by letter, that a body needs from before and that it sets."""
+    """Registers, by letter, that a body reads before setting them, and that it sets."""
 
     needs: frozenset[str]
     sets: frozenset[str]
@@ -188,7 +187,7 @@ def _body_uses(body: Program) -> Uses:
 
 
 def _live(blocks: Blocks) -> dict[int, frozenset[str]]:
-    """Which registers each block, or one after it, reads before it is set."""
+    """Return the registers that each block, or a later one, reads before setting."""
     live: dict[int, frozenset[str]] = {}
     for at in sorted(blocks, reverse=True):
         block = blocks[at]
@@ -209,7 +208,7 @@ def _end_needs(end: End) -> frozenset[str]:
 
 
 def _is_closed(block: Block) -> bool:
-    """Whether the outcome depends on the packet alone, and nothing is stored."""
+    """Return whether the outcome depends on the packet alone, without stores."""
     if not block.body or not isinstance(block.end, Branch) or not block.end.values:
         return False
     stores = any(insn.kind in (cbpf.ST, cbpf.STX) for insn in block.body)
@@ -246,7 +245,7 @@ def _redirect(end: End, ways: list[int]) -> End:
 
 
 def _ways(block: Block, facts: Facts) -> Iterator[tuple[int, Facts]]:
-    """Every way out of the block, with what is known there."""
+    """Yield each exit of the block, with the facts that hold there."""
     if isinstance(block.end, Branch) and _is_closed(block):
         yield block.end.yes, _learn(facts, block.body, block.end, outcome=True)
         yield block.end.no, _learn(facts, block.body, block.end, outcome=False)
@@ -273,7 +272,7 @@ def _common(some: Facts, others: Facts) -> Facts:
 def _follow(
     blocks: Blocks, live: Mapping[int, frozenset[str]], to: int, facts: Facts
 ) -> int:
-    """Where a jump to block `to` ends up, given the facts."""
+    """Return the block where a jump to block `to` ends up, given the facts."""
     while (beyond := _beyond(blocks[to], facts)) is not None:
         if live[beyond] & _body_uses(blocks[to].body).sets:
             return to
@@ -282,7 +281,7 @@ def _follow(
 
 
 def _beyond(block: Block, facts: Facts) -> int | None:
-    """Which way the block will be left, if that is certain and it does nothing."""
+    """Return the exit of a block without effect, if the facts decide it."""
     if isinstance(block.end, Goto):
         return None if block.body else block.end.to
     if not isinstance(block.end, Branch) or not _is_closed(block):
@@ -331,7 +330,7 @@ def _group(blocks: Blocks) -> Blocks:
 
 
 def _chain(blocks: Blocks, entries: Counter[int], at: int) -> Iterator[Link]:
-    """Yield the links that follow on "no" and share where "yes" leads."""
+    """Yield the links that follow on "no" and have the same exit on "yes"."""
     body: Program = ()
     out = None
     while True:
@@ -340,7 +339,7 @@ def _chain(blocks: Blocks, entries: Counter[int], at: int) -> Iterator[Link]:
         fresh = _is_closed(block)
         if not (isinstance(end, Branch) and end.operation == cbpf.JEQ and end.values):
             return
-        # An empty body tests what the link before it has computed.
+        # An empty body tests the value that the previous link has computed.
         if not (fresh or (body and not block.body)) or out not in (None, end.yes):
             return
         body, out = block.body or body, end.yes
@@ -367,7 +366,7 @@ def _regroup(
 
 
 def _merge(chain: list[Link]) -> Iterator[Link]:
-    """Fewer links; up to where each body has run once they keep their order."""
+    """Yield fewer links; until each body has run once, they keep their order."""
     first_run = {link.body: at for at, link in reversed(list(enumerate(chain)))}
     settled = max(first_run.values())
     for _, run in groupby(chain[:settled], key=lambda link: link.body):

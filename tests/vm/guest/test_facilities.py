@@ -1,4 +1,4 @@
-"""What the capture builds on, tried on this kernel by the shortest road."""
+"""The kernel facilities that captures need, each tried directly."""
 
 import ctypes
 import os
@@ -37,7 +37,7 @@ int classify(struct __sk_buff *skb)
 
 
 class Ring:
-    """The programs, compiled once for all tests, and what their ring received."""
+    """The programs, compiled once for all tests, and the records of their ring."""
 
     def __init__(self) -> None:
         os.environ["BCC_KERNEL_SOURCE"] = str(REPO / "bpf")
@@ -75,7 +75,7 @@ def netlink() -> Iterator[Any]:
 
 @pytest.fixture
 def veth(netlink: Any) -> Iterator[int]:
-    """A veth pair that is up; what is sent on one end leaves through it."""
+    """A veth pair that is up; packets sent on one end leave through it."""
     netlink.link("add", ifname="tccap0", kind="veth", peer={"ifname": "tccap1"})
     index: int = netlink.link_lookup(ifname="tccap0")[0]
     for name in ("tccap0", "tccap1"):
