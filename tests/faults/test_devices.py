@@ -12,7 +12,7 @@ FLAPS = 20
 @pytest.mark.parametrize("way", ["removed", "moved to another namespace"])
 @pytest.mark.parametrize("device", ["any", "veth0"])
 @pytest.mark.parametrize("without_tcx", [False, True], ids=["tcx", "clsact"])
-def test_a_device_that_goes(
+def test_a_device_that_is_removed_or_moved(
     pair: netns.Pair, rows: list[Row], way: str, device: str, without_tcx: bool
 ) -> None:
     with (

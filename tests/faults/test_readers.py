@@ -17,7 +17,7 @@ GROWTH_KIB = 4096
 
 
 @pytest.mark.parametrize("ring_mib", [1, 16])
-def test_a_reader_that_stands_still(
+def test_a_stopped_reader(
     pair: netns.Pair, rows: list[Row], tmp_path: Path, ring_mib: int
 ) -> None:
     file = tmp_path / "file"

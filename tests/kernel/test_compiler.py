@@ -45,7 +45,7 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_compiler")
-def test_it_runs() -> None:
+def test_a_compiled_program_runs() -> None:
     loaded = Kernel([compiler.compiled(TEXT, DEFINES)], ring_pages=1)
     program_fd = loaded.program("classify", progs.SCHED_CLS)
     numbers, shares = loaded.table("numbers"), loaded.table("shares")
@@ -60,14 +60,12 @@ def test_it_runs() -> None:
 @pytest.mark.parametrize(
     ("text", "defines"), [(TEXT + "\n", DEFINES), (TEXT, {"NUMBER": 1})]
 )
-def test_what_is_another_text_is_compiled(
-    text: str, defines: dict[str, int | str]
-) -> None:
+def test_another_text_is_compiled(text: str, defines: dict[str, int | str]) -> None:
     with pytest.raises(AssertionError, match="asked for"):
         compiler.compiled(text, defines)
 
 
-def test_what_was_damaged_is_made_anew(cache: Path) -> None:
+def test_a_damaged_entry_is_replaced(cache: Path) -> None:
     made = compiler.compiled(TEXT, DEFINES)
     [kept] = cache.iterdir()
     kept.write_bytes(kept.read_bytes()[:-1])
@@ -88,7 +86,7 @@ def test_another_filter_is_compiled_alone(cache: Path) -> None:
     assert compiled == [2, 3, 4, 6]
 
 
-def test_the_verifiers_words_are_told(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_verifiers_log_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
     wild = 'u64 x; asm volatile("%0 = *(u64 *)(%1 + 0)" : "=r"(x) : "r"(7ULL))'
     text = f"int classify(struct __sk_buff *skb) {{ {wild}; return x; }}"
     loaded = Kernel([compiler.compiled(text, {})], ring_pages=1)

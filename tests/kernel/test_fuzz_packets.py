@@ -91,13 +91,15 @@ _KINDS = (_random, _damaged, _cut, _largest, _headers)
 
 
 @pytest.mark.timeout(0 if TOTAL > 100_000 else 600)
-@pytest.mark.parametrize("side", ["in", "out"])
-def test_every_frame_comes_out_as_it_went_in(classifier: Classifier, side: str) -> None:
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_every_frame_comes_out_unchanged(
+    classifier: Classifier, direction: str
+) -> None:
     kernel = classifier.kernel
-    fd = kernel.ingress_fd if side == "in" else kernel.egress_fd
+    fd = kernel.ingress_fd if direction == "in" else kernel.egress_fd
     refused = taken = 0
     for number in range(fuzz.cases(TOTAL, SHARE) // 4):
-        rng = random.Random(f"{side} {fuzz.seed()} {number}")
+        rng = random.Random(f"{direction} {fuzz.seed()} {number}")
         frame = rng.choice(_KINDS)(rng).ljust(MIN_LEN + 1, b"\0")
         try:
             verdict = progrun.verdict(fd, frame)
@@ -110,7 +112,7 @@ def test_every_frame_comes_out_as_it_went_in(classifier: Classifier, side: str) 
         assert _captured(classifier.ring) == (frame[:SNAPLEN], len(frame)), number
         taken += 1
     assert taken > refused
-    sys.stdout.write(f"\npackets, {side}: {taken} cases, 0 crashes")
+    sys.stdout.write(f"\npackets, {direction}: {taken} cases, 0 crashes")
     sys.stdout.write(f" ({refused} that the kernel builds no packets from)\n")
 
 

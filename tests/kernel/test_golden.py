@@ -72,7 +72,7 @@ def test_blocks_are_byte_for_byte_pcapngs(written: bytes) -> None:
     assert packets == [_by_pcapng(frame) for frame in found]
 
 
-def test_pcapng_reads_what_our_reader_reads(written: bytes) -> None:
+def test_pcapng_and_our_reader_read_the_same(written: bytes) -> None:
     ours = stream.parse(written)
     theirs = list(FileScanner(io.BytesIO(written)))
     packets = [b for b in theirs if isinstance(b, pcapng_blocks.EnhancedPacket)]

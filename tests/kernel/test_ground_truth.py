@@ -29,7 +29,7 @@ def test_no_label_is_wrong_and_few_are_missing(tmp_path: Path) -> None:
     assert total["right"] > 4 * total["missing"]
 
 
-def test_every_tracepoint_that_the_kernel_has_takes_its_program(tmp_path: Path) -> None:
+def test_every_tracepoint_of_the_kernel_takes_its_program(tmp_path: Path) -> None:
     lacking = [name for name in tracepoints.TRACEPOINTS if not btf.tracepoint(name)]
     log = run.run_cases(tmp_path, 1, ("tcp-client-and-server",)).log
     named = [name for name in tracepoints.TRACEPOINTS if name in log]

@@ -58,7 +58,7 @@ def test_the_next_start_sweeps(fresh: netns.Pair) -> None:
 
 
 @pytest.mark.same_everywhere
-def test_a_sweep_spares_the_living(fresh: netns.Pair) -> None:
+def test_a_sweep_spares_running_captures(fresh: netns.Pair) -> None:
     with running.engine(fresh.near, "veth0", without_tcx=True) as engine:
         before = tc.listing(fresh.near, "veth0")
         programs = _kill_one(fresh.near, without_tcx=True)
@@ -71,7 +71,7 @@ def test_a_sweep_spares_the_living(fresh: netns.Pair) -> None:
 
 
 @pytest.mark.same_everywhere
-def test_cleanup_postkill_sweeps_all_but_other_people(fresh: netns.Pair) -> None:
+def test_cleanup_postkill_spares_other_programs(fresh: netns.Pair) -> None:
     near = fresh.near
     near.run("tc", "qdisc", "add", "dev", "veth0", "clsact")
     tc.add_filter(near, "veth0", "ingress", 3)

@@ -70,7 +70,7 @@ def test_sent_is_captured_plus_counted(lossy: Lossy) -> None:
     assert len(found.frames) + counts.dropped == sent
 
 
-def test_each_block_tells_the_gap_before_it(lossy: Lossy) -> None:
+def test_each_block_has_the_gap_before_it(lossy: Lossy) -> None:
     found, sent, _ = lossy
     expected = 0
     for frame in found.frames:
@@ -81,7 +81,7 @@ def test_each_block_tells_the_gap_before_it(lossy: Lossy) -> None:
     assert sum(f.dropcount for f in found.frames) == found.counts[0].dropped
 
 
-def test_the_status_tells_the_same(lossy: Lossy) -> None:
+def test_the_status_reports_the_same(lossy: Lossy) -> None:
     found, sent, engine = lossy
     end = next(event for event in engine.events() if event["event"] == "end")
     assert end["received"] == end["accepted"] == sent

@@ -37,14 +37,16 @@ def _peopled(space: netns.Namespace) -> dict[str, str]:
             space.ip("link", "set", end, "up")
     for device, priority, verdict in FILTERS:
         space.run("tc", "qdisc", "add", "dev", device, "clsact")
-        for side in tc.SIDES:
-            tc.add_filter(space, device, side, priority, verdict)
+        for direction in tc.DIRECTIONS:
+            tc.add_filter(space, device, direction, priority, verdict)
     space.run("tc", "qdisc", "add", "dev", "empty", "clsact")
     space.run("tc", "qdisc", "add", "dev", "root", "root", *TBF)
     return {device: tc.listing(space, device) for device in DEVICES}
 
 
-def test_what_others_have_stays(space: netns.Namespace, without_tcx: bool) -> None:
+def test_filters_and_qdiscs_of_others_stay(
+    space: netns.Namespace, without_tcx: bool
+) -> None:
     before = _peopled(space)
     mark = frames.marker()
     with running.engine(space, "any", without_tcx=without_tcx) as engine:

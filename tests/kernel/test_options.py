@@ -12,8 +12,8 @@ from support import frames, netns, running, stream
 # Each makes the verifier check another program, which takes a minute in a VM.
 SNAPLENS = (13, 64) if os.environ.get("TCCAP_VM") else (1, 13, 14, 15, 64)
 LENGTHS = range(14, 68)
-SIDES = {"in": {stream.INBOUND}, "out": {stream.OUTBOUND}}
-SIDES["both"] = SIDES["in"] | SIDES["out"]
+DIRECTIONS = {"in": {stream.INBOUND}, "out": {stream.OUTBOUND}}
+DIRECTIONS["both"] = DIRECTIONS["in"] | DIRECTIONS["out"]
 
 
 def _exchange(pair: netns.Pair, *packets: bytes) -> None:
@@ -75,7 +75,9 @@ def test_direction(pair: netns.Pair, direction: str) -> None:
                 sender.sendto(mark, receiver.getsockname())
             receiver.recv(100)
         found = engine.stop_after(mark)
-    assert sorted(f.direction for f in found.of("veth0")) == sorted(SIDES[direction])
+    assert sorted(f.direction for f in found.of("veth0")) == sorted(
+        DIRECTIONS[direction]
+    )
     # lo sees each packet twice; it is captured once in any direction.
     on_lo = stream.INBOUND if direction == "in" else stream.OUTBOUND
     lo = [f for f in found.of("lo") if f.data.endswith(mark)]

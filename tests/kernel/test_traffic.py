@@ -56,7 +56,7 @@ def tcp(without_tcx: bool) -> tuple[stream.Stream, list[bytes]]:
         return engine.stop_after(mark), theirs
 
 
-def test_bulk_is_what_tcpdump_sees(tcp: tuple[stream.Stream, list[bytes]]) -> None:
+def test_bulk_is_the_same_as_in_tcpdump(tcp: tuple[stream.Stream, list[bytes]]) -> None:
     ours, theirs = tcp
     # Two directions on two CPUs: each observer has its own order.
     seen, expected = Counter(f.data for f in ours.of("veth0")), Counter(theirs)

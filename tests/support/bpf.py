@@ -41,12 +41,12 @@ def has_tcx() -> bool:
     return True
 
 
-def tcx_programs(ifindex: int, side: str) -> list[int]:
+def tcx_programs(ifindex: int, direction: str) -> list[int]:
     """Return the ids of the programs on a device of this network namespace."""
     ids = (ctypes.c_uint32 * 64)()
     query = _Query(
         target_ifindex=ifindex,
-        attach_type=TCX[side],
+        attach_type=TCX[direction],
         prog_ids=ctypes.addressof(ids),
         prog_cnt=len(ids),
     )

@@ -1,5 +1,7 @@
 """Scripts for workers that many cases use: clients and servers."""
 
+import socket
+
 from truth.claims import ClaimLog
 from truth.sockets import LO4, MAPPED, answer, listener, tcp, udp
 from truth.workers import Script
@@ -22,6 +24,18 @@ class Scripts:
                 answer(connection)
                 yield
                 connection.close()
+
+    def accepts(self, listening: socket.socket, port: int) -> Script:
+        """Accept from another process's listener, answer, close: a step each.
+
+        Claims the connections to the same address.
+        """
+        connection = listening.accept()[0]
+        self.claim("tcp", local=port, address=connection.getsockname()[0])
+        yield
+        answer(connection)
+        yield
+        connection.close()
 
     def client(self, port: int, address: str = LO4) -> Script:
         """Connect, send, receive, close: a step each."""

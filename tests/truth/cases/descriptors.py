@@ -82,19 +82,21 @@ def descriptor_inherited(context: CaseContext) -> None:
         settle(sock, 2 * len(ANSWER))
         yield
 
-    def server() -> Script:
-        context.claim("tcp", local=port)
-        with listener(port) as listening:
-            yield
-            with listening.accept()[0] as connection:
-                for size in (8, 5, 4):
-                    yield
-                    assert len(connection.recv(size)) == size
-                    connection.sendall(ANSWER)
-                yield
-
     port = context.port()
-    alternate(Worker(server()), Worker(parent()))
+    alternate(Worker(answers_thrice(context, port)), Worker(parent()))
+
+
+def answers_thrice(context: CaseContext, port: int) -> Script:
+    """Accept, then answer "question", "again" and "more": a step each."""
+    context.claim("tcp", local=port)
+    with listener(port) as listening:
+        yield
+        with listening.accept()[0] as connection:
+            for size in (8, 5, 4):
+                yield
+                assert len(connection.recv(size)) == size
+                connection.sendall(ANSWER)
+            yield
 
 
 @case

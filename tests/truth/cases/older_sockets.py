@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from truth.cases.registry import CaseContext, case
 from truth.cases.tcp import alternate_once
-from truth.sockets import ANY4, LO4, answer, listener, tcp, udp
+from truth.sockets import ANY4, LO4, listener, tcp, udp
 from truth.workers import Script, Worker, alternate
 
 
@@ -53,19 +53,11 @@ def old_listener_shared(context: CaseContext) -> Iterator[None]:
     def listens() -> Script:
         context.claim("tcp", local=port)
         with listener(port) as listening:
-            worker = Worker(accepts(listening))
+            worker = Worker(context.scripts.accepts(listening, port))
             yield
             for _ in range(3):
                 worker.step()
                 yield
-
-    def accepts(listening: socket.socket) -> Script:
-        connection = listening.accept()[0]
-        context.claim("tcp", local=port, remote=connection.getpeername()[1])
-        yield
-        answer(connection)
-        yield
-        connection.close()
 
     port = context.port()
     server = Worker(listens())

@@ -151,7 +151,7 @@ def tcp_data_before_accept(context: CaseContext) -> None:
         context.claim("tcp", local=port)
         with listener(port) as listening:
             yield
-            worker = Worker(accepts(listening))
+            worker = Worker(context.scripts.accepts(listening, port))
             yield
             worker.step()
             yield
@@ -159,14 +159,6 @@ def tcp_data_before_accept(context: CaseContext) -> None:
             yield
             worker.step()
             yield
-
-    def accepts(listening: socket.socket) -> Script:
-        connection = listening.accept()[0]
-        context.claim("tcp", local=port, remote=connection.getpeername()[1])
-        yield
-        answer(connection)
-        yield
-        connection.close()
 
     def connects() -> Script:
         context.claim("tcp", remote=port)
@@ -288,20 +280,12 @@ def tcp_prefork(context: CaseContext) -> None:
         listening = listener(port, ANY4)
         yield
         for _ in range(2):
-            worker = Worker(accepts(listening))
+            worker = Worker(context.scripts.accepts(listening, port))
             yield
             for _ in range(3):
                 worker.step()
                 yield
         listening.close()
-
-    def accepts(listening: socket.socket) -> Script:
-        connection = listening.accept()[0]
-        context.claim("tcp", local=port, address=connection.getsockname()[0])
-        yield
-        answer(connection)
-        yield
-        connection.close()
 
     port = context.port()
     server = Worker(listens())

@@ -134,7 +134,7 @@ def test_a_clsact_filter_sees_packets(ring: Ring, netlink: Any, veth: int) -> No
 
 
 @pytest.mark.skipif(SERIES < (6, 6), reason="TCX came with Linux 6.6")
-def test_a_tcx_link_sees_packets_and_lets_go(ring: Ring, veth: int) -> None:
+def test_a_tcx_link_sees_packets_and_detaches(ring: Ring, veth: int) -> None:
     classifier = ring.bpf.load_func(b"classify", ring.types.SCHED_CLS)
     link = create_tcx_link(classifier.fd, veth)
     send_frame(432)
