@@ -16,9 +16,9 @@ from tccap.filter.basicblocks import (
     Return,
     exits,
     parse,
-    simplify,
 )
 from tccap.filter.cbpf import Insn, Program
+from tccap.filter.simplify import simplify
 
 # `head` is on the classifier's stack, which has 512 bytes in all.
 HEAD_MAX: Final = 96

@@ -27,6 +27,8 @@ MAX_OPTIMISED_INSNS: Final = 1500
 
 # LINKTYPE_RAW is DLT_RAW, which has another number (pcap/dlt.h).
 _DLT: Final = {101: 12}
+# An accepting program returns it: any number but 0 does.
+_SNAPLEN: Final = 262144
 _NETMASK_UNKNOWN: Final = 0xFFFFFFFF
 _REJECTS_ALL: Final = b"expression rejects all packets"
 # The first byte of the child's answer: a program follows, or a message.
@@ -57,20 +59,18 @@ class _Program(ctypes.Structure):
 def compile_filter(
     expression: str,
     linktype: int,
-    snaplen: int = 262144,
     *,
     deadline_s: float | None = None,
 ) -> Program:
     """Compile a filter expression (pcap-filter(7)).
 
-    `linktype` is a LINKTYPE_ number; an accepting program returns `snaplen`, in
-    bytes. Raises FilterError with libpcap's own message, or if the text cannot be
-    given to libpcap, or if the deadline has passed (by default some seconds, more
-    for a long text).
+    `linktype` is a LINKTYPE_ number. Raises FilterError with libpcap's own message,
+    or if the text cannot be given to libpcap, or if the deadline has passed (by
+    default some seconds, more for a long text).
     """
     text = language.encode(expression)
     wait_s = deadline_s or DEADLINE_S + len(text) * DEADLINE_S_PER_BYTE
-    answers, status = _in_child(text, linktype, snaplen, wait_s)
+    answers, status = _in_child(text, linktype, wait_s)
     if not answers:
         raise FilterError(_unanswered(status, wait_s))
     kind, payload = answers[-1]
@@ -92,27 +92,25 @@ def _unanswered(status: int, wait_s: float) -> str:
 
 
 def _in_child(
-    text: bytes, linktype: int, snaplen: int, wait_s: float
+    text: bytes, linktype: int, wait_s: float
 ) -> tuple[list[tuple[bytes, bytes]], int]:
     """Return the child's answers, each (kind, payload), and its wait status."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        _child(writer, text, linktype, snaplen, wait_s)
+        _child(writer, text, linktype, wait_s)
     os.close(writer)
     with open(reader, "rb") as pipe:  # noqa: PTH123 - a descriptor, not a path
         answers = list(_split(pipe.read()))
     return answers, os.waitpid(child, 0)[1]
 
 
-def _child(
-    writer: int, text: bytes, linktype: int, snaplen: int, wait_s: float
-) -> NoReturn:
+def _child(writer: int, text: bytes, linktype: int, wait_s: float) -> NoReturn:
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         signal.setitimer(signal.ITIMER_REAL, wait_s)
-        for kind, payload in _compilations(text, linktype, snaplen):
+        for kind, payload in _compilations(text, linktype):
             _write_all(writer, kind + struct.pack("=I", len(payload)) + payload)
     finally:
         # On any exception, too: the exit handlers are the parent's.
@@ -135,24 +133,20 @@ def _split(stream: bytes) -> Iterator[tuple[bytes, bytes]]:
         stream = stream[end:]
 
 
-def _compilations(
-    text: bytes, linktype: int, snaplen: int
-) -> Iterator[tuple[bytes, bytes]]:
+def _compilations(text: bytes, linktype: int) -> Iterator[tuple[bytes, bytes]]:
     """Yield the plain program first, in case optimising takes too long."""
-    plain = _compile(text, linktype, snaplen, optimise=False)
+    plain = _compile(text, linktype, optimise=False)
     yield plain
     if plain[0] == _PROGRAM and len(plain[1]) <= MAX_OPTIMISED_INSNS * _INSN.size:
-        optimised = _compile(text, linktype, snaplen, optimise=True)
+        optimised = _compile(text, linktype, optimise=True)
         # Any other message is about the optimiser, not about the filter.
         if optimised[0] == _PROGRAM or optimised[1].startswith(_REJECTS_ALL):
             yield optimised
 
 
-def _compile(
-    text: bytes, linktype: int, snaplen: int, *, optimise: bool
-) -> tuple[bytes, bytes]:
+def _compile(text: bytes, linktype: int, *, optimise: bool) -> tuple[bytes, bytes]:
     pcap = _library()
-    handle = pcap.pcap_open_dead(_DLT.get(linktype, linktype), snaplen)
+    handle = pcap.pcap_open_dead(_DLT.get(linktype, linktype), _SNAPLEN)
     program = _Program()
     failed = pcap.pcap_compile(
         handle, ctypes.byref(program), text, optimise, _NETMASK_UNKNOWN
