@@ -1,1 +1,1 @@
-"""Figures, never verdicts: what a capture costs beside tcpdump and dumpcap."""
+"""Benchmarks, without pass or fail: captures beside tcpdump and dumpcap."""

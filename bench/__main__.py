@@ -1,6 +1,6 @@
 """Prints all tables: ``sudo make bench``, or with SHORT=1 in a few minutes.
 
-Names behind it choose among them: latency, throughput, filter, attribution, tls.
+Names behind it select tables: latency, throughput, filter, attribution, tls.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What finding the processes of packets costs: time in the kernel, and throughput."""
+"""The cost of finding the processes of packets: time in the kernel, and throughput."""
 
 import contextlib
 import multiprocessing
@@ -19,7 +19,7 @@ from tccap.bpf.uapi import ProgType
 STATISTICS = Path("/proc/sys/kernel/bpf_stats_enabled")
 LABELS = {"no capture": "", "without processes": "off", "with processes": "short"}
 CHUNK_LEN = 1 << 16
-# Round trips, and chunks one way.
+# Round trips, and chunks in one direction.
 COUNTS, COUNTS_SHORT = (3000, 1000), (1000, 300)
 HEAD = (
     *("", "round trips/s", "of none", "bulk MiB/s", "of none"),
@@ -28,7 +28,7 @@ HEAD = (
 
 
 class Run(NamedTuple):
-    """One run; times in the kernel are of a packet of the ping-pong."""
+    """One run; the times in the kernel are per packet of the ping-pong."""
 
     round_trips: float  # a second
     bulk: float  # MiB a second
@@ -40,7 +40,7 @@ def main(*, short: bool) -> None:
     """Print the table."""
     rounds = 3 if short else 5
     runs: dict[str, list[Run]] = {name: [] for name in LABELS}
-    for _ in range(rounds):  # side by side: all in every round
+    for _ in range(rounds):  # interleaved: each in every round
         for name, label in LABELS.items():
             runs[name].append(_run(label, COUNTS_SHORT if short else COUNTS))
     way = "kprobes" if features.has_kprobes() else "tracepoints"
@@ -84,7 +84,7 @@ def _run(label: str, counts: tuple[int, int]) -> Run:
 
 @contextlib.contextmanager
 def _capture(pair: Pair, label: str) -> Iterator[int]:
-    """Capture to nowhere; give the engine's pid."""
+    """Capture to /dev/null; yield the engine's pid."""
     null = os.open(os.devnull, os.O_WRONLY)
     try:
         with running.engine(pair.near, "veth0", stdout=null, label=label) as engine:
@@ -94,7 +94,7 @@ def _capture(pair: Pair, label: str) -> Iterator[int]:
 
 
 class Totals(NamedTuple):
-    """What the programs of a process have used so far."""
+    """The runs and times of a process's programs so far."""
 
     packets: int
     classifier_ns: int
@@ -117,7 +117,7 @@ def _totals(pid: int) -> Totals:
 
 @contextlib.contextmanager
 def _statistics() -> Iterator[None]:
-    """Have the kernel measure its BPF programs."""
+    """Make the kernel measure its BPF programs."""
     before = STATISTICS.read_text()
     STATISTICS.write_text("1")
     try:
@@ -132,7 +132,7 @@ Peer = Callable[[socket.socket], None]
 def _with_peer(
     pair: Pair, peer: Peer, talk: Callable[[socket.socket, int], None], count: int
 ) -> float:
-    """Talk to another process over veth0; return the seconds it took."""
+    """Exchange data with another process over veth0; return the seconds it took."""
     with pair.far.entered():
         server = socket.create_server((pair.far_address, 0))
     process = multiprocessing.get_context("fork").Process(target=peer, args=(server,))

@@ -1,4 +1,4 @@
-"""What a user waits for: the short calls, the first packet, the end."""
+"""The times that a user waits: for the short calls, the first packet, the end."""
 
 import ast
 import contextlib
@@ -50,7 +50,7 @@ def main(*, rounds: int) -> None:
     for _ in starts:
         shutil.rmtree(rootcache.TOP / "bpf", ignore_errors=True)
         first.append(_start_and_stop())
-    # Each takes what is sent here, and none was there before.
+    # Each filter accepts the test's packets, and was never compiled before.
     new = [_start_and_stop(f"udp and not tcp port {n + 1}") for n in starts]
     later = [_start_and_stop() for _ in starts]
     _show_starts(**{"first ever": first, "new filter": new, "later": later})
@@ -81,7 +81,7 @@ def _timed_ms(command: list[str], rounds: int) -> float:
         started = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         times.append(1000 * (time.perf_counter() - started))
-    return statistics.median(times[1:])  # the first fills the page cache
+    return statistics.median(times[1:])  # the first run fills the page cache
 
 
 def _start_and_stop(capture_filter: str = "") -> dict[str, float]:
@@ -97,12 +97,14 @@ def _start_and_stop(capture_filter: str = "") -> dict[str, float]:
         os.mkfifo(fifo)
         reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
         stack.callback(os.close, reader)
-        told = ("--log-file", str(log.path), "--log-level", "debug")
+        logged = ("--log-file", str(log.path), "--log-level", "debug")
         arguments = ("--capture", "--extcap-interface", "tccap-veth0")
         wanted = ("--extcap-capture-filter", capture_filter)
         started = time.perf_counter()
         front = stack.enter_context(
-            subprocess.Popen([SCRIPT, *arguments, *wanted, "--fifo", str(fifo), *told])
+            subprocess.Popen(
+                [SCRIPT, *arguments, *wanted, "--fifo", str(fifo), *logged]
+            )
         )
         stack.callback(front.kill)
         header_s, packet_s = _first_bytes(reader, sock, started)
@@ -122,7 +124,7 @@ def _start_and_stop(capture_filter: str = "") -> dict[str, float]:
 def _first_bytes(
     reader: int, sock: socket.socket, started: float
 ) -> tuple[float, float]:
-    """Send packets until one comes back; return when header and packet came."""
+    """Send packets until one is captured; return when header and packet came."""
     header_s = 0.0
     text = b""
     while True:
@@ -135,7 +137,7 @@ def _first_bytes(
             if MARK in text:
                 return header_s, now_s
             if not text:
-                time.sleep(0.001)  # nobody has opened the FIFO yet
+                time.sleep(0.001)  # the engine has not opened the FIFO yet
 
 
 def _steps(log: str) -> dict[str, float]:

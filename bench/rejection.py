@@ -1,7 +1,6 @@
-"""What a capture filter costs: a rejected packet, and making it.
+"""The cost of a capture filter: of a rejected packet, and of compiling it.
 
-A rejected packet is measured by BPF_PROG_TEST_RUN on a classifier that does nothing
-but filter.
+BPF_PROG_TEST_RUN measures a rejected packet on a classifier that only filters.
 """
 
 import time
@@ -32,7 +31,7 @@ FILTERS = {
     "500 hosts": expressions.many_hosts(500),
 }
 LENGTHS = (54, 60, 1500)
-# TCP from 192.168.0.1:1000 to 192.168.0.2:80; what follows the headers is zero.
+# TCP from 192.168.0.1:1000 to 192.168.0.2:80; zeros follow the headers.
 HEADERS = bytes.fromhex(
     "020000000002 020000000001 0800"
     "45000034 00000000 40060000 c0a80001 c0a80002"
@@ -66,7 +65,7 @@ def _row(name: str, text: str | None) -> tuple[str, ...]:
 
 
 def _source(program: Program | None) -> str:
-    """Return C of a classifier that does nothing but filter."""
+    """Return the C of a classifier that only filters."""
     if program is None:
         return "int classify(struct __sk_buff *skb) { return 0; }"
     head = emit.head_len([program])
@@ -78,5 +77,5 @@ def _cost_ns(prog_fd: int, length: int) -> int:
     """Return nanoseconds a run, the best of five."""
     frame = HEADERS.ljust(length, b"\0")
     runs = [progrun.run(prog_fd, frame, repeat=REPEAT) for _ in range(5)]
-    assert not any(verdict for verdict, _ in runs)  # they are rejected
+    assert not any(verdict for verdict, _ in runs)  # all were rejected
     return min(duration for _, duration in runs)

@@ -1,4 +1,4 @@
-"""What capturing costs the sender, loses, and takes of the CPU."""
+"""The cost of capturing: the sender's rate, lost packets, and CPU time."""
 
 import statistics
 import subprocess
@@ -12,7 +12,7 @@ from bench import tables, tools
 from support import flood, netns
 from support.netns import DISCARD_PORT, Pair, Uplink
 
-# Frame length, payload of UDP, segment size, packets in the full form.
+# Frame length, UDP payload, segment size, packets of a full run.
 HEADERS_LEN = 14 + 20 + 8
 SIZES = (
     ("60 bytes", 60 - HEADERS_LEN, 0, 1_000_000),
@@ -31,7 +31,7 @@ TOOLS: dict[str, tools.Maker] = {
     "  without processes": tools.tccap_to_file("--label", "off"),
     "tccap FIFO dumpcap": tools.tccap_to_dumpcap,
 }
-# The flood numbers its packets, least byte first: this takes one in 1024.
+# The flood numbers its packets, little-endian: this matches one in 1024.
 FEW = "udp dst port 9 and udp[8:2] & 0xff03 = 0"
 MATCHES_IN = 1024
 FILTERED: dict[str, tools.Maker] = {
@@ -39,12 +39,12 @@ FILTERED: dict[str, tools.Maker] = {
     "tcpdump -w": tools.tcpdump(capture_filter=FEW),
     "tccap to a file": tools.tccap_to_file("--extcap-capture-filter", FEW),
 }
-# The best run, too: whatever else a machine does only slows a run down.
+# The best run, too: other work on the machine can only slow a run down.
 HEAD = (
     *("", "packets/s", "of none", "the best", "of none"),
-    *("lost", "lost %", "µs CPU", "sent = got + told"),
+    *("lost", "lost %", "µs CPU", "sent = got + counted"),
 )
-# With the other end on another host there is one process to find, not two.
+# With the other end on another host, there is only one process to find.
 AWAY = {
     name: TOOLS[name]
     for name in ("no capture", "tcpdump -w", "tccap to a file", "  without processes")
@@ -52,12 +52,12 @@ AWAY = {
 
 
 class Load(NamedTuple):
-    """What the sender sends."""
+    """The packets that the sender sends."""
 
     payload_len: int
     segment_len: int  # UDP_SEGMENT; 0: none
     packets: int
-    matching: int  # of these packets, how many pass the capture filter
+    matching: int  # how many of the packets pass the capture filter
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Result:
     sent: int
     captured: int
     counted: int
-    cpu_us: float  # user side, of a packet that was captured
+    cpu_us: float  # in user space, per captured packet
 
 
 def main(*, short: bool) -> None:
@@ -97,7 +97,7 @@ def _compare(
     load: Load,
     rounds: int,
 ) -> dict[str, list[Result]]:
-    """Measure side by side: all tools in every round."""
+    """Measure interleaved: each tool in every round."""
     results: dict[str, list[Result]] = {name: [] for name in makers}
     for _ in range(rounds):
         for name, maker in makers.items():
@@ -109,7 +109,7 @@ def print_table(title: str, results: dict[str, list[Result]]) -> None:
     """Print the medians of each tool."""
     base = results["no capture"]
     rows = [(name, *_rates(rs, base), *_costs(rs)) for name, rs in results.items()]
-    rows[0] = (*rows[0][:5], "", "", "", "")  # which captures nothing
+    rows[0] = (*rows[0][:5], "", "", "", "")  # it captures nothing
     tables.show(title, HEAD, rows)
 
 

@@ -1,4 +1,4 @@
-"""The capturing programs that are compared, each ready when it is given."""
+"""The capturing programs that are compared; each is ready when it is yielded."""
 
 import contextlib
 import os
@@ -22,27 +22,27 @@ STOP_DEADLINE_S = 60
 
 @dataclass
 class Tool:
-    """A running capture, and what it has cost and counted."""
+    """A running capture, its processes and its counts."""
 
     processes: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
     file: Path | None = None
     captured: int = 0
-    counted: int = 0  # lost, by the tool's own count
-    quiet_s: float = 0.3  # what takes no CPU for so long has nothing left to do
+    counted: int = 0  # lost packets, by the tool's own count
+    quiet_s: float = 0.3  # without CPU time for so long, it is idle
 
     def cpu_s(self) -> float:
         """Return the CPU time so far of all its processes."""
         return sum(_cpu_ns(pid) for p in self.processes for pid in _family(p.pid)) / 1e9
 
     def settle(self) -> None:
-        """Return when it has nothing left to do."""
+        """Return when it is idle."""
         before = -1.0
         while (now := self.cpu_s()) > before + 0.001:
             before = now
             time.sleep(self.quiet_s)
 
 
-# In a namespace, at a device there, with a folder for its files.
+# Takes a namespace, a device in it, and a folder for files.
 Maker = Callable[[Namespace, str, Path], contextlib.AbstractContextManager[Tool]]
 
 
@@ -66,19 +66,19 @@ def _libpcap(command: tuple[str, ...], ready: str, capture_filter: str = "") -> 
     @contextlib.contextmanager
     def run(space: Namespace, device: str, folder: Path) -> Iterator[Tool]:
         file = folder / "file"
-        told = folder / "stderr"
+        errors = folder / "stderr"
         wanted = (capture_filter,) if capture_filter else ()
         full = space.command(*command, "-i", device, "-w", str(file), *wanted)
-        with told.open("wb") as stderr, _process(full, stderr=stderr.fileno()) as p:
-            while ready not in told.read_text():
+        with errors.open("wb") as stderr, _process(full, stderr=stderr.fileno()) as p:
+            while ready not in errors.read_text():
                 time.sleep(0.01)
-            # libpcap hands over a block that is not full after a second.
+            # libpcap passes on a block that is not full only after a second.
             tool = Tool([p], file, quiet_s=1.2)
             yield tool
             _stop(p)
         tool.captured = _count(file)
-        dropped = re.findall(r"(\d+) packets? dropped by kernel", told.read_text())
-        dropped += re.findall(r"received/dropped on .*: \d+/(\d+)", told.read_text())
+        dropped = re.findall(r"(\d+) packets? dropped by kernel", errors.read_text())
+        dropped += re.findall(r"received/dropped on .*: \d+/(\d+)", errors.read_text())
         tool.counted = int(dropped[0]) if dropped else 0
 
     return run
@@ -102,7 +102,7 @@ def tccap_to_file(*options: str) -> Maker:
 
 @contextlib.contextmanager
 def tccap_to_dumpcap(space: Namespace, device: str, folder: Path) -> Iterator[Tool]:
-    """Do as Wireshark does: a FIFO between the extcap and dumpcap."""
+    """Capture as Wireshark does: a FIFO between the extcap and dumpcap."""
     fifo, file = folder / "fifo", folder / "file"
     os.mkfifo(fifo)
     reader = ["dumpcap", "-q", "-i", str(fifo), "-w", str(file)]
@@ -124,9 +124,9 @@ def _front(
 ) -> Iterator["subprocess.Popen[bytes]"]:
     log = Log(folder)
     arguments = ("--capture", "--extcap-interface", f"tccap-{device}")
-    told = ("--log-file", str(log.path), "--log-level", "debug")
+    logged = ("--log-file", str(log.path), "--log-level", "debug")
     streamed = ("--fifo", str(stream_path))
-    command = space.command(SCRIPT, *arguments, *streamed, *told, *options)
+    command = space.command(SCRIPT, *arguments, *streamed, *logged, *options)
     with (
         (folder / "front").open("wb") as stderr,
         contextlib.closing(log),
@@ -173,7 +173,7 @@ def _count(file: Path) -> int:
 
 
 def _cpu_ns(pid: int) -> int:
-    """Return the CPU time of a process, to the nanosecond."""
+    """Return the CPU time of a process, in nanoseconds."""
     try:
         return time.clock_gettime_ns(~pid << 3 | 2)  # CPUCLOCK_SCHED of the process
     except OSError:

@@ -2,9 +2,9 @@
 
 from itertools import product
 
-# "ip protochain" only for the header that would be skipped: libpcap computes a
-# wrong place behind an authentication header, and its interpreter then goes
-# round in circles for ever. (tccap's program ends after some turns.)
+# "ip protochain" only for the header that would be skipped: behind an authentication
+# header libpcap computes a wrong offset, and its interpreter then loops for ever.
+# (tccap's program ends after LOOP_TURNS.)
 
 PRIMITIVES = """
 ip
@@ -300,8 +300,8 @@ LONG = [
 ]
 
 NEGATIONS = [f"not ({primitive})" for primitive in PRIMITIVES[::3]]
-# Without geneve: what it computes is read even where it did not match, and
-# libpcap's interpreter then reads scratch words that were never set.
+# Without geneve: libpcap reads its results even where it did not match, and its
+# interpreter then reads scratch words that were never set.
 PAIRS = [
     f"({one}) {word} ({other})"
     for (one, other), word in zip(

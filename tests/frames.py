@@ -95,7 +95,7 @@ class Builder:
         return bytes([self.random.choice((0x11, 0x16, 0x22)), 0]) + bytes(6)
 
     def _transport(self, depth: int) -> tuple[int, bytes]:
-        """A protocol number and what it announces."""
+        """Return a protocol number and the header that it announces."""
         kinds: list[tuple[int, Callable[[], bytes]]] = [
             (6, self.tcp),
             (6, self.tcp),
@@ -198,7 +198,7 @@ class Builder:
         return tag + self._typed(depth)
 
     def _typed(self, depth: int) -> bytes:
-        """An EtherType (or a length) and what it announces."""
+        """Return an EtherType (or a length) and the packet that it announces."""
         kinds: list[tuple[int, Callable[[], bytes]]] = [
             (0x0800, self.ipv4),
             (0x0800, self.ipv4),
@@ -231,10 +231,10 @@ class Builder:
     # --- damage ---------------------------------------------------------------
 
     def damaged(self, frame: bytes) -> bytes:
-        """The frame with some bytes or bits changed."""
+        """Return the frame with some bytes or bits changed."""
         changed = bytearray(frame)
         for _ in range(self.random.choice((1, 2, 6))):
-            # Headers decide, so most damage is there.
+            # The headers matter, so most damage is there.
             at = self.random.randrange(
                 self.random.choice((len(changed), min(70, len(changed))))
             )
@@ -244,11 +244,11 @@ class Builder:
         return bytes(changed)
 
     def cut(self, frame: bytes) -> bytes:
-        """The frame's beginning."""
+        """Return the frame's beginning."""
         return frame[: self.random.randint(1, len(frame))]
 
     def frames(self, make: Callable[[], bytes]) -> Iterator[bytes]:
-        """For ever: half of them whole, the rest cut, damaged, or padded."""
+        """Yield frames for ever: half of them whole, others cut, damaged or padded."""
         while True:
             frame = make()
             yield self.random.choice(
@@ -267,13 +267,13 @@ class Builder:
 
 
 def ethernet_frames(count: int, seed: int = 7) -> list[bytes]:
-    """Frames as an Ethernet device has them."""
+    """Return frames as on an Ethernet device."""
     builder = Builder(seed)
     return _take(count, builder.frames(builder.ethernet), MIN_LEN)
 
 
 def raw_frames(count: int, seed: int = 8) -> list[bytes]:
-    """Packets as a device without a link-layer header has them."""
+    """Return packets as on a device without a link-layer header."""
     builder = Builder(seed)
     return _take(count, builder.frames(builder.ip), 1)
 

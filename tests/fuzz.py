@@ -1,8 +1,8 @@
-"""Bad input for everything that reads something: one function a reader.
+"""Bad input for everything that parses input: one function per parser.
 
-Each takes a source of randomness and handles one case; what it may raise is
-what the reader promises. Anything else is a crash. The same seed gives the same
-cases.
+Each takes a source of randomness and handles one case. It may raise only the
+exceptions that the parser documents; any other is a crash. The same seed gives the
+same cases.
 """
 
 import argparse
@@ -38,13 +38,13 @@ _EDGES = (0, 1, -1, 15, 16, 255, 65535, 1 << 31, (1 << 32) - 1, 1 << 63, 10**30)
 
 
 def text(rng: Random, len_max: int = 24) -> str:
-    """Return a text: printable, odd, or half of a character."""
+    """Return a text: printable, unusual, or with a lone surrogate."""
     pool = rng.choice((string.printable, "{}=,\n\0\"'\\", "aé\ud800\U0001f600\x7f"))
     return "".join(rng.choices(pool, k=rng.randrange(len_max)))
 
 
 def raw(rng: Random, len_max: int = 200) -> bytes:
-    """Return bytes: random ones, or few values many times."""
+    """Return bytes: random, or few values many times."""
     if rng.random() < 0.5:
         return rng.randbytes(rng.randrange(len_max))
     pool = bytes([0, 255, *b"\n\t :()-1"])
@@ -52,7 +52,7 @@ def raw(rng: Random, len_max: int = 200) -> bytes:
 
 
 def value(rng: Random, depth: int = 0) -> Any:
-    """Return something that JSON can say."""
+    """Return any value that JSON can express."""
     kind = rng.randrange(8 if depth < 3 else 6)
     if kind == 6:
         return [value(rng, depth + 1) for _ in range(rng.randrange(4))]
@@ -63,7 +63,7 @@ def value(rng: Random, depth: int = 0) -> Any:
 
 
 def mutated(rng: Random, data: bytes) -> bytes:
-    """Return data with some bytes changed, cut, doubled or put in."""
+    """Return data with some bytes changed, cut, doubled or inserted."""
     changed = bytearray(data)
     for _ in range(rng.randrange(1, 6)):
         at = rng.randrange(len(changed) + 1)
@@ -76,14 +76,14 @@ def mutated(rng: Random, data: bytes) -> bytes:
 
 
 def plan_bytes(rng: Random) -> None:
-    """A Plan's text that was damaged on its way."""
+    """A Plan's text, damaged."""
     good = hostile.PLANS[rng.choice(_SHORT_PLANS)]
     with contextlib.suppress(TccapError):
         Plan.from_json(mutated(rng, good).decode(errors="replace"))
 
 
 def plan_values(rng: Random) -> None:
-    """A Plan with any values in its fields; one that is taken is sound."""
+    """A Plan with any values in its fields; one that is accepted is sound."""
     fields = {**hostile.GOOD, rng.choice(list(hostile.GOOD)): value(rng)}
     with contextlib.suppress(TccapError):
         taken = Plan.from_json(json.dumps(fields))
@@ -137,7 +137,7 @@ def _proc_file(rng: Random) -> bytes:
 
 
 def netlink_answers(rng: Random) -> None:
-    """What netlink says: addresses, or an OSError."""
+    """Answers of netlink: addresses, or an OSError."""
     message = bytes.fromhex("180000001400020000000000000000000218800801000000")
     local = bytes.fromhex("080002000a090001")
     answers = [mutated(rng, message + local), mutated(rng, message), raw(rng), b""]
@@ -153,7 +153,7 @@ def netlink_answers(rng: Random) -> None:
 
 
 def kernel_messages(rng: Random) -> None:
-    """A message in the ring that is none of ours."""
+    """A message in the ring that tccap did not write."""
     size = abi._PROCESS_MESSAGE.size
     with contextlib.suppress(TccapError):
         seen = abi.ProcessMessage.parse(rng.randbytes(rng.choice((size, size, 3))))
@@ -172,7 +172,7 @@ def process_names(rng: Random) -> None:
 
 
 def filter_texts(rng: Random) -> None:
-    """Capture filters: understood, or a sentence."""
+    """Capture filters: parsed, or refused with a sentence."""
     words = " ".join(rng.choices(_WORDS, k=rng.randrange(1, 24)))
     with contextlib.suppress(TccapError):
         parsed = language.parse(rng.choice((words, words, text(rng, 60))))
@@ -220,5 +220,5 @@ def cases(total: int, share: int) -> int:
 
 
 def seed() -> int:
-    """Return where the cases begin: the same for all, unless said otherwise."""
+    """Return the seed: 1, or TCCAP_FUZZ_SEED."""
     return int(os.environ.get("TCCAP_FUZZ_SEED", "1"))

@@ -1,4 +1,4 @@
-"""BPF_PROG_TEST_RUN, and filters gathered into programs to run there."""
+"""BPF_PROG_TEST_RUN, and filters that are put into programs to run there."""
 
 import ctypes
 import os
@@ -42,10 +42,10 @@ class _TestRun(ctypes.Structure):
 def run(
     prog_fd: int, frame: bytes, *, repeat: int = 1, mark: int = 0
 ) -> tuple[int, int]:
-    """The program's return value for a frame, and nanoseconds a run.
+    """Return the program's return value for a frame, and nanoseconds a run.
 
-    Newer kernels refuse frames whose EtherType announces an IP header that has
-    been cut; the context's cb[0] carries the type past them.
+    Newer kernels refuse frames whose EtherType announces an IP header that is
+    incomplete; the type bypasses that check in the context's cb[0].
     """
     shown = frame[:12] + _UNKNOWN_TYPE + frame[14:]
     data = ctypes.create_string_buffer(shown, len(shown))
@@ -66,7 +66,7 @@ def run(
 
 
 def verdict(prog_fd: int, frame: bytes) -> int:
-    """The program's return value for a frame, shown as it is; OSError if it cannot."""
+    """Return the program's return value for a frame as it is; OSError if refused."""
     data = ctypes.create_string_buffer(frame, len(frame))
     test = _TestRun(
         prog_fd=prog_fd, data_size_in=len(frame), data_in=ctypes.addressof(data)
@@ -76,7 +76,7 @@ def verdict(prog_fd: int, frame: bytes) -> int:
 
 
 def load(text: str, name: str, *flags: str) -> tuple[Any, int]:
-    """Compile BPF C with bcc; the BPF object and the program's descriptor."""
+    """Compile BPF C with bcc; return the BPF object and the program's descriptor."""
     os.environ["BCC_KERNEL_SOURCE"] = str(BPF)
     import bcc  # noqa: PLC0415 - slow, and absent from a unit test's machine
 
@@ -84,11 +84,11 @@ def load(text: str, name: str, *flags: str) -> tuple[Any, int]:
     return compiled, compiled.load_func(name.encode(), bcc.BPF.SCHED_CLS).fd
 
 
-# `bits` grows from a number that the verifier does not know: it would follow
-# every combination of verdicts if it could tell them apart.
+# `bits` starts from a number that the verifier does not know: else it would follow
+# every combination of verdicts.
 #
-# A mark in the context asks for a tag: the EtherType in the upper half, and
-# the tag's value below. The kernel then keeps it beside the data.
+# A mark in the context asks for a tag: the EtherType in the upper half, the tag's
+# value in the lower. The kernel then keeps it beside the data.
 _ENTRY = """
 int verdicts(struct __sk_buff *skb)
 {
@@ -107,9 +107,9 @@ int verdicts(struct __sk_buff *skb)
 
 
 def verdicts(programs: Sequence[Program], *, start: int, pad: int) -> str:
-    """C of a program that returns one bit for each of up to 32 filters."""
+    """Return the C of a program that returns one bit for each of up to 32 filters."""
     head = emit.head_len(programs)
-    # Without an Ethernet header (start > 0) there is no place for a tag.
+    # Without an Ethernet header (start > 0) a frame cannot have a tag.
     constants = {"FRAME_HEAD": head, "START": start, "PAD": pad, "TAGGED": not start}
     defines = "".join(
         f"#define {name} {value:d}\n" for name, value in constants.items()

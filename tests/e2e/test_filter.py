@@ -61,7 +61,7 @@ def test_box_and_option_must_both_match(
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "message"),
     [
         ("tcp prot 80", "syntax error"),
         ("tcp port \udcff", "The capture filter is not valid UTF-8."),
@@ -73,8 +73,8 @@ def test_box_and_option_must_both_match(
     ],
     ids=["syntax", "utf-8", "long", "nested", "nothing", "words", "name"],
 )
-def test_what_is_wrong_is_told_alike_in_the_box_and_at_the_start(
-    wireshark: Wireshark, pair: netns.Pair, text: str, complaint: str
+def test_box_and_start_report_the_same_message(
+    wireshark: Wireshark, pair: netns.Pair, text: str, message: str
 ) -> None:
     box = ("--extcap-capture-filter", text, "--extcap-interface", "tccap-veth0")
     asked = subprocess.run(
@@ -84,10 +84,10 @@ def test_what_is_wrong_is_told_alike_in_the_box_and_at_the_start(
         text=True,
         timeout=60,
     )
-    (told,) = asked.stdout.splitlines()
-    assert complaint in told
+    (reported,) = asked.stdout.splitlines()
+    assert message in reported
     done = wireshark.run(
         *(pair.near, "tshark", "-i", "tccap-veth0", "-f", text), check=False
     )
-    assert done.stderr.count(told) == 1
+    assert done.stderr.count(reported) == 1
     assert "Traceback" not in done.stderr + asked.stderr

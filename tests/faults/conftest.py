@@ -1,4 +1,4 @@
-"""Faults: what happens, and what is left behind. ``make faults`` prints the table."""
+"""Faults: their outcome, and what is left behind. ``make faults`` prints the table."""
 
 import os
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ def _root() -> None:
 
 @pytest.fixture
 def rows() -> list[Row]:
-    """Where a test writes what it saw."""
+    """The table to which a test adds its rows."""
     return _ROWS
 
 
 @pytest.fixture
 def pair() -> Iterator[netns.Pair]:
-    """veth0 and veth1; at the end nothing of ours may be on them."""
+    """veth0 and veth1; at the end nothing of tccap's may be on them."""
     with netns.pair() as made:
         yield made
         assert tc.left(made.near) == []

@@ -9,14 +9,14 @@ class Row(NamedTuple):
 
     fault: str
     outcome: str
-    sent: int | None = None  # None: it is not about packets
+    sent: int | None = None  # None: no packets were counted
     captured: int = 0
     counted: int = 0
     left: str = "nothing"
 
     @classmethod
     def lines(cls, rows: "Iterable[Row]") -> Iterator[str]:
-        """Give the table, line by line."""
+        """Yield the table, line by line."""
         yield f"{'fault':42} {'sent = captured + counted':32} {'left':10} what happened"
         for row in rows:
             sums = f"{row.sent} = {row.captured} + {row.counted}"

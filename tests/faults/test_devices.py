@@ -1,4 +1,4 @@
-"""Devices that go, move, change their name or their link while they are captured."""
+"""Devices that are removed, moved or renamed, or lose their link, while captured."""
 
 import pytest
 
@@ -12,7 +12,7 @@ FLAPS = 20
 @pytest.mark.parametrize("way", ["removed", "moved to another namespace"])
 @pytest.mark.parametrize("device", ["any", "veth0"])
 @pytest.mark.parametrize("without_tcx", [False, True], ids=["tcx", "clsact"])
-def test_a_device_that_goes(
+def test_a_device_that_is_removed_or_moved(
     pair: netns.Pair, rows: list[Row], way: str, device: str, without_tcx: bool
 ) -> None:
     with (
@@ -79,6 +79,6 @@ def test_a_link_that_flaps(pair: netns.Pair, rows: list[Row]) -> None:
 
 
 def _neighbour(pair: netns.Pair, device: str) -> None:
-    """Say again who is at the other end, which a link that goes down forgets."""
+    """Add the neighbour again: a link that goes down forgets it."""
     mac = ("lladdr", pair.far_mac, "dev", device)
     pair.near.ip("neigh", "replace", pair.far_address, *mac)

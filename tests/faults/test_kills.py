@@ -1,9 +1,9 @@
 """The engine is killed at every step of its start: at each of its system calls.
 
 strace(1) delivers the SIGKILL as the call begins. The calls are those that
-change something outside the process: bpf(2), and what netlink gets. A few of
-them by default; ``make faults`` takes every one. Where a start takes long, each of
-several machines may take its share of them: one in EVERY, from the call FIRST on.
+change something outside the process: bpf(2), and sendto(2) for netlink. By default
+the test tries a few of them; ``make faults`` tries all. Where a start takes long,
+several machines can share the calls: one in EVERY, from the call FIRST on.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ from support import netns, running, tc
 
 EVERY = int(os.environ.get("TCCAP_KILL_EVERY", "16"))
 FIRST = int(os.environ.get("TCCAP_KILL_FIRST", "1"))
-# strace counts each thread by itself, so that the first to make its n-th call is
-# killed: those of the main thread are counted alone, too.
+# strace counts each thread separately and kills at the first n-th call of any, so the
+# main thread's calls are counted alone, too.
 CALLS = (("bpf", "-f"), ("bpf", "-q"), ("sendto", "-f"))
 PLAN = json.dumps({**running.PLAN, "device": "veth0"}).encode() + b"\n"
 
@@ -87,7 +87,7 @@ def test_a_kill_leaves_nothing(
                 kills += process.wait(running.DEADLINE_S) != 0
             _sweep(space)
             left += _left(space)
-    assert kills > 0 or FIRST > 1  # no thread may make so many
+    assert kills > 0 or FIRST > 1  # a thread may make fewer calls
     assert left == []
     where = "of main" if threads == "-q" else "of all"
     share = f" from {FIRST}" if FIRST > 1 else ""
@@ -99,12 +99,12 @@ def _until_it_ends(process: "subprocess.Popen[bytes]") -> None:
     assert process.stderr
     assert process.stdin
     for line in process.stderr:
-        if b'"ready"' in line:  # the call is one of its end
+        if b'"ready"' in line:  # the call comes at the engine's end
             process.stdin.close()
 
 
 def _sweep(space: netns.Namespace) -> None:
-    """Do what every start does."""
+    """Start an engine without a Plan: like every start it removes leftovers."""
     done = subprocess.run(
         space.command(*running.engine_command()),
         input=b"",
@@ -115,7 +115,7 @@ def _sweep(space: netns.Namespace) -> None:
 
 
 def _left(space: netns.Namespace) -> list[str]:
-    """Return what is left, but for a qdisc without filters (docs/limitations.md)."""
+    """Return what is left, except a qdisc without filters (docs/limitations.md)."""
     shown = tc.left(space)
     empty = [s for s in shown if s.startswith("qdisc:") and "filter" not in s[6:]]
     if empty:

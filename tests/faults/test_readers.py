@@ -1,4 +1,4 @@
-"""Readers that are too slow, or stand still: what is lost is counted, exactly."""
+"""Readers that are too slow, or stopped: lost packets are counted exactly."""
 
 import os
 import signal
@@ -12,12 +12,12 @@ from faults.table import Row
 from support import netns, running, stream
 
 STOP_S = traffic.seconds("TCCAP_STOP_S", 1)
-# What Python may need beside the ring, however long nobody reads.
+# Python's own growth beside the ring, however long the reader is stopped.
 GROWTH_KIB = 4096
 
 
 @pytest.mark.parametrize("ring_mib", [1, 16])
-def test_a_reader_that_stands_still(
+def test_a_stopped_reader(
     pair: netns.Pair, rows: list[Row], tmp_path: Path, ring_mib: int
 ) -> None:
     file = tmp_path / "file"

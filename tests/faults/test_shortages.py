@@ -1,4 +1,4 @@
-"""What the machine refuses: descriptors, room, rights; and a clock that jumps."""
+"""Missing descriptors, disk space and rights; and a clock that jumps."""
 
 import contextlib
 import itertools
@@ -36,9 +36,9 @@ def test_descriptors_run_out_while_capturing(pair: netns.Pair, rows: list[Row]) 
         assert engine.process.wait(running.DEADLINE_S) == 1
         engine.wait_for("Too many open files")
         found = engine.whole()
-    told = "ended, with a sentence and all packets"
+    outcome = "ended, with a sentence and all packets"
     fault = "out of descriptors while capturing"
-    rows.append(traffic.accounted(fault, told, sender.sent, found))
+    rows.append(traffic.accounted(fault, outcome, sender.sent, found))
 
 
 @pytest.mark.parametrize("limit", [6, 10, 14])
@@ -52,14 +52,14 @@ def test_descriptors_run_out_at_the_start(
 
 @pytest.mark.parametrize("missing", ["bpf", "net_admin"])
 def test_the_kernel_refuses(pair: netns.Pair, rows: list[Row], missing: str) -> None:
-    # What an old CAP_SYS_ADMIN stands for, too.
+    # CAP_SYS_ADMIN includes both.
     without = f"--bounding-set=-{missing},-sys_admin"
     sentence = _refusal(pair, ("setpriv", without, *running.engine_command()))
     rows.append(Row(f"refused: no CAP_{missing.upper()}", sentence))
 
 
 def _refusal(pair: netns.Pair, command: tuple[str, ...]) -> str:
-    """Return the one sentence that an engine ends with that cannot start."""
+    """Return the one sentence with which an engine ends that cannot start."""
     plan = json.dumps({**running.PLAN, "device": "veth0"})
     with subprocess.Popen(
         pair.near.command(*command),
@@ -70,15 +70,15 @@ def _refusal(pair: netns.Pair, command: tuple[str, ...]) -> str:
         assert process.stdin
         assert process.stderr
         process.stdin.write(plan.encode() + b"\n")
-        process.stdin.flush()  # and stays open: nobody asks it to end
+        process.stdin.flush()  # stays open: an end of file would ask it to end
         lines = []
         for line in process.stderr:
             lines.append(line)
             if b'"ready"' in line:
                 process.kill()
         assert process.wait(running.DEADLINE_S) == 1, lines
-    told = [json.loads(line) for line in lines if line.startswith(b"{")]
-    sentences = [str(e["message"]) for e in told if e["event"] == "error"]
+    events = [json.loads(line) for line in lines if line.startswith(b"{")]
+    sentences = [str(e["message"]) for e in events if e["event"] == "error"]
     assert len(sentences) == 1, lines
     assert "\n" not in sentences[0]
     return sentences[0]
@@ -127,7 +127,8 @@ def test_the_clock_jumps(pair: netns.Pair, rows: list[Row]) -> None:
                 time.CLOCK_REALTIME, time.time_ns() + step_s * 1_000_000_000
             )
             running.until(
-                lambda number=number: len(_told(engine)) > number, "the clock was set"
+                lambda number=number: len(_clock_messages(engine)) > number,
+                "the clock was set",
             )
         sender.mark(engine)
         found = engine.stop()
@@ -139,6 +140,6 @@ def test_the_clock_jumps(pair: netns.Pair, rows: list[Row]) -> None:
     rows.append(traffic.accounted(fault, outcome, sender.sent, found))
 
 
-def _told(engine: running.Engine) -> list[object]:
+def _clock_messages(engine: running.Engine) -> list[object]:
     messages = [event.get("message") for event in engine.events()]
     return [message for message in messages if message == "The clock was set."]

@@ -1,4 +1,4 @@
-"""A capture that goes on: traffic, connections and processes that come and go.
+"""A long capture: traffic, and connections and processes that come and go.
 
 Short by default; ``make soak`` goes on for an hour. Memory, descriptors and BPF
 objects must stay as they are, and packets keep their processes.
@@ -24,7 +24,7 @@ SOAK_S = traffic.seconds("TCCAP_SOAK_S", 10)
 WARM_S = min(60.0, SOAK_S / 2)
 GROWTH_KIB = 2048
 PORT = 9
-# One process after the other, each with connections of its own and some packets.
+# One process after the other, each with its own connections.
 CHURN = """
 import os, socket, sys
 listener = socket.create_server(("127.0.0.1", 0))
@@ -39,7 +39,7 @@ while True:
         os._exit(0)
     os.waitpid(child, 0)
 """
-# One process that stays: its packets have its label, at the end as at the beginning.
+# One process that stays: its packets have its label from the beginning to the end.
 STEADY = """
 import socket, time
 sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -52,7 +52,7 @@ while True:
 
 
 class Use(NamedTuple):
-    """What the engine has for itself."""
+    """The engine's memory, descriptors and BPF objects."""
 
     memory_kib: int
     descriptors: int
@@ -60,7 +60,7 @@ class Use(NamedTuple):
 
     @classmethod
     def of(cls, pid: int) -> "Use":
-        # The fewest of several looks: it may just be reading a file of /proc.
+        # The fewest of several counts: the engine may just have a file of /proc open.
         links = min((_links(pid) for _ in range(20)), key=len)
         bpf = [link for link in links if link.startswith("anon_inode:bpf")]
         return cls(traffic.memory_kib(pid), len(links), len(bpf))
@@ -72,13 +72,13 @@ def _links(pid: int) -> list[str]:
 
 def _link(path: Path) -> str:
     try:
-        return os.readlink(path)  # noqa: PTH115  # not a path to follow
+        return os.readlink(path)  # noqa: PTH115  # it is not a path
     except FileNotFoundError:
         return ""
 
 
 class Reader:
-    """Reads a stream as it comes, and keeps only counts."""
+    """Reads a stream while it is written, and keeps only counts."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -86,7 +86,7 @@ class Reader:
         self.frames = self.steady = self.labelled = 0
 
     def read(self, port: int, *, until_s: float) -> bool:
-        """Take what comes until then; tell whether there may be more."""
+        """Read until then; return whether the stream is still open."""
         while time.monotonic() < until_s:
             data = os.read(self._fd, 1 << 20)
             if not data:
@@ -113,7 +113,7 @@ class Reader:
 
 
 @pytest.mark.timeout(0 if SOAK_S > 100 else 600)
-def test_it_goes_on_and_on() -> None:
+def test_a_long_capture() -> None:
     read_fd, write_fd = os.pipe()
     with (
         netns.namespace() as space,
@@ -153,7 +153,7 @@ def test_it_goes_on_and_on() -> None:
 
 
 def _sink(space: netns.Namespace) -> socket.socket:
-    """Return a socket that takes the steady packets, so that no ICMP answers."""
+    """Return a socket bound to the steady packets' port, so that no ICMP answers."""
     with space.entered():
         sink = socket.socket(type=socket.SOCK_DGRAM)
         sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)

@@ -1,4 +1,4 @@
-"""Packets that are counted: each has its number."""
+"""A sender that counts its packets, and the packets in a stream."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ IPV4_UDP = 14 + 20
 
 @contextlib.contextmanager
 def sender(pair: netns.Pair) -> Iterator["Sender"]:
-    """Give a socket in the near namespace that sends to the far one's sink."""
+    """Yield a socket in the near namespace that sends to the far one's sink."""
     with pair.near.entered():
         sock = socket.socket(type=socket.SOCK_DGRAM)
     with sock:
@@ -30,14 +30,14 @@ def sender(pair: netns.Pair) -> Iterator["Sender"]:
 
 
 class Sender:
-    """Counts what it has sent."""
+    """Counts the packets that it has sent."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self.sent = 0
 
     def send(self, count: int, payload_len: int = 64) -> None:
-        """Send so many packets, as fast as it goes."""
+        """Send so many packets, as fast as possible."""
         flood(self._sock, payload_len, count)
         self.sent += count
 
@@ -74,14 +74,14 @@ def counted(found: stream.Stream) -> int:
 
 
 def accounted(fault: str, outcome: str, sent: int, found: stream.Stream) -> Row:
-    """Return the row of a fault in which no packet was lost that is not counted."""
+    """Return the row of a fault; assert that all lost packets were counted."""
     row = Row(fault, outcome, sent, captured(found), counted(found))
     assert sent == row.captured + row.counted
     return row
 
 
 def memory_kib(pid: int) -> int:
-    """Return the memory that a process has for itself, without the ring's pages."""
+    """Return the anonymous memory of a process, without the ring's pages."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1])
@@ -90,7 +90,7 @@ def memory_kib(pid: int) -> int:
 
 @contextlib.contextmanager
 def cat(file: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
-    """Give a reader that writes all into a file, and the pipe that it reads."""
+    """Yield a reader that writes all into a file, and the pipe that it reads."""
     read_fd, write_fd = os.pipe()
     with (
         file.open("wb") as target,
@@ -104,12 +104,12 @@ def cat(file: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
 
 
 def seconds(name: str, short: float) -> float:
-    """Return how long to keep something up: short, or as the environment says."""
+    """Return a duration: short, or from the environment."""
     return float(os.environ.get(name, short))
 
 
 def until_s(duration_s: float) -> Iterator[None]:
-    """Give turns for that time, one at least."""
+    """Yield again and again for that time, at least once."""
     ends = time.monotonic() + duration_s
     yield
     while time.monotonic() < ends:

@@ -20,6 +20,6 @@ def pair() -> Iterator[netns.Pair]:
 
 @pytest.fixture
 def space() -> Iterator[netns.Namespace]:
-    """A namespace of the test's own, with lo."""
+    """A namespace for this test alone, with lo."""
     with netns.namespace() as made:
         yield made

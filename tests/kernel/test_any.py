@@ -27,7 +27,7 @@ def _send(space: netns.Namespace, device: str, mark: bytes) -> None:
 def _send_until_seen(
     space: netns.Namespace, device: str, engine: running.Engine
 ) -> bytes:
-    """Send on a device until the engine has found it, which nothing tells."""
+    """Send on a device until the engine has found it: there is no event for that."""
     mark = frames.marker()
 
     def seen() -> bool:
@@ -92,7 +92,7 @@ def test_a_renamed_device_stays(space: netns.Namespace, device: str) -> None:
 
 
 @pytest.mark.same_everywhere
-def test_the_one_device_is_gone(space: netns.Namespace) -> None:
+def test_the_captured_device_is_removed(space: netns.Namespace) -> None:
     _add(space, "one")
     with running.engine(space, "one") as engine:
         _send_until_seen(space, "one", engine)

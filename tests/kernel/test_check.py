@@ -1,4 +1,4 @@
-"""What `tccap check` says of this kernel, by really trying it."""
+"""The answers of `tccap check`, against what this kernel really does."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ def findings() -> dict[str, str]:
     """Return mark and text by subject."""
     if os.geteuid() != 0:
         pytest.skip("trying what a kernel can do needs root: sudo make test")
-    # The status also counts Wireshark's folders, which a checkout is not in.
+    # The status also counts Wireshark's folders, where a checkout is not installed.
     result = subprocess.run(
         [SCRIPT, "check"], capture_output=True, text=True, check=False
     )
@@ -36,7 +36,7 @@ def test_uprobes_run(findings: dict[str, str]) -> None:
 
 
 def test_kprobes_are_found_where_the_kernel_has_them(findings: dict[str, str]) -> None:
-    # Natively they are a matter of the kernel's build, as kallsyms tells.
+    # Natively they depend on the kernel's build: kallsyms lists its functions.
     symbols = Path("/proc/kallsyms").read_text(encoding="ascii")
     built_in = " register_kprobe\n" in symbols
     assert findings["kprobes"].startswith("ok: " if built_in else "note: ")

@@ -1,4 +1,4 @@
-"""--children: also those that were there before the capture."""
+"""--children: also children that are older than the capture."""
 
 import socket
 from collections import Counter
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from support import netns
-from truth import packets, theatre
-from truth.actors import Actor, Script, kill_all
-from truth.scripts import LO4, udp
-from truth.world import World
+from truth import packets, run
+from truth.network import Network
+from truth.sockets import LO4, udp
+from truth.workers import Script, Worker, kill_all
 
 GRANDCHILD, STRANGER = 20001, 20002
 
@@ -26,7 +26,7 @@ def _sender(port: int) -> Script:
 
 def _ancestor(generations: int) -> Script:
     rest = _ancestor(generations - 1) if generations else _sender(GRANDCHILD)
-    descendant = Actor(rest)
+    descendant = Worker(rest)
     while True:
         descendant.step()
         yield
@@ -43,19 +43,19 @@ def _sink(space: netns.Namespace, port: int) -> socket.socket:
     "options",
     [("--children",), pytest.param((), marks=pytest.mark.same_everywhere)],
 )
-def test_the_old_ones_are_wanted(
+def test_older_children_are_captured(
     space: netns.Namespace, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    made = World(space, ())
+    network = Network(space, ())
     with space.entered():
-        chosen, stranger = Actor(_ancestor(1)), Actor(_sender(STRANGER))
+        chosen, stranger = Worker(_ancestor(1)), Worker(_sender(STRANGER))
     file = tmp_path / "capture"
     with _sink(space, GRANDCHILD), _sink(space, STRANGER):
-        for actor in (chosen, stranger):
-            actor.step()
-        with theatre.capture(made, file, "--pid", str(chosen.pid), *options):
-            for actor in (chosen, stranger):
-                actor.step()
+        for worker in (chosen, stranger):
+            worker.step()
+        with run.capture(network, file, "--pid", str(chosen.pid), *options):
+            for worker in (chosen, stranger):
+                worker.step()
         kill_all()
     seen = packets.read(file.with_suffix(".pcapng").read_bytes())
     sent = Counter(

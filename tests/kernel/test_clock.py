@@ -10,7 +10,7 @@ TOLERANCE_NS = 1_000_000  # of the boot clock plus offset against the wall clock
 
 
 def _send(sock: socket.socket, pair: netns.Pair) -> tuple[bytes, int, int]:
-    """Send a packet; return its mark, and two times between which it was sent.
+    """Send a packet; return its mark, and the times before and after it was sent.
 
     A machine that is busy may stop us between the two looks at the clock: then
     send another one.

@@ -1,4 +1,4 @@
-"""What was compiled once is loaded again without a compiler."""
+"""A program that was compiled once is loaded again without a compiler."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_compiler")
-def test_it_runs() -> None:
+def test_a_compiled_program_runs() -> None:
     loaded = Collection([compiler.compiled(TEXT, DEFINES)])
     program_fd = loaded.program("classify", ProgType.SCHED_CLS)
     numbers, shares = loaded.table("numbers"), loaded.table("shares")
@@ -58,14 +58,12 @@ def test_it_runs() -> None:
 @pytest.mark.parametrize(
     ("text", "defines"), [(TEXT + "\n", DEFINES), (TEXT, {"NUMBER": 1})]
 )
-def test_what_is_another_text_is_compiled(
-    text: str, defines: dict[str, int | str]
-) -> None:
+def test_another_text_is_compiled(text: str, defines: dict[str, int | str]) -> None:
     with pytest.raises(AssertionError, match="asked for"):
         compiler.compiled(text, defines)
 
 
-def test_what_was_damaged_is_made_anew(cache: Path) -> None:
+def test_a_damaged_entry_is_replaced(cache: Path) -> None:
     made = compiler.compiled(TEXT, DEFINES)
     [kept] = cache.iterdir()
     kept.write_bytes(kept.read_bytes()[:-1])
@@ -80,11 +78,11 @@ def test_another_filter_is_compiled_alone(cache: Path) -> None:
         the_plan = request.plan("tccap-lo", text, options.defaults())
         programs.prepare(the_plan, parts.choose(the_plan, access.caller()))
         compiled.append(len([*cache.iterdir()]))
-    # Words about processes concern the classifier, too.
+    # Words about processes change the classifier, too.
     assert compiled == [2, 3, 4, 6]
 
 
-def test_the_verifiers_words_are_told(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_verifiers_log_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
     wild = 'u64 x; asm volatile("%0 = *(u64 *)(%1 + 0)" : "=r"(x) : "r"(7ULL))'
     text = f"int classify(struct __sk_buff *skb) {{ {wild}; return x; }}"
     loaded = Collection([compiler.compiled(text, {})])

@@ -1,4 +1,4 @@
-"""Kinds of device beside Ethernet: what is in the file is what tcpdump sees.
+"""Kinds of device beside Ethernet: the file holds the frames that tcpdump sees.
 
 One capture of all devices is shared: each test adds its device to it.
 """
@@ -23,7 +23,7 @@ PPPIOCNEWUNIT, PPPIOCSFLAGS, SC_LOOP_TRAFFIC = 0xC004743E, 0x40047459, 0x200
 PPPIOCSNPMODE, NPMODE_PASS = 0x4008744B, 0
 PPP_IP = 0x21
 INNER_NEAR, INNER_FAR = "10.8.0.1", "10.8.0.2"
-# Private and public key, made for these tests like `wg genkey` does.
+# Private and public key, made for these tests by `wg genkey`.
 WG_NEAR = (
     "ENzol57R9NqX3KFTRhBkrDnf7qBKRNjcyUS004Pf70g=",
     "Q7sE/xv5XPf2Wli0FyX95UV4QNw7Hbz6thNoWYeOF24=",
@@ -42,7 +42,7 @@ def _tunnel(
 
 
 def say(space: netns.Namespace, address: str, text: bytes) -> None:
-    """Send a UDP packet, wherever the routes lead it."""
+    """Send a UDP packet, by the routes."""
     with space.entered(), socket.socket(type=socket.SOCK_DGRAM) as sock:
         sock.sendto(text, (address, 9))
 
@@ -74,7 +74,7 @@ class Capture:
     def compare(
         self, device: str, linktype: int, talk: Callable[[bytes], None]
     ) -> list[stream.Frame]:
-        """Have a talk that ends in a mark; the frames must be those of tcpdump."""
+        """Exchange packets up to a mark; the frames must be those of tcpdump."""
         begin, end = frames.marker() + b" begins", frames.marker() + b" ends"
 
         def begun() -> bool:
@@ -89,7 +89,7 @@ class Capture:
         found = self._stream()
         ours = found.of(device)
         assert {found.interfaces[f.interface].linktype for f in ours} == {linktype}
-        # A host says things of its own accord, too, before and after.
+        # A host sends packets on its own, too, before and after.
         ours = ours[_between(begin, end, [f.data for f in ours])]
         theirs = theirs[_between(begin, end, theirs)]
         assert [f.data for f in ours] == theirs
@@ -97,7 +97,7 @@ class Capture:
 
 
 def _between(begin: bytes, end: bytes, packets: list[bytes]) -> slice:
-    """Return where the packets are behind the last with one mark, up to the other.
+    """Return the slice behind the last packet with one mark, up to the other mark.
 
     Errors of ICMP have the marks, too, as they quote packets: one that answers the last
     packet may not be there yet.
@@ -241,7 +241,7 @@ def test_ppp_is_raw_ip(pair: netns.Pair, capture: Capture) -> None:
     space = pair.near
     with space.entered():
         fd = _ppp_unit()
-    # A unit without a channel below it gives its packets back to pppd.
+    # A unit without a channel returns its packets to pppd.
     fcntl.ioctl(fd, PPPIOCSFLAGS, struct.pack("i", SC_LOOP_TRAFFIC))
     fcntl.ioctl(fd, PPPIOCSNPMODE, struct.pack("ii", PPP_IP, NPMODE_PASS))
     space.ip("addr", "add", INNER_NEAR, "peer", INNER_FAR, "dev", "ppp0")

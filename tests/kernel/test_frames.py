@@ -66,7 +66,7 @@ def _send(space: netns.Namespace, device: str, packets: list[bytes]) -> None:
         os.sched_setaffinity(0, allowed)
 
 
-def test_all_frames_are_tcpdumps_in_the_same_order(seen: Seen) -> None:
+def test_all_frames_are_those_of_tcpdump_in_the_same_order(seen: Seen) -> None:
     assert [f.data for f in seen.ours.of("veth0")] == seen.tcpdump
 
 

@@ -1,4 +1,4 @@
-"""--label full: what is told of a process beside its pid, name and user."""
+"""--label full: more about a process than its pid, name and user."""
 
 import os
 import socket

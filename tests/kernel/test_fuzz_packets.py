@@ -1,7 +1,7 @@
 """Frames of every kind, through the real classifiers by BPF_PROG_TEST_RUN.
 
-What goes in is what comes out of the ring, cut to the snapshot length, and the
-verdict is always that nobody has looked. Short; ``make fuzz`` takes longer.
+Each frame comes out of the ring unchanged, cut to the snapshot length, and the
+verdict is always TC_ACT_UNSPEC. Short; ``make fuzz`` takes longer.
 """
 
 import errno
@@ -30,7 +30,7 @@ SNAPLEN = 1000
 TC_ACT_UNSPEC = 0xFFFFFFFF
 LOOPBACK = 1  # ifindex of the device that test runs are on
 MIN_LEN = 14
-MAX_LEN = 3500  # what a test run takes, less than a page
+MAX_LEN = 3500  # the limit of a test run is less than a page
 EPB = stream.EPB
 
 
@@ -73,7 +73,7 @@ def _largest(rng: random.Random) -> bytes:
 
 
 def _headers(rng: random.Random) -> bytes:
-    """Chains of headers that claim what is not there."""
+    """Chains of headers that announce headers which are not there."""
     kind = rng.choice((0x0800, 0x86DD, 0x8100, 0x88A8, 0x8847))
     tags = tuple((0x8100, rng.randrange(1 << 16)) for _ in range(rng.randrange(4)))
     first = rng.choice((0x40, 0x60, 0x4F, 0x45, 0xFF, 0x00))
@@ -87,9 +87,7 @@ _KINDS = (_random, _damaged, _cut, _largest, _headers)
 
 @pytest.mark.timeout(0 if TOTAL > 100_000 else 600)
 @pytest.mark.parametrize("direction", ["in", "out"])
-def test_every_frame_comes_out_as_it_went_in(
-    detached: Detached, direction: str
-) -> None:
+def test_every_frame_comes_out_unchanged(detached: Detached, direction: str) -> None:
     refused = taken = 0
     for number in range(fuzz.cases(TOTAL, SHARE) // 4):
         rng = random.Random(f"{direction} {fuzz.seed()} {number}")
@@ -99,14 +97,14 @@ def test_every_frame_comes_out_as_it_went_in(
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            refused += 1  # the kernel makes no packet of it
+            refused += 1  # the kernel builds no packet from it
             continue
         assert verdict == TC_ACT_UNSPEC, number
         assert _captured(detached.ring) == (frame[:SNAPLEN], len(frame)), number
         taken += 1
     assert taken > refused
     sys.stdout.write(f"\npackets, {direction}: {taken} cases, 0 crashes")
-    sys.stdout.write(f" ({refused} that the kernel makes no packets of)\n")
+    sys.stdout.write(f" ({refused} that the kernel builds no packets from)\n")
 
 
 def _captured(ring: Ring) -> tuple[bytes, int]:

@@ -1,4 +1,4 @@
-"""The kernel's blocks against those that python-pcapng makes and reads."""
+"""The kernel's blocks against those of python-pcapng."""
 
 import io
 import socket
@@ -33,7 +33,7 @@ def written() -> bytes:
 
 
 def _by_pcapng(frame: stream.Frame) -> bytes:
-    """Return the block as python-pcapng makes it."""
+    """Return the block as python-pcapng writes it."""
     order = "<" if sys.byteorder == "little" else ">"
     section = pcapng_blocks.SectionHeader(endianness=order)
     section.new_member(
@@ -72,7 +72,7 @@ def test_blocks_are_byte_for_byte_pcapngs(written: bytes) -> None:
     assert packets == [_by_pcapng(frame) for frame in found]
 
 
-def test_pcapng_reads_what_our_reader_reads(written: bytes) -> None:
+def test_pcapng_and_our_reader_read_the_same(written: bytes) -> None:
     ours = stream.parse(written)
     theirs = list(FileScanner(io.BytesIO(written)))
     packets = [b for b in theirs if isinstance(b, pcapng_blocks.EnhancedPacket)]

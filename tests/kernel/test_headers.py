@@ -1,4 +1,4 @@
-"""Packets of which only the Ethernet header is linear: the rest is read as well."""
+"""Packets of which only the Ethernet header is linear: the rest is read, too."""
 
 import socket
 import struct
@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from support import frames, netns
-from truth import packets, theatre
-from truth.actors import Actor, Script, kill_all
-from truth.world import World
+from truth import packets, run
+from truth.network import Network
+from truth.workers import Script, Worker, kill_all
 
 # include/uapi/linux/if_packet.h
 SOL_PACKET, PACKET_VNET_HDR = 263, 15
 ETHERNET_LEN = 14
-# Receivers of what frames.ipv4, frames.ipv6 and frames.udp make
+# Receivers of the packets that frames.ipv4, frames.ipv6 and frames.udp make
 ADDRESSES = {4: "10.9.0.77", 6: "fd09::77"}
 PORT = 22136
-SMALL, PAGED = 250, 5000  # what is less than a page is linear anyhow
+SMALL, PAGED = 250, 5000  # below a page, all of it is linear anyway
 
 
 def _receiver(version: int) -> Script:
@@ -54,9 +54,9 @@ def test_the_receiver_is_found(
     space.ip("address", "add", ADDRESSES[version], "dev", "lo")
     frame, file = _frame(version, length), tmp_path / "capture"
     with space.entered():
-        receiver = Actor(_receiver(version))
+        receiver = Worker(_receiver(version))
     receiver.step()
-    with theatre.capture(World(space, ()), file):
+    with run.capture(Network(space, ()), file):
         _send(space, frame)
     pid = str(receiver.pid)
     kill_all()

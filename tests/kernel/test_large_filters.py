@@ -1,4 +1,4 @@
-"""Captures with filters that try the verifier: it takes the whole classifier."""
+"""Captures with large filters: the verifier accepts the whole classifier."""
 
 import socket
 

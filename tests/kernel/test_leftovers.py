@@ -1,4 +1,4 @@
-"""What is left in the kernel by an engine that was killed, and its removal."""
+"""What a killed engine leaves in the kernel, and its removal by the next one."""
 
 import subprocess
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def test_the_next_start_sweeps(fresh: netns.Pair) -> None:
 
 
 @pytest.mark.same_everywhere
-def test_a_sweep_spares_the_living(fresh: netns.Pair) -> None:
+def test_a_sweep_spares_running_captures(fresh: netns.Pair) -> None:
     with running.engine(fresh.near, "veth0", without_tcx=True) as engine:
         before = tc.listing(fresh.near, "veth0")
         programs = _kill_one(fresh.near, without_tcx=True)
@@ -71,7 +71,7 @@ def test_a_sweep_spares_the_living(fresh: netns.Pair) -> None:
 
 
 @pytest.mark.same_everywhere
-def test_cleanup_postkill_sweeps_all_but_other_people(fresh: netns.Pair) -> None:
+def test_cleanup_postkill_spares_other_programs(fresh: netns.Pair) -> None:
     near = fresh.near
     near.run("tc", "qdisc", "add", "dev", "veth0", "clsact")
     tc.add_filter(near, "veth0", "ingress", 3)
@@ -79,7 +79,7 @@ def test_cleanup_postkill_sweeps_all_but_other_people(fresh: netns.Pair) -> None
     before = tc.listing(near, "veth0")
     programs = _kill_one(near, without_tcx=True) | _kill_one(near, without_tcx=True)
     assert "tccap" in tc.listing(near, "one")
-    tc.add_filter(near, "lo", "egress", 4)  # on a qdisc that we made
+    tc.add_filter(near, "lo", "egress", 4)  # on a qdisc that tccap made
     _cleanup(near)
     assert tc.listing(near, "veth0") == before
     assert "clsact" not in tc.listing(near, "one")

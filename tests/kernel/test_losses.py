@@ -1,4 +1,4 @@
-"""A reader that is too slow: what is lost is counted, and told, exactly."""
+"""A reader that is too slow: lost packets are counted, and reported, exactly."""
 
 import os
 import socket
@@ -11,16 +11,16 @@ from support import frames, netns, running, stream
 from support.flood import flood
 
 PAYLOAD_LEN = 1000
-SENT = 20_000  # twenty times what fits into pipe and ring
+SENT = 20_000  # twenty times the capacity of pipe and ring
 PAYLOAD = 14 + 20 + 8
 
 
 @pytest.fixture(scope="module")
 def lossy() -> Iterator[tuple[stream.Stream, int, running.Engine]]:
-    """A flood that nobody reads, then a reader, then a few packets more."""
+    """A flood without a reader, then a reader, then a few packets more."""
     read_fd, write_fd = os.pipe()
     allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(allowed)})  # losses are told once a CPU
+    os.sched_setaffinity(0, {min(allowed)})  # losses are reported once a CPU
     try:
         with netns.pair() as pair, os.fdopen(read_fd, "rb") as reader:
             with running.engine(
@@ -44,7 +44,7 @@ def _flood(
         sink.bind((pair.far_address, 0))
         sock.connect(sink.getsockname())
         flood(sock, PAYLOAD_LEN, SENT)
-        engine.wait_for('"lost"')  # told while the reader still stands
+        engine.wait_for('"lost"')  # reported while the reader is still stopped
         engine.output = running.Collector(reader)  # type: ignore[arg-type]
         mark, sent = frames.marker(), SENT
 
@@ -70,7 +70,7 @@ def test_sent_is_captured_plus_counted(lossy: Lossy) -> None:
     assert len(found.frames) + counts.dropped == sent
 
 
-def test_each_block_tells_the_gap_before_it(lossy: Lossy) -> None:
+def test_each_block_has_the_gap_before_it(lossy: Lossy) -> None:
     found, sent, _ = lossy
     expected = 0
     for frame in found.frames:
@@ -81,7 +81,7 @@ def test_each_block_tells_the_gap_before_it(lossy: Lossy) -> None:
     assert sum(f.dropcount for f in found.frames) == found.counts[0].dropped
 
 
-def test_the_status_tells_the_same(lossy: Lossy) -> None:
+def test_the_status_reports_the_same(lossy: Lossy) -> None:
     found, sent, engine = lossy
     end = next(event for event in engine.events() if event["event"] == "end")
     assert end["received"] == end["accepted"] == sent

@@ -1,4 +1,4 @@
-"""Other people's qdiscs and filters, which a capture must leave alone."""
+"""Qdiscs and filters of other programs, which a capture must leave alone."""
 
 import socket
 from collections.abc import Iterator
@@ -21,15 +21,15 @@ def fresh() -> Iterator[netns.Pair]:
         yield made
 
 
-# Somebody's filters: device, priority, and whether they end the classification,
-# which hides what comes behind them; before ours there is only priority 1.
+# Filters of others: device, priority, and whether they end the classification, which
+# hides packets from later filters; only priority 1 is before tccap's.
 FILTERS = (("one", 1, tc.PASS_BY), ("two", 2, tc.MATCH), ("last", 49152, tc.MATCH))
 TBF = ("tbf", "rate", "1gbit", "burst", "1mb", "latency", "1s")
 DEVICES = ("one", "two", "last", "empty", "root", "later")
 
 
 def _peopled(space: netns.Namespace) -> dict[str, str]:
-    """Add a device for each way to use tc; return what tc shows of them."""
+    """Add a device for each way to use tc; return tc's listing of each."""
     for device in DEVICES:
         space.ip("link", "add", device, "type", "veth", "peer", "name", f"{device}p")
         for end in (device, f"{device}p"):
@@ -37,20 +37,22 @@ def _peopled(space: netns.Namespace) -> dict[str, str]:
             space.ip("link", "set", end, "up")
     for device, priority, verdict in FILTERS:
         space.run("tc", "qdisc", "add", "dev", device, "clsact")
-        for side in tc.SIDES:
-            tc.add_filter(space, device, side, priority, verdict)
+        for direction in tc.DIRECTIONS:
+            tc.add_filter(space, device, direction, priority, verdict)
     space.run("tc", "qdisc", "add", "dev", "empty", "clsact")
     space.run("tc", "qdisc", "add", "dev", "root", "root", *TBF)
     return {device: tc.listing(space, device) for device in DEVICES}
 
 
-def test_what_others_have_stays(space: netns.Namespace, without_tcx: bool) -> None:
+def test_filters_and_qdiscs_of_others_stay(
+    space: netns.Namespace, without_tcx: bool
+) -> None:
     before = _peopled(space)
     mark = frames.marker()
     with running.engine(space, "any", without_tcx=without_tcx) as engine:
         for device in DEVICES:
             assert ("tccap" in tc.listing(space, device)) == without_tcx
-        if not without_tcx:  # else the qdisc is there, and shared
+        if not without_tcx:  # else the qdisc exists, and is shared
             space.run("tc", "qdisc", "add", "dev", "later", "clsact")
         tc.add_filter(space, "later", "egress", 77)
         for device in DEVICES:
@@ -76,7 +78,7 @@ def test_what_others_have_stays(space: netns.Namespace, without_tcx: bool) -> No
 def test_an_ingress_qdisc_in_the_place_of_ours(
     fresh: netns.Pair, without_tcx: bool
 ) -> None:
-    """The old ingress qdisc and clsact exclude each other; TCX minds neither."""
+    """The old ingress qdisc and clsact exclude each other; TCX works beside both."""
     fresh.near.run("tc", "qdisc", "add", "dev", "veth0", "ingress")
     before = tc.listing(fresh.near, "veth0")
     if without_tcx:
@@ -96,7 +98,7 @@ def test_an_ingress_qdisc_in_the_place_of_ours(
 def test_captures_side_by_side_see_the_same(
     fresh: netns.Pair, without_tcx: bool
 ) -> None:
-    """One ends while the others go on; two ways of attaching mix."""
+    """One capture ends while the others go on; both ways of attaching mix."""
     with (
         running.engine(fresh.near, "veth0", without_tcx=without_tcx) as first,
         running.engine(fresh.near, "any", without_tcx=without_tcx) as second,

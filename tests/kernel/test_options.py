@@ -1,4 +1,4 @@
-"""What the user can choose: how much of a frame, and which way it goes."""
+"""The user's options: how much of a frame, and which direction."""
 
 import contextlib
 import itertools
@@ -9,11 +9,11 @@ import pytest
 
 from support import frames, netns, running, stream
 
-# Each is a program of its own to the verifier; and a minute in a virtual machine.
+# Each makes the verifier check another program, which takes a minute in a VM.
 SNAPLENS = (13, 64) if os.environ.get("TCCAP_VM") else (1, 13, 14, 15, 64)
 LENGTHS = range(14, 68)
-SIDES = {"in": {stream.INBOUND}, "out": {stream.OUTBOUND}}
-SIDES["both"] = SIDES["in"] | SIDES["out"]
+DIRECTIONS = {"in": {stream.INBOUND}, "out": {stream.OUTBOUND}}
+DIRECTIONS["both"] = DIRECTIONS["in"] | DIRECTIONS["out"]
 
 
 def _exchange(pair: netns.Pair, *packets: bytes) -> None:
@@ -28,7 +28,7 @@ def _exchange(pair: netns.Pair, *packets: bytes) -> None:
 
 
 def _of_length(length: int) -> list[bytes]:
-    """Return a plain and a tagged frame; no byte of theirs behind 12 is zero."""
+    """Return a plain and a tagged frame; no byte from offset 12 on is zero."""
     body = bytes(range(1, 101))
     tagged = frames.ethernet(frames.EXPERIMENT, body, ((frames.VLAN, 0x101),))
     return [frames.ethernet(frames.EXPERIMENT, body)[:length], tagged[: length + 6]]
@@ -36,7 +36,7 @@ def _of_length(length: int) -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def cut(pair: netns.Pair) -> dict[int, stream.Stream]:
-    """What captures with different snaplens see, all at the same time."""
+    """The streams of captures with different snaplens, all at the same time."""
     with contextlib.ExitStack() as stack:
         engines = {
             snaplen: stack.enter_context(
@@ -75,8 +75,10 @@ def test_direction(pair: netns.Pair, direction: str) -> None:
                 sender.sendto(mark, receiver.getsockname())
             receiver.recv(100)
         found = engine.stop_after(mark)
-    assert sorted(f.direction for f in found.of("veth0")) == sorted(SIDES[direction])
-    # lo has each packet twice, and is captured once whatever is asked for.
+    assert sorted(f.direction for f in found.of("veth0")) == sorted(
+        DIRECTIONS[direction]
+    )
+    # lo sees each packet twice; it is captured once in any direction.
     on_lo = stream.INBOUND if direction == "in" else stream.OUTBOUND
     lo = [f for f in found.of("lo") if f.data.endswith(mark)]
     assert [f.direction for f in lo] == [on_lo]

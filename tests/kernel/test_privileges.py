@@ -1,4 +1,4 @@
-"""What an engine may do while it captures: what it needs, and nothing more."""
+"""An engine that captures keeps only the capabilities that it needs."""
 
 import os
 import re
@@ -17,7 +17,7 @@ def _numbers(mask: str) -> set[int]:
     return {n for n in range(64) if int(mask, 16) >> n & 1}
 
 
-def test_every_thread_has_given_up_what_it_does_not_need(pair: netns.Pair) -> None:
+def test_every_thread_has_dropped_unneeded_capabilities(pair: netns.Pair) -> None:
     # Not every root has all of them.
     had = _numbers(_status(os.getpid(), str(os.getpid()))["CapEff"])
     with running.engine(pair.near, "any", label="full") as engine:
@@ -32,7 +32,7 @@ def test_every_thread_has_given_up_what_it_does_not_need(pair: netns.Pair) -> No
         engine.stop()
 
 
-def test_the_wide_ones_are_not_kept() -> None:
+def test_wide_capabilities_are_not_kept() -> None:
     wide = {privileges.SYS_ADMIN, privileges.SYS_RESOURCE, 1, 16, 17, 22, 27}
     assert not wide & {*privileges.KEPT}
     assert {*privileges.KEPT} < {*privileges.STARTING}

@@ -24,7 +24,7 @@ def quiet() -> Iterator[netns.Pair]:
 
 @pytest.mark.parametrize("takes_some", [False, True])
 def test_the_reader_does_not_take_all(quiet: netns.Pair, takes_some: bool) -> None:
-    """What nobody takes is given up, and counted."""
+    """Packets without a reader are dropped, and counted."""
     read_fd, write_fd = os.pipe()
     taken = bytearray()
     stopping, pause = threading.Event(), threading.Event()
@@ -43,7 +43,7 @@ def test_the_reader_does_not_take_all(quiet: netns.Pair, takes_some: bool) -> No
         with sock, running.engine(quiet.near, "veth0", stdout=write_fd) as engine:
             os.close(write_fd)
             programs = bpf.programs_of(engine.process.pid)
-            flood(sock, 1000, 5000)  # five times what the pipe holds
+            flood(sock, 1000, 5000)  # five times the capacity of the pipe
             stopping.set()
             end = engine.end()
         reader.join()
@@ -58,7 +58,7 @@ def test_the_reader_does_not_take_all(quiet: netns.Pair, takes_some: bool) -> No
 
 
 @pytest.mark.same_everywhere
-def test_the_reader_goes_away_while_nothing_happens(quiet: netns.Pair) -> None:
+def test_the_reader_exits_during_silence(quiet: netns.Pair) -> None:
     read_fd, write_fd = os.pipe()
     with running.engine(quiet.near, "veth0", stdout=write_fd) as engine:
         os.close(write_fd)
@@ -83,7 +83,7 @@ def test_sigterm_ends_and_the_terminals_signals_do_not(quiet: netns.Pair) -> Non
 
 
 @pytest.mark.same_everywhere
-def test_a_full_disk_is_told(quiet: netns.Pair) -> None:
+def test_a_full_disk_is_reported(quiet: netns.Pair) -> None:
     with (
         Path("/dev/full").open("wb") as full,
         pytest.raises(AssertionError, match="cannot be written: No space left"),
@@ -111,7 +111,7 @@ def test_a_stop_during_the_start(quiet: netns.Pair) -> None:
     assert [interface.name for interface in found.interfaces] == ["veth0"]
 
 
-def test_without_any_plan_it_ends(quiet: netns.Pair) -> None:
+def test_the_engine_ends_without_a_plan(quiet: netns.Pair) -> None:
     done = _run(quiet.near, b"")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 

@@ -1,4 +1,4 @@
-"""Segments for a listening socket that ask for no connection are none of its."""
+"""Segments other than SYN that resolve to a listener do not belong to it."""
 
 import socket
 import struct
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from support import netns
-from truth import packets, theatre
-from truth.actors import Actor, Script, kill_all
-from truth.scripts import LO4, listener
-from truth.world import World
+from truth import packets, run
+from truth.network import Network
+from truth.sockets import LO4, listener
+from truth.workers import Script, Worker, kill_all
 
 PORT, SENDER = 20001, 20002
 SYN, ACK, PSH = 2, 16, 8
@@ -27,20 +27,20 @@ def _segment(flags: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("flags", "is_the_listeners"), [(SYN, True), (ACK, False), (PSH | ACK, False)]
+    ("flags", "belongs"), [(SYN, True), (ACK, False), (PSH | ACK, False)]
 )
-def test_whose_a_segment_is(
-    space: netns.Namespace, tmp_path: Path, flags: int, is_the_listeners: bool
+def test_only_a_syn_belongs_to_the_listener(
+    space: netns.Namespace, tmp_path: Path, flags: int, belongs: bool
 ) -> None:
     file = tmp_path / "capture"
     with space.entered():
-        server = Actor(_server())
+        server = Worker(_server())
         raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
-    with raw, theatre.capture(World(space, ()), file):
+    with raw, run.capture(Network(space, ()), file):
         server.step()
         raw.sendto(_segment(flags), (LO4, 0))
     pid = str(server.pid)
     kill_all()
     seen = packets.read(file.with_suffix(".pcapng").read_bytes())
     (label,) = [p.label for p in seen if p.ends and p.ends.receiver == PORT]
-    assert (pid in {label.get("pid"), label.get("peer_pid")}) == is_the_listeners
+    assert (pid in {label.get("pid"), label.get("peer_pid")}) == belongs

@@ -1,7 +1,7 @@
-"""What becomes of probes when the file that they are in changes.
+"""What happens to probes when the file that they are in changes.
 
 The probes are real; only the finder, which would find nothing in so small a program,
-is told where to look.
+is given the places to look at.
 """
 
 import os
@@ -27,27 +27,27 @@ REALLY_COMMON, REALLY_INSPECT = libraries.common, inspector.inspect
 
 
 class Watched:
-    """A thread that looks for files to probe, and what it says."""
+    """A thread that looks for files to probe, and its events."""
 
     def __init__(self, *listed: Path) -> None:
-        self.said: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.pids = {0}
         self.tracing = Tracing(
             probing.uprobes, lambda pid: pid in self.pids, tuple(map(str, listed))
         )
 
     def report(self, event: str, **details: Any) -> None:
-        self.said.put({"event": event, **details})
+        self.events.put({"event": event, **details})
 
     def wait_for(self, **details: Any) -> dict[str, Any]:
         """Return the next event that has these details."""
         while True:
-            event = self.said.get(timeout=DEADLINE_S)
+            event = self.events.get(timeout=DEADLINE_S)
             if event.items() >= details.items():
                 return event
 
     def look_at(self, pid: int) -> None:
-        """Have the thread look at this process alone, now."""
+        """Make the thread look at this process alone, now."""
         self.pids = {pid}
         self.tracing._looking.set()
 
@@ -57,7 +57,7 @@ class Watched:
         return len(self.tracing._probes._fds)
 
     def end(self) -> None:
-        """Stop both threads; more than once is not more."""
+        """Stop both threads; calling it again does nothing."""
         if not self.tracing._stopped:
             self.tracing.close()
         self.tracing._looking.set()
@@ -72,7 +72,7 @@ Start = Callable[..., Watched]
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Return what starts a thread."""
+    """Return a function that starts a thread."""
     started = []
 
     def start(*listed: Path) -> Watched:
@@ -118,7 +118,7 @@ def path(tmp_path: Path, old: probing.Program) -> Path:
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
-    """Return a file of a TiB that takes no room."""
+    """Return a sparse file of a TiB."""
     made = tmp_path / "large"
     with made.open("wb") as file:
         file.truncate(1 << 40)
@@ -128,13 +128,13 @@ def large(tmp_path: Path) -> Path:
 def test_a_new_version_with_the_probes_of_the_old_one_would_crash(
     path: Path, old: probing.Program, new: probing.Program
 ) -> None:
-    """So the tests below test something."""
+    """Without this the tests below would prove nothing."""
     assert new.offset == old.offset
     probes = probing.uprobes()
     fd = os.open(path, os.O_RDONLY)
     try:
         probes.attach(fd, probing.site(old.offset))
-        assert probing.run(path) == 0  # the kernel notes the instruction
+        assert probing.run(path) == 0  # the kernel records the instruction
         probing.install(path, new.content)
         assert probing.run(path) < 0
     finally:
@@ -160,16 +160,18 @@ def test_a_program_that_is_overwritten_runs_and_is_probed_again(
         assert watched.tracing.may_trace(pid)
 
 
-def test_people_are_told_once(start: Start, path: Path, new: probing.Program) -> None:
+def test_a_change_is_reported_once(
+    start: Start, path: Path, new: probing.Program
+) -> None:
     watched = start(path)
     watched.wait_for(ready=True)
     probing.install(path, new.content)
-    told = watched.wait_for(event="info")["message"]
-    assert told == f"TLS: {path} has changed: its probes are detached."
+    message = watched.wait_for(event="info")["message"]
+    assert message == f"TLS: {path} has changed: its probes are detached."
     watched.wait_for(path=str(path), detached=1)
     watched.end()
-    told_then = [watched.said.get_nowait() for _ in range(watched.said.qsize())]
-    assert [each["event"] for each in told_then] == ["timing"]
+    later = [watched.events.get_nowait() for _ in range(watched.events.qsize())]
+    assert [each["event"] for each in later] == ["timing"]
 
 
 def test_each_probe_of_a_file_that_changes_can_be_used_again(
@@ -185,7 +187,7 @@ def test_each_probe_of_a_file_that_changes_can_be_used_again(
             watched.wait_for(path=str(path), probes=1)
 
 
-def test_builds_that_are_replaced_and_not_run_make_room(
+def test_replaced_builds_that_do_not_run_free_their_slots(
     start: Start, path: Path, new: probing.Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probetable, "SLOTS", 2)
@@ -210,8 +212,8 @@ def test_a_build_that_still_runs_keeps_its_probes_as_long(
         _replace(path, new)
         watched.pids = {pid, second.enter_context(probing.running(path))}
         watched.tracing._looking.set()
-        told = watched.wait_for(event="warning")["message"]
-        assert told == f"TLS: no secrets from {path}: All 1 probes are in use."
+        message = watched.wait_for(event="warning")["message"]
+        assert message == f"TLS: no secrets from {path}: All 1 probes are in use."
         assert watched.probes_in_use == 1
         watched.wait_for(path=str(path), probes=0)
         first.close()
@@ -229,7 +231,7 @@ def _replace(path: Path, program: probing.Program) -> None:
 
 
 def test_a_file_with_another_name_is_probed_once(start: Start, path: Path) -> None:
-    """The time of its last change is another one, too."""
+    """Its modification time changes, too."""
     watched = start(path)
     watched.wait_for(ready=True)
     other = path.with_name("other")
@@ -290,7 +292,7 @@ def test_probes_go_while_another_file_is_inspected(
 def test_a_new_build_that_gets_the_number_of_the_old_one_is_looked_at(
     start: Start, path: Path, old: probing.Program
 ) -> None:
-    """As a file without TLS, which is not watched, becomes one with it."""
+    """A file without TLS, which is not watched, becomes one with it."""
     probing.install(path, old.content.replace(SIGNS[0], b"x" * len(SIGNS[0])))
     watched = start()
     with probing.running(path) as pid:
@@ -306,8 +308,8 @@ def test_a_file_that_cannot_be_read_is_refused_and_the_rest_is_looked_at(
     start: Start, path: Path
 ) -> None:
     watched = start(Path("/proc/self/mem"), path)
-    told = watched.wait_for(event="warning")["message"]
-    assert told == "TLS: no secrets from /proc/self/mem: Input/output error."
+    message = watched.wait_for(event="warning")["message"]
+    assert message == "TLS: no secrets from /proc/self/mem: Input/output error."
     watched.wait_for(path=str(path), probes=1)
 
 
@@ -320,9 +322,9 @@ def test_a_file_that_is_too_large_is_not_read(
 
     monkeypatch.setattr(inspector, "inspect", inspect)
     watched = start(large, path)
-    told = watched.wait_for(event="warning")["message"]
-    assert told.startswith(f"TLS: no secrets from {large}: ")
-    assert told.endswith("larger than 1 GiB.")
+    message = watched.wait_for(event="warning")["message"]
+    assert message.startswith(f"TLS: no secrets from {large}: ")
+    assert message.endswith("larger than 1 GiB.")
     watched.wait_for(path=str(path), probes=1)
 
 

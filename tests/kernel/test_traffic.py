@@ -15,7 +15,7 @@ SUPER = bytes(range(250)) * 240
 
 
 def _bulk(sender: socket.socket, receiver: socket.socket) -> None:
-    """Send much one way over a pair of joined sockets."""
+    """Send a lot in one direction over two connected sockets."""
     writer = threading.Thread(target=sender.sendall, args=(bytes(BULK_LEN),))
     writer.start()
     left = BULK_LEN
@@ -56,11 +56,11 @@ def tcp(without_tcx: bool) -> tuple[stream.Stream, list[bytes]]:
         return engine.stop_after(mark), theirs
 
 
-def test_bulk_is_what_tcpdump_sees(tcp: tuple[stream.Stream, list[bytes]]) -> None:
+def test_bulk_is_the_same_as_in_tcpdump(tcp: tuple[stream.Stream, list[bytes]]) -> None:
     ours, theirs = tcp
-    # Two directions on two CPUs: the order is each observer's own.
+    # Two directions on two CPUs: each observer has its own order.
     seen, expected = Counter(f.data for f in ours.of("veth0")), Counter(theirs)
-    # Older veth devices leave it to the kernel to cut it up, between us and tcpdump.
+    # With older veth devices the kernel segments it, between tccap and tcpdump.
     if not any(frame.endswith(SUPER) for frame in theirs):
         seen = Counter(frame for frame in seen.elements() if not _is_of_super(frame))
         expected = Counter(frame for frame in theirs if not _is_of_super(frame))
@@ -68,7 +68,7 @@ def test_bulk_is_what_tcpdump_sees(tcp: tuple[stream.Stream, list[bytes]]) -> No
 
 
 def _is_of_super(frame: bytes) -> bool:
-    """Tell whether it is that datagram, or a part of it."""
+    """Return whether the frame holds that datagram, or a fragment of it."""
     payload = frame[14 + 20 + 8 :]
     return len(payload) > 1000 and payload in SUPER
 
@@ -80,7 +80,7 @@ def test_super_packets_are_whole(
     sizes = [
         len(frame.data) for frame in tcp[0].of("veth0") if frame.direction == direction
     ]
-    assert max(sizes) > 4 * MTU  # how large they get is TCP's affair
+    assert max(sizes) > 4 * MTU  # TCP decides how large they get
     assert sum(sizes) > BULK_LEN
 
 

@@ -28,7 +28,7 @@ class _Query(ctypes.Structure):
 
 
 def has_tcx() -> bool:
-    """Tell whether the kernel understands a question about TCX."""
+    """Return whether the kernel understands a question about TCX."""
     try:
         tcx_programs(1, "in")
     except OSError as error:
@@ -38,12 +38,12 @@ def has_tcx() -> bool:
     return True
 
 
-def tcx_programs(ifindex: int, side: str) -> list[int]:
+def tcx_programs(ifindex: int, direction: str) -> list[int]:
     """Return the ids of the programs on a device of this network namespace."""
     ids = (ctypes.c_uint32 * 64)()
     query = _Query(
         target_ifindex=ifindex,
-        attach_type=TCX[side],
+        attach_type=TCX[direction],
         prog_ids=ctypes.addressof(ids),
         prog_cnt=len(ids),
     )
@@ -52,7 +52,7 @@ def tcx_programs(ifindex: int, side: str) -> list[int]:
 
 
 def program_exists(program_id: int) -> bool:
-    """Tell whether the kernel still has the program."""
+    """Return whether the kernel still has the program."""
     try:
         os.close(bpf(Command.PROG_GET_FD_BY_ID, GetFdById(id=program_id)))
     except OSError as error:
@@ -63,13 +63,13 @@ def program_exists(program_id: int) -> bool:
 
 
 def programs_of(pid: int) -> set[int]:
-    """Return the ids of the programs that a process holds, by a link or without."""
+    """Return the ids of the programs that a process holds, by a link or directly."""
     found = set()
     for path in Path(f"/proc/{pid}/fdinfo").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed since
-            told = _told(path)
-            if "prog_id" in told:
-                found.add(told["prog_id"])
+        with contextlib.suppress(FileNotFoundError):  # closed in the meantime
+            fields = _fields(path)
+            if "prog_id" in fields:
+                found.add(fields["prog_id"])
     return found
 
 
@@ -90,14 +90,14 @@ def statistics_of(pid: int) -> set[Statistics]:
 def _statistics(program_id: int) -> Statistics:
     fd = bpf(Command.PROG_GET_FD_BY_ID, GetFdById(id=program_id))
     try:
-        told = _told(Path(f"/proc/self/fdinfo/{fd}"))
+        fields = _fields(Path(f"/proc/self/fdinfo/{fd}"))
     finally:
         os.close(fd)
     names = ("prog_id", "prog_type", "run_cnt", "run_time_ns")
-    return Statistics(*(told[name] for name in names))
+    return Statistics(*(fields[name] for name in names))
 
 
-def _told(path: Path) -> dict[str, int]:
+def _fields(path: Path) -> dict[str, int]:
     """Return the numbers of a file in fdinfo."""
     lines = re.findall(r"^(\w+):\t(\d+)$", path.read_text(), re.MULTILINE)
     return {name: int(number) for name, number in lines}

@@ -5,7 +5,7 @@ import struct
 import time
 
 NEAR, FAR = "020000000901", "020000000902"
-# Nobody's, so that no stack answers and the order is the sender's.
+# No host has it, so no stack answers, and the order is the sender's.
 NOBODY = bytes.fromhex("020000000999")
 SENDER = bytes.fromhex(NEAR)
 ARP, IPV4, IPV6, VLAN, QINQ = 0x0806, 0x0800, 0x86DD, 0x8100, 0x88A8

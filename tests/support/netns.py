@@ -1,4 +1,4 @@
-"""Network namespaces of a test's own, with veth pairs between them."""
+"""Network namespaces for one test, with veth pairs between them."""
 
 import contextlib
 import ctypes
@@ -27,24 +27,24 @@ class Namespace:
     name: str
 
     def command(self, *command: str) -> list[str]:
-        """Return the command that runs ``command`` in here."""
+        """Return the command that runs ``command`` in the namespace."""
         return ["ip", "netns", "exec", self.name, *command]
 
     def run(self, *command: str) -> str:
-        """Run a command in here; return its output."""
+        """Run a command in the namespace; return its output."""
         return subprocess.run(
             self.command(*command), check=True, capture_output=True, text=True
         ).stdout
 
     def ip(self, *arguments: str) -> str:
-        """Run ip(8) in here."""
+        """Run ip(8) in the namespace."""
         command = ["ip", "-n", self.name, *arguments]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         return done.stdout
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """Be in here, for sockets that the block makes; this thread only."""
+        """Enter the namespace for the block's sockets; only this thread enters."""
         with Path("/proc/thread-self/ns/net").open("rb") as before:
             with Path(f"/run/netns/{self.name}").open("rb") as here:
                 _setns(here.fileno())
@@ -56,7 +56,7 @@ class Namespace:
 
 @contextlib.contextmanager
 def namespace() -> Iterator[Namespace]:
-    """Give a new namespace with lo up and without router chatter."""
+    """Yield a new namespace with lo up and without router chatter."""
     space = Namespace(f"tccap-test-{os.getpid()}-{next(_numbers)}")
     subprocess.run(["ip", "netns", "add", space.name], check=True)
     try:
@@ -82,7 +82,7 @@ class Pair:
 
 @contextlib.contextmanager
 def pair(*, quiet: bool = True) -> Iterator[Pair]:
-    """Give two joined namespaces; quiet ones send nothing by themselves."""
+    """Yield two joined namespaces; quiet ones send nothing by themselves."""
     with namespace() as near, namespace() as far:
         joined = Pair(near, far)
         near.ip(
@@ -118,7 +118,7 @@ class Uplink:
 
 @contextlib.contextmanager
 def uplink() -> Iterator[Uplink]:
-    """Give such a namespace: a tap device that drops whatever is sent to it."""
+    """Yield such a namespace: its tap device drops all that is sent to it."""
     with namespace() as near:
         link = Uplink(near)
         with tunnel_file(near, link.near_device, IFF_TAP, link.near_address):
@@ -129,7 +129,7 @@ def uplink() -> Iterator[Uplink]:
                 *("neigh", "replace", link.far_address),
                 *("lladdr", link.far_mac, "dev", link.near_device),
             )
-            # What is full drops, and does not make the sender wait.
+            # A full queue drops, and does not make the sender wait.
             near.run(
                 *("tc", "qdisc", "replace", "dev", link.near_device),
                 *("root", "noqueue"),
@@ -139,7 +139,7 @@ def uplink() -> Iterator[Uplink]:
 
 @contextlib.contextmanager
 def tunnel_file(space: Namespace, name: str, mode: int, address: str) -> Iterator[int]:
-    """Give the descriptor of a tun or tap device: writing to it is receiving."""
+    """Yield the descriptor of a tun or tap device: writing to it is receiving."""
     with space.entered():
         fd = os.open("/dev/net/tun", os.O_RDWR)
         request = struct.pack("16sH22x", name.encode(), mode | IFF_NO_PI)
@@ -154,7 +154,7 @@ def tunnel_file(space: Namespace, name: str, mode: int, address: str) -> Iterato
 
 @contextlib.contextmanager
 def _sink(space: Namespace) -> Iterator[None]:
-    """Take what is sent to the discard port, so that no ICMP error answers."""
+    """Bind the discard port, so that no ICMP error answers."""
     with space.entered():
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with sock:

@@ -1,4 +1,4 @@
-"""Runs a capture and gives its frames: ours, or tcpdump's beside it.
+"""Runs captures and returns their frames: tccap's, and tcpdump's beside it.
 
 Nothing here sleeps: a capture has begun when its status says ``ready``, and a
 packet has been seen when its bytes are in the stream.
@@ -21,11 +21,11 @@ from support.netns import Namespace
 from tccap.front import options, request
 from tccap.paths import SCRIPT, engine_python
 
-# What may take seconds takes minutes in an emulated machine.
+# Seconds become minutes in an emulated machine.
 DEADLINE_S = float(os.environ.get("TCCAP_DEADLINE_S", "120"))
 WITHOUT_TCX = str(Path(__file__).with_name("engine_without_tcx.py"))
-# Without processes and TLS, which have tests of their own: the programs then compile
-# in a fraction of the time, and these tests are many and run on slow machines, too.
+# Without processes and TLS, which have their own tests: the programs compile in a
+# fraction of the time, which matters for many tests on slow machines.
 _CHOSEN = options.defaults()._replace(label="off", tls="off")
 PLAN = asdict(request.plan("tccap-any", "", _CHOSEN))
 
@@ -55,7 +55,7 @@ class Collector:
         return bytes(self._data)
 
     def so_far(self) -> bytes:
-        """Return what has been read."""
+        """Return the bytes that were read so far."""
         with self._changed:
             return bytes(self._data)
 
@@ -97,7 +97,7 @@ class Engine:
         self.process.stdin.close()
 
     def end(self) -> dict[str, Any]:
-        """Stop; return what the engine says at its end."""
+        """Stop; return the engine's last event."""
         self.close_stdin()
         assert self.process.wait(DEADLINE_S) == 0, self._status.rest().decode()
         self._status.rest()
@@ -109,7 +109,7 @@ class Engine:
         return self.whole()
 
     def join(self) -> None:
-        """Return when an engine that was killed has let go of its pipes."""
+        """Return when a killed engine has closed its pipes."""
         for collector in filter(None, (self.output, self._status)):
             collector.rest()
 
@@ -126,7 +126,7 @@ class Engine:
 
 
 def engine_command(*, without_tcx: bool = False) -> list[str]:
-    """Return the command of an engine, if asked for as on a kernel before 6.6."""
+    """Return the command of an engine, on request without TCX, as before Linux 6.6."""
     if without_tcx:
         return [engine_python(), "-I", WITHOUT_TCX]
     return [engine_python(), "-I", SCRIPT, "engine"]
@@ -141,7 +141,7 @@ def engine(
     without_tcx: bool = False,
     **changes: Any,
 ) -> Iterator[Engine]:
-    """Give an engine that is ready; its stream goes to ``stdout`` if given."""
+    """Yield an engine that is ready; its stream goes to ``stdout`` if given."""
     with subprocess.Popen(
         space.command(*engine_command(without_tcx=without_tcx)),
         stdin=subprocess.PIPE,
@@ -173,7 +173,7 @@ class Tcpdump:
         self._messages.wait_for(b"listening on")
 
     def join(self) -> None:
-        """Return when a tcpdump that was killed has let go of its pipes."""
+        """Return when a killed tcpdump has closed its pipes."""
         self._output.rest()
         self._messages.rest()
 
@@ -188,7 +188,7 @@ class Tcpdump:
 
 @contextlib.contextmanager
 def tcpdump(space: Namespace, device: str) -> Iterator[Tcpdump]:
-    """Give a tcpdump that is ready; frames up to 70 kB are whole."""
+    """Yield a tcpdump that is ready; frames up to 70 kB are whole."""
     # Immediate mode has a slot of this length for every frame.
     sizes = ("-s", "70000", "-B", "65536")
     command = ("tcpdump", "-i", device, "-w", "-", "-U", "--immediate-mode", *sizes)
@@ -205,7 +205,7 @@ def tcpdump(space: Namespace, device: str) -> Iterator[Tcpdump]:
 
 @contextlib.contextmanager
 def started(command: list[str]) -> "Iterator[subprocess.Popen[bytes]]":
-    """Give a process that does not outlive the block, whatever fails in it."""
+    """Yield a process that is killed at the end of the block, even on failure."""
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -216,7 +216,7 @@ def started(command: list[str]) -> "Iterator[subprocess.Popen[bytes]]":
 
 
 def until(condition: Any, what: str) -> None:
-    """Wait for what the kernel gives no event for."""
+    """Poll for a condition for which the kernel has no event."""
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
         assert time.monotonic() < deadline, f"never: {what}"

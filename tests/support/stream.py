@@ -1,7 +1,7 @@
-"""Strict readers for what a capture wrote: pcapng of ours, pcap of tcpdump.
+"""Strict readers for captures: tccap's pcapng, tcpdump's pcap.
 
-Everything that a block must be is asserted while reading, padding included,
-which a forgiving reader passes over.
+They assert every rule about blocks, also those that lenient readers ignore, such as
+zero padding.
 """
 
 import struct
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 SHB, IDB, ISB, EPB = 0x0A0D0D0A, 1, 5, 6
 PROCESS = 0x80000001  # macOS's Process Information Block
-BLOCK_MAX = 262144  # Wireshark 4.0 takes no larger one
+BLOCK_MAX = 262144  # Wireshark 4.0 refuses larger ones
 INBOUND, OUTBOUND = 1, 2
-COOKED = 113  # LINKTYPE_LINUX_SLL: 16 bytes of tcpdump's own before the frame
+COOKED = 113  # LINKTYPE_LINUX_SLL: 16 bytes before the frame
 
 Options = dict[int, bytes]
 
@@ -74,7 +74,7 @@ def whole_blocks(data: bytes) -> bytes:
 
 
 def blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Give type and body of every block."""
+    """Yield type and body of every block."""
     at = 0
     while at < len(data):
         kind, length = struct.unpack_from("=II", data, at)

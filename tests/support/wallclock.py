@@ -9,7 +9,7 @@ from tccap.engine import clock
 
 @contextlib.contextmanager
 def restored() -> Iterator[None]:
-    """Put the clock back, at the end, to where it would be."""
+    """Set the clock, at the end, to the time that it would show."""
     offset_ns = clock.wall_offset_ns()
     try:
         yield
@@ -19,7 +19,7 @@ def restored() -> Iterator[None]:
 
 
 def may_be_set() -> bool:
-    """Tell whether we have the right to."""
+    """Return whether this process has the right to."""
     try:
         time.clock_settime_ns(time.CLOCK_REALTIME, time.time_ns())
     except PermissionError:

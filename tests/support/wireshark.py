@@ -2,7 +2,7 @@
 
 The folder where Wireshark looks for extcaps is covered, in a mount namespace
 of the command's own, by one that holds a link to the script; ip-netns(8) makes
-that mount namespace. So whatever is installed has no part in a test.
+that mount namespace. So an installed tccap does not take part in a test.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from support import bpf, running, tc
 from support.netns import Namespace
 from tccap.paths import SCRIPT
 
-# $0 covers $1; what follows is the command.
+# $0 covers $1; the command follows.
 COVER = 'mount --bind "$0" "$1" && shift && exec "$@"'
 
 
@@ -35,7 +35,7 @@ class Wireshark:
         self.temporary = top / "tmp"
         self.temporary.mkdir(mode=0o777)
         self.temporary.chmod(0o1777)
-        # Neither settings nor extcaps of the person who runs the tests.
+        # Without the settings and extcaps of the user who runs the tests.
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(top),
@@ -64,7 +64,7 @@ class Wireshark:
 
 @dataclass
 class Captures:
-    """Running captures: what Wireshark, or a test, has started."""
+    """Running captures that Wireshark, or a test, has started."""
 
     process: "subprocess.Popen[str]"  # tshark, or the front itself
     fronts: list[int]
@@ -74,7 +74,7 @@ class Captures:
     _alive: list[int]  # pidfds
 
     def interrupt(self) -> None:
-        """Do what Ctrl-C does: signal the whole group."""
+        """Signal the whole process group, as Ctrl-C does."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def finish(self) -> tuple[str, str]:
@@ -82,7 +82,7 @@ class Captures:
         return self.process.communicate(timeout=running.DEADLINE_S)
 
     def left(self) -> list[str]:
-        """Wait for what ends by itself; return what does not."""
+        """Wait until the processes end; return those that do not."""
         found = [f"process {fd}" for fd in self._alive if not _ended(fd)]
         with contextlib.suppress(AssertionError):
             running.until(
@@ -96,7 +96,7 @@ class Captures:
 def watch(
     space: Namespace, command: list[str], logs: "list[Log]", env: dict[str, str]
 ) -> Iterator[Captures]:
-    """Start a command; give its captures when all of them are ready."""
+    """Start a command; yield its captures when all of them are ready."""
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -138,7 +138,7 @@ def tshark(
     *options: str,
     devices: tuple[str, ...] = ("veth0",),
 ) -> Iterator["Captures"]:
-    """Give a tshark whose captures are ready."""
+    """Yield a tshark whose captures are ready."""
     with contextlib.ExitStack() as stack:
         command = ["tshark", "-l"]
         logs = []
@@ -151,7 +151,7 @@ def tshark(
 
 
 class Log:
-    """A log file that tells at once what is written: a FIFO."""
+    """A log file whose lines can be read at once: a FIFO."""
 
     def __init__(self, folder: Path) -> None:
         self.path = Path(tempfile.mkdtemp(dir=folder)) / "log"
@@ -168,7 +168,7 @@ class Log:
             self.text += os.read(self._fd, 1 << 16).decode()
 
     def close(self) -> None:
-        """Let go of the FIFO, and remove it."""
+        """Close the FIFO, and remove it."""
         os.close(self._fd)
         self.path.unlink()
         self.path.parent.rmdir()
@@ -178,7 +178,7 @@ class Log:
 def front(
     space: Namespace, folder: Path, *options: str, device: str = "veth0"
 ) -> Iterator[tuple[Captures, running.Collector]]:
-    """Give a capture by the front alone, and what comes out of its FIFO."""
+    """Yield a capture by the front alone, and the output of its FIFO."""
     log = Log(folder)
     fifo = log.path.with_name("fifo")
     os.mkfifo(fifo)

@@ -1,8 +1,13 @@
-"""Who owns which end of a packet: told by the processes themselves.
+"""Which process owns an end of a packet, as the processes themselves record it.
 
 Every case has ports (or ICMP identifiers) of its own. A process claims an end
-just before it uses it; from then on, until the next claim, its packets are due
-to that process, under the name and the user id that it has at that moment.
+just before it uses it; from then on, until the next claim to the same end, its
+packets belong to that process, under the name and the user id that it has then.
+
+Claims must be exact, so two connections never share an end: packets of the first
+may come after the claim to the second. Where several clients connect to one
+listener, each connects to an address of its own, and claims only the connections
+to that address.
 """
 
 import json
@@ -11,6 +16,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from truth.packets import Ends, Packet
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,7 @@ class Claim:
     protocol: str  # tcp, udp or icmp
     local: int  # port, or identifier of ICMP echo; 0: any
     remote: int  # port at the other end; 0: any
+    address: str  # the packet's source or destination; empty: any
     device: str  # where the packets are seen; empty: on any device
     since_ns: int  # wall clock
     pid: int
@@ -41,6 +49,7 @@ class ClaimLog:
         *,
         local: int = 0,
         remote: int = 0,
+        address: str = "",
         device: str = "",
         since_ns: int | None = None,
         comm: str = "",
@@ -52,6 +61,7 @@ class ClaimLog:
             protocol=protocol,
             local=local,
             remote=remote,
+            address=address,
             device=device,
             since_ns=time.time_ns() if since_ns is None else since_ns,
             pid=pid or os.getpid(),
@@ -67,7 +77,7 @@ def own_comm() -> str:
 
 
 def read(path: Path) -> Iterator[Claim]:
-    """Give all claims, in the order in which they were made."""
+    """Yield all claims, in the order in which they were made."""
     for line in path.read_text().splitlines():
         yield Claim(**json.loads(line))
 
@@ -76,22 +86,30 @@ class Claims:
     """Finds the owner of an end."""
 
     def __init__(self, claims: Iterator[Claim]) -> None:
-        self._of: dict[tuple[str, int, int], list[Claim]] = {}
+        self._of: dict[tuple[str, int, int, str], list[Claim]] = {}
         for claim in claims:
-            key = (claim.protocol, claim.local, claim.remote)
+            key = (claim.protocol, claim.local, claim.remote, claim.address)
             self._of.setdefault(key, []).append(claim)
 
-    def owner(
-        self, protocol: str, local: int, remote: int, device: str, time_ns: int
+    def sender(self, packet: Packet, ends: Ends) -> Claim | None:
+        """Return the claim to the sender's end; None: nobody's."""
+        return self._owner(packet, ends, ends.sender, ends.receiver)
+
+    def receiver(self, packet: Packet, ends: Ends) -> Claim | None:
+        """Return the claim to the receiver's end; None: nobody's."""
+        return self._owner(packet, ends, ends.receiver, ends.sender)
+
+    def _owner(
+        self, packet: Packet, ends: Ends, local: int, remote: int
     ) -> Claim | None:
-        """Return the claim that holds for an end; None: nobody's."""
         about = [
             claim
-            for ends in ((local, remote), (local, 0), (0, remote), (0, 0))
-            for claim in self._of.get((protocol, *ends), ())
-            if claim.device in ("", device)
+            for ports in ((local, remote), (local, 0), (0, remote), (0, 0))
+            for address in ("", *set(ends.addresses))
+            for claim in self._of.get((ends.protocol, *ports, address), ())
+            if claim.device in ("", packet.device)
         ]
-        due = [c for c in about if c.since_ns <= time_ns]
+        due = [c for c in about if c.since_ns <= packet.time_ns]
         if not due:
             # A packet cannot be earlier than the first claim: clocks differ by µs.
             return min(about, key=lambda c: c.since_ns, default=None)

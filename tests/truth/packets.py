@@ -1,6 +1,7 @@
 """The packets of a capture file: their two ends, and their labels."""
 
 import re
+import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,11 +15,15 @@ _TERM = re.compile(r'(\w+)=("[^"]*"|[^ ]*)(?: |$)')
 
 
 class Ends(NamedTuple):
-    """Sender and receiver of a packet: ports, or an echo identifier twice."""
+    """Sender and receiver of a packet: ports, or an echo identifier twice.
+
+    For an ICMP error they are those of the packet that it quotes, reversed.
+    """
 
     protocol: str
     sender: int
     receiver: int
+    addresses: tuple[str, str]
     reply: bool = False  # an ICMP echo reply, or an error: only a receiver
 
 
@@ -29,13 +34,13 @@ class Packet:
     device: str
     time_ns: int
     data: bytes
-    ends: Ends | None  # None: of no protocol that cases use
+    ends: Ends | None  # None: the cases do not use the protocol
     label: dict[str, str]
     thread: tuple[int, int] | None  # EPB option 8: pid and tid
 
 
 def read(capture: bytes) -> Iterator[Packet]:
-    """Give the packets of a pcapng file."""
+    """Yield the packets of a pcapng file."""
     devices: list[str] = []
     fragments: dict[bytes, Ends | None] = {}
     for kind, body in stream.blocks(capture):
@@ -63,7 +68,7 @@ def _packet(
 
 
 def parse_label(text: str) -> dict[str, str]:
-    """Read ``key=value`` terms; a quoted value is given as its bytes are."""
+    """Read ``key=value`` terms; quotes and escapes are removed from the values."""
     terms = {}
     at = 0
     while at < len(text):
@@ -92,35 +97,45 @@ def _ends_of_ipv4(packet: bytes, fragments: dict[bytes, Ends | None]) -> Ends | 
     datagram = packet[4:6] + packet[9:10] + packet[12:20]
     if fragment & 0x1FFF:
         return fragments.get(datagram)
-    ends = _ends(packet[9], packet[(packet[0] & 15) * 4 :])
+    addresses = _texts(socket.AF_INET, packet[12:16], packet[16:20])
+    ends = _ends(packet[9], packet[(packet[0] & 15) * 4 :], addresses)
     if fragment & 0x2000:
         fragments[datagram] = ends
     return ends
 
 
 def _ends_of_ipv6(packet: bytes) -> Ends | None:
+    addresses = _texts(socket.AF_INET6, packet[8:24], packet[24:40])
     if packet[6] == FRAGMENT:
-        return _ends(packet[40], packet[48:])
-    return _ends(packet[6], packet[40:])
+        return _ends(packet[40], packet[48:], addresses)
+    return _ends(packet[6], packet[40:], addresses)
 
 
-def _ends(protocol: int, rest: bytes) -> Ends | None:
+def _texts(family: int, source: bytes, destination: bytes) -> tuple[str, str]:
+    return socket.inet_ntop(family, source), socket.inet_ntop(family, destination)
+
+
+def _ends(protocol: int, rest: bytes, addresses: tuple[str, str]) -> Ends | None:
     if protocol in (TCP, UDP):
         name = {TCP: "tcp", UDP: "udp"}[protocol]
-        return Ends(name, *struct.unpack_from(">HH", rest))
+        sender, receiver = struct.unpack_from(">HH", rest)
+        return Ends(name, sender, receiver, addresses)
     if protocol in (ICMP, ICMPV6):
-        return _ends_of_icmp(protocol, rest)
+        return _ends_of_icmp(protocol, rest, addresses)
     return None
 
 
-def _ends_of_icmp(protocol: int, rest: bytes) -> Ends | None:
+def _ends_of_icmp(
+    protocol: int, rest: bytes, addresses: tuple[str, str]
+) -> Ends | None:
     kind, identifier = struct.unpack_from(">B3xH", rest)
     if kind in ((8, 0) if protocol == ICMP else (128, 129)):
-        return Ends("icmp", identifier, identifier, reply=kind in (0, 129))
+        is_reply = kind in (0, 129)
+        return Ends("icmp", identifier, identifier, addresses, is_reply)
     if kind not in ((3, 11, 12) if protocol == ICMP else (1, 2, 3, 4)):
         return None
     # An error goes to the sender of the packet that it quotes.
     inner = _ends_of_ipv4(rest[8:], {}) if protocol == ICMP else _ends_of_ipv6(rest[8:])
     if inner is None:
         return None
-    return Ends(inner.protocol, inner.receiver, inner.sender, reply=True)
+    return inner._replace(sender=inner.receiver, receiver=inner.sender, reply=True)

@@ -1,4 +1,4 @@
-"""As much of io_uring(7) as it takes to let a kernel's worker thread connect."""
+"""The part of io_uring(7) that makes a kernel worker thread connect and send."""
 
 import ctypes
 import mmap
@@ -12,12 +12,12 @@ _ENTER_GETEVENTS = 1
 _OFF_SQES = 0x10000000
 _SQE_LEN = 64
 _OP_CONNECT, _OP_SEND = 16, 26
-_ASYNC = 16  # IOSQE_ASYNC: at once by a worker
+_ASYNC = 16  # IOSQE_ASYNC: always by a worker thread
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def is_available() -> bool:
-    """Tell whether the kernel has io_uring, and lets us use it."""
+    """Return whether the kernel has io_uring, and allows us to use it."""
     try:
         Ring().close()
     except OSError:
@@ -69,7 +69,7 @@ class Ring:
         struct.pack_into("=I", self._ring, at, value)
 
     def close(self) -> None:
-        """Let go of the ring."""
+        """Unmap and close the ring."""
         self._sqes.close()
         self._ring.close()
         os.close(self._fd)

@@ -1,4 +1,4 @@
-"""Right, wrong or missing: the labels of a capture against what is known."""
+"""Right, wrong or missing: the labels of a capture against the claims."""
 
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable
@@ -18,7 +18,7 @@ class Named(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A packet, what its label should say, and whether it does."""
+    """A packet, the owners of its ends, and whether its label names them."""
 
     case: str
     verdict: str  # right, wrong or missing
@@ -48,48 +48,46 @@ class Report:
         self.examples: dict[tuple[str, str], list[Judged]] = defaultdict(list)
         for one in judged:
             self.counts[one.case][one.verdict] += 1
-            examples = self.examples[one.case, one.verdict]
-            if len(examples) < EXAMPLES_MAX:
-                examples.append(one)
+            kept = self.examples[one.case, one.verdict]
+            if len(kept) < EXAMPLES_MAX:
+                kept.append(one)
 
     def cases_with(self, verdict: str) -> set[str]:
-        """Return the cases in which there is such a verdict."""
+        """Return the cases with at least one such verdict."""
         return {case for case, counts in self.counts.items() if counts[verdict]}
 
     def share(self, verdict: str, *, without: Container[str]) -> float:
-        """Return the share of a verdict, 0 to 1, in all cases but some."""
+        """Return the share of a verdict, 0 to 1, in all cases except some."""
         kept = (c for case, c in self.counts.items() if case not in without)
         total: Counter[str] = sum(kept, Counter())
         return total[verdict] / total.total()
 
     def lines(self) -> list[str]:
-        """Return the table, and examples of what is not right."""
+        """Return the table, and examples of wrong and missing labels."""
         total: Counter[str] = sum(self.counts.values(), Counter())
         rows = [*self.counts.items(), ("all", total)]
         table = [
             f"{case:32} {counts['right']:6} {counts['wrong']:6} {counts['missing']:7}"
             for case, counts in rows
         ]
-        told = [
+        examples = [
             f"{case}: {one}"
-            for (case, verdict), examples in self.examples.items()
-            for one in examples
+            for (case, verdict), judged in self.examples.items()
+            for one in judged
             if verdict != "right"
         ]
-        return [f"{'case':32} {'right':>6} {'wrong':>6} missing", *table, *told]
+        return [f"{'case':32} {'right':>6} {'wrong':>6} missing", *table, *examples]
 
 
 def judge(packets: Iterable[Packet], claims: Claims) -> Iterable[Judged]:
-    """Give the verdicts on all packets that somebody has claimed an end of."""
+    """Yield the verdicts on all packets of which a process has claimed an end."""
     for packet in packets:
-        if packet.ends is None:
+        if (ends := packet.ends) is None:
             continue
-        protocol, source, target, reply = packet.ends
-        where = (packet.device, packet.time_ns)
-        receiver = claims.owner(protocol, target, source, *where)
-        sender = None if reply else claims.owner(protocol, source, target, *where)
-        if protocol == "icmp" and not reply:
-            receiver = None  # the kernel answers
+        # The kernel answers ICMP echo requests.
+        is_request = ends.protocol == "icmp" and not ends.reply
+        receiver = None if is_request else claims.receiver(packet, ends)
+        sender = None if ends.reply else claims.sender(packet, ends)
         claim = sender or receiver
         if claim:
             verdict = _verdict(packet, sender, receiver)
@@ -109,14 +107,14 @@ def _verdict(packet: Packet, sender: Claim | None, receiver: Claim | None) -> st
     assert packet.thread[0] == named[0].pid
     if named == expected and int(label["uid"]) == due[0].uid:
         return "right"
-    # Only one of two known is half of the truth.
+    # A label that names one of two owners is not wrong.
     if len(named) < len(expected) and named[0] in expected:
         return "missing"
     return "wrong"
 
 
 def tcp_flags(packet: Packet) -> str:
-    """Return the flags of a TCP packet without IP options, to read."""
+    """Return the flags of a TCP packet without IP options, as letters."""
     if packet.ends is None or packet.ends.protocol != "tcp" or packet.ends.reply:
         return ""
     at = 14 + (20 if packet.data[12:14] == b"\x08\x00" else 40) + 13

@@ -14,7 +14,7 @@ from vm.table import kernels
 
 
 def main() -> int:
-    """Do what the command line asks for and return the exit status."""
+    """Run the command and return the exit status."""
     parser = argparse.ArgumentParser(prog="tests/vm/run.sh")
     commands = parser.add_subparsers(dest="command", required=True)
     test = commands.add_parser("test", help="run the tests on kernels (default: all)")

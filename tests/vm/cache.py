@@ -1,7 +1,7 @@
 """Unpacked kernels, kept between runs.
 
-An entry counts only with its seal, written last, and only while what the seal
-states still holds; anything else is thrown away and made anew.
+An entry is valid only with its seal, written last, and only while the entry still
+matches the seal; any other is removed and fetched again.
 """
 
 import fcntl
@@ -38,7 +38,7 @@ def folder() -> Path:
 
 
 def ready(kernel: Kernel) -> CachedKernel:
-    """Return a kernel from the cache, and fetch it first where that is needed."""
+    """Return a kernel from the cache; fetch it first if necessary."""
     with _locked(kernel):
         entry = folder() / kernel.name
         if (cached := _unsealed(entry)) is None:
@@ -94,7 +94,7 @@ def _unsealed(entry: Path) -> CachedKernel | None:
 
 
 def _state(root: Path, release: str) -> dict[str, str | int]:
-    """Sum up an unpacked kernel, closely enough to notice damage, in no time."""
+    """Return a fast summary of an unpacked kernel that reveals damage."""
     modules = [p for p in (root / "lib/modules" / release).rglob("*") if p.is_file()]
     image = _image(root, release).read_bytes()
     return {

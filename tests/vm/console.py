@@ -1,14 +1,14 @@
-"""What the person at the terminal sees."""
+"""Output to the terminal."""
 
 import sys
 from collections.abc import Iterable
 
 
-def say(lines: Iterable[str], of: str = "") -> None:
-    """Print lines, each marked with the kernel they are of; machines share a terminal.
+def write(lines: Iterable[str], of: str = "") -> None:
+    """Print lines, each with its kernel's name: machines share a terminal.
 
-    At once and as a whole: output through a pipe would otherwise come late, or
-    with the lines of two machines mixed up.
+    In one write, and flushed: else output through a pipe would come late, or mix
+    the lines of two machines.
     """
     mark = f"{of} | " if of else ""
     sys.stdout.write("".join(f"{mark}{line}\n" for line in lines))

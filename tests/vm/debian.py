@@ -1,7 +1,7 @@
 """Debian's kernel packages, from any suite, by an apt configuration of their own.
 
-The machine's apt stays as it is: its sources only tell which mirror to use, and
-everything apt writes lands in the folder given here.
+The machine's own apt is not changed: its sources only name the mirror, and all that
+apt writes goes into the given folder.
 """
 
 import os
@@ -19,7 +19,7 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 @dataclass(frozen=True)
 class KernelPackages:
-    """The packages which together are one kernel, and the suite they come from."""
+    """The packages that make up one kernel, and their suite."""
 
     suite: "Suite"
     release: str
@@ -49,16 +49,16 @@ class Suite:
         self.apt(["apt-get", "update", "--error-on=any"])
 
     def apt(self, command: Sequence[str], cwd: Path | None = None) -> str:
-        """Run an apt program on this suite alone and return what it prints."""
+        """Run an apt program on this suite alone and return its output."""
         options = {
             "Dir::Etc::sourcelist": self.folder / "sources.list",
             "Dir::Etc::sourceparts": "/dev/null",
             "Dir::State::lists": self.folder / "lists",
             "Dir::State::status": self.folder / "status",
             "Dir::Cache": self.folder / "cache",
-            # Suites past their life are signed, but not renewed any more.
+            # Suites past their end of life have an expired signature date.
             "Acquire::Check-Valid-Until": "false",
-            # apt's own user cannot write below root's folders.
+            # The user _apt cannot write below root's folders.
             "APT::Sandbox::User": "root",
         }
         words = [f"-o{key}={value}" for key, value in options.items()]
@@ -80,7 +80,7 @@ class Suite:
         )
 
     def _releases(self) -> list[str]:
-        """Return the kernels' releases: the suite's choice, then what else it has."""
+        """Return the kernels' releases: the suite's default, then the others."""
         arch = _run(["dpkg", "--print-architecture"]).strip()
         chosen = self._needed_by(f"linux-image-{arch}")
         offered = self.apt(["apt-cache", "pkgnames", "linux-image-"]).split()
@@ -119,7 +119,7 @@ def find(kernel: Kernel, lists: Path) -> KernelPackages:
 
 
 def mirror_of(suite: str) -> str:
-    """Return the address of the archive with this suite, as the machine knows it."""
+    """Return the address of the archive with this suite, from the machine's sources."""
     label = "Debian-Security" if suite.endswith("-security") else "Debian"
     for line in _run(
         ["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)"]

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Installs what virtual machines need, and nothing that is there already.
+# Installs the packages for virtual machines, if they are missing.
 set -eu
 cd "$(dirname "$0")/../.."
 
-# The project's own needs; the next lines stand in where it did nothing.
+# The project's own packages; if that script is missing, the lines below suffice.
 if [ -x tests/deps.sh ]; then
     tests/deps.sh
 fi
@@ -14,7 +14,7 @@ for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' ||
         missing="${missing:-} $package"
 done
-# The lists also tell which mirror to take kernels from.
+# The lists also name the mirror for the kernels.
 if [ -n "${missing:-}" ] || [ -z "$(apt-get indextargets)" ]; then
     apt-get update
 fi

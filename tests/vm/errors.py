@@ -1,5 +1,5 @@
-"""What goes wrong in a way that a person can put right."""
+"""Errors that the user can correct."""
 
 
 class VmError(Exception):
-    """One sentence that says what is wrong."""
+    """An error, described in one sentence."""

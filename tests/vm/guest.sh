@@ -8,15 +8,15 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 share=$1 kernel=$2
 release=$(uname -r)
 
-# The root that virtme-ng mounts asks the host about every file, every time.
-# The same files over a caching mount are three to five times faster; the host's
-# files do not change while a test runs.
+# The root that virtme-ng mounts asks the host about every file, every time. A
+# caching mount of the same files is three to five times faster; the host's files do
+# not change while a test runs.
 mkdir -p /run/root/lower /run/root/upper /run/root/new
 mount -t tmpfs upper /run/root/upper
 mkdir /run/root/upper/files /run/root/upper/work
 
-# Libraries are mapped, and Linux 5.10 gets mapped files page by page. The compiler
-# and its libraries are 240 MB: have them in memory, read as a whole.
+# Libraries are mapped, and Linux 5.10 reads mapped files page by page. So the
+# compiler's libraries, 240 MB, are copied into memory first.
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,access=any,msize=512000,cache=none \
     tccap.root /run/root/lower
 for library in $(ldd /usr/lib/*/libbcc.so.0 | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p'); do
@@ -31,8 +31,8 @@ modprobe -d "/run/root/lower$kernel" -q overlay
 mount -t overlay -o lowerdir=/run/root/lower,upperdir=/run/root/upper/files,workdir=/run/root/upper/work \
     root /run/root/new
 
-# A real change of root, not chroot: a process in a chroot may not make user
-# namespaces, which a test may want.
+# pivot_root, not chroot: a process in a chroot may not create user namespaces,
+# which a test may need.
 cd /run/root/new
 mkdir -p .old
 pivot_root . .old
@@ -53,8 +53,8 @@ mount_unless_mounted tracefs /sys/kernel/tracing
 mount_unless_mounted cgroup2 /sys/fs/cgroup
 mount_unless_mounted bpf /sys/fs/bpf
 
-# The kernel loads link types (wireguard, vxlan, ...) by itself when they are
-# asked for; these have a device file or a name that it does not look up.
+# The kernel loads link types (wireguard, vxlan, ...) on demand, but not these: they
+# have a device file, or a name that it does not look up.
 for module in veth cls_bpf sch_ingress tun ppp_generic; do
     modprobe -q "$module" || true
 done

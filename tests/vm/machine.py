@@ -23,7 +23,7 @@ UP = "tccap-vm: "
 CONSOLE_TAIL_LINES = 40
 STOP_GRACE_S = 10
 
-# A terminal's escape sequences and carriage returns, which consoles are full of.
+# A terminal's escape sequences and carriage returns.
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[c()][A-Z0-9]?|\r")
 
 
@@ -46,7 +46,7 @@ class Job:
 
 @dataclass
 class Outcome:
-    """What became of a machine: status is None when it never finished its job."""
+    """The result of a machine; status is None if it did not finish its job."""
 
     status: int | None = None
     problem: str = ""
@@ -59,8 +59,8 @@ class Outcome:
 class Machine:
     """A kernel to boot, and how long it may take.
 
-    One processor by default: emulated ones spend much of their time waiting for
-    each other, and two make the guest lose its cheap clock besides.
+    One processor by default: emulated processors often wait for each other, and with
+    two the guest loses its cheap clock as well.
     """
 
     kernel: CachedKernel
@@ -71,7 +71,7 @@ class Machine:
     async def run(
         self, job: Job, share: Path, on_line: Callable[[str], None]
     ) -> Outcome:
-        """Run a job, handing over each line it prints; share is the guest's too."""
+        """Run a job; pass each line of its output on. The guest sees share, too."""
         self._prepare(share, job)
         began, outcome = time.monotonic(), Outcome()
         try:
@@ -93,8 +93,7 @@ class Machine:
         outcome.tail.append(line)
         if outcome.boot_s is None and line.startswith(UP):
             outcome.boot_s = time.monotonic() - began
-        # What comes before is the boot's chatter: of use only if it fails, and
-        # then the tail has it.
+        # The lines before are the boot's; if it fails, the tail has them.
         if outcome.boot_s is not None:
             on_line(line)
 
@@ -127,7 +126,7 @@ class Machine:
         return Outcome(_status(share), "went down before the shell ended")
 
     def _prepare(self, share: Path, job: Job) -> None:
-        """Put into the shared folder what the guest runs, and enter to start it."""
+        """Write the job and `enter`, which starts it, into the shared folder."""
         shutil.copy(Path(__file__).with_name("guest.sh"), share)
         (share / "job").write_text(job.script())
         mount = "mount -t 9p -o trans=virtio,version=9p2000.L,access=any"

@@ -5,23 +5,22 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from vm import cache, report
+from vm import cache, console, report
 from vm.cache import CachedKernel
-from vm.console import say
 from vm.errors import VmError
 from vm.machine import GUEST_SHARE, Job, Machine, Outcome, shared_folder
 from vm.report import Result
 from vm.table import Kernel
 
-# Only against hanging: emulation is about twenty times slower than the machine
-# itself, and what takes seconds there takes minutes.
+# Only against hanging: emulation is about twenty times slower than the host, so
+# seconds become minutes.
 TEST_TIMEOUT_S = 1800
 TESTS = ("tests/vm/guest", "tests/kernel", "tests/faults/test_devices.py")
 TESTS_OF_USERS = ("tests/install/test_users.py",)
 
 
 async def run(kernels: list[Kernel]) -> int:
-    """Run the tests on these kernels, one machine a processor; return 0 if all pass."""
+    """Run the tests on these kernels, a machine per processor; return 0 if all pass."""
     processors = asyncio.Semaphore(min(2, os.cpu_count() or 1))
 
     async def one(kernel: Kernel) -> Result:
@@ -29,7 +28,7 @@ async def run(kernels: list[Kernel]) -> int:
             return await _test(kernel)
 
     results = await asyncio.gather(*map(one, kernels))
-    say(["", *report.table(results)])
+    console.write(["", *report.table(results)])
     return int(any(result.failures for result in results))
 
 
@@ -37,19 +36,19 @@ async def _test(kernel: Kernel) -> Result:
     try:
         cached = await asyncio.to_thread(cache.ready, kernel)
     except VmError as error:
-        say([str(error)], of=kernel.name)
-        return Result(kernel.name, problem="could not be had")
+        console.write([str(error)], of=kernel.name)
+        return Result(kernel.name, problem="could not be fetched")
     with shared_folder() as share:
         outcome = await Machine(cached, kernel.deadline_s).run(
             pytest_job(cached, TESTS + (TESTS_OF_USERS if kernel.users else ())),
             share,
-            lambda line: say([line], of=kernel.name),
+            lambda line: console.write([line], of=kernel.name),
         )
         return _result(kernel, cached, outcome, share / "junit.xml")
 
 
 def pytest_job(kernel: CachedKernel, tests: tuple[str, ...]) -> Job:
-    """Return the job that runs these tests, but for what is the same everywhere."""
+    """Return the job that runs these tests, except those marked same_everywhere."""
     return Job(
         [
             *(".venv/bin/python", "-m", "pytest", "-v", "--color=no"),
@@ -63,7 +62,7 @@ def pytest_job(kernel: CachedKernel, tests: tuple[str, ...]) -> Job:
 
 
 def guest_environment(kernel: CachedKernel) -> dict[str, str]:
-    """Return what tests in a guest rely on, beside the machine's own environment."""
+    """Return the environment variables that tests in a guest need."""
     return {
         "TCCAP_VM": "1",
         "TCCAP_VM_RELEASE": kernel.release,
@@ -94,7 +93,7 @@ def _result(
             reports=tuple(report.failed_tests(junit)),
         )
     if result.problem:
-        say(outcome.tail, of=kernel.name)
+        console.write(outcome.tail, of=kernel.name)
     elif outcome.status and not result.failed:
         result = replace(result, problem=f"ended its tests with {outcome.status}")
     elif not result.passed and not result.failed:

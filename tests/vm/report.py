@@ -1,4 +1,4 @@
-"""What the kernels' test runs came to, as a table for people."""
+"""The results of the kernels' test runs, as a table."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ FAILURE_LINES = 15
 
 @dataclass(frozen=True)
 class Result:
-    """One kernel's tests. A problem is a failure which no test reported."""
+    """One kernel's tests. A problem is a failure that no test reported."""
 
     kernel: str
     release: str = "-"
@@ -21,7 +21,7 @@ class Result:
     boot_s: float | None = None
     total_s: float = 0.0
     problem: str = ""
-    reports: tuple[str, ...] = ()  # of failed tests, each with its name
+    reports: tuple[str, ...] = ()  # of the failed tests, with their names
 
     @property
     def failures(self) -> int:
@@ -36,12 +36,12 @@ def counts(junit: Path) -> tuple[int, int, int]:
         for key in ("tests", "failures", "errors", "skipped"):
             total[key] += int(suite.get(key, 0))
     failed, skipped = total["failures"] + total["errors"], total["skipped"]
-    # A test that passes and then fails to clean up is one test and one error.
+    # A test that passes and then fails in its teardown is one test and one error.
     return max(0, total["tests"] - failed - skipped), failed, skipped
 
 
 def failed_tests(junit: Path) -> Iterator[str]:
-    """Yield each failed test's name and the end of what it says, in lines."""
+    """Yield each failed test's name and the last lines of its report."""
     for case in ET.parse(junit).getroot().iter("testcase"):
         for failure in (*case.iter("failure"), *case.iter("error")):
             lines = (failure.text or "").splitlines()[-FAILURE_LINES:]
@@ -50,9 +50,10 @@ def failed_tests(junit: Path) -> Iterator[str]:
 
 
 def table(results: Iterable[Result]) -> Iterator[str]:
-    """Yield the report's lines: what failed, one line a kernel, then the total.
+    """Yield the report's lines: the failures, one line per kernel, then the total.
 
-    Failures are told again as what is kept of a long output may be its end.
+    The failures are repeated here because often only the end of a long output is
+    kept.
     """
     results = list(results)
     for r in results:

@@ -1,16 +1,15 @@
-"""One command in a guest, or a shell there."""
+"""One command, or a shell, in a guest."""
 
 import sys
 from collections.abc import Sequence
 
-from vm import cache
-from vm.console import say
+from vm import cache, console
 from vm.errors import VmError
 from vm.machine import Job, Machine, shared_folder
 from vm.matrix import guest_environment
 from vm.table import Kernel
 
-# Somebody waits for it; this is only against machines that are forgotten.
+# A person waits for it; this only stops machines that were forgotten.
 DEADLINE_S = 4 * 3600
 
 
@@ -24,11 +23,11 @@ async def run(kernel: Kernel, command: Sequence[str]) -> int:
     with shared_folder() as share:
         if command:
             job = Job(command, environment)
-            outcome = await machine.run(job, share, lambda line: say([line]))
+            outcome = await machine.run(job, share, lambda line: console.write([line]))
         else:
             outcome = await machine.attend(Job(["bash", "-i"], environment), share)
     if outcome.status is None:
         unseen = outcome.tail if outcome.boot_s is None else []
-        say([*unseen, f"Linux {kernel.name} {outcome.problem}."])
+        console.write([*unseen, f"Linux {kernel.name} {outcome.problem}."])
         return 1
     return outcome.status

@@ -11,7 +11,7 @@ TABLE = Path(__file__).with_name("kernels.toml")
 
 @dataclass(frozen=True)
 class Kernel:
-    """One line of the table; kernels.toml explains the fields."""
+    """One entry of the table; kernels.toml explains the fields."""
 
     name: str
     suites: tuple[str, ...]
@@ -20,7 +20,7 @@ class Kernel:
     users: bool = False
 
     def is_of_series(self, release: str) -> bool:
-        """Tell whether a release such as 6.1.0-56-amd64 belongs to this series."""
+        """Return whether a release such as 6.1.0-56-amd64 belongs to this series."""
         return release.startswith(self.name + ".")
 
 

@@ -1,4 +1,4 @@
-"""Classic BPF: the instruction set that libpcap's compiler emits.
+"""Classic BPF: the instruction set of libpcap's compiler.
 
 Source: bpf(4) of the BSDs and libpcap's own interpreter, `pcap_filter.c`. The
 accumulator is A, the index register X, and there are sixteen scratch words M.
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from tccap.errors import TccapError
 
-# The low three bits: what kind of instruction.
+# The low three bits: the class of the instruction.
 LD: Final = 0x00
 LDX: Final = 0x01
 ST: Final = 0x02
@@ -20,7 +20,7 @@ JMP: Final = 0x05
 RET: Final = 0x06
 MISC: Final = 0x07
 
-# Loads: how much, and from where.
+# Loads: how many bytes, and from where.
 WORD: Final = 0x00
 HALF: Final = 0x08
 BYTE: Final = 0x10
@@ -56,12 +56,12 @@ TXA: Final = 0x80
 
 SIZES: Final = {WORD: 4, HALF: 2, BYTE: 1}
 SCRATCH_WORDS: Final = 16
-# Beyond this, the distances in eBPF (16 bits, ±32767) could be exceeded.
+# Jumps in eBPF have 16 bits (±32767 instructions); longer programs could exceed them.
 MAX_INSNS: Final = 65536
 
 
 class FilterError(TccapError):
-    """A capture filter that cannot be used; the text says why."""
+    """A capture filter that cannot be used, with the reason."""
 
 
 class Insn(NamedTuple):
@@ -79,17 +79,17 @@ class Insn(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many bytes a load from the packet takes: 1, 2 or 4."""
+        """The number of bytes that a load from the packet reads: 1, 2 or 4."""
         return SIZES[self.code & 0x18]
 
     @property
     def mode(self) -> int:
-        """Where a load reads: IMM, ABS, IND, MEM, LEN or MSH."""
+        """The source of a load: IMM, ABS, IND, MEM, LEN or MSH."""
         return self.code & 0xE0
 
     @property
     def operation(self) -> int:
-        """What an ALU or JMP instruction does."""
+        """The operation of an ALU or JMP instruction."""
         return self.code & 0xF0
 
     @property
@@ -147,14 +147,14 @@ def _faults(program: Sequence[Insn]) -> Iterator[str]:
         if insn.code not in _VALID:
             yield f"instruction {at} is unknown ({insn.code:#04x})"
         if not all(0 <= to < len(program) for to in successors(at, insn)):
-            yield f"instruction {at} leads outside"
+            yield f"instruction {at} jumps out of the program"
         if is_scratch(insn) and insn.k >= SCRATCH_WORDS:
-            yield f"instruction {at} has no such scratch word"
-        # Linux gives loads at "negative" offsets a meaning of its own.
+            yield f"instruction {at} uses scratch word {insn.k} of {SCRATCH_WORDS}"
+        # On Linux, loads at "negative" offsets (SKF_AD_OFF) read metadata.
         if insn.kind == LD and insn.mode == ABS and insn.k >= 0x8000_0000:
-            yield f"instruction {at} asks for something beside the packet"
+            yield f"instruction {at} reads data outside the packet"
 
 
 def is_scratch(insn: Insn) -> bool:
-    """Whether k is the number of a scratch word."""
+    """Return whether k is the number of a scratch word."""
     return insn.kind in (ST, STX) or (insn.kind in (LD, LDX) and insn.mode == MEM)

@@ -1,7 +1,7 @@
 """Basic blocks of classic BPF as C for the kernel's classifier.
 
-The C stands on `bpf/packet/frame.h`: `struct frame` is the packet as the capture file
-will show it, and its `head` holds the first bytes in one piece.
+The C uses `bpf/packet/frame.h`: `struct frame` is the packet as the capture file will
+show it, and its `head` is a contiguous copy of the first bytes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,13 +16,13 @@ from tccap.filter.basicblocks import (
     Return,
     exits,
     parse,
-    simplify,
 )
 from tccap.filter.cbpf import Insn, Program
+from tccap.filter.simplify import simplify
 
-# `head` costs stack, which the classifier shares: 512 bytes in all.
+# `head` is on the classifier's stack, which has 512 bytes in all.
 HEAD_MAX: Final = 96
-# frame.h looks at the 16 bytes around a VLAN tag and what follows.
+# frame.h reads the 16 bytes around a VLAN tag, and those that follow.
 HEAD_MIN: Final = 20
 
 _OPERATORS: Final = {
@@ -46,7 +46,7 @@ _RELATIONS: Final = {
 
 
 def head_len(programs: Sequence[Program]) -> int:
-    """FRAME_HEAD for these programs, in bytes: what their fixed loads reach."""
+    """Return FRAME_HEAD for these programs: the bytes that their fixed loads reach."""
     ends = [
         insn.k + insn.size
         for program in programs
@@ -57,12 +57,12 @@ def head_len(programs: Sequence[Program]) -> int:
 
 
 def function(name: str, program: Program, *, head: int, pad: int) -> str:
-    """C text of `static bool NAME(const struct frame *f)`.
+    """Return the C text of `static bool NAME(const struct frame *f)`.
 
-    `head` is the value of FRAME_HEAD, and `pad` how many bytes behind an
-    address divisible by 8 its copy on the stack begins: loads that the verifier
-    would not take there are put together from smaller ones. Raises FilterError
-    for a program that cannot be translated.
+    `head` is the value of FRAME_HEAD; its copy on the stack begins `pad` bytes
+    behind an address divisible by 8. The verifier refuses unaligned loads from the
+    stack, so they are put together from smaller ones. Raises FilterError for a
+    program that cannot be translated.
     """
     cbpf.check(program)
     blocks = simplify(parse(program))
@@ -93,7 +93,7 @@ class _Writer:
         for word in sorted({insn.k for insn in insns if cbpf.is_scratch(insn)}):
             yield f"u32 M{word} = 0;"
 
-    # --- ways out -----------------------------------------------------------------
+    # --- exits --------------------------------------------------------------------
 
     def _end(self, block: Block, after: int) -> Iterator[str]:
         match block.end:

@@ -2,24 +2,35 @@
 
     pid 1234 and tcp port 443
     comm curl and (port 80 or port 443)
-    not uid 0
+    not uid root
 
-`pid N`, `uid N` and `comm NAME` stand where a primitive of pcap-filter(7) may
-stand, and combine with `and`, `or`, `not` and parentheses. A text without a
-process word is never taken apart, so it means what it means in libpcap.
+`pid N`, `uid N` (or a user's name) and `comm NAME` are allowed wherever a primitive
+of pcap-filter(7) is, and combine with `and`, `or`, `not` and parentheses; an `==` or
+`=` before the value is allowed, too. A text without a process word goes to libpcap as
+it is, so it keeps libpcap's meaning.
 
-In libpcap `and` and `or` bind equally, from left to right, and `port 80 or 443`
-lends its `port` to what follows. Beside a process word that would surprise, so
-there one level of parentheses has either `and` or `or`, not both; its packet
-conditions are then put together, in their order, and libpcap gets one text.
+In libpcap `and` and `or` have the same precedence, from left to right, and in
+`port 80 or 443` the `port` applies to both numbers. Beside a process word that would
+surprise people, so there one level of parentheses has either `and` or `or`, not both.
+Its conditions on the packet are joined, in their order, into one text for libpcap.
 """
 
-import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from tccap.filter.cbpf import FilterError
+from tccap.filter.tokens import (
+    EQUALS,
+    JOINS,
+    NO_VALUE,
+    NOT,
+    QUOTES,
+    Token,
+    split,
+    starts_process,
+)
+from tccap.host import users
 from tccap.ipc.plan import FILTER_LEN_MAX
 
 # The kernel keeps this many bytes of a name (TASK_COMM_LEN, without the NUL).
@@ -29,7 +40,7 @@ _U32: Final = 0xFFFFFFFF
 
 
 def encode(expression: str) -> bytes:
-    """Return a capture filter's text as libpcap takes it; FilterError says why not."""
+    """Return the text as UTF-8 for libpcap; raise FilterError if it cannot be."""
     if "\0" in expression:
         raise FilterError("The capture filter contains a NUL character.")
     try:
@@ -54,7 +65,7 @@ class Process(NamedTuple):
     """A condition on the packet's process: `word` is pid, uid or comm.
 
     `value` is a number for pid and uid. For comm it is the name, of at most
-    15 bytes. A packet whose process is unknown meets no such condition.
+    15 bytes. It is false for a packet whose process is unknown.
     """
 
     word: str
@@ -68,7 +79,7 @@ class Not(NamedTuple):
 
 
 class All(NamedTuple):
-    """True where every one of `terms` is."""
+    """True where all of `terms` are."""
 
     terms: "tuple[Filter, ...]"
 
@@ -81,41 +92,21 @@ class Any(NamedTuple):
 
 Filter = Packet | Process | Not | All | Any
 
-_TOKEN: Final = re.compile(
-    r"""\s*(?:(?P<quoted>"[^"]*"|'[^']*')|(?P<sign>&&|\|\||[()!\[\]])"""
-    r"""|(?P<word>(?:(?!&&|\|\|)[^\s()!\[\]"'])+)|(?P<other>["']))"""
-)
-_JOINS: Final = {"and": All, "&&": All, "or": Any, "||": Any}
-_NOT: Final = ("not", "!")
-_PROCESS: Final = ("pid", "uid", "comm")
-# What may follow a name in libpcap's language: then "comm" is itself a name.
-_NO_VALUE: Final = frozenset([*_JOINS, *_NOT, "(", ")", "[", "]"])
-# After these, libpcap expects a name, which may well be "pid".
-_TAKES_NAME: Final = frozenset(
-    re.findall(
-        r"\S+",
-        "host net port portrange proto protochain src dst gateway mask ether fddi tr "
-        "wlan ip ip6 arp rarp decnet sctp tcp udp iso link ifname on rset ruleset "
-        "ra ta addr1 addr2 addr3 addr4",
-    )
-)
-
-
-class _Token(NamedTuple):
-    text: str
-    start: int
-    end: int
-
 
 def parse(text: str) -> Filter:
-    """Find the conditions in a text; Packet(text) if it has no process word.
+    """Return the conditions in a text; Packet(text) if it has no process word.
 
-    Raises FilterError with a sentence about what cannot be understood. What
-    libpcap thinks of its parts is not looked at.
+    Raises FilterError with a sentence about the mistake. libpcap checks the
+    conditions on the packet later.
     """
-    tokens = _tokens(text)
-    if not any(_starts_process(tokens, at) for at in range(len(tokens))):
+    tokens = split(text)
+    if not any(starts_process(tokens, at) for at in range(len(tokens))):
         return Packet(text)
+    if any(token.text in QUOTES for token in tokens):
+        raise FilterError(
+            "The capture filter has an opening quote without a closing one: "
+            'write comm "Web Content".'
+        )
     parser = _Parser(text, tokens)
     found = parser.chain(0)
     if parser.at < len(tokens):
@@ -123,25 +114,10 @@ def parse(text: str) -> Filter:
     return found
 
 
-def _tokens(text: str) -> list[_Token]:
-    return [
-        _Token(match[match.lastgroup], match.start(match.lastgroup), match.end())
-        for match in _TOKEN.finditer(text)
-        if match.lastgroup
-    ]
-
-
-def _starts_process(tokens: list[_Token], at: int) -> bool:
-    if tokens[at].text not in _PROCESS or at + 1 == len(tokens):
-        return False
-    after_qualifier = at > 0 and tokens[at - 1].text in _TAKES_NAME
-    return not after_qualifier and tokens[at + 1].text not in _NO_VALUE
-
-
 class _Parser:
-    """Recursive descent; `at` is the token that comes next."""
+    """Recursive descent; `at` is the index of the next token."""
 
-    def __init__(self, text: str, tokens: list[_Token]) -> None:
+    def __init__(self, text: str, tokens: list[Token]) -> None:
         self._text = text
         self._tokens = tokens
         self.at = 0
@@ -155,11 +131,20 @@ class _Parser:
             raise FilterError("The capture filter is nested too deeply.")
         terms = [self._term(depth)]
         joins = []
-        while self._next() in _JOINS:
+        while self._next() in JOINS:
             joins.append(self._next())
             self.at += 1
             terms.append(self._inherited(terms[-1]) or self._term(depth))
+        if self._next() not in ("", ")"):
+            raise self._join_missing(terms[-1])
         return _joined(terms, joins)
+
+    def _join_missing(self, before: Filter | None) -> FilterError:
+        is_name = isinstance(before, Process) and before.word == "comm"
+        hint = '; quote a name with spaces: comm "Web Content"' if is_name else ""
+        return FilterError(
+            f'The capture filter needs "and" or "or" before "{self._next()}"{hint}.'
+        )
 
     def _inherited(self, before: Filter) -> Process | None:
         """`pid 1 or 2`, as libpcap lends `port` in `port 1 or 2`."""
@@ -172,18 +157,28 @@ class _Parser:
 
     def _term(self, depth: int) -> Filter:
         start = self.at
-        while self._next() in _NOT:
+        while self._next() in NOT:
             self.at += 1
         negated = (self.at - start) % 2 == 1
-        if self.at < len(self._tokens) and _starts_process(self._tokens, self.at):
-            self.at += 2
-            word, value = self._tokens[self.at - 2 : self.at]
-            term: Filter = _process(word.text, value.text)
+        if self.at < len(self._tokens) and starts_process(self._tokens, self.at):
+            term: Filter = self._process_term()
         elif self._group_has_process():
             term = self._group(depth)
         else:
             return self._packet(start)
         return Not(term) if negated else term
+
+    def _process_term(self) -> Process:
+        """`pid 1`, or `pid == 1` as in display filters."""
+        word = self._next()
+        self.at += 1
+        if self._next() in EQUALS:
+            self.at += 1
+        value = self._next()
+        if value in ("", *EQUALS, *NO_VALUE):
+            raise FilterError(f'The capture filter lacks a value after "{word}".')
+        self.at += 1
+        return _process(word, value)
 
     def _group(self, depth: int) -> Filter:
         self.at += 1
@@ -197,10 +192,10 @@ class _Parser:
         if self._next() != "(":
             return False
         group = range(self.at, self._group_end(self.at))
-        return any(_starts_process(self._tokens, at) for at in group)
+        return any(starts_process(self._tokens, at) for at in group)
 
     def _group_end(self, at: int) -> int:
-        """Find the index behind the parenthesis that closes the one at `at`."""
+        """Return the index behind the parenthesis that closes the one at `at`."""
         depth = 0
         for end in range(at, len(self._tokens)):
             depth += {"(": 1, ")": -1}.get(self._tokens[end].text, 0)
@@ -209,36 +204,55 @@ class _Parser:
         return len(self._tokens)
 
     def _packet(self, start: int) -> Packet:
-        """Take what lies up to the next join or parenthesis, for libpcap to judge."""
-        while self._next() not in ("", ")", *_JOINS):
-            if _starts_process(self._tokens, self.at):
-                raise FilterError(
-                    f'The capture filter needs "and" or "or" before "{self._next()}".'
-                )
+        """Take everything up to the next join or parenthesis, for libpcap to check."""
+        while self._next() not in ("", ")", *JOINS):
+            if starts_process(self._tokens, self.at):
+                raise self._join_missing(None)
             opens = self._next() == "("
             self.at = self._group_end(self.at) if opens else self.at + 1
         if self.at == start:
-            raise FilterError("The capture filter lacks a condition beside a join.")
+            before = f'before "{self._next()}"' if self._next() else "at its end"
+            raise FilterError(f"The capture filter lacks a condition {before}.")
         span = self._tokens[start].start, self._tokens[self.at - 1].end
         return Packet(self._text[slice(*span)])
 
 
 def _process(word: str, value: str) -> Process:
-    if word == "comm":
-        name = value[1:-1] if value[0] in "\"'" else value
-        kept = name.encode(errors="replace")[:COMM_LEN]
-        return Process(word, kept.decode(errors="ignore"))
-    if not (value.isascii() and value.isdecimal() and int(value[:11]) <= _U32):
-        raise FilterError(f'In the capture filter, "{word}" takes a number.')
-    return Process(word, int(value))
+    if word == "pid":
+        return Process(word, _number(value))
+    name = value[1:-1] if value[0] in QUOTES else value
+    if word == "uid":
+        return Process(word, _uid(name))
+    kept = name.encode(errors="replace")[:COMM_LEN]
+    return Process(word, kept.decode(errors="ignore"))
+
+
+def _number(value: str) -> int:
+    if not _is_number(value):
+        raise FilterError('In the capture filter, "pid" takes a number.')
+    return int(value)
+
+
+def _is_number(value: str) -> bool:
+    return value.isascii() and value.isdecimal() and int(value[:11]) <= _U32
+
+
+def _uid(value: str) -> int:
+    uid = int(value) if _is_number(value) else users.uid_of(value)
+    if uid is None:
+        raise FilterError(
+            'In the capture filter, "uid" takes a number or the name of a user; '
+            f'there is no user "{value}".'
+        )
+    return uid
 
 
 def _joined(terms: list[Filter], joins: list[str]) -> Filter:
-    kinds = {_JOINS[join] for join in joins}
+    kinds = {All if join in ("and", "&&") else Any for join in joins}
     if len(kinds) > 1:
         raise FilterError(
             'The capture filter mixes "and" with "or" beside a process word: '
-            "put parentheses around what belongs together, as in "
+            "put parentheses around the conditions that belong together, as in "
             '"pid 1 and (port 80 or port 443)".'
         )
     if not kinds:
@@ -250,11 +264,11 @@ def _joined(terms: list[Filter], joins: list[str]) -> Filter:
     return All(every) if All in kinds else Any(every)
 
 
-# --- what can be done with a filter -----------------------------------------------
+# --- uses of a filter ---------------------------------------------------------------
 
 
 def packets(of: Filter) -> Iterator[Packet]:
-    """Every condition on the packet, from left to right."""
+    """Yield every condition on the packet, from left to right."""
     match of:
         case Packet():
             yield of
@@ -268,7 +282,7 @@ def packets(of: Filter) -> Iterator[Packet]:
 
 
 def packet_only(of: Filter) -> Filter | None:
-    """Return the strictest condition on the packet that `of` implies, if any."""
+    """Return the strictest condition on the packet that `of` implies; None: none."""
     return _implied(of, negated=False)
 
 
@@ -287,25 +301,6 @@ def _implied(of: Filter, *, negated: bool) -> Filter | None:
     if isinstance(of, All) != negated:
         return All(known) if known else None
     return Any(known) if len(known) == len(implied) else None
-
-
-def evaluate(
-    of: Filter,
-    packet: Callable[[Packet], bool],
-    process: Callable[[Process], bool],
-) -> bool:
-    """Compute the filter's verdict, given that of its conditions."""
-    match of:
-        case Packet():
-            return packet(of)
-        case Process():
-            return process(of)
-        case Not(inner):
-            return not evaluate(inner, packet, process)
-        case All(terms):
-            return all(evaluate(term, packet, process) for term in terms)
-        case Any(terms):
-            return any(evaluate(term, packet, process) for term in terms)
 
 
 def to_c(
@@ -327,7 +322,7 @@ def to_c(
 
 
 def comm_words(comm: str) -> tuple[int, int]:
-    """Return a name as two native 64-bit numbers, as the kernel's 16 bytes hold it."""
+    """Return a name as the kernel holds it: 16 bytes, as two native 64-bit numbers."""
     padded = comm.encode()[:COMM_LEN].ljust(16, b"\0")
     first, second = padded[:8], padded[8:]
     return int.from_bytes(first, sys.byteorder), int.from_bytes(second, sys.byteorder)

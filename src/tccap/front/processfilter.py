@@ -1,8 +1,7 @@
 """What a user types to choose processes: lists with commas between the items."""
 
-import pwd
-
 from tccap.errors import TccapError
+from tccap.host import users
 
 
 def pids(text: str) -> tuple[int, ...]:
@@ -30,7 +29,7 @@ def _items(text: str) -> list[str]:
 def _uid(item: str) -> int:
     if item.isascii() and item.isdigit():
         return int(item)
-    try:
-        return pwd.getpwnam(item).pw_uid
-    except (KeyError, ValueError):  # or what cannot be a name at all
-        raise TccapError(f"There is no user {item!r}.") from None
+    uid = users.uid_of(item)
+    if uid is None:
+        raise TccapError(f"There is no user {item!r}.")
+    return uid

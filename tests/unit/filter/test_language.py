@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -14,7 +15,6 @@ from tccap.filter.language import (
     Packet,
     Process,
     comm_words,
-    evaluate,
     packet_only,
     packets,
     parse,
@@ -45,6 +45,8 @@ def test_packet_text_is_left_alone(text: str) -> None:
         "not host uid",
         "tcp[0] = 1 && host pid",
         "garbage ( here",
+        "port 80 and tcp[0]=1",
+        "host pid=1",
     ],
 )
 def test_names_that_look_like_process_words_stay_libpcaps(text: str) -> None:
@@ -61,6 +63,21 @@ def test_names_that_look_like_process_words_stay_libpcaps(text: str) -> None:
         ("comm 'a b'", Process("comm", "a b")),
         ("comm a-name-that-is-too-long", Process("comm", "a-name-that-is-")),
         ("comm äääääääää", Process("comm", "äääääää")),
+        ("comm =curl", CURL),
+        ("comm=curl", CURL),
+        ("comm == curl", CURL),
+        ('comm == "curl"', CURL),
+        ("comm=='curl'", CURL),
+        ('comm "=="', Process("comm", "==")),
+        ("comm a=b", Process("comm", "a=b")),
+        ("pid == 1", PID),
+        ("pid==1", PID),
+        ("pid = 1", PID),
+        ("pid == 1 or 2", Any((PID, Process("pid", 2)))),
+        ("not pid==1&&tcp", All((Packet("tcp"), Not(PID)))),
+        ("uid root", UID),
+        ("uid == root", UID),
+        ('uid "root"', UID),
         ("not uid 0", Not(UID)),
         ("! uid 0", Not(UID)),
         ("not not uid 0", UID),
@@ -80,7 +97,7 @@ def test_names_that_look_like_process_words_stay_libpcaps(text: str) -> None:
         ),
         ("vlan and pid 1 and ip", All((Packet("vlan and ip"), PID))),
         ("not tcp and pid 1", All((Packet("not tcp"), PID))),
-        # Whether "()" is a condition is libpcap's to say.
+        # libpcap decides whether "()" is a condition.
         ("pid 1 and ()", All((Packet("()"), PID))),
         ("not (tcp or pid 1)", Not(Any((Packet("tcp"), PID)))),
         (
@@ -98,23 +115,54 @@ def test_process_words(text: str, expected: Filter) -> None:
     [
         ("pid x", '"pid" takes a number'),
         ("uid -1", '"uid" takes a number'),
+        ("uid no-such-user", 'there is no user "no-such-user"'),
+        ("uid \ud800", "there is no user"),
         ("pid 99999999999", '"pid" takes a number'),
         ("pid ٣", '"pid" takes a number'),
         ("pid 1 and tcp or udp", "mixes"),
         ("pid 1 or port 80 and 443", "mixes"),
-        ("pid 1 and", "lacks"),
-        ("and pid 1", "lacks"),
+        ("pid 1 and", "lacks a condition at its end"),
+        ("and pid 1", 'lacks a condition before "and"'),
+        ("(pid 1 or ) and tcp", 'lacks a condition before ")"'),
+        ("comm ==", 'lacks a value after "comm"'),
+        ("pid == and tcp", 'lacks a value after "pid"'),
+        ("pid == = 1", 'lacks a value after "pid"'),
+        ('comm "x', "opening quote without a closing one"),
+        ("comm 'x and tcp", "opening quote without a closing one"),
+        ("comm Web Content", 'before "Content"; quote a name with spaces'),
+        ("pid 1 2", 'needs "and" or "or" before "2".'),
+        ("(pid 1 tcp)", 'needs "and" or "or" before "tcp".'),
+        ("pid 1 (tcp)", 'needs "and" or "or" before "(".'),
         ("(pid 1", 'without a ")"'),
         ("pid 1)", 'without a "("'),
         ("tcp port 80 pid 1", 'needs "and" or "or"'),
         ("(" * 200 + "pid 1" + ")" * 200, "too deeply"),
     ],
 )
-def test_what_cannot_be_understood_gets_a_sentence(text: str, part: str) -> None:
+def test_a_mistake_gets_a_sentence(text: str, part: str) -> None:
     with pytest.raises(FilterError, match=r"^(The|In the) capture filter") as caught:
         parse(text)
     assert part in str(caught.value)
     assert str(caught.value).endswith(".")
+
+
+def evaluate(
+    of: Filter,
+    packet: Callable[[Packet], bool],
+    process: Callable[[Process], bool],
+) -> bool:
+    """Compute the filter's verdict from the verdicts of its conditions."""
+    match of:
+        case Packet():
+            return packet(of)
+        case Process():
+            return process(of)
+        case Not(inner):
+            return not evaluate(inner, packet, process)
+        case All(terms):
+            return all(evaluate(term, packet, process) for term in terms)
+        case Any(terms):
+            return any(evaluate(term, packet, process) for term in terms)
 
 
 LEAVES: list[Filter] = [Packet("a"), Packet("b"), PID, UID]
@@ -153,7 +201,7 @@ def test_c_means_the_same(of: Filter, truth: dict[Filter, bool]) -> None:
 
 
 @given(st.text(alphabet="()! pidcomuandrt1\"'&|[]"))
-def test_any_text_is_understood_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     with suppress(FilterError):
         assert all(isinstance(packet, Packet) for packet in packets(parse(text)))
 

@@ -1,4 +1,4 @@
-"""What the capture builds on, tried on this kernel by the shortest road."""
+"""The kernel facilities that captures need, each tried directly."""
 
 import ctypes
 import os
@@ -38,7 +38,7 @@ int classify(struct __sk_buff *skb)
 
 
 class Ring:
-    """The programs, compiled once for all tests, and what their ring received."""
+    """The programs, compiled once for all tests, and the records of their ring."""
 
     def __init__(self) -> None:
         os.environ["BCC_KERNEL_SOURCE"] = str(REPO / "bpf")
@@ -76,7 +76,7 @@ def netlink() -> Iterator[Any]:
 
 @pytest.fixture
 def veth(netlink: Any) -> Iterator[int]:
-    """A veth pair that is up; what is sent on one end leaves through it."""
+    """A veth pair that is up; packets sent on one end leave through it."""
     netlink.link("add", ifname="tccap0", kind="veth", peer={"ifname": "tccap1"})
     index: int = netlink.link_lookup(ifname="tccap0")[0]
     for name in ("tccap0", "tccap1"):
@@ -135,7 +135,7 @@ def test_a_clsact_filter_sees_packets(ring: Ring, netlink: Any, veth: int) -> No
 
 
 @pytest.mark.skipif(SERIES < (6, 6), reason="TCX came with Linux 6.6")
-def test_a_tcx_link_sees_packets_and_lets_go(ring: Ring, veth: int) -> None:
+def test_a_tcx_link_sees_packets_and_detaches(ring: Ring, veth: int) -> None:
     classifier = ring.bpf.load_func(b"classify", ring.types.SCHED_CLS)
     link = create_tcx_link(classifier.fd, veth)
     send_frame(432)

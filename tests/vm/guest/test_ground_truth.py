@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from truth import theatre
-from truth.theatre import Performance
+from truth import run
+from truth.run import Run
 
-MANY = int(os.environ.get("TCCAP_TRUTH_MANY", theatre.MANY_BY_DEFAULT))
-# An emulated machine whose host is busy drops into long softirqs, and now and then a
-# label is not there: never more than this. make ground-truth KERNEL= bears none.
+MANY = int(os.environ.get("TCCAP_TRUTH_MANY", run.MANY_BY_DEFAULT))
+# On a busy host, softirqs of an emulated machine take long, and a few labels are
+# missing: never more than this share. make ground-truth KERNEL= allows none.
 STRAY_MAX = 0.0 if "TCCAP_TRUTH_MANY" in os.environ else 0.01
 CASES = tuple(os.environ.get("TCCAP_TRUTH_CASES", "").split())
-# What cannot be told, with the reason; docs/limitations.md has it, too.
+# Cases without an answer, with the reason; see docs/limitations.md.
 MAY_MISS = {
     "container-pings": "an echo request that comes out of a container's veth no "
     "longer carries its socket, and there is no port by which to find it",
@@ -22,21 +22,21 @@ MAY_MISS = {
 
 
 @pytest.fixture(scope="module")
-def performance(tmp_path_factory: pytest.TempPathFactory) -> Performance:
+def done(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder: Path = tmp_path_factory.mktemp("truth")
-    return theatre.perform(folder, MANY, CASES)
+    return run.run_cases(folder, MANY, CASES)
 
 
-def test_all_cases_were_played(performance: Performance) -> None:
-    for case, problem in performance.problems.items():
+def test_all_cases_ran(done: Run) -> None:
+    for case, problem in done.problems.items():
         print(f"{case}: {problem}")  # noqa: T201  # the reason to be seen
-    assert not performance.problems
+    assert not done.problems
 
 
 @pytest.mark.timeout(1800)
-def test_labels(performance: Performance) -> None:
-    report = performance.report()
-    print("", *report.lines(), sep="\n")  # noqa: T201  # what it is for
+def test_labels(done: Run) -> None:
+    report = done.report()
+    print("", *report.lines(), sep="\n")  # noqa: T201  # the table to be seen
     for case in sorted(report.cases_with("missing") & set(MAY_MISS)):
         print(f"{case} may miss some: {MAY_MISS[case]}")  # noqa: T201
     assert report.counts
@@ -44,12 +44,12 @@ def test_labels(performance: Performance) -> None:
     assert report.share("missing", without=MAY_MISS) <= STRAY_MAX
 
 
-def test_a_chosen_process_is_complete_and_alone(performance: Performance) -> None:
-    chosen = {str(pid) for pid in performance.chosen()}
+def test_a_chosen_process_is_complete_and_alone(done: Run) -> None:
+    chosen = {str(pid) for pid in done.chosen()}
     due = Counter(
         packet.data
-        for packet in performance.packets
+        for packet in done.packets
         if {packet.label.get("pid"), packet.label.get("peer_pid")} & chosen
     )
     assert due
-    assert Counter(packet.data for packet in performance.chosen_packets) == due
+    assert Counter(packet.data for packet in done.chosen_packets) == due

@@ -1,8 +1,7 @@
-"""Processes that act one step at a time.
+"""Processes that run one step at a time.
 
-What a process does is a generator: it runs up to the next ``yield`` when the
-director says so. So the order of events across processes is fixed, without
-sleeping.
+A worker runs a script: a generator, which goes on to its next ``yield`` when the
+case says so. This fixes the order of events across processes without sleeping.
 """
 
 import ctypes
@@ -17,11 +16,11 @@ from typing import Any, NoReturn
 PR_SET_NAME = 15
 Script = Iterator[Any]
 _libc = ctypes.CDLL(None, use_errno=True)
-_everyone: "list[Actor]" = []
+_all: "list[Worker]" = []
 
 
-class Actor:
-    """A forked process that plays a script."""
+class Worker:
+    """A forked process that runs a script."""
 
     def __init__(self, script: Script, comm: bytes = b"") -> None:
         self._control, other = socket.socketpair()
@@ -30,15 +29,15 @@ class Actor:
             self._control.close()
             if comm:
                 rename(comm)
-            _play(other, script)
+            _run(other, script)
         other.close()
         self.ended = False
-        _everyone.append(self)
+        _all.append(self)
 
     def step(self) -> Any:
-        """Let it run to its next pause; return what it yields there.
+        """Let it run to its next pause; return the value that it yields there.
 
-        None when it has ended, or become another program.
+        None if it has ended, or has executed another program.
         """
         self.start()
         return self.wait()
@@ -56,8 +55,8 @@ class Actor:
         if not answer:
             self.join()
             return None
-        said, value = pickle.loads(answer)
-        if said == "failed":
+        state, value = pickle.loads(answer)
+        if state == "failed":
             self.join()
             raise AssertionError(f"process {self.pid}: {value}")
         return value
@@ -68,32 +67,32 @@ class Actor:
             os.waitpid(self.pid, 0)
             self.ended = True
             self._control.close()
-            _everyone.remove(self)
+            _all.remove(self)
 
     def kill(self) -> None:
-        """End the process as it is."""
+        """Kill the process, at whatever step it is."""
         if not self.ended:
             os.kill(self.pid, 9)
             self.join()
 
 
 def end_this_thread() -> None:
-    """End the current thread alone, as pthread_exit(3) does, without Python's leave."""
+    """End only the current thread, as pthread_exit(3) does, behind Python's back."""
     _libc.syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)
 
 
-def alternate(*actors: Actor) -> None:
+def alternate(*workers: Worker) -> None:
     """Let each run a step in turn, until all have ended."""
-    while any(not actor.ended for actor in actors):
-        for actor in actors:
-            if not actor.ended:
-                actor.step()
+    while any(not worker.ended for worker in workers):
+        for worker in workers:
+            if not worker.ended:
+                worker.step()
 
 
 def kill_all() -> None:
-    """End all processes that a case has left."""
-    for actor in _everyone:
-        actor.kill()
+    """Kill all workers that are left."""
+    for worker in _all:
+        worker.kill()
 
 
 def rename(comm: bytes) -> None:
@@ -101,15 +100,15 @@ def rename(comm: bytes) -> None:
     assert _libc.prctl(PR_SET_NAME, comm, 0, 0, 0) == 0
 
 
-def _play(control: socket.socket, script: Script) -> NoReturn:
+def _run(control: socket.socket, script: Script) -> NoReturn:
     try:
         while control.recv(1):
             try:
-                said = ("paused", next(script))
+                answer = ("paused", next(script))
             except StopIteration:
                 break
-            control.send(pickle.dumps(said))
-    except BaseException:  # noqa: BLE001  # the director reports it
+            control.send(pickle.dumps(answer))
+    except BaseException:  # noqa: BLE001  # `wait` raises it in the parent
         control.send(pickle.dumps(("failed", traceback.format_exc())))
     finally:
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""One performance of all cases, with captures running."""
+"""One run of all cases, with captures running."""
 
 import contextlib
 import json
@@ -11,18 +11,18 @@ from pathlib import Path
 
 from support import running
 from tccap.paths import SCRIPT
-from truth import claims, packets, play, verdict, world
+from truth import claims, packets, verdict, worker_main
 from truth.claims import Claim, Claims
+from truth.network import Network, inside, network
 from truth.packets import Packet
-from truth.world import World
 
 MANY_BY_DEFAULT = 200
-CHOSEN = "none"  # the claims that tell which processes --pid is given
+CHOSEN = "none"  # the protocol of claims that name the processes for --pid
 
 
 @dataclass
-class Performance:
-    """What came of it: the truth, the captures, and what went wrong."""
+class Run:
+    """The truth, the two captures, and the exceptions of the cases, of one run."""
 
     claims: list[Claim]
     packets: list[Packet]
@@ -39,36 +39,36 @@ class Performance:
         return {claim.pid for claim in self.claims if claim.protocol == CHOSEN}
 
 
-def perform(
+def run_cases(
     folder: Path, many: int = MANY_BY_DEFAULT, cases: tuple[str, ...] = ()
-) -> Performance:
-    """Play the cases in front of two captures: of all, and of chosen processes."""
-    with world.world() as made:
-        (folder / play.WORLD).write_text(made.to_json())
-        with _play(made, folder, many, cases) as player:
-            _expect(player, "prepared")
-            truth = claims.read(folder / play.CLAIMS)
+) -> Run:
+    """Run the cases under two captures: of all, and of chosen processes."""
+    with network() as made:
+        (folder / worker_main.NETWORK).write_text(made.to_json())
+        with _worker_main(made, folder, many, cases) as process:
+            _expect(process, "prepared")
+            truth = claims.read(folder / worker_main.CLAIMS)
             pids = {str(claim.pid) for claim in truth if claim.protocol == CHOSEN}
             choice = ("--pid", ",".join(pids)) if pids else ()
             with (
                 capture(made, folder / "all"),
                 capture(made, folder / "chosen", *choice),
             ):
-                assert player.stdin
-                print(file=player.stdin, flush=True)
-                _expect(player, "played")
-    return Performance(
-        claims=list(claims.read(folder / play.CLAIMS)),
+                assert process.stdin
+                print(file=process.stdin, flush=True)
+                _expect(process, "done")
+    return Run(
+        claims=list(claims.read(folder / worker_main.CLAIMS)),
         packets=list(packets.read((folder / "all.pcapng").read_bytes())),
         chosen_packets=list(packets.read((folder / "chosen.pcapng").read_bytes())),
-        problems=json.loads((folder / play.PROBLEMS).read_text()),
+        problems=json.loads((folder / worker_main.PROBLEMS).read_text()),
         log=(folder / "all.log").read_text(),
     )
 
 
 @contextlib.contextmanager
-def capture(made: World, path: Path, *options: str) -> Iterator[None]:
-    """Have a capture of all devices run."""
+def capture(made: Network, path: Path, *options: str) -> Iterator[None]:
+    """Capture all devices, into PATH.pcapng, while the block runs."""
     log, file = path.with_suffix(".log"), path.with_suffix(".pcapng")
     file.touch()
     command = [
@@ -76,7 +76,7 @@ def capture(made: World, path: Path, *options: str) -> Iterator[None]:
         *("--fifo", str(file), "--log-file", str(log), "--log-level", "info"),
         *options,
     ]
-    with subprocess.Popen(world.inside(made.here, *command)) as process:
+    with subprocess.Popen(inside(made.here, *command)) as process:
         try:
             _wait_until_ready(process, log)
             yield
@@ -94,24 +94,24 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> None:
 
 
 @contextlib.contextmanager
-def _play(
-    made: World, folder: Path, many: int, cases: tuple[str, ...]
+def _worker_main(
+    made: Network, folder: Path, many: int, cases: tuple[str, ...]
 ) -> "Iterator[subprocess.Popen[str]]":
-    command = [sys.executable, "-m", "truth.play", str(folder), str(many), *cases]
+    module = [sys.executable, "-m", "truth.worker_main", str(folder), str(many)]
     tests = str(Path(__file__).parents[1])
     with subprocess.Popen(
-        world.inside(made.here, "env", f"PYTHONPATH={tests}", *command),
+        inside(made.here, "env", f"PYTHONPATH={tests}", *module, *cases),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-    ) as player:
+    ) as process:
         try:
-            yield player
+            yield process
         finally:
-            player.kill()
+            process.kill()
 
 
-def _expect(player: "subprocess.Popen[str]", word: str) -> None:
-    assert player.stdout
-    said = player.stdout.readline()
-    assert said == f"{word}\n", f"{word} was to come, not {said!r}"
+def _expect(process: "subprocess.Popen[str]", word: str) -> None:
+    assert process.stdout
+    line = process.stdout.readline()
+    assert line == f"{word}\n", f"expected {word}, not {line!r}"

@@ -1,7 +1,7 @@
-"""The network that the cases play in: this namespace, and two containers.
+"""The network of the cases: the namespace that is captured, and two containers.
 
 Both containers have the same address, so that the same tuple can be in use in
-both; the first also has one that can be reached from here.
+both; each also has an address that can be reached from the captured namespace.
 """
 
 import contextlib
@@ -16,6 +16,8 @@ from support.netns import Namespace
 
 SAME_ADDRESS, NOBODY = "10.77.0.2", "10.77.0.1"
 NOBODYS_MAC = "02:00:00:00:77:01"
+# Few, so that ports come round again and again within a run.
+EPHEMERAL_PORTS = "32768 32927"
 
 
 @dataclass(frozen=True)
@@ -29,38 +31,38 @@ class Container:
 
 
 @dataclass(frozen=True)
-class World:
-    """Where the capture runs, and the containers beside it."""
+class Network:
+    """The namespace that is captured, and the containers beside it."""
 
     here: Namespace
     containers: tuple[Container, ...]
 
     def to_json(self) -> str:
-        """Return the world in words."""
+        """Return the network as JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` wrote."""
-        told = json.loads(text)
-        boxes = (
-            Container(**box | {"space": Namespace(**box["space"])})
-            for box in told["containers"]
+        fields = json.loads(text)
+        containers = (
+            Container(**container | {"space": Namespace(**container["space"])})
+            for container in fields["containers"]
         )
-        return cls(Namespace(**told["here"]), tuple(boxes))
+        return cls(Namespace(**fields["here"]), tuple(containers))
 
 
 @contextlib.contextmanager
-def world() -> Iterator[World]:
-    """Give a world of its own."""
+def network() -> Iterator[Network]:
+    """Yield a new network; delete its namespaces at the end."""
     with netns.namespace() as here, netns.namespace() as one, netns.namespace() as two:
-        made = World(here, (_container(here, one, 1), _container(here, two, 2)))
+        containers = (_container(here, one, 1), _container(here, two, 2))
         with here.entered():
-            Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 2147483647")
-            # A port is not used again while something is left of its connection.
-            Path("/proc/sys/net/ipv4/tcp_tw_reuse").write_text("0")
+            ipv4 = Path("/proc/sys/net/ipv4")
+            (ipv4 / "ping_group_range").write_text("0 2147483647")
+            (ipv4 / "ip_local_port_range").write_text(EPHEMERAL_PORTS)
         here.ip("route", "add", "239.0.0.0/8", "dev", "lo")
-        yield made
+        yield Network(here, containers)
 
 
 def _container(here: Namespace, there: Namespace, number: int) -> Container:
@@ -80,5 +82,5 @@ def _container(here: Namespace, there: Namespace, number: int) -> Container:
 
 
 def inside(space: Namespace, *command: str) -> list[str]:
-    """Return the command that runs in the namespace with these very mounts."""
+    """Return the command that runs in the namespace with the caller's own mounts."""
     return ["nsenter", f"--net=/run/netns/{space.name}", *command]

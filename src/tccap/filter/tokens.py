@@ -1,0 +1,51 @@
+"""The tokens of a capture filter, and which of them are words about the process."""
+
+import re
+from typing import Final, NamedTuple
+
+JOINS: Final = ("and", "&&", "or", "||")
+NOT: Final = ("not", "!")
+EQUALS: Final = ("=", "==")
+QUOTES: Final = ('"', "'")
+_PROCESS: Final = ("pid", "uid", "comm")
+# If one of these follows "comm", it is a name in libpcap's language.
+NO_VALUE: Final = frozenset([*JOINS, *NOT, "(", ")", "[", "]"])
+# libpcap expects a name after these, which may be "pid".
+_TAKES_NAME: Final = frozenset(
+    re.findall(
+        r"\S+",
+        "host net port portrange proto protochain src dst gateway mask ether fddi tr "
+        "wlan ip ip6 arp rarp decnet sctp tcp udp iso link ifname on rset ruleset "
+        "ra ta addr1 addr2 addr3 addr4",
+    )
+)
+_TOKEN: Final = re.compile(
+    r"""\s*(?:(?P<quoted>"[^"]*"|'[^']*')|(?P<sign>&&|\|\||==?|[()!\[\]])"""
+    r"""|(?P<process>(?:pid|uid|comm)(?==))"""
+    r"""|(?P<word>(?:(?!&&|\|\|)[^\s()!\[\]"'])+)|(?P<open_quote>["']))"""
+)
+
+
+class Token(NamedTuple):
+    """A token, and where it stands in the text (indices of characters)."""
+
+    text: str
+    start: int
+    end: int
+
+
+def split(text: str) -> list[Token]:
+    """Return the tokens of a text; a quote that is not closed is a token by itself."""
+    return [
+        Token(match[match.lastgroup], match.start(match.lastgroup), match.end())
+        for match in _TOKEN.finditer(text)
+        if match.lastgroup
+    ]
+
+
+def starts_process(tokens: list[Token], at: int) -> bool:
+    """Return whether a condition on the process begins with the token at index `at`."""
+    if tokens[at].text not in _PROCESS or at + 1 == len(tokens):
+        return False
+    after_qualifier = at > 0 and tokens[at - 1].text in _TAKES_NAME
+    return not after_qualifier and tokens[at + 1].text not in NO_VALUE

@@ -1,0 +1,26 @@
+"""Ways to use sockets, each with ports of its own.
+
+Importing the package enters all cases into `registry.CASES`.
+"""
+
+from truth.cases import (
+    chosen,
+    descriptors,
+    icmp,
+    namespaces,
+    older_sockets,
+    processes,
+    tcp,
+    udp,
+)
+
+__all__ = [
+    "chosen",
+    "descriptors",
+    "icmp",
+    "namespaces",
+    "older_sockets",
+    "processes",
+    "tcp",
+    "udp",
+]

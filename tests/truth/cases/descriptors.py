@@ -1,0 +1,136 @@
+"""Sockets that go from process to process."""
+
+import socket
+
+from truth.cases.registry import CaseContext, case
+from truth.sockets import (
+    ANSWER,
+    LO4,
+    listener,
+    receive_descriptor,
+    send_descriptor,
+    settle,
+    tcp,
+)
+from truth.workers import Script, Worker, alternate, kill_all
+
+
+@case
+def descriptor_passed(context: CaseContext) -> None:
+    def connects(channel: socket.socket) -> Script:
+        context.claim("tcp", remote=port)
+        sock = tcp(LO4)
+        sock.connect((LO4, port))
+        send_descriptor(channel, sock)
+        sock.close()
+        yield
+
+    def uses(channel: socket.socket) -> Script:
+        sock = receive_descriptor(channel)
+        context.claim("tcp", remote=port)
+        sock.sendall(b"question")
+        yield
+        assert sock.recv(100)
+        sock.close()
+        yield
+
+    port = context.port()
+    one, other = socket.socketpair()
+    server = Worker(context.scripts.server(port))
+    first, second = Worker(connects(one)), Worker(uses(other))
+    for worker in (server, first, server, second, server, second, server, server):
+        if not worker.ended:
+            worker.step()
+    kill_all()
+
+
+@case
+def descriptor_inherited(context: CaseContext) -> None:
+    """Parent and child use a connection in turn."""
+
+    def parent() -> Script:
+        context.claim("tcp", remote=port)
+        with tcp(LO4) as sock:
+            sock.connect((LO4, port))
+            child = Worker(user(sock))
+            yield
+            child.step()
+            yield
+            child.step()
+            context.claim("tcp", remote=port)
+            assert sock.recv(100) == ANSWER
+            sock.sendall(b"again")
+            yield
+            settle(sock, len(ANSWER))
+            context.claim("tcp", remote=port, pid=child.pid)
+            child.step()
+            yield
+            child.step()
+            context.claim("tcp", remote=port)
+            assert sock.recv(1) == ANSWER[:1]
+            yield
+            child.kill()
+
+    def user(sock: socket.socket) -> Script:
+        context.claim("tcp", remote=port)
+        sock.sendall(b"question")
+        yield
+        settle(sock, len(ANSWER))
+        yield
+        sock.sendall(b"more")
+        yield
+        settle(sock, 2 * len(ANSWER))
+        yield
+
+    port = context.port()
+    alternate(Worker(answers_thrice(context, port)), Worker(parent()))
+
+
+def answers_thrice(context: CaseContext, port: int) -> Script:
+    """Accept, then answer "question", "again" and "more": a step each."""
+    context.claim("tcp", local=port)
+    with listener(port) as listening:
+        yield
+        with listening.accept()[0] as connection:
+            for size in (8, 5, 4):
+                yield
+                assert len(connection.recv(size)) == size
+                connection.sendall(ANSWER)
+            yield
+
+
+@case
+def connection_of_a_dead_parent(context: CaseContext) -> None:
+    """The process that connected has exited; its child sends and receives."""
+
+    def uses(sock: socket.socket) -> Script:
+        context.claim("tcp", remote=port)
+        sock.sendall(b"question")
+        yield
+        assert sock.recv(100)
+        sock.close()
+        yield
+
+    def connects(sock: socket.socket) -> Script:
+        context.claim("tcp", remote=port)
+        sock.connect((LO4, port))
+        yield
+
+    port = context.port()
+    with tcp(LO4) as sock:
+        server = Worker(context.scripts.server(port))
+        first, second = Worker(connects(sock)), Worker(uses(sock))
+    for worker in (
+        server,
+        first,
+        server,
+        first,
+        second,
+        server,
+        second,
+        server,
+        server,
+    ):
+        if not worker.ended:
+            worker.step()
+    kill_all()

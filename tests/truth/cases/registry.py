@@ -1,0 +1,39 @@
+"""The list of cases, and what each case is given."""
+
+from collections.abc import Callable, Iterator
+
+from truth.claims import ClaimLog
+from truth.network import Network
+from truth.scripts import Scripts
+
+# Below net.ipv4.ip_local_port_range: connect(2) chooses none of these.
+PORTS = range(20000, 32768)
+
+Case = Callable[["CaseContext"], Iterator[None] | None]
+CASES: dict[str, Case] = {}
+
+
+class CaseContext:
+    """The network, the log of claims, and ports for the cases of one run."""
+
+    def __init__(self, network: Network, log: ClaimLog, many: int) -> None:
+        self.network = network
+        self.many = many
+        self.log = log
+        self.claim = log.claim
+        self.scripts = Scripts(log)
+        self._ports = iter(PORTS)
+
+    def port(self) -> int:
+        """Return a port, or ICMP identifier, that no other case uses."""
+        return next(self._ports)
+
+
+def case(function: Case) -> Case:
+    """Enter a case into the list, under its name with hyphens.
+
+    A case may be a generator: its first step then runs before the capture starts,
+    the rest while the capture runs.
+    """
+    CASES[function.__name__.replace("_", "-")] = function
+    return function
