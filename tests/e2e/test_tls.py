@@ -79,8 +79,8 @@ def test_exchange(tshark: Decrypting, title: str) -> None:
         assert (_name(title) in seen.responses) == exchange.decrypted
 
 
-def test_nothing_was_crowded_out_or_refused(tshark: Decrypting) -> None:
-    assert tshark.counts["crowded_out"] == tshark.counts["refused"] == 0
+def test_nothing_was_evicted_or_refused(tshark: Decrypting) -> None:
+    assert tshark.counts["evicted"] == tshark.counts["refused"] == 0
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])

@@ -1,8 +1,8 @@
 """TLS secrets in the stream: the engine's share.
 
 The kernel tells of hellos, of packets that wait and, where libraries are probed, of
-secrets; the front may send lines of a key log. All of it goes through the gate, and
-what comes out goes into the stream.
+secrets; the front may send lines of a key log. All of it goes through the hold,
+and what comes out goes into the stream.
 """
 
 import time
@@ -17,7 +17,7 @@ from tccap.ipc.plan import Plan
 from tccap.ipc.status import log, report
 from tccap.stream import abi
 from tccap.tls import keylog, probetable, sites
-from tccap.tls.hold import Buffer, Gate
+from tccap.tls.hold import Buffer, Hold
 from tccap.tls.keyjoin import KeyJoin
 from tccap.tls.keylog import Secret
 
@@ -44,7 +44,7 @@ class Tls:
         chosen = plan.filters_processes and may_see_all
         self._any_user = plan.tls == "all" or chosen
         self._user = caller.own
-        self._gate = Gate(plan.tls_wait_ms / 1000)
+        self._hold = Hold(plan.tls_wait_ms / 1000)
         self._keys = KeyJoin()
         self._tracing: Tracing | None = None
         self._rest_of_keys = b""
@@ -99,15 +99,18 @@ class Tls:
         kind = message[-1]
         if kind == abi.HELLO:
             hello = abi.HelloMessage.parse(message)
-            hopeful = self._is_hopeful(hello)
-            out = self._gate.hello(
-                hello.flow, hello.client_random, now, hopeful=hopeful
+            may_get_secrets = self._may_get_secrets(hello)
+            out = self._hold.hello(
+                hello.flow,
+                hello.client_random,
+                now,
+                may_get_secrets=may_get_secrets,
             )
         elif kind == abi.SECRET:
             secret = self._secret(abi.SecretMessage.parse(message), now)
-            out = self._gate.secret(secret, now) if secret else []
+            out = self._hold.secret(secret, now) if secret else []
         elif abi.is_held_packet(message):
-            out = self._gate.packet(abi.HeldPacket.parse(message), now)
+            out = self._hold.packet(abi.HeldPacket.parse(message), now)
         else:
             raise TccapError("The kernel sent a message that is not known.")
         self._unmark()
@@ -119,18 +122,18 @@ class Tls:
         self._rest_of_keys = self._rest_of_keys[-KEYLOG_LINE_MAX:]
         out: list[Buffer] = []
         for secret in filter(None, map(keylog.parse_line, lines)):
-            out += self._gate.secret(secret, time.monotonic())
+            out += self._hold.secret(secret, time.monotonic())
         self._unmark()
         return out
 
     @property
     def patience_s(self) -> float | None:
         """Return after how long `expire` wants to be called; None: never."""
-        return self._gate.patience_s(time.monotonic())
+        return self._hold.timeout_s(time.monotonic())
 
     def expire(self) -> list[Buffer]:
         """Return what has waited long enough."""
-        out = self._gate.expire(time.monotonic())
+        out = self._hold.expire(time.monotonic())
         self._unmark()
         return out
 
@@ -138,7 +141,7 @@ class Tls:
 
     def finish(self) -> list[Buffer]:
         """Return all that still waits."""
-        return self._gate.finish(time.monotonic())
+        return self._hold.finish(time.monotonic())
 
     def close(self) -> None:
         """Detach the probes, and say what there was."""
@@ -146,12 +149,12 @@ class Tls:
             self._tracing.close()
         if not self._is_on:
             return
-        counts = self._gate.counts()
+        counts = self._hold.counts()
         report("tls", counts=asdict(counts) | {"unreadable": self._unreadable})
-        if counts.crowded_out:
+        if counts.evicted:
             log(
                 "warning",
-                f"{counts.crowded_out} TLS connections are not decrypted: more packets "
+                f"{counts.evicted} TLS connections are not decrypted: more packets "
                 "waited for secrets than there is room for.",
             )
 
@@ -172,7 +175,7 @@ class Tls:
         self._unreadable += secret is None
         return secret
 
-    def _is_hopeful(self, hello: abi.HelloMessage) -> bool:
+    def _may_get_secrets(self, hello: abi.HelloMessage) -> bool:
         """Tell whether a process at one of the ends may give the secrets."""
         if self._plan.keylog or not self._tracing:
             return self._plan.keylog
@@ -184,7 +187,7 @@ class Tls:
         return self._any_user or proc.uids(pid) == {self._user}
 
     def _unmark(self) -> None:
-        flows = self._gate.take_unmarked()
+        flows = self._hold.take_unmarked()
         if flows:
             self._kernel.forget_flows(flows)
 
