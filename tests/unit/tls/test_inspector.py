@@ -239,13 +239,50 @@ def test_missing_packages_are_told(finder: Callable[[str], Path], file: Path) ->
 
 
 @pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize("answer", ["", "{}", "null"])
-def test_an_answer_that_is_none_is_not_believed(
+@pytest.mark.parametrize("answer", ["", "{}", "null", "[" * 100_000, "\xff"])
+def test_a_malformed_answer_is_a_refusal_that_is_not_kept(
     finder: Callable[[str], Path], file: Path, answer: str
 ) -> None:
-    finder(f"print({answer!r})")
-    with pytest.raises(TccapError):
-        inspect(file)
+    runs = finder(f"print({answer!r})")
+    assert inspect(file).refusal == "The finder's answer is malformed."
+    inspect(file)
+    assert runs.read_text() == "run\n" * 2
+
+
+@pytest.mark.usefixtures("cache")
+def test_an_endless_answer_is_not_read_to_its_end(
+    finder: Callable[[str], Path], file: Path, tmp_path: Path
+) -> None:
+    written = tmp_path / "written"
+    finder(
+        f"written = open({str(written)!r}, 'wb', 0)\n"
+        "while True:\n"
+        "    os.write(1, bytes(1 << 16))\n"
+        "    written.write(b'.')"
+    )
+    assert inspect(file).refusal == "The finder was stopped: its answer is too long."
+    assert written.stat().st_size < 100
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_finder_that_hangs_after_its_answer_is_stopped(
+    finder: Callable[[str], Path], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspector, "TIME_LIMIT_S", 1)
+    finder(
+        f"{answering(ANSWER)}\nsys.stdout.flush(); os.close(1)\n"
+        "import signal; signal.pause()"
+    )
+    assert inspect(file).refusal == "The finder was stopped: it took too long."
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_finder_that_cannot_be_started_is_a_refusal(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspector, "engine_python", lambda: "/nowhere/python3")
+    refusal = "The finder cannot be started: No such file or directory."
+    assert inspect(file).refusal == refusal
 
 
 def test_what_is_no_ordinary_file_is_refused() -> None:

@@ -44,7 +44,8 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_no_device(
     path, fifo = tmp_path / "file", tmp_path / "fifo"
     path.write_bytes(b"x")
     os.mkfifo(fifo)
-    really_open, opens = os.open, []
+    really_open = os.open
+    opens: list[str] = []
 
     def replacing_open(name: str, flags: int) -> int:
         if len(opens) == before:
