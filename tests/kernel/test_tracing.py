@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,16 @@ import pytest
 from support import probing
 from support.probing import NEW, OLD
 from support.running import DEADLINE_S, until
-from tccap.tls import inspector, libraries, probetable, tracing
-from tccap.tls.libraries import SIGNS
+from tccap.errors import TccapError
+from tccap.tls import (
+    examiner,
+    inspector,
+    libraries,
+    probedfiles,
+    probetable,
+    tracing,
+)
+from tccap.tls.libraries import MARKERS
 from tccap.tls.sites import Inspection
 from tccap.tls.tracing import Tracing
 
@@ -39,6 +48,9 @@ class Watched:
     def report(self, event: str, **details: Any) -> None:
         self.said.put({"event": event, **details})
 
+    def log(self, level: str, message: str) -> None:
+        self.report(level, message=message)
+
     def wait_for(self, **details: Any) -> dict[str, Any]:
         """Return the next event that has these details."""
         while True:
@@ -49,22 +61,27 @@ class Watched:
     def look_at(self, pid: int) -> None:
         """Have the thread look at this process alone, now."""
         self.pids = {pid}
-        self.tracing._looking.set()
+        self.tracing._wakeup.set()
 
     @property
     def probes_in_use(self) -> int:
-        assert self.tracing._probes
-        return len(self.tracing._probes._fds)
+        assert self.tracing._probed
+        return len(self.tracing._probed._probes._fds)
+
+    @property
+    def watches(self) -> int:
+        assert self.tracing._probed
+        return len(self.tracing._probed._files)
 
     def end(self) -> None:
         """Stop both threads; more than once is not more."""
-        if not self.tracing._stopped:
+        if not self.tracing._stopped.is_set():
             self.tracing.close()
-        self.tracing._looking.set()
+        self.tracing._wakeup.set()
         self.tracing.join(DEADLINE_S)
         assert not self.tracing.is_alive()
-        assert self.tracing._watch
-        assert not self.tracing._watch.is_alive()
+        assert self.tracing._probed
+        assert not self.tracing._probed._watch.is_alive()
 
 
 Start = Callable[..., Watched]
@@ -77,10 +94,9 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
     def start(*listed: Path) -> Watched:
         made = Watched(*listed)
-        monkeypatch.setattr(tracing, "report", made.report)
-        monkeypatch.setattr(
-            tracing, "log", lambda level, message: made.report(level, message=message)
-        )
+        for module in (examiner, probedfiles, tracing):
+            monkeypatch.setattr(module, "report", made.report)
+            monkeypatch.setattr(module, "log", made.log)
         made.tracing.start()
         started.append(made)
         return made
@@ -209,7 +225,7 @@ def test_a_build_that_still_runs_keeps_its_probes_as_long(
         watched.wait_for(path=str(path), probes=1)
         _replace(path, new)
         watched.pids = {pid, second.enter_context(probing.running(path))}
-        watched.tracing._looking.set()
+        watched.tracing._wakeup.set()
         told = watched.wait_for(event="warning")["message"]
         assert told == f"TLS: no secrets from {path}: All 1 probes are in use."
         assert watched.probes_in_use == 1
@@ -251,7 +267,7 @@ def test_a_file_that_changes_while_it_is_inspected_is_inspected_again(
         found = _inspect(fd)
         if len(inspections) == 1:
             probing.install(path, new.content)
-            until(lambda: not watched.tracing._watched, "news of the change")
+            until(lambda: not watched.watches, "news of the change")
         return found
 
     monkeypatch.setattr(inspector, "inspect", inspect)
@@ -291,7 +307,7 @@ def test_a_new_build_that_gets_the_number_of_the_old_one_is_looked_at(
     start: Start, path: Path, old: probing.Program
 ) -> None:
     """As a file without TLS, which is not watched, becomes one with it."""
-    probing.install(path, old.content.replace(SIGNS[0], b"x" * len(SIGNS[0])))
+    probing.install(path, old.content.replace(MARKERS[0], b"x" * len(MARKERS[0])))
     watched = start()
     with probing.running(path) as pid:
         watched.look_at(pid)
@@ -309,6 +325,46 @@ def test_a_file_that_cannot_be_read_is_refused_and_the_rest_is_looked_at(
     told = watched.wait_for(event="warning")["message"]
     assert told == "TLS: no secrets from /proc/self/mem: Input/output error."
     watched.wait_for(path=str(path), probes=1)
+
+
+def test_a_file_keeps_all_its_probes_or_none(
+    start: Start, path: Path, new: probing.Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel refuses the second probe, which is beyond the file's end."""
+    other = path.with_name("other")
+    probing.install(other, new.content)
+
+    def inspect(fd: int) -> Inspection:
+        found = _inspect(fd)
+        if os.fstat(fd).st_ino == other.stat().st_ino:
+            return found
+        return replace(found, sites=(*found.sites, probing.site(1 << 40)))
+
+    monkeypatch.setattr(inspector, "inspect", inspect)
+    watched = start(path, other)
+    told = watched.wait_for(event="warning")["message"]
+    assert told == (f"TLS: no secrets from {path}: The kernel attaches no probe there.")
+    watched.wait_for(path=str(path), probes=0)
+    watched.wait_for(path=str(other), probes=1)
+    assert watched.probes_in_use == 1
+
+
+def test_a_file_that_the_finder_fails_on_is_refused_and_the_rest_is_looked_at(
+    start: Start, path: Path, new: probing.Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = path.with_name("other")
+    probing.install(other, new.content)
+
+    def inspect(fd: int) -> Inspection:
+        if os.fstat(fd).st_ino == path.stat().st_ino:
+            raise TccapError("It failed.")
+        return _inspect(fd)
+
+    monkeypatch.setattr(inspector, "inspect", inspect)
+    watched = start(path, other)
+    told = watched.wait_for(event="warning")["message"]
+    assert told == f"TLS: no secrets from {path}: It failed."
+    watched.wait_for(path=str(other), probes=1)
 
 
 def test_a_file_that_is_too_large_is_not_read(
@@ -349,5 +405,5 @@ def test_a_thread_that_looks_through_a_large_file_can_be_stopped(
 
 def _names(watched: Watched) -> set[str]:
     """Return the names of the test's files that processes were seen with."""
-    known = [*watched.tracing._known]
+    known = [*watched.tracing._known._contents]
     return {Path(each.path).name for each in known} & {"program", "other"}

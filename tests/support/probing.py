@@ -12,7 +12,7 @@ from support.running import until
 from tccap.bpf.collection import Kernel
 from tccap.bpf.objects import INSTRUCTION, MapSpec, Object
 from tccap.tls import probetable, sites
-from tccap.tls.libraries import SIGNS
+from tccap.tls.libraries import MARKERS
 from tccap.tls.sites import Number, Site
 from tccap.tls.uprobes import Uprobes
 
@@ -86,7 +86,7 @@ def program(folder: Path, function: bytes) -> Program:
     built = folder / "built"
     subprocess.run(
         ["gcc", "-x", "c", "-o", built, "-"],
-        input=(_SOURCE % (code, SIGNS[0].decode())).encode(),
+        input=(_SOURCE % (code, MARKERS[0].decode())).encode(),
         check=True,
     )
     return Program(built.read_bytes(), function)

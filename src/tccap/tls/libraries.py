@@ -9,7 +9,7 @@ LDCONFIG = "/sbin/ldconfig"
 COMMON = ("libssl.so", "libgnutls.so", "libssl3.so", "libnss3.so", "libsoftokn3.so")
 # Every library that can log secrets holds the first (a label), and the other two that
 # NSS needs for it a name that they export.
-SIGNS = (
+MARKERS = (
     b"CLIENT_HANDSHAKE_TRAFFIC_SECRET",
     b"\0PK11_GetSymKeyHandle\0",
     b"\0NSC_GetFunctionList\0",
@@ -33,16 +33,16 @@ def common() -> list[str]:
     return found
 
 
-def has_sign(fd: int, goes_on: Callable[[], bool]) -> bool:
-    """Tell whether an open file holds one of the signs, as far as it is read.
+def has_marker(fd: int, goes_on: Callable[[], bool]) -> bool:
+    """Tell whether an open file holds one of the markers, as far as it is read.
 
     ``goes_on`` tells before each block whether to read on.
     """
     offset, before = 0, b""
     while goes_on() and (block := os.pread(fd, BLOCK_LEN, offset)):
         searched = before + block
-        if any(sign in searched for sign in SIGNS):
+        if any(marker in searched for marker in MARKERS):
             return True
         offset += len(block)
-        before = block[1 - max(map(len, SIGNS)) :]
+        before = block[1 - max(map(len, MARKERS)) :]
     return False

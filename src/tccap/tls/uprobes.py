@@ -46,7 +46,7 @@ class Uprobes:
         self._fds: dict[int, int] = {}  # by slot
 
     @property
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """How many more probes there can be."""
         return probetable.SLOTS - len(self._fds)
 

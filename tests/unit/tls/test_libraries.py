@@ -8,15 +8,15 @@ import pytest
 from tccap.check import check
 from tccap.tls import libraries
 
-SIGN = libraries.SIGNS[0]
+SIGN = libraries.MARKERS[0]
 
 
-def _has_sign(path: Path, blocks: int = 9) -> bool:
+def _has_marker(path: Path, blocks: int = 9) -> bool:
     """Read at most so many blocks."""
     left = iter(range(blocks))
     fd = os.open(path, os.O_RDONLY)
     try:
-        return libraries.has_sign(fd, lambda: next(left, None) is not None)
+        return libraries.has_marker(fd, lambda: next(left, None) is not None)
     finally:
         os.close(fd)
 
@@ -25,20 +25,20 @@ def _has_sign(path: Path, blocks: int = 9) -> bool:
 def test_a_sign_is_found_wherever_it_is(tmp_path: Path, before: int) -> None:
     file = tmp_path / "file"
     file.write_bytes(bytes(libraries.BLOCK_LEN + before) + SIGN)
-    assert _has_sign(file)
+    assert _has_marker(file)
 
 
 def test_a_file_without_one_has_none(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(SIGN[1:] + bytes(libraries.BLOCK_LEN) + SIGN[:-1])
-    assert not _has_sign(file)
+    assert not _has_marker(file)
 
 
 def test_reading_ends_when_it_is_told_to(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(bytes(2 * libraries.BLOCK_LEN) + SIGN)
-    assert _has_sign(file, blocks=3)
-    assert not _has_sign(file, blocks=2)
+    assert _has_marker(file, blocks=3)
+    assert not _has_marker(file, blocks=2)
 
 
 def test_the_linker_is_asked_for_common_ones(
