@@ -35,12 +35,13 @@ int main(void) { puts("running"); fflush(stdout); getchar(); function(); return 
 
 def uprobes() -> Uprobes:
     """Return probes whose programs do nothing, in the kernel as those of a capture."""
-    leaf = ["tls_site", [["bytes", "unsigned char", [probetable.SITE_LEN]]], "struct"]
+    row_len = len(probetable.row(site(0)))
+    leaf = ["tls_site", [["bytes", "unsigned char", [row_len]]], "struct"]
     sites = MapSpec(
         name="tls_sites",
         kind=ARRAY,
         key_len=4,
-        value_len=probetable.SITE_LEN,
+        value_len=row_len,
         max_entries=probetable.SLOTS,
         flags=0,
         btf_key_type=0,

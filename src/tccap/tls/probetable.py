@@ -20,7 +20,6 @@ _PATH = struct.Struct(f"=II{DEREFERENCES_MAX}qq")
 _NUMBER_TAIL = struct.Struct("=II")
 _SITE_TAIL = struct.Struct(f"=II{_LABEL_MAX}s")
 _NOWHERE = bytes(_PATH.size)
-SITE_LEN = 5 * _PATH.size + 2 * _NUMBER_TAIL.size + _SITE_TAIL.size
 
 
 def slot_program(slot: int) -> str:

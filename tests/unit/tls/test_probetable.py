@@ -16,6 +16,7 @@ X86 = [
     *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"),
     *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
 ]
+SITE_LEN = 264  # sizeof(struct tls_site)
 OFFSETS = st.integers(1 - OFFSET_LIMIT, OFFSET_LIMIT - 1)
 VALUES = st.builds(Path, st.sampled_from(sorted(REGISTERS)), st.just(()))
 PATHS = st.builds(
@@ -79,7 +80,7 @@ def _same_number(row: bytes, at: int, meant: Number | int) -> bool:
 @given(SITES | LABELLED)
 def test_a_row_says_what_the_site_says(site: Site) -> None:
     row = probetable.row(site)
-    assert len(row) == probetable.SITE_LEN
+    assert len(row) == SITE_LEN
     assert _same(_path_at(row, 0), site.client_random)
     assert _same(_path_at(row, 40), site.secret)
     assert _same_number(row, 120, site.secret_len)

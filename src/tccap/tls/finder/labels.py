@@ -20,12 +20,12 @@ _PREFIX_LEN_MAX = 8  # of an instruction, before its constant
 _LEA, _LOAD = 0x8D, 0x8B
 
 
-def strings(image: Image, end: bytes = b"\0") -> dict[int, str]:
-    """Return address -> label, for each label that ``end`` follows.
+def strings(image: Image) -> dict[int, str]:
+    """Return address -> label of each label string.
 
-    What stands before it does not matter: linkers merge strings with equal ends.
+    A label may be the end of a longer string: linkers merge strings with equal ends.
     """
-    patterns = {label.encode() + end: label for label in LABELS}
+    patterns = {label.encode() + b"\0": label for label in LABELS}
     found: dict[int, str] = {}
     for load in image.elf.loads:
         for place, pattern in _find(image, patterns, load):

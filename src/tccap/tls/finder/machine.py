@@ -40,6 +40,7 @@ _BLOCKS_MAX = 20_000
 _PAGES_MAX = 2048
 _TRANSLATIONS_LEN = 16 << 20  # unicorn would reserve a GiB
 _ALLOCATION_LEN_MAX = 1 << 18
+_STRING_LEN_MAX = 512
 
 Stub = Callable[["Machine"], int]
 
@@ -162,17 +163,17 @@ class Machine:
         if len(self.read(address, len(content))) == len(content):
             self._uc.mem_write(address, content)
 
-    def string(self, address: int, longest: int = 512) -> bytes:
-        """Return the bytes at an address up to a NUL."""
+    def string(self, address: int) -> bytes:
+        """Return the bytes at an address up to a NUL, _STRING_LEN_MAX at most."""
         found = b""
-        while len(found) < longest:
+        while len(found) < _STRING_LEN_MAX:
             place = address + len(found)
             part = self.read(place, PAGE_LEN - place % PAGE_LEN)
             text, nul, _ = part.partition(b"\0")
             found += text
             if nul or not part:
                 break
-        return found[:longest]
+        return found[:_STRING_LEN_MAX]
 
     def allocate(self, size: int) -> int:
         """Return the address of new memory, as malloc does."""

@@ -142,7 +142,6 @@ class Symbols:
 
     def __init__(self, elf: Elf, wanted: frozenset[bytes]) -> None:
         self.address: dict[bytes, int] = {}
-        self.name: dict[int, bytes] = {}
         for section in elf.sections:
             if section.kind not in (SHT_SYMTAB, SHT_DYNSYM):
                 continue
@@ -168,9 +167,7 @@ class Symbols:
         }
         known = rows[np.isin(rows["name"], np.array(sorted(places), dtype=np.uint32))]
         for row in known[(known["section"] != 0) & (known["value"] != 0)]:
-            name, address = places[int(row["name"])], int(row["value"])
-            self.address.setdefault(name, address)
-            self.name.setdefault(address, name)
+            self.address.setdefault(places[int(row["name"])], int(row["value"]))
 
 
 def _bounded(count: int) -> int:

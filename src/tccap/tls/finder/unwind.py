@@ -28,11 +28,6 @@ class Functions:
         self._starts = table[:, 0]
         self._entries = table[:, 1]
 
-    @property
-    def starts(self) -> list[int]:
-        """The first addresses of all functions."""
-        return [int(start) for start in self._starts]
-
     def around(self, address: int) -> tuple[int, int] | None:
         """Return (start, end) of the function that an address lies in."""
         n = int(np.searchsorted(self._starts, address, side="right")) - 1
