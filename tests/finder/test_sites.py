@@ -136,7 +136,7 @@ def test_a_stripped_go_program_is_read_as_it_logs(
 def test_a_log_call_is_read_where_it_is_jumped_over(tmp_path: Path) -> None:
     program = programs.gated_program(tmp_path)
     found = inspect(program)
-    assert found.how == "gate"
+    assert found.how == "emulation from the callback checks"
     with uprobe.reading(program, found) as reader:
         pid = programs.run(program)
         read = sorted(reader.lines(pid))

@@ -1,4 +1,4 @@
-"""Examining files: is it a TLS library, where can it be probed, what became of it.
+"""Examining files: whether one is a TLS library, and where it can be probed.
 
 Each content is examined once: first for the marker that every TLS library holds, then
 by the finder. Whatever goes wrong with a file is the refusal of that file alone.
@@ -45,7 +45,7 @@ class Examiner:
                 os.close(fd)
 
     def examine_processes(self) -> None:
-        """Examine what the traced processes execute, as far as it is not known."""
+        """Examine the files that traced processes execute, unless they are known."""
         for file in self._scan.due():
             if self._stopped.is_set():
                 return

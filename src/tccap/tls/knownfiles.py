@@ -1,4 +1,4 @@
-"""What became of each file that was examined: the memory that all threads share.
+"""The outcome for each file that was examined, shared by all threads.
 
 /proc identifies a mapped file cheaply, but not for good (`mapped.Identity`); the
 `Content` of an opened file does. The outcome of an examination belongs to a content.
@@ -58,12 +58,12 @@ class KnownFiles:
             return next(iter(found)) if len(found) == 1 else None
 
     def add_handle_at(self, offset: int) -> None:
-        """Record what a library says."""
+        """Record the offset that one library has."""
         with self._lock:
             self._handles_at.add(offset)
 
     def set_content(self, identity: Identity, content: Content) -> None:
-        """Record what a mapped file holds."""
+        """Record the content of a mapped file."""
         with self._lock:
             self._contents[identity] = content
 
@@ -91,7 +91,7 @@ class KnownFiles:
             return content in self._outcomes
 
     def set_outcome(self, content: Content, outcome: Outcome | None) -> None:
-        """Record what became of a file."""
+        """Record the outcome for a content."""
         with self._lock:
             self._outcomes[content] = outcome
 

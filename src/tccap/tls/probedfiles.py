@@ -115,8 +115,8 @@ class ProbedFiles:
     def detach_unused(self, in_use: Callable[[], set[Content]]) -> None:
         """Detach the probes of files that have lost their name and are not ``in_use``.
 
-        The names are checked first: whoever maps such a file by its name after that is
-        seen by ``in_use``.
+        The names are checked first: a process that maps a file by its name after that
+        is seen by ``in_use``.
         """
         with self._lock:
             probed = [file for file in self._files.values() if file.slots]

@@ -14,7 +14,7 @@ class ProcessScan:
     def __init__(self, wants: Callable[[int], bool], known: KnownFiles) -> None:
         self._wants = wants
         self._known = known
-        self._mapped: dict[int, int] = {}  # by pid: a hash of its files, last scan
+        self._mapped: dict[int, int] = {}  # hash of each pid's files at the last scan
 
     def due(self) -> Iterator[Mapped]:
         """Scan the processes once; yield the files that have to be examined.
@@ -26,7 +26,7 @@ class ProcessScan:
         for pid in self._traced_pids():
             files = tuple(mapped.files(pid))
             self._mapped[pid] = hash(files)
-            # What was newly mapped may be a new file with a known identity.
+            # A file that it newly mapped may have the identity of a deleted one.
             has_changed = before.get(pid) != self._mapped[pid]
             for file in files:
                 is_due = has_changed and file.identity not in yielded
@@ -35,7 +35,7 @@ class ProcessScan:
                     yield file
 
     def contents_in_use(self) -> set[Content]:
-        """Return the known contents of what the traced processes execute now."""
+        """Return the contents, if known, of all files that traced processes execute."""
         in_use = map(mapped.in_use, self._traced_pids())
         return self._known.contents(set[Identity]().union(*in_use))
 

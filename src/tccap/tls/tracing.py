@@ -1,8 +1,8 @@
 """The thread that looks for TLS libraries to probe while we capture.
 
-It examines the TLS libraries of the system and those that the user names, and then
-again and again what the traced processes execute. A probe is on a file, so it serves
-every process that has the file mapped, now or later.
+It examines the TLS libraries of the system and those that the user names, and then,
+again and again, the files that traced processes execute. A probe is on a file, so it
+serves every process that has the file mapped, now or later.
 """
 
 import threading
@@ -26,8 +26,8 @@ PAUSE_S = 0.5
 class Tracing(threading.Thread):
     """The thread, which dies with the process; other methods are for the engine's.
 
-    ``wants`` returns whether a process is to be traced; ``probes`` makes the probes,
-    once the thread runs.
+    ``wants`` returns whether a process may be traced; ``probes`` makes the probes, and
+    is called in the thread.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ SITE = Site(
     secret=Way("rdx", (0,)),
     secret_len=Number(Way("rcx", ()), 4),
 )
-ANSWER = Inspection("ab" * 20, "OpenSSL", "OpenSSL 3.0.17", (SITE,), "oracle", "")
+ANSWER = Inspection("ab" * 20, "OpenSSL", "OpenSSL 3.0.17", (SITE,), "emulation", "")
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ GOOD: dict[str, Any] = {
     "library": "OpenSSL",
     "version_hint": "OpenSSL 3.0.17",
     "sites": [SITE],
-    "how": "oracle",
+    "how": "emulation",
     "refusal": "",
     "handle_at": None,
 }
@@ -195,5 +195,7 @@ def test_any_value_anywhere_is_refused_or_read(
 
 @given(st.lists(SITES, min_size=1, max_size=4).map(tuple))
 def test_json_gives_back_the_same(sites: tuple[Site, ...]) -> None:
-    inspection = Inspection("ab" * 20, "BoringSSL", "", sites, "gate", "")
+    inspection = Inspection(
+        "ab" * 20, "BoringSSL", "", sites, "emulation from the callback checks", ""
+    )
     assert Inspection.from_json(inspection.to_json()) == inspection
