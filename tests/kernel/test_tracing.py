@@ -1,7 +1,7 @@
-"""What becomes of probes when the file that they are in changes.
+"""The probes of files that change, are replaced or cannot be probed.
 
-The probes are real; only the finder, which would find nothing in so small a program,
-is told where to look.
+The probes are real. Only the finder, which would find nothing in so small a program, is
+replaced.
 """
 
 import os
@@ -36,17 +36,17 @@ REALLY_COMMON, REALLY_INSPECT = libraries.common, inspector.inspect
 
 
 class Watched:
-    """A thread that looks for files to probe, and what it says."""
+    """A tracing thread, and the events that it reports."""
 
     def __init__(self, *listed: Path) -> None:
-        self.said: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.reports: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.pids = {0}
         self.tracing = Tracing(
             probing.uprobes, lambda pid: pid in self.pids, tuple(map(str, listed))
         )
 
     def report(self, event: str, **details: Any) -> None:
-        self.said.put({"event": event, **details})
+        self.reports.put({"event": event, **details})
 
     def log(self, level: str, message: str) -> None:
         self.report(level, message=message)
@@ -54,12 +54,12 @@ class Watched:
     def wait_for(self, **details: Any) -> dict[str, Any]:
         """Return the next event that has these details."""
         while True:
-            event = self.said.get(timeout=DEADLINE_S)
+            event = self.reports.get(timeout=DEADLINE_S)
             if event.items() >= details.items():
                 return event
 
     def look_at(self, pid: int) -> None:
-        """Have the thread look at this process alone, now."""
+        """Let the thread trace this process alone, from now on."""
         self.pids = {pid}
         self.tracing._wakeup.set()
 
@@ -74,7 +74,7 @@ class Watched:
         return len(self.tracing._probed._files)
 
     def end(self) -> None:
-        """Stop both threads; more than once is not more."""
+        """Stop both threads; may be called again."""
         if not self.tracing._stopped.is_set():
             self.tracing.close()
         self.tracing._wakeup.set()
@@ -89,7 +89,7 @@ Start = Callable[..., Watched]
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Return what starts a thread."""
+    """Return a function that starts a thread."""
     started = []
 
     def start(*listed: Path) -> Watched:
@@ -134,7 +134,7 @@ def path(tmp_path: Path, old: probing.Program) -> Path:
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
-    """Return a file of a TiB that takes no room."""
+    """Return a sparse file of 1 TiB."""
     made = tmp_path / "large"
     with made.open("wb") as file:
         file.truncate(1 << 40)
@@ -144,7 +144,7 @@ def large(tmp_path: Path) -> Path:
 def test_a_new_version_with_the_probes_of_the_old_one_would_crash(
     path: Path, old: probing.Program, new: probing.Program
 ) -> None:
-    """So the tests below test something."""
+    """So the tests below prove something."""
     assert new.offset == old.offset
     probes = probing.uprobes()
     fd = os.open(path, os.O_RDONLY)
@@ -176,16 +176,20 @@ def test_a_program_that_is_overwritten_runs_and_is_probed_again(
         assert watched.tracing.may_trace(pid)
 
 
-def test_people_are_told_once(start: Start, path: Path, new: probing.Program) -> None:
+def test_a_detached_probe_is_reported_once(
+    start: Start, path: Path, new: probing.Program
+) -> None:
     watched = start(path)
     watched.wait_for(ready=True)
     probing.install(path, new.content)
-    told = watched.wait_for(event="info")["message"]
-    assert told == f"TLS: {path} has changed: its probes are detached."
+    message = watched.wait_for(event="info")["message"]
+    assert message == f"TLS: {path} has changed: its probes are detached."
     watched.wait_for(path=str(path), detached=1)
     watched.end()
-    told_then = [watched.said.get_nowait() for _ in range(watched.said.qsize())]
-    assert [each["event"] for each in told_then] == ["timing"]
+    reports_then = [
+        watched.reports.get_nowait() for _ in range(watched.reports.qsize())
+    ]
+    assert [each["event"] for each in reports_then] == ["timing"]
 
 
 def test_each_probe_of_a_file_that_changes_can_be_used_again(
@@ -201,7 +205,7 @@ def test_each_probe_of_a_file_that_changes_can_be_used_again(
             watched.wait_for(path=str(path), probes=1)
 
 
-def test_builds_that_are_replaced_and_not_run_make_room(
+def test_probes_of_replaced_builds_that_nobody_runs_are_detached(
     start: Start, path: Path, new: probing.Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probetable, "SLOTS", 2)
@@ -214,7 +218,7 @@ def test_builds_that_are_replaced_and_not_run_make_room(
             until(lambda: probing.is_probed(pid, path, new.offset), "a probe")
 
 
-def test_a_build_that_still_runs_keeps_its_probes_as_long(
+def test_a_replaced_build_keeps_its_probes_while_it_runs(
     start: Start, path: Path, new: probing.Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probetable, "SLOTS", 1)
@@ -226,8 +230,8 @@ def test_a_build_that_still_runs_keeps_its_probes_as_long(
         _replace(path, new)
         watched.pids = {pid, second.enter_context(probing.running(path))}
         watched.tracing._wakeup.set()
-        told = watched.wait_for(event="warning")["message"]
-        assert told == f"TLS: no secrets from {path}: All 1 probes are in use."
+        message = watched.wait_for(event="warning")["message"]
+        assert message == f"TLS: no secrets from {path}: All 1 probes are in use."
         assert watched.probes_in_use == 1
         watched.wait_for(path=str(path), probes=0)
         first.close()
@@ -245,7 +249,7 @@ def _replace(path: Path, program: probing.Program) -> None:
 
 
 def test_a_file_with_another_name_is_probed_once(start: Start, path: Path) -> None:
-    """The time of its last change is another one, too."""
+    """A new name also changes its change time."""
     watched = start(path)
     watched.wait_for(ready=True)
     other = path.with_name("other")
@@ -322,8 +326,8 @@ def test_a_file_that_cannot_be_read_is_refused_and_the_rest_is_looked_at(
     start: Start, path: Path
 ) -> None:
     watched = start(Path("/proc/self/mem"), path)
-    told = watched.wait_for(event="warning")["message"]
-    assert told == "TLS: no secrets from /proc/self/mem: Input/output error."
+    message = watched.wait_for(event="warning")["message"]
+    assert message == "TLS: no secrets from /proc/self/mem: Input/output error."
     watched.wait_for(path=str(path), probes=1)
 
 
@@ -342,8 +346,10 @@ def test_a_file_keeps_all_its_probes_or_none(
 
     monkeypatch.setattr(inspector, "inspect", inspect)
     watched = start(path, other)
-    told = watched.wait_for(event="warning")["message"]
-    assert told == (f"TLS: no secrets from {path}: The kernel attaches no probe there.")
+    message = watched.wait_for(event="warning")["message"]
+    assert message == (
+        f"TLS: no secrets from {path}: The kernel attaches no probe there."
+    )
     watched.wait_for(path=str(path), probes=0)
     watched.wait_for(path=str(other), probes=1)
     assert watched.probes_in_use == 1
@@ -362,8 +368,8 @@ def test_a_file_that_the_finder_fails_on_is_refused_and_the_rest_is_looked_at(
 
     monkeypatch.setattr(inspector, "inspect", inspect)
     watched = start(path, other)
-    told = watched.wait_for(event="warning")["message"]
-    assert told == f"TLS: no secrets from {path}: It failed."
+    message = watched.wait_for(event="warning")["message"]
+    assert message == f"TLS: no secrets from {path}: It failed."
     watched.wait_for(path=str(other), probes=1)
 
 
@@ -376,9 +382,9 @@ def test_a_file_that_is_too_large_is_not_read(
 
     monkeypatch.setattr(inspector, "inspect", inspect)
     watched = start(large, path)
-    told = watched.wait_for(event="warning")["message"]
-    assert told.startswith(f"TLS: no secrets from {large}: ")
-    assert told.endswith("larger than 1 GiB.")
+    message = watched.wait_for(event="warning")["message"]
+    assert message.startswith(f"TLS: no secrets from {large}: ")
+    assert message.endswith("larger than 1 GiB.")
     watched.wait_for(path=str(path), probes=1)
 
 

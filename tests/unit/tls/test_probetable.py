@@ -78,7 +78,7 @@ def _same_number(row: bytes, at: int, meant: Number | int) -> bool:
 
 
 @given(SITES | LABELLED)
-def test_a_row_says_what_the_site_says(site: Site) -> None:
+def test_a_row_is_the_site(site: Site) -> None:
     row = probetable.row(site)
     assert len(row) == SITE_LEN
     assert _same(_path_at(row, 0), site.client_random)
