@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path as File
 
 from tccap.paths import BPF_DIR
+from tccap.tls import uprobes
 from tccap.tls.sites import Inspection, Number, Path, Site
 
 # struct pt_regs of arch/x86/include/asm/ptrace.h, as words.
@@ -45,10 +46,14 @@ class Reader:
         text = "#include <linux/types.h>\n" + _EVENT + "".join(programs)
         self._bpf = BPF(text=text.encode())
         self._bpf[b"events"].open_ring_buffer(self._take)
-        for n, site in enumerate(inspection.sites):
-            self._bpf.attach_uprobe(
-                name=os.fsencode(file), addr=site.address, fn_name=f"site_{n}".encode()
+        # Not bcc's attach_uprobe: its probes may clash with others' (NO_COUNTER).
+        self._probes = [
+            uprobes.attach(
+                self._bpf.load_func(f"site_{n}".encode(), BPF.KPROBE).fd,
+                *(os.fsencode(file), site.file_offset, uprobes.EVERY_PROCESS),
             )
+            for n, site in enumerate(inspection.sites)
+        ]
 
     def lines(self, pid: int) -> list[str]:
         """Return the key-log lines of a process that has ended."""
@@ -56,10 +61,9 @@ class Reader:
         return self._lines[pid]
 
     def close(self) -> None:
-        """Detach the probes by closing them: bcc's own way needs tracefs."""
-        for fd in self._bpf.uprobe_fds.values():
+        """Detach the probes."""
+        for fd in self._probes:
             self._lib.bpf_close_perf_event_fd(fd)
-        self._bpf.uprobe_fds.clear()
         self._bpf.cleanup()
 
     def _take(self, _context: object, data: int, _size: int) -> None:

@@ -24,6 +24,7 @@ from tccap.tls.finder import (
     oracle,
     softoken,
 )
+from tccap.tls.finder.callback_check import LogFunction
 from tccap.tls.finder.code import Decoder
 from tccap.tls.finder.elf import Data
 from tccap.tls.finder.errors import RefusedError
@@ -102,25 +103,31 @@ def _key_log(image: Image) -> Found:
     if of_nss:
         keys = softoken.sites(image, decoder)
         return Found("NSS", (*of_nss, *keys), KEY_HANDLES, nss.handle_at(image))
+    library, log = _log_function(image, uses)
+    if oracle.returns_without_callback(image, log.address, log.roles):
+        site = oracle.site(image, log.address, log.label, log.roles)
+        return Found(library, (site,), EMULATION)
+    calls = {use.call for use in uses if use.target == log.address}
+    sites = callback_check.sites(image, decoder, strings, log, calls)
+    if sites:
+        return Found(library, sites, CALLBACK_CHECKS)
+    raise RefusedError(
+        "Its log function is not called unless the program asks for a key log."
+    )
+
+
+def _log_function(image: Image, uses: list[flow.Use]) -> tuple[str, LogFunction]:
+    """Return the library and its log function, proven among the callees with labels."""
     for function, argument, found in flow.candidates(image, uses)[:_CANDIDATES_MAX]:
         if len(found) < LABELS_MIN:
             break
-        for library, prove in (("", oracle.prove), ("GnuTLS", gnutls.prove)):
-            roles = prove(image, function, argument)
-            if roles is None:
-                continue
-            name = library or family.of_lines(image)
-            if oracle.returns_without_callback(image, function, roles):
-                site = oracle.site(image, function, argument, roles)
-                return Found(name, (site,), EMULATION)
-            log = callback_check.LogFunction(function, argument, roles)
-            calls = {use.call for use in uses if use.target == function}
-            sites = callback_check.sites(image, decoder, strings, log, calls)
-            if sites:
-                return Found(name, sites, CALLBACK_CHECKS)
-            raise RefusedError(
-                "Its log function is not called unless the program asks for a key log."
-            )
+        roles = oracle.prove(image, function, argument)
+        if roles:
+            library = family.of_lines(image)
+            return library, LogFunction(function, argument, roles)
+        roles = gnutls.prove(image, function, argument)
+        if roles:
+            return "GnuTLS", LogFunction(function, argument, roles)
     raise RefusedError(
         "It holds key-log labels, but the function that logs them was not understood."
     )
