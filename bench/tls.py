@@ -1,8 +1,8 @@
-"""What reading TLS secrets costs programs, and how long packets wait.
+"""The cost of reading TLS secrets for programs, and how long packets are held.
 
 OpenSSL's own client and server make one TLS 1.3 handshake after the other, as fast as
-they can. Both use the library that is probed, and each hits a probe five times a
-handshake. Their CPU time says what they pay, also while others use the machine.
+they can. Both use the probed library, and each hits a probe five times a handshake.
+Their CPU time shows the cost even if the machine is busy.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ HEAD = (
 
 
 class Case(NamedTuple):
-    """What is captured, and whose handshakes they are."""
+    """One row: the capture, and the user and namespace of the handshakes."""
 
     tls: str = ""  # the option; none: there is no capture
     user: tuple[str, ...] = ()  # none: root, who captures
@@ -47,7 +47,7 @@ CASES = {
 
 
 class Handshakes(NamedTuple):
-    """Handshakes that were made, the time that took, and the CPU time of both ends."""
+    """Their number, the time they took, and the CPU time of client and server."""
 
     number: int
     taken_s: float
@@ -55,7 +55,7 @@ class Handshakes(NamedTuple):
 
 
 class Run(NamedTuple):
-    """One run; the last two are the times that packets have waited."""
+    """The figures of one run; the last two are the times that packets were held."""
 
     rate: float  # handshakes a second
     cpu_us: float  # of one handshake
@@ -103,14 +103,14 @@ def _run(case: Case, certificate: Path, seconds: int) -> Run:
     with netns.namespace() as here, netns.namespace() as elsewhere:
         space = elsewhere if case.elsewhere else here
         if not case.tls:
-            return _told(_handshakes(space, case, certificate, seconds))
+            return _figures(_handshakes(space, case, certificate, seconds))
         with _engine(here, case.tls) as engine:
             made = _handshakes(space, case, certificate, seconds)
             engine.end()
-        return _told(made, engine)
+        return _figures(made, engine)
 
 
-def _told(made: Handshakes, engine: running.Engine | None = None) -> Run:
+def _figures(made: Handshakes, engine: running.Engine | None = None) -> Run:
     run = Run(made.number / made.taken_s, 1e6 * made.cpu_s / made.number)
     found = [e["counts"] for e in engine.events() if "counts" in e] if engine else []
     if not found:
@@ -124,7 +124,7 @@ def _told(made: Handshakes, engine: running.Engine | None = None) -> Run:
 
 @contextlib.contextmanager
 def _engine(space: Namespace, tls: str) -> Iterator[running.Engine]:
-    """Give an engine that captures to nowhere, and has set its probes."""
+    """Yield an engine that writes to /dev/null, with its probes attached."""
     null = os.open(os.devnull, os.O_WRONLY)
     try:
         with running.engine(space, "lo", stdout=null, label="short", tls=tls) as engine:
@@ -167,7 +167,7 @@ def _openssl(
 
 
 def _end(process: "subprocess.Popen[bytes]") -> tuple[bytes, float]:
-    """Return the output of a process that ends, and its CPU time."""
+    """Return the output of a process until its end, and its CPU time."""
     assert process.stdout
     with process.stdout:
         text = process.stdout.read()

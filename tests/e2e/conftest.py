@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support import netns, tc
-from support.tls import World
+from support.tls import TlsHost
 from support.wireshark import Wireshark
 
 
@@ -34,10 +34,10 @@ def wireshark() -> Iterator[Wireshark]:
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+def tls_host() -> Iterator[TlsHost]:
     """Give servers and clients that speak TLS, in a namespace."""
     with _open_folder() as folder, netns.namespace() as space:
-        yield World(space, folder)
+        yield TlsHost(space, folder)
 
 
 @pytest.fixture(scope="module")

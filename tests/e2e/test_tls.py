@@ -1,7 +1,7 @@
 """TLS of real programs, captured live by tshark, and decrypted in its first pass.
 
-Each request has a name of its own; decrypted are those whose request and response
-tshark shows as HTTP.
+Each exchange fetches a page with its own name. It counts as decrypted if tshark shows
+request and response as HTTP.
 """
 
 from pathlib import Path
@@ -11,16 +11,16 @@ import pytest
 
 from support import running
 from support.decrypting import READY, Decrypting, decrypting
-from support.tls import World
+from support.tls import TlsHost
 from support.tlsclients import AS_NOBODY, CLIENTS
 from support.wireshark import Wireshark
 
 
 class Exchange(NamedTuple):
-    """One request, and who makes it.
+    """One request: its server, TLS version and client.
 
-    tshark shows an answer that does not tell its length (NSS's selfserv gives such)
-    as parts only, not as HTTP: then ``shown`` is the request alone.
+    tshark does not show a response without a length (as of NSS's selfserv) as HTTP,
+    only its segments: then ``shown`` is the request alone.
     """
 
     server: str
@@ -42,7 +42,7 @@ EXCHANGES = {
     "server side only": Exchange("python", "1.3", AS_NOBODY["curl"]),
     **{
         f"server side only, NSS {version}": Exchange(
-            *("selfserv", version, AS_NOBODY["curl that says"]), shown=("request",)
+            *("selfserv", version, AS_NOBODY["curl with a header"]), shown=("request",)
         )
         for version in ("1.2", "1.3")
     },
@@ -56,15 +56,15 @@ def _name(title: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def tshark(wireshark: Wireshark, world: World) -> Decrypting:
-    """Return a tshark that has seen all exchanges, and has ended."""
-    with decrypting(wireshark, world.space) as tshark:
+def tshark(wireshark: Wireshark, tls_host: TlsHost) -> Decrypting:
+    """Return a tshark that has captured all exchanges, and has ended."""
+    with decrypting(wireshark, tls_host.space) as tshark:
         tshark.wait_for_log(READY)
         for title, exchange in EXCHANGES.items():
-            with world.serving(exchange.server, version=exchange.version) as port:
-                world.get(exchange.client, port, _name(title))
-        with world.serving("python") as port:
-            world.get(CLIENTS["curl"], port, "the-last")
+            with tls_host.serving(exchange.server, version=exchange.version) as port:
+                tls_host.get(exchange.client, port, _name(title))
+        with tls_host.serving("python") as port:
+            tls_host.get(CLIENTS["curl"], port, "the-last")
         tshark.wait_for("the-last")
         tshark.end()
         assert tshark.captures.left() == []
@@ -79,35 +79,35 @@ def test_exchange(tshark: Decrypting, title: str) -> None:
         assert (_name(title) in seen.responses) == exchange.decrypted
 
 
-def test_nothing_was_crowded_out_or_refused(tshark: Decrypting) -> None:
-    assert tshark.counts["crowded_out"] == tshark.counts["refused"] == 0
+def test_nothing_was_evicted_or_refused(tshark: Decrypting) -> None:
+    assert tshark.counts["evicted"] == tshark.counts["refused"] == 0
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
-def test_resumption(wireshark: Wireshark, world: World, version: str) -> None:
-    session = str(world.folder / f"session-{version}")
+def test_resumption(wireshark: Wireshark, tls_host: TlsHost, version: str) -> None:
+    session = str(tls_host.folder / f"session-{version}")
     ask = CLIENTS["openssl"]
     with (
-        world.serving("python as nobody", version=version) as port,
-        decrypting(wireshark, world.space) as tshark,
+        tls_host.serving("python as nobody", version=version) as port,
+        decrypting(wireshark, tls_host.space) as tshark,
     ):
         tshark.wait_for_log(READY)
-        world.get((*ask, "-sess_out", session), port, "full")
+        tls_host.get((*ask, "-sess_out", session), port, "full")
         assert Path(session).exists()
-        world.get((*ask, "-sess_in", session), port, "resumed")
+        tls_host.get((*ask, "-sess_in", session), port, "resumed")
         tshark.wait_for("resumed")
         assert tshark.end().responses == {"full", "resumed"}
 
 
-def test_a_key_log_is_followed(wireshark: Wireshark, world: World) -> None:
-    file = world.folder / "keys"
+def test_a_key_log_is_followed(wireshark: Wireshark, tls_host: TlsHost) -> None:
+    file = tls_host.folder / "keys"
     options = (f"keylogfile:{file}", "tls:off")
     with (
-        world.serving("python as nobody") as port,
-        decrypting(wireshark, world.space, *options) as tshark,
+        tls_host.serving("python as nobody") as port,
+        decrypting(wireshark, tls_host.space, *options) as tshark,
     ):
         for name in ("first", "second"):
-            world.get(CLIENTS["curl"], port, name, SSLKEYLOGFILE=str(file))
+            tls_host.get(CLIENTS["curl"], port, name, SSLKEYLOGFILE=str(file))
         tshark.wait_for("second")
         found = tshark.end()
     assert found.responses == {"first", "second"}
@@ -115,33 +115,33 @@ def test_a_key_log_is_followed(wireshark: Wireshark, world: World) -> None:
 
 
 def test_a_process_filter_says_who_is_traced(
-    wireshark: Wireshark, world: World
+    wireshark: Wireshark, tls_host: TlsHost
 ) -> None:
-    """Root's filter may name others' processes, and then only those are traced."""
+    """Root may choose other users' processes by a filter; only those are traced."""
     with (
-        world.serving("python as nobody") as port,
-        decrypting(wireshark, world.space, "uid:65534") as tshark,
+        tls_host.serving("python as nobody") as port,
+        decrypting(wireshark, tls_host.space, "uid:65534") as tshark,
     ):
         tshark.wait_for_log(READY)
 
         def shown_after_one_more() -> bool:
-            world.get(AS_NOBODY["curl"], port, "named")
+            tls_host.get(AS_NOBODY["curl"], port, "named")
             return "named" in tshark.seen().responses
 
-        # Without kprobes a new socket's process is known a moment later, and the
-        # filter may miss how a connection begins.
+        # Without kprobes the process of a new socket is known a moment later, and
+        # the filter may miss the beginning of a connection.
         running.until(shown_after_one_more, "a connection from its begin")
         assert tshark.end().responses == {"named"}
 
 
-def test_off_is_off(wireshark: Wireshark, world: World) -> None:
-    file = world.folder / "unused"
+def test_off_is_off(wireshark: Wireshark, tls_host: TlsHost) -> None:
+    file = tls_host.folder / "unused"
     options = (f"keylogfile:{file}", "tls:off")
     with (
-        world.serving("python") as port,
-        decrypting(wireshark, world.space, *options) as tshark,
+        tls_host.serving("python") as port,
+        decrypting(wireshark, tls_host.space, *options) as tshark,
     ):
-        world.get(CLIENTS["curl"], port, "unread")
-        world.get(CLIENTS["curl"], port, "marker", SSLKEYLOGFILE=str(file))
+        tls_host.get(CLIENTS["curl"], port, "unread")
+        tls_host.get(CLIENTS["curl"], port, "marker", SSLKEYLOGFILE=str(file))
         tshark.wait_for("marker")
         assert tshark.end().requests == {"marker"}

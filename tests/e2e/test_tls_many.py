@@ -1,6 +1,6 @@
-"""Many connections, each of a process of its own: how many are decrypted.
+"""The share of many connections, each of its own process, that is decrypted.
 
-In the whole matrix (make tls-matrix) these are more, and of more libraries.
+The whole matrix (make tls-matrix) makes more of them, with more libraries.
 """
 
 import os
@@ -8,7 +8,7 @@ import os
 import pytest
 
 from support.decrypting import READY, decrypting
-from support.tls import World
+from support.tls import TlsHost
 from support.wireshark import Wireshark
 
 MANY = int(os.environ.get("TCCAP_TLS_MANY", "20"))
@@ -21,20 +21,20 @@ if "TCCAP_TLS_MANY" in os.environ:
 @pytest.mark.parametrize("library", PROGRAMS)
 def test_many(
     wireshark: Wireshark,
-    world: World,
+    tls_host: TlsHost,
     library: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     program = PROGRAMS[library]
-    named = [f"tlslibraries:{world.program(program)}"] if library in OWN else []
+    named = [f"tlslibraries:{tls_host.program(program)}"] if library in OWN else []
     names = [f"{library}-{number}" for number in range(MANY)]
     with (
-        world.serving("python as nobody") as port,
-        decrypting(wireshark, world.space, *named) as tshark,
+        tls_host.serving("python as nobody") as port,
+        decrypting(wireshark, tls_host.space, *named) as tshark,
     ):
         tshark.wait_for_log(READY)
         for name in names:
-            world.fetch(program, port, name)
+            tls_host.fetch(program, port, name)
         tshark.wait_for(names[-1])
         decrypted = tshark.end().responses & {*names}
     with capsys.disabled():

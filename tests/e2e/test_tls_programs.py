@@ -1,7 +1,7 @@
 """TLS of programs that bring their own library, captured live by tshark, and decrypted.
 
-Servers are nobody's, so that what is decrypted is so by these programs. nginx speaks
-HTTP/2 to those that can.
+The servers run as nobody and are not traced, so all secrets come from these programs.
+nginx speaks HTTP/2 with clients that can.
 """
 
 import os
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from support.decrypting import READY, decrypting
-from support.tls import World
+from support.tls import TlsHost
 from support.wireshark import Wireshark
 
 PAGES = 5
@@ -21,7 +21,7 @@ whole = pytest.mark.skipif(
 
 
 class Talk(NamedTuple):
-    """Who fetches pages, and from whom."""
+    """A program that fetches pages, and the server with its TLS version."""
 
     program: str
     server: str
@@ -29,13 +29,13 @@ class Talk(NamedTuple):
 
     @property
     def pages(self) -> list[str]:
-        """Name the pages."""
+        """The names of the pages."""
         name = "-".join(self).replace(" ", "-")
         return [f"{name}-{number}" for number in range(PAGES)]
 
     @property
     def uses_http2(self) -> bool:
-        """Tell whether both can."""
+        """Whether both can."""
         return not self.server.startswith("python") and self.program != "node"
 
 
@@ -50,17 +50,17 @@ TALKS = [
 @whole
 @pytest.mark.parametrize("talk", [*TALKS, Talk("grpc", "grpc", "1.3")], ids=" ".join)
 def test_a_library_that_is_named(
-    wireshark: Wireshark, world: World, talk: Talk
+    wireshark: Wireshark, tls_host: TlsHost, talk: Talk
 ) -> None:
     """It is probed before the first program that uses it is started."""
-    library = world.program(talk.program)
+    library = tls_host.program(talk.program)
     with (
-        world.serving(talk.server, version=talk.version) as port,
-        decrypting(wireshark, world.space, f"tlslibraries:{library}") as tshark,
+        tls_host.serving(talk.server, version=talk.version) as port,
+        decrypting(wireshark, tls_host.space, f"tlslibraries:{library}") as tshark,
     ):
         tshark.wait_for_log(READY)
         for page in talk.pages:
-            world.fetch(talk.program, port, page)
+            tls_host.fetch(talk.program, port, page)
         tshark.wait_for(talk.pages[-1])
         seen = tshark.end()
     assert seen.requests & seen.responses >= {*talk.pages}
@@ -76,14 +76,14 @@ def test_a_library_that_is_named(
     ids=" ".join,
 )
 def test_a_library_that_a_running_program_loads(
-    wireshark: Wireshark, world: World, talk: Talk
+    wireshark: Wireshark, tls_host: TlsHost, talk: Talk
 ) -> None:
-    """Nobody names it: tccap looks through the running processes."""
-    library = world.program(talk.program)
+    """It is not named: tccap finds it among the files of running processes."""
+    library = tls_host.program(talk.program)
     with (
-        world.serving(talk.server, version=talk.version) as port,
-        world.staying(talk.program) as program,
-        decrypting(wireshark, world.space) as tshark,
+        tls_host.serving(talk.server, version=talk.version) as port,
+        tls_host.staying(talk.program) as program,
+        decrypting(wireshark, tls_host.space) as tshark,
     ):
         tshark.wait_for_log(READY)
         program.load()

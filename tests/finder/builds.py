@@ -1,4 +1,4 @@
-"""TLS libraries that others built: fetched from registries, kept between runs."""
+"""TLS libraries built by others, fetched from registries and kept between runs."""
 
 import shutil
 import subprocess
@@ -14,10 +14,10 @@ from vm.debian import Suite
 class Build:
     """One file of one package.
 
-    ``origin`` is a suite of Debian, whose apt checks what it fetches, or the SHA-256 of
-    a wheel; ``package`` then has a version, too. ``library`` is what it has to be found
-    to be, with ``random`` as the offsets to client_random (in NSS's softoken, to the
-    attribute that holds a key's value); none: it has to be refused.
+    ``origin`` is a suite of Debian, whose apt verifies packages, or the SHA-256 of a
+    wheel; then ``package`` includes the version. ``library`` is the expected library,
+    and ``random`` the expected offsets to client_random (in NSS's softoken, to the
+    attribute with a key's value).
     """
 
     package: str
@@ -29,12 +29,12 @@ class Build:
 
     @property
     def name(self) -> str:
-        """Name the build."""
+        """The name of the build."""
         name = f"{self.package}-{self.origin[:12]}"
         return f"{name}-{self.member}" if self.library == "NSS" else name
 
     def file(self) -> Path:
-        """Return the file, and fetch it first where that is needed."""
+        """Return the file; fetch it if it is not kept."""
         [file] = fetched.kept(f"finder/{self.name}", self._fetch).iterdir()
         return file
 

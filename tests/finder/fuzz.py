@@ -1,8 +1,8 @@
-"""Damaging ELF files, and running the finder on what comes out.
+"""Running the finder on damaged ELF files.
 
-`python -m finder.fuzz FILE FIRST COUNT` runs seeds from FIRST on, and ends with 0 if
-each gave an answer. It prints how many answers there were of each
-kind. An exception, a crash of a library or a hang ends it with something else.
+`python -m finder.fuzz FILE FIRST COUNT` runs COUNT seeds from FIRST on, and prints how
+many answers there were of each kind. It exits with 0 if every seed gave an answer; an
+exception, a crash of a library or a hang gives another status.
 """
 
 import os
@@ -71,7 +71,7 @@ def _segment(made: bytearray, place: int) -> tuple[int, int]:
 
 
 def main(file: str, first: str, count: str) -> None:
-    """Run seeds, and print what came of them."""
+    """Run seeds, and print the answers."""
     content = Path(file).read_bytes()
     load()
     found: Counter[str] = Counter()

@@ -85,7 +85,7 @@ def certificate(folder: Path) -> Path:
 
 
 def run(*command: str | Path, log: Path | None = None) -> int:
-    """Run a program to its end, maybe with a key log; return its pid."""
+    """Run a program to its end, with a key log if ``log`` is given; return its pid."""
     environment = {"PATH": os.environ["PATH"]}
     environment |= {"SSLKEYLOGFILE": str(log)} if log else {}
     with subprocess.Popen(command, env=environment) as process:
@@ -94,13 +94,13 @@ def run(*command: str | Path, log: Path | None = None) -> int:
 
 
 def openssl_handshake(version: str, certificate: Path, log: Path | None) -> int:
-    """Let the distribution's Python talk TLS to itself, with its libssl."""
+    """Run both ends of a handshake in the distribution's Python, with its libssl."""
     arguments = [version, str(certificate), str(log or "")]
     return run("/usr/bin/python3", "-Ic", _BOTH_ENDS, *arguments)
 
 
 def gnutls_download(certificate: Path, port: int, log: Path) -> int:
-    """Let wget, which uses GnuTLS, get a page from openssl's server."""
+    """Run wget, which uses GnuTLS, on a page of openssl's server."""
     with _openssl_server(certificate, port):
         return run(
             *("wget", "--no-config", "--no-check-certificate", "-q", "-O/dev/null"),
@@ -110,9 +110,9 @@ def gnutls_download(certificate: Path, port: int, log: Path) -> int:
 
 
 def nss_downloads(version: str, certificate: Path, port: int, log: Path) -> int:
-    """Let NSS's test client get pages from openssl's server, which logs.
+    """Run NSS's test client on pages of openssl's server, which logs.
 
-    It takes up the session of its first connection in later ones, if it can.
+    Later connections resume the session of the first one, if they can.
     """
     request = log.with_suffix(".request")
     request.write_bytes(b"GET / HTTP/1.0\r\n\r\n")
@@ -145,7 +145,7 @@ def _openssl_server(certificate: Path, port: int, *more: str) -> Iterator[None]:
 
 
 def go_program(folder: Path) -> Path:
-    """Build a stripped Go program that talks TLS to itself, and logs its secrets."""
+    """Build a stripped Go program with both ends of a handshake, which it logs."""
     (folder / "main.go").write_text(_GO)
     program = folder / "program"
     subprocess.run(
@@ -157,10 +157,10 @@ def go_program(folder: Path) -> Path:
     return program
 
 
-def gated_program(folder: Path) -> Path:
-    """Build a stripped program whose log function is called with a callback only."""
-    program = folder / "gated"
-    source = Path(__file__).with_name("gated.c")
+def guarded_program(folder: Path) -> Path:
+    """Build a stripped program whose callers test for the callback."""
+    program = folder / "guarded"
+    source = Path(__file__).with_name("guarded.c")
     subprocess.run(["gcc", "-O2", "-s", "-o", program, source], check=True)
     return program
 

@@ -1,4 +1,4 @@
-"""The finder as its own process, as tccap.inspector runs it, but measured."""
+"""The finder as its own process, as tccap.tls.inspector runs it, but measured."""
 
 import concurrent.futures
 import os
@@ -21,9 +21,9 @@ MEMORY_MIB_MAX = 600
 def on_all_processors(
     run: Callable[..., T], *arguments: Iterable[object]
 ) -> Iterator[T]:
-    """Yield what each run gives, in the order of the arguments.
+    """Yield the result of each run, in the order of the arguments.
 
-    A run starts a process and waits for it: as many run at a time as have processors.
+    A run starts a process and waits for it; one runs on each processor.
     """
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         yield from pool.map(run, *arguments)
@@ -31,10 +31,10 @@ def on_all_processors(
 
 @dataclass(frozen=True)
 class Measured:
-    """What the finder said of a file, and what that took; no answer: it died.
+    """The finder's answer (None: it died), and the time and memory it used.
 
-    The kernel counts the memory of whoever starts a process as that process's, too, so
-    ``memory_mib`` is at least ours.
+    A process starts with the peak memory of its parent, so ``memory_mib`` is at least
+    ours.
     """
 
     file: Path

@@ -1,4 +1,4 @@
-"""Libraries that others have built are found and proven, without any change here."""
+"""Libraries built by others are proven without a table of versions."""
 
 import os
 from dataclasses import replace
@@ -44,7 +44,7 @@ def _without_place(site: Site) -> Site:
 
 
 def _expected(build: Build) -> list[Site]:
-    """Return what the site can be, but for its place."""
+    """Return the sites that are possible, without address and offset."""
     if build.library == "Go":
         return [_go_site(*GO_REGISTERS), _go_site(*GO_STACK)]
     if build.library == "NSS":

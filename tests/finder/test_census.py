@@ -1,4 +1,4 @@
-"""Every ELF file of a folder: nothing that is not a TLS library is proven."""
+"""Every ELF file of a folder: only TLS libraries are proven."""
 
 import hashlib
 import os
@@ -14,8 +14,8 @@ FOLDER = os.environ.get("TCCAP_FINDER_CENSUS", "/usr/lib/x86_64-linux-gnu")
 FILES_MAX = 40  # in the short form, which takes the first of them and those of TLS
 FETCHED = ("/var/cache/tccap-tests", "/var/cache/tccap-vm")  # by the tests
 PRUNED = ("/proc", "/sys", "/dev", "/run", "/tmp", *FETCHED)
-# Whatever holds all of these labels may log secrets, as what has that function of Go's;
-# and what has this name may be NSS's softoken. Nothing else must be proven.
+# A file with all of these labels may log secrets, so may one with that function of Go;
+# and one with this name may be NSS's softoken. Nothing else must be proven.
 LABELS = (b"CLIENT_HANDSHAKE_TRAFFIC_SECRET\0", b"SERVER_TRAFFIC_SECRET_0\0")
 SOFTOKEN = b"\0NSC_GetFunctionList\0"
 GO = b"crypto/tls.(*Config).writeKeyLog"  # its strings have no end

@@ -1,4 +1,4 @@
-"""What the finder says of a library is what programs that use it log."""
+"""Secrets read at the finder's sites are those that programs log themselves."""
 
 import subprocess
 from collections.abc import Iterator
@@ -83,7 +83,7 @@ def test_gnutls_is_read_as_it_logs(certificate: Path, tmp_path: Path) -> None:
 def test_nss_is_read_as_its_peer_logs(
     certificate: Path, tmp_path: Path, version: str, lines: int
 ) -> None:
-    """Its own builds log nothing: labels and values meet by the handles of keys."""
+    """NSS builds log nothing: labels and values are joined by the handles of keys."""
     libssl = library("/usr/bin/tstclnt", "libssl3.so")
     softoken = libssl.with_name("libsoftokn3.so")
     at = inspect(library("/usr/bin/tstclnt", "libnss3.so")).handle_at
@@ -96,13 +96,13 @@ def test_nss_is_read_as_its_peer_logs(
         space.entered(),
     ):
         pid = programs.nss_downloads(version, certificate, 44333, log)
-        told, named = values.lines(pid), keys.lines(pid)
-    assert len(named) == 3 * lines
-    assert programs.logged(log) == set(_joined(told, named, at))
+        of_values, of_keys = values.lines(pid), keys.lines(pid)
+    assert len(of_keys) == 3 * lines
+    assert programs.logged(log) == set(_joined(of_values, of_keys, at))
 
 
 def _joined(values: list[str], keys: list[str], handle_at: int) -> Iterator[str]:
-    """Yield key-log lines of what the probes of kind "value" and "key" have read."""
+    """Yield key-log lines from the reads of kind "value" and "key"."""
     join = KeyJoin()
     for line in values:
         kind, handle, value = line.split(" ")
@@ -134,9 +134,9 @@ def test_a_stripped_go_program_is_read_as_it_logs(
 
 
 def test_a_log_call_is_read_where_it_is_jumped_over(tmp_path: Path) -> None:
-    program = programs.gated_program(tmp_path)
+    program = programs.guarded_program(tmp_path)
     found = inspect(program)
-    assert found.how == "gate"
+    assert found.how == "emulation from the callback checks"
     with uprobe.reading(program, found) as reader:
         pid = programs.run(program)
         read = sorted(reader.lines(pid))

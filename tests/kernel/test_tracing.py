@@ -1,7 +1,7 @@
-"""What happens to probes when the file that they are in changes.
+"""The probes of files that change, are replaced or cannot be probed.
 
-The probes are real; only the finder, which would find nothing in so small a program,
-is given the places to look at.
+The probes are real. Only the finder, which would find nothing in so small a program, is
+replaced.
 """
 
 import os
@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,16 @@ import pytest
 from support import probing
 from support.probing import NEW, OLD
 from support.running import DEADLINE_S, until
-from tccap.tls import inspector, libraries, probetable, tracing
-from tccap.tls.libraries import SIGNS
+from tccap.errors import TccapError
+from tccap.tls import (
+    examiner,
+    inspector,
+    libraries,
+    probedfiles,
+    probetable,
+    tracing,
+)
+from tccap.tls.libraries import MARKERS
 from tccap.tls.sites import Inspection
 from tccap.tls.tracing import Tracing
 
@@ -27,44 +36,52 @@ REALLY_COMMON, REALLY_INSPECT = libraries.common, inspector.inspect
 
 
 class Watched:
-    """A thread that looks for files to probe, and its events."""
+    """A tracing thread, and the events that it reports."""
 
     def __init__(self, *listed: Path) -> None:
-        self.events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.reports: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.pids = {0}
         self.tracing = Tracing(
             probing.uprobes, lambda pid: pid in self.pids, tuple(map(str, listed))
         )
 
     def report(self, event: str, **details: Any) -> None:
-        self.events.put({"event": event, **details})
+        self.reports.put({"event": event, **details})
+
+    def log(self, level: str, message: str) -> None:
+        self.report(level, message=message)
 
     def wait_for(self, **details: Any) -> dict[str, Any]:
         """Return the next event that has these details."""
         while True:
-            event = self.events.get(timeout=DEADLINE_S)
+            event = self.reports.get(timeout=DEADLINE_S)
             if event.items() >= details.items():
                 return event
 
     def look_at(self, pid: int) -> None:
-        """Make the thread look at this process alone, now."""
+        """Let the thread trace this process alone, from now on."""
         self.pids = {pid}
-        self.tracing._looking.set()
+        self.tracing._wakeup.set()
 
     @property
     def probes_in_use(self) -> int:
-        assert self.tracing._probes
-        return len(self.tracing._probes._fds)
+        assert self.tracing._probed
+        return len(self.tracing._probed._probes._fds)
+
+    @property
+    def watches(self) -> int:
+        assert self.tracing._probed
+        return len(self.tracing._probed._files)
 
     def end(self) -> None:
-        """Stop both threads; calling it again does nothing."""
-        if not self.tracing._stopped:
+        """Stop both threads; may be called again."""
+        if not self.tracing._stopped.is_set():
             self.tracing.close()
-        self.tracing._looking.set()
+        self.tracing._wakeup.set()
         self.tracing.join(DEADLINE_S)
         assert not self.tracing.is_alive()
-        assert self.tracing._watch
-        assert not self.tracing._watch.is_alive()
+        assert self.tracing._probed
+        assert not self.tracing._probed._watch.is_alive()
 
 
 Start = Callable[..., Watched]
@@ -77,10 +94,9 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
     def start(*listed: Path) -> Watched:
         made = Watched(*listed)
-        monkeypatch.setattr(tracing, "report", made.report)
-        monkeypatch.setattr(
-            tracing, "log", lambda level, message: made.report(level, message=message)
-        )
+        for module in (examiner, probedfiles, tracing):
+            monkeypatch.setattr(module, "report", made.report)
+            monkeypatch.setattr(module, "log", made.log)
         made.tracing.start()
         started.append(made)
         return made
@@ -118,7 +134,7 @@ def path(tmp_path: Path, old: probing.Program) -> Path:
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
-    """Return a sparse file of a TiB."""
+    """Return a sparse file of 1 TiB."""
     made = tmp_path / "large"
     with made.open("wb") as file:
         file.truncate(1 << 40)
@@ -128,13 +144,13 @@ def large(tmp_path: Path) -> Path:
 def test_a_new_version_with_the_probes_of_the_old_one_would_crash(
     path: Path, old: probing.Program, new: probing.Program
 ) -> None:
-    """Without this the tests below would prove nothing."""
+    """So the tests below prove something."""
     assert new.offset == old.offset
     probes = probing.uprobes()
     fd = os.open(path, os.O_RDONLY)
     try:
         probes.attach(fd, probing.site(old.offset))
-        assert probing.run(path) == 0  # the kernel records the instruction
+        assert probing.run(path) == 0  # the kernel notes the instruction
         probing.install(path, new.content)
         assert probing.run(path) < 0
     finally:
@@ -160,7 +176,7 @@ def test_a_program_that_is_overwritten_runs_and_is_probed_again(
         assert watched.tracing.may_trace(pid)
 
 
-def test_a_change_is_reported_once(
+def test_a_detached_probe_is_reported_once(
     start: Start, path: Path, new: probing.Program
 ) -> None:
     watched = start(path)
@@ -170,8 +186,10 @@ def test_a_change_is_reported_once(
     assert message == f"TLS: {path} has changed: its probes are detached."
     watched.wait_for(path=str(path), detached=1)
     watched.end()
-    later = [watched.events.get_nowait() for _ in range(watched.events.qsize())]
-    assert [each["event"] for each in later] == ["timing"]
+    reports_then = [
+        watched.reports.get_nowait() for _ in range(watched.reports.qsize())
+    ]
+    assert [each["event"] for each in reports_then] == ["timing"]
 
 
 def test_each_probe_of_a_file_that_changes_can_be_used_again(
@@ -187,7 +205,7 @@ def test_each_probe_of_a_file_that_changes_can_be_used_again(
             watched.wait_for(path=str(path), probes=1)
 
 
-def test_replaced_builds_that_do_not_run_free_their_slots(
+def test_probes_of_replaced_builds_that_nobody_runs_are_detached(
     start: Start, path: Path, new: probing.Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probetable, "SLOTS", 2)
@@ -200,7 +218,7 @@ def test_replaced_builds_that_do_not_run_free_their_slots(
             until(lambda: probing.is_probed(pid, path, new.offset), "a probe")
 
 
-def test_a_build_that_still_runs_keeps_its_probes_as_long(
+def test_a_replaced_build_keeps_its_probes_while_it_runs(
     start: Start, path: Path, new: probing.Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probetable, "SLOTS", 1)
@@ -211,7 +229,7 @@ def test_a_build_that_still_runs_keeps_its_probes_as_long(
         watched.wait_for(path=str(path), probes=1)
         _replace(path, new)
         watched.pids = {pid, second.enter_context(probing.running(path))}
-        watched.tracing._looking.set()
+        watched.tracing._wakeup.set()
         message = watched.wait_for(event="warning")["message"]
         assert message == f"TLS: no secrets from {path}: All 1 probes are in use."
         assert watched.probes_in_use == 1
@@ -231,7 +249,7 @@ def _replace(path: Path, program: probing.Program) -> None:
 
 
 def test_a_file_with_another_name_is_probed_once(start: Start, path: Path) -> None:
-    """Its modification time changes, too."""
+    """A new name also changes its change time."""
     watched = start(path)
     watched.wait_for(ready=True)
     other = path.with_name("other")
@@ -253,7 +271,7 @@ def test_a_file_that_changes_while_it_is_inspected_is_inspected_again(
         found = _inspect(fd)
         if len(inspections) == 1:
             probing.install(path, new.content)
-            until(lambda: not watched.tracing._watched, "news of the change")
+            until(lambda: not watched.watches, "news of the change")
         return found
 
     monkeypatch.setattr(inspector, "inspect", inspect)
@@ -292,8 +310,8 @@ def test_probes_go_while_another_file_is_inspected(
 def test_a_new_build_that_gets_the_number_of_the_old_one_is_looked_at(
     start: Start, path: Path, old: probing.Program
 ) -> None:
-    """A file without TLS, which is not watched, becomes one with it."""
-    probing.install(path, old.content.replace(SIGNS[0], b"x" * len(SIGNS[0])))
+    """As a file without TLS, which is not watched, becomes one with it."""
+    probing.install(path, old.content.replace(MARKERS[0], b"x" * len(MARKERS[0])))
     watched = start()
     with probing.running(path) as pid:
         watched.look_at(pid)
@@ -311,6 +329,48 @@ def test_a_file_that_cannot_be_read_is_refused_and_the_rest_is_looked_at(
     message = watched.wait_for(event="warning")["message"]
     assert message == "TLS: no secrets from /proc/self/mem: Input/output error."
     watched.wait_for(path=str(path), probes=1)
+
+
+def test_a_file_keeps_all_its_probes_or_none(
+    start: Start, path: Path, new: probing.Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel refuses the second probe, which is beyond the file's end."""
+    other = path.with_name("other")
+    probing.install(other, new.content)
+
+    def inspect(fd: int) -> Inspection:
+        found = _inspect(fd)
+        if os.fstat(fd).st_ino == other.stat().st_ino:
+            return found
+        return replace(found, sites=(*found.sites, probing.site(1 << 40)))
+
+    monkeypatch.setattr(inspector, "inspect", inspect)
+    watched = start(path, other)
+    message = watched.wait_for(event="warning")["message"]
+    assert message == (
+        f"TLS: no secrets from {path}: The kernel attaches no probe there."
+    )
+    watched.wait_for(path=str(path), probes=0)
+    watched.wait_for(path=str(other), probes=1)
+    assert watched.probes_in_use == 1
+
+
+def test_a_file_that_the_finder_fails_on_is_refused_and_the_rest_is_looked_at(
+    start: Start, path: Path, new: probing.Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = path.with_name("other")
+    probing.install(other, new.content)
+
+    def inspect(fd: int) -> Inspection:
+        if os.fstat(fd).st_ino == path.stat().st_ino:
+            raise TccapError("It failed.")
+        return _inspect(fd)
+
+    monkeypatch.setattr(inspector, "inspect", inspect)
+    watched = start(path, other)
+    message = watched.wait_for(event="warning")["message"]
+    assert message == f"TLS: no secrets from {path}: It failed."
+    watched.wait_for(path=str(other), probes=1)
 
 
 def test_a_file_that_is_too_large_is_not_read(
@@ -351,5 +411,5 @@ def test_a_thread_that_looks_through_a_large_file_can_be_stopped(
 
 def _names(watched: Watched) -> set[str]:
     """Return the names of the test's files that processes were seen with."""
-    known = [*watched.tracing._known]
+    known = [*watched.tracing._known._contents]
     return {Path(each.path).name for each in known} & {"program", "other"}

@@ -1,4 +1,4 @@
-"""A live tshark that decrypts what programs say."""
+"""A live tshark that decrypts the TLS of programs."""
 
 import ast
 import contextlib
@@ -11,22 +11,22 @@ from support import running
 from support.netns import Namespace
 from support.wireshark import Captures, Log, Wireshark, watch
 
-READY = "tls {'ready': True}"  # what was there is probed
+READY = "tls {'ready': True}"  # libraries in use so far are probed
 PREFERENCE = "extcap.tccap_lo"
 FIELDS = (
     *("http.request.uri", "http.response.code", "http.response_for.uri"),
     *("http2.headers.path", "http2.header.value"),
 )
-# A header of answers, as in HTTP/2 tshark does not say which request one belongs to.
+# A header of responses: tshark does not relate HTTP/2 responses to their requests.
 PAGE_MARK = "page=/"
 
 
 class Seen(NamedTuple):
-    """Names of the pages whose requests and answers tshark has shown."""
+    """Names of the pages whose requests and responses tshark has shown."""
 
     requests: set[str]
     responses: set[str]
-    by_http2: set[str]  # responses that came so
+    by_http2: set[str]  # those of the responses that came by HTTP/2
 
 
 class Decrypting:
@@ -44,19 +44,19 @@ class Decrypting:
         self._log.wait_for(text)
 
     def wait_for(self, name: str) -> None:
-        """Return when tshark has shown the answer with a page."""
-        running.until(lambda: name in self.seen().responses, f"the answer {name}")
+        """Return when tshark has shown the response with a page."""
+        running.until(lambda: name in self.seen().responses, f"the response {name}")
 
     def seen(self) -> Seen:
-        """Return what tshark has shown so far."""
+        """Return the pages that tshark has shown so far."""
         return _seen(self._shown.so_far())
 
     def join(self) -> None:
-        """Return when a tshark that was killed has let go of its pipe."""
+        """Return when a killed tshark has closed its pipe."""
         self._shown.rest()
 
     def end(self) -> Seen:
-        """Stop; return what was shown. From now on there are the counts."""
+        """Stop tshark; return the pages that it has shown, and set ``counts``."""
         self.captures.interrupt()
         self._log.wait_for("tls {'counts'")
         self.captures.process.wait(running.DEADLINE_S)
@@ -66,7 +66,7 @@ class Decrypting:
         return _seen(self._shown.rest())
 
     def waits(self) -> str:
-        """Say how long packets have waited."""
+        """Return a text: how long packets were held."""
         median_ms, longest_ms = (
             1000 * self.counts[f"{which}_wait_s"] for which in ("median", "longest")
         )
@@ -93,7 +93,7 @@ def _seen(shown: bytes) -> Seen:
 def decrypting(
     wireshark: Wireshark, space: Namespace, *options: str
 ) -> Iterator[Decrypting]:
-    """Give a tshark that captures live, and shows HTTP in its first pass."""
+    """Yield a tshark that captures live, and shows HTTP in its first pass."""
     shown = [word for name in FIELDS for word in ("-e", name)]
     with ExitStack() as stack:
         log = Log(wireshark.temporary)

@@ -1,4 +1,4 @@
-"""What tests fetch from registries: kept between runs."""
+"""Packages that tests fetch from registries, kept between runs."""
 
 import fcntl
 import os
@@ -15,7 +15,7 @@ CACHE = Path(os.environ.get("TCCAP_TESTS_CACHE", "/var/cache/tccap-tests"))
 def kept(name: str, fill: Callable[[Path], None]) -> Path:
     """Return a folder that ``fill`` has filled, now or in an earlier run.
 
-    It is whole or not there. What ``fill`` leaves beside it is thrown away.
+    A folder that ``fill`` did not finish does not stay, nor do files beside it.
     """
     folder = CACHE / name
     with locked(name):
@@ -29,7 +29,7 @@ def kept(name: str, fill: Callable[[Path], None]) -> Path:
 
 
 def wheels(hashes: dict[str, str]) -> Path:
-    """Return a folder for PYTHONPATH with these wheels, and nothing they depend on.
+    """Return a folder for PYTHONPATH with these wheels, without their dependencies.
 
     The keys are "name==version", the values SHA-256.
     """
@@ -41,7 +41,7 @@ def wheels(hashes: dict[str, str]) -> Path:
 
 
 def run_pip(command: str, hashes: dict[str, str], *options: str) -> None:
-    """Let pip download or install just these wheels."""
+    """Run ``pip download`` or ``pip install`` for exactly these wheels."""
     quiet = ("--quiet", "--disable-pip-version-check")
     strict = ("--no-deps", "--only-binary", ":all:", "--require-hashes")
     with tempfile.NamedTemporaryFile("w") as wanted:
@@ -54,7 +54,7 @@ def run_pip(command: str, hashes: dict[str, str], *options: str) -> None:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Be the only one in the cache who works on something."""
+    """Hold the lock for one entry of the cache."""
     file = (CACHE / name).with_name(f".{Path(name).name}.lock")
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as lock:

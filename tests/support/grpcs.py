@@ -1,4 +1,4 @@
-"""A small gRPC server: whatever is called, it answers with a page.
+"""A small gRPC server that answers every method with a page.
 
 Arguments: address and port, the file with the key, the file with the certificate.
 """
@@ -21,7 +21,7 @@ class _Page(grpc.GenericRpcHandler):  # type: ignore[misc]  # it has no types
 
 
 def main(address: str, key: str, certificate: str) -> None:
-    """Serve until it is ended."""
+    """Serve until killed."""
     pair = Path(key).read_bytes(), Path(certificate).read_bytes()
     server = grpc.server(futures.ThreadPoolExecutor(), handlers=[_Page()])
     server.add_secure_port(address, grpc.ssl_server_credentials([pair]))

@@ -1,4 +1,4 @@
-"""A small HTTPS server in Python: prints "up", then serves until it is ended.
+"""A small HTTPS server in Python: prints "up", then serves until it is killed.
 
 Arguments: address, port, the file with certificate and key, the highest version of
 TLS (1.2 or 1.3).
@@ -22,7 +22,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def main(address: str, port: str, certificate: str, version: str) -> None:
-    """Serve."""
+    """Serve until killed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     context.maximum_version = VERSIONS[version]

@@ -1,4 +1,4 @@
-"""What this kernel has, found by trying."""
+"""Features of this kernel, found by trying."""
 
 import os
 import subprocess
@@ -11,10 +11,10 @@ STRICT = "TCCAP_REQUIRE_KERNEL"
 
 
 def skip_unless(present: bool, feature: str, since: tuple[int, int]) -> None:
-    """Skip for want of a feature.
+    """Skip the test if a feature was tried and is not ``present``.
 
-    Whether it is there was found by trying. With TCCAP_REQUIRE_KERNEL=1, which
-    the virtual machines set, a kernel that is new enough must have it.
+    With TCCAP_REQUIRE_KERNEL=1, which the virtual machines set, the test fails instead
+    on a kernel that is new enough.
     """
     if present:
         return
@@ -26,7 +26,7 @@ def skip_unless(present: bool, feature: str, since: tuple[int, int]) -> None:
 
 
 def can_add(space: Namespace, *arguments: str) -> bool:
-    """Tell whether ``ip link add`` does it, and leave it done."""
+    """Return whether ``ip link add`` succeeds; the device stays."""
     try:
         space.ip("link", "add", *arguments)
     except subprocess.CalledProcessError:

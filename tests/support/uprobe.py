@@ -1,4 +1,4 @@
-"""Reading what an Inspection promises, in a running program, by uprobes."""
+"""Reading secrets from a running program by uprobes, as an Inspection describes."""
 
 import ctypes
 import os
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path as File
 
 from tccap.paths import BPF_DIR
+from tccap.tls import uprobes
 from tccap.tls.sites import Inspection, Number, Path, Site
 
 # struct pt_regs of arch/x86/include/asm/ptrace.h, as words.
@@ -33,7 +34,7 @@ class _Event(ctypes.Structure):
 
 
 class Reader:
-    """The key-log lines that the probes have read so far, of each process."""
+    """Probes at all sites of a file, and the key-log lines that they have read."""
 
     def __init__(self, file: File, inspection: Inspection) -> None:
         from bcc import BPF, lib  # noqa: PLC0415  # tests without it import this, too
@@ -45,21 +46,24 @@ class Reader:
         text = "#include <linux/types.h>\n" + _EVENT + "".join(programs)
         self._bpf = BPF(text=text.encode())
         self._bpf[b"events"].open_ring_buffer(self._take)
-        for n, site in enumerate(inspection.sites):
-            self._bpf.attach_uprobe(
-                name=os.fsencode(file), addr=site.address, fn_name=f"site_{n}".encode()
+        # Not bcc's attach_uprobe: its probes may clash with others' (NO_COUNTER).
+        self._probes = [
+            uprobes.attach(
+                self._bpf.load_func(f"site_{n}".encode(), BPF.KPROBE).fd,
+                *(os.fsencode(file), site.file_offset, uprobes.EVERY_PROCESS),
             )
+            for n, site in enumerate(inspection.sites)
+        ]
 
     def lines(self, pid: int) -> list[str]:
-        """Return what a program that has ended would have logged."""
+        """Return the key-log lines of a process that has ended."""
         self._bpf.ring_buffer_consume()
         return self._lines[pid]
 
     def close(self) -> None:
-        """Remove the probes: closing them does, and bcc wants tracefs to do more."""
-        for fd in self._bpf.uprobe_fds.values():
+        """Detach the probes."""
+        for fd in self._probes:
             self._lib.bpf_close_perf_event_fd(fd)
-        self._bpf.uprobe_fds.clear()
         self._bpf.cleanup()
 
     def _take(self, _context: object, data: int, _size: int) -> None:
@@ -72,7 +76,7 @@ class Reader:
 
 @contextmanager
 def reading(file: File, inspection: Inspection) -> Iterator[Reader]:
-    """Probe a library at the sites that were found in it, for all processes."""
+    """Probe a library at its sites, in all processes."""
     reader = Reader(file, inspection)
     try:
         yield reader
@@ -109,7 +113,7 @@ def _label(site: Site) -> str:
     if site.label_len is None:
         read = "bpf_probe_read_user_str(event.label, sizeof(event.label), (void *)at);"
         return f"{_path(site.label)}\n    {read}"
-    # The longest label has 31 bytes, and the verifier understands a mask.
+    # The longest label has 31 bytes; the mask satisfies the verifier.
     read = "bpf_probe_read_user(event.label, length & 31, (void *)at);"
     length = f"{_number(site.label_len)} u64 length = at;"
     return f"{length}\n    {_path(site.label)}\n    {read}"
@@ -127,7 +131,7 @@ def _number(number: Number) -> str:
 
 
 def _path(path: Path) -> str:
-    """Return C that leaves in ``at`` what a path leads to."""
+    """Return C code that evaluates a path into ``at``."""
     steps = [f"at = ctx[{_PT_REGS.index(path.register)}];"]
     for n, offset in enumerate(path.offsets):
         steps.append(f"at += {offset}LL;")

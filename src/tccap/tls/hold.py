@@ -1,20 +1,20 @@
-"""Holding packets of TLS connections until their secrets stand in the stream.
+"""Holding packets of TLS connections until their secrets are in the stream.
 
-Theory of operation. Wireshark decrypts a packet only if the secrets come before it,
-but a program has them some milliseconds after the packets that need them first. So
-the kernel tells of each ClientHello, and from the ServerHello on sends the
-connection's packets here. They wait until the connection's secrets are complete;
-each secret goes into the stream as soon as it is there. Then the waiting packets go
-on, in their order, and the kernel is told to leave later ones alone. Those that are
-already on their way here pass.
+Theory of operation. Wireshark decrypts a packet only if the secrets come before it in
+the stream, but a program has its secrets some milliseconds after the packets that need
+them first. So the kernel reports each ClientHello, and from the ServerHello on sends
+the connection's packets here. They are held until the connection's secrets are
+complete; each secret is written to the stream as soon as it arrives. Then the held
+packets are released in their order, and the kernel unmarks the connection, so that
+later packets bypass the hold. Packets already on their way here pass at once.
 
-A connection is known by its client random, so that its packets from several devices
-wait together; a flow is the key of a mark in the kernel, and a connection may have
-several (address translation). Every mark is given back through `take_unmarked`.
+A connection is identified by its client random, so that its packets from several
+devices are held together. A flow is the key of a mark in the kernel; a connection may
+have several (address translation). Every mark is given back by `take_unmarked`.
 
-Nothing waits for ever: not longer than the wait where no secret comes, than
-`SECRETS_WAIT_S` where some came, nor more than `HELD_MAX` bytes in all. Times are
-seconds of any clock that only goes forward.
+Nothing is held for ever: a connection at most ``wait_s`` if no secret comes, and
+`SECRETS_WAIT_S` if some do; all connections at most `HELD_MAX` bytes. Times are seconds
+of any monotonic clock.
 """
 
 import heapq
@@ -31,7 +31,7 @@ SECRETS_WAIT_S = 3.0
 HELD_MAX = 64 << 20
 CONNECTIONS_MAX = 4096
 FLOWS_MAX = 64  # of one connection
-# Of connections whose ClientHello has not been seen, or never will be.
+# Client randoms with secrets but no ClientHello (yet).
 EARLY_MAX = 4096
 
 Buffer = bytes | memoryview
@@ -39,16 +39,16 @@ Buffer = bytes | memoryview
 
 @dataclass
 class Counts:
-    """What has happened so far."""
+    """Totals since the capture began."""
 
     connections: int = 0  # ClientHellos seen, each client random once
-    with_secrets: int = 0  # of those, the ones that got all their secrets
+    with_secrets: int = 0  # connections that got all their secrets
     secrets: int = 0  # written
     refused: int = 0  # secrets that contradicted an earlier one
-    held: int = 0  # packets that have waited
-    timed_out: int = 0  # connections that went on without all their secrets
-    crowded_out: int = 0  # connections that went on early for want of room
-    # Of the latest connections.
+    held: int = 0  # packets
+    timed_out: int = 0  # connections released without all their secrets
+    evicted: int = 0  # connections released early: a limit was reached
+    # Of the last CONNECTIONS_MAX connections that were held.
     longest_wait_s: float = 0.0
     median_wait_s: float = 0.0
 
@@ -60,17 +60,17 @@ class _Connection:
     secrets: dict[str, bytes] = field(default_factory=dict)
     blocks: list[Buffer] = field(default_factory=list)
     held_since: float | None = None
-    open: bool = False  # its packets need not wait (any more)
+    released: bool = False  # its packets pass at once
 
     @property
     def complete(self) -> bool:
         return any(labels <= self.secrets.keys() for labels in keylog.COMPLETE)
 
 
-class Gate:
-    """What waits, and for which secrets.
+class Hold:
+    """The held packets, and the secrets that they wait for.
 
-    The methods return what has to be written now, in this order.
+    Methods that take an event return the blocks to write now, in this order.
     """
 
     def __init__(self, wait_s: float) -> None:
@@ -90,21 +90,25 @@ class Gate:
     # Events.
 
     def hello(
-        self, flow: bytes, client_random: bytes, now: float, *, hopeful: bool
+        self, flow: bytes, client_random: bytes, now: float, *, may_get_secrets: bool
     ) -> list[Buffer]:
-        """Take note of a ClientHello; ``hopeful``: somebody may give its secrets."""
+        """Begin a connection at its ClientHello.
+
+        Without ``may_get_secrets`` (no endpoint is traced, and there is no key log) its
+        packets pass at once.
+        """
         out: list[Buffer] = []
         before = self._of_flow.get(flow)
         number = abi.connection_id(client_random)
         if before and before.number != number:
-            before.flows.discard(flow)  # the mark is the new connection's already
-            out += self._open(before, now)
+            before.flows.discard(flow)  # the mark already belongs to the new one
+            out += self._release(before, now)
         if self._randoms.get(number, client_random) != client_random:
             self._unmarked.append(flow)
             return out
         connection = self._connections.get(number)
         if not connection:
-            out += self._make_room(now)
+            out += self._evict_oldest(now)
             connection = self._begin(number, client_random)
         if len(connection.flows) == FLOWS_MAX and flow not in connection.flows:
             self._unmarked.append(flow)
@@ -113,17 +117,17 @@ class Gate:
         connection.flows.add(flow)
         for secret in self._early.pop(client_random, {}).values():
             out += self._keep(connection, secret, now)
-        if connection.open or not (hopeful or connection.secrets):
-            out += self._open(connection, now)
+        if connection.released or not (may_get_secrets or connection.secrets):
+            out += self._release(connection, now)
         return out
 
     def packet(self, packet: abi.HeldPacket, now: float) -> list[Buffer]:
-        """Take a packet of a marked connection."""
+        """Hold a packet of a marked connection, or let it pass."""
         connection = self._connections.get(packet.connection)
         if not connection:
             return [packet.block]
-        if connection.open:
-            if packet.is_server_hello:  # marked while it was being opened
+        if connection.released:
+            if packet.is_server_hello:  # marked while it was being released
                 self._unmark(connection)
             return [packet.block]
         if connection.held_since is None:
@@ -135,12 +139,12 @@ class Gate:
         self._held_len += len(packet.block)
         out: list[Buffer] = []
         while self._held_len > HELD_MAX:
-            self._counts.crowded_out += 1
-            out += self._open(next(iter(self._held.values())), now)
+            self._counts.evicted += 1
+            out += self._release(next(iter(self._held.values())), now)
         return out
 
     def secret(self, secret: Secret, now: float) -> list[Buffer]:
-        """Take a secret, of any connection."""
+        """Take a secret of any connection, known or not (yet)."""
         number = abi.connection_id(secret.client_random)
         if self._randoms.get(number) == secret.client_random:
             return self._keep(self._connections[number], secret, now)
@@ -152,40 +156,40 @@ class Gate:
         return []
 
     def expire(self, now: float) -> list[Buffer]:
-        """Let go on what has waited long enough."""
+        """Release the connections whose deadline has passed."""
         out: list[Buffer] = []
         while self._alarms and self._alarms[0][0] <= now:
             _, _, connection = heapq.heappop(self._alarms)
-            if not connection.open and self._deadline(connection) <= now:
+            if not connection.released and self._deadline(connection) <= now:
                 self._counts.timed_out += 1
-                out += self._open(connection, now)
+                out += self._release(connection, now)
         return out
 
     def finish(self, now: float) -> list[Buffer]:
-        """Return all that still waits: the capture ends."""
+        """Release everything: the capture ends."""
         out: list[Buffer] = []
         for connection in list(self._held.values()):
             self._counts.timed_out += 1
-            out += self._open(connection, now)
+            out += self._release(connection, now)
         return out
 
     # Questions.
 
-    def patience_s(self, now: float) -> float | None:
-        """Return after how long `expire` wants to be called; None: never."""
-        while self._alarms and self._alarms[0][2].open:
+    def timeout_s(self, now: float) -> float | None:
+        """Return the seconds until `expire` is due; None: nothing is held."""
+        while self._alarms and self._alarms[0][2].released:
             heapq.heappop(self._alarms)
         return max(0.0, self._alarms[0][0] - now) if self._alarms else None
 
     def counts(self) -> Counts:
-        """Return what has happened so far."""
+        """Return the totals so far."""
         waits_s = self._waits_s or [0.0]
         self._counts.longest_wait_s = max(waits_s)
         self._counts.median_wait_s = statistics.median(waits_s)
         return self._counts
 
     def take_unmarked(self) -> list[bytes]:
-        """Return the flows whose marks the kernel shall forget, each list once."""
+        """Return the flows to unmark in the kernel, since the last call."""
         unmarked, self._unmarked = self._unmarked, []
         return unmarked
 
@@ -198,20 +202,20 @@ class Gate:
         self._counts.connections += 1
         return connection
 
-    def _make_room(self, now: float) -> list[Buffer]:
+    def _evict_oldest(self, now: float) -> list[Buffer]:
         if len(self._connections) < CONNECTIONS_MAX:
             return []
         number, oldest = next(iter(self._connections.items()))
-        if oldest.held_since is not None and not oldest.open:
-            self._counts.crowded_out += 1
-        out = self._open(oldest, now)
+        if oldest.held_since is not None and not oldest.released:
+            self._counts.evicted += 1
+        out = self._release(oldest, now)
         del self._connections[number], self._randoms[number]
         return out
 
     def _keep(
         self, connection: _Connection, secret: Secret, now: float
     ) -> list[Buffer]:
-        """Write a secret, unless it is there already."""
+        """Write a secret, unless its label has one already."""
         if secret.label in connection.secrets:
             known = connection.secrets[secret.label]
             self._counts.refused += known != secret.secret
@@ -219,11 +223,11 @@ class Gate:
         connection.secrets[secret.label] = secret.secret
         self._counts.secrets += 1
         out: list[Buffer] = [keylog.block(secret)]
-        if connection.open:
+        if connection.released:
             return out
         if connection.complete:
             self._counts.with_secrets += 1
-            out += self._open(connection, now)
+            out += self._release(connection, now)
         elif connection.held_since is not None:
             self._set_alarm(connection)
         return out
@@ -238,9 +242,9 @@ class Gate:
         alarm = (self._deadline(connection), next(self._tie), connection)
         heapq.heappush(self._alarms, alarm)
 
-    def _open(self, connection: _Connection, now: float) -> list[Buffer]:
-        """Let the connection's packets go on, from now on at once."""
-        connection.open = True
+    def _release(self, connection: _Connection, now: float) -> list[Buffer]:
+        """Release the held packets; later ones pass at once."""
+        connection.released = True
         self._unmark(connection)
         blocks, connection.blocks = connection.blocks, []
         if self._held.pop(connection.number, None):

@@ -1,16 +1,18 @@
-"""Asking the finder about a file: a process with no rights, and its answers kept.
+"""Running the finder, a process without rights, on a file; a cache of its answers.
 
-The finder reads whatever anybody runs. It works on a copy of our own, and its answers
-are kept by the hash of that copy: neither a build id, which anybody can give to any
-file, nor a file that changes meanwhile can make an answer that another file gets.
+The finder reads files that anybody may have made. It gets a private copy, and the cache
+is keyed by the hash of that copy. So neither a forged build id nor a file that changes
+during the inspection can make an answer that another file gets.
 """
 
 import contextlib
 import hashlib
 import os
+import select
 import signal
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 
 from tccap.errors import TccapError
@@ -19,25 +21,26 @@ from tccap.paths import SCRIPT, engine_python
 from tccap.tls.sites import Inspection
 
 CACHE = RootCache("tls", at_most=1024)
-ALGORITHM = 2  # part of the names in the cache: raise it when answers may change
+ALGORITHM = 3  # part of the cache's keys: raise it when answers may change
 FILE_LEN_MAX = 1 << 30
-IN_MEMORY_MAX = 64 << 20  # the copy of a larger file lies on a disk
-TIME_LIMIT_S = 120  # against hanging only: ordinary files take less than 3
+IN_MEMORY_MAX = 64 << 20  # the copy of a larger file is on a disk
+TIME_LIMIT_S = 120  # only against hanging: ordinary files take less than 3 s
 _ANSWER_LEN_MAX = 1 << 20
 _BLOCK_LEN = 1 << 20
-_PACKAGES_MISSING = 3  # an exit status of tccap.finder.entry
+_PACKAGES_MISSING = 3  # the exit status finder.entry.PACKAGES_MISSING
 _TOO_SLOW = (-signal.SIGXCPU, -signal.SIGKILL)
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "LC_ALL": "C.UTF-8",
-    "OPENBLAS_NUM_THREADS": "1",  # numpy's threads would take memory for nothing
+    "OPENBLAS_NUM_THREADS": "1",  # numpy's threads would only cost memory
 }
 
 
 def inspect(fd: int) -> Inspection:
-    """Return what the finder says of an open file; TccapError if it cannot be asked.
+    """Return the finder's answer about an open file.
 
-    Takes seconds for a large file, and a tenth of that when it was seen before.
+    Takes seconds for a large file, and a tenth of that if the answer is in the cache.
+    TccapError if the finder's packages are not installed.
     """
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
@@ -53,7 +56,7 @@ def inspect(fd: int) -> Inspection:
 
 def _inspect_copy(fd: int, size: int) -> Inspection:
     if size > IN_MEMORY_MAX:
-        with contextlib.suppress(OSError):  # there is no disk, or no room on it
+        with contextlib.suppress(OSError):  # no disk, or no space on it
             return _inspect_in(CACHE.nameless_file(size), fd, size)
     return _inspect_in(os.memfd_create("tccap-inspected"), fd, size)
 
@@ -72,7 +75,7 @@ def _inspect_in(copy_fd: int, fd: int, size: int) -> Inspection:
 
 
 def _blocks(fd: int, size: int) -> Iterator[bytes]:
-    """Yield the first bytes of a file: it may grow meanwhile."""
+    """Yield the first ``size`` bytes of a file, which may be growing."""
     offset = 0
     while block := os.pread(fd, min(_BLOCK_LEN, size - offset), offset):
         offset += len(block)
@@ -80,32 +83,81 @@ def _blocks(fd: int, size: int) -> Iterator[bytes]:
 
 
 def _ask(fd: int) -> tuple[Inspection, bool]:
-    """Run the finder; return its answer, and whether it would always be this one."""
+    """Run the finder; return its answer, and whether it would always be this one.
+
+    The finder may be in the hands of the file that it reads: a bad answer is a refusal.
+    """
     try:
-        done = subprocess.run(
-            [engine_python(), "-I", SCRIPT, "finder"],
-            stdin=fd,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=ENVIRONMENT,
-            cwd="/",
-            check=False,
-            timeout=TIME_LIMIT_S,
-        )
-    except subprocess.TimeoutExpired:
-        return _refused("The finder was stopped: it took too long."), False
+        status, answer = _run_finder(fd)
     except OSError as error:
-        raise TccapError(f"The finder cannot be started: {error}.") from None
-    if done.returncode == _PACKAGES_MISSING:
+        return _refused(f"The finder cannot be started: {error.strerror}."), False
+    refusal = _why_refused(status, answer)
+    if refusal:
+        return _refused(refusal), False
+    try:
+        return Inspection.from_json(answer), True
+    except TccapError:
+        return _refused("The finder's answer is malformed."), False
+
+
+def _run_finder(fd: int) -> tuple[int, bytes]:
+    """Return the finder's exit status and answer.
+
+    It is killed after TIME_LIMIT_S, or when the answer is longer than _ANSWER_LEN_MAX.
+    """
+    deadline = time.monotonic() + TIME_LIMIT_S
+    with subprocess.Popen(
+        [engine_python(), "-I", SCRIPT, "finder"],
+        stdin=fd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=ENVIRONMENT,
+        cwd="/",
+    ) as finder:
+        try:
+            answer = _read_answer(finder, deadline)
+            if len(answer) <= _ANSWER_LEN_MAX:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    finder.wait(_left_s(deadline))
+        finally:
+            finder.kill()
+    return finder.returncode, answer
+
+
+def _read_answer(finder: "subprocess.Popen[bytes]", deadline: float) -> bytes:
+    """Return the output up to its end, the deadline or just beyond the limit."""
+    assert finder.stdout
+    stdout = finder.stdout.fileno()
+    poller = select.poll()
+    poller.register(stdout, select.POLLIN)
+    answer = b""
+    while len(answer) <= _ANSWER_LEN_MAX and poller.poll(1000 * _left_s(deadline)):
+        block = os.read(stdout, _BLOCK_LEN)
+        if not block:
+            break
+        answer += block
+    return answer
+
+
+def _left_s(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
+
+
+def _why_refused(status: int, answer: bytes) -> str:
+    """Return why there is no answer to read; empty if there is one.
+
+    TccapError if the finder's packages are not installed.
+    """
+    if len(answer) > _ANSWER_LEN_MAX:
+        return "The finder was stopped: its answer is too long."
+    if status == _PACKAGES_MISSING:
         raise TccapError(
             "TLS secrets need the Python packages capstone, numpy and unicorn: "
             "run sudo ./install.sh in a checkout of tccap."
         )
-    if done.returncode in _TOO_SLOW:
-        return _refused("The finder was stopped: it took too long."), False
-    if done.returncode != 0:
-        return _refused("The finder gave up on it."), False
-    return Inspection.from_json(done.stdout[:_ANSWER_LEN_MAX]), True
+    if status in _TOO_SLOW:
+        return "The finder was stopped: it took too long."
+    return "The finder gave up on it." if status else ""
 
 
 def _refused(why: str) -> Inspection:

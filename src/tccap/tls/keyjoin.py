@@ -1,9 +1,9 @@
-"""Secrets of libraries that know keys by their PKCS#11 handles: labels meet values.
+"""Secrets of libraries that know keys by PKCS#11 handles: labels joined with values.
 
 NSS has a key's label in one library (a site of kind "key") and its bytes in another
-("value"). The handle, which both tell, joins them; it is counted up in a process, so
-that it means one key. Where two keys have had the same handle within a short time, for
-instance as the library was started anew, neither is used.
+(kind "value"). Both know its handle, which joins them. Handles are counted up within a
+process, so one handle is one key. If two keys had the same handle within a short time,
+for instance because the library was initialised again, neither is used.
 """
 
 from collections import OrderedDict
@@ -19,12 +19,12 @@ VALUES_MAX = 4096
 
 
 class _Value(NamedTuple):
-    content: bytes  # none: there were several
+    content: bytes  # empty: several keys had this handle
     since: float
 
 
 class KeyJoin:
-    """What is known of the keys of all processes; times are seconds of any clock."""
+    """The values of keys, of all processes; times are seconds of a monotonic clock."""
 
     def __init__(self) -> None:
         self._values: OrderedDict[tuple[int, bytes], _Value] = OrderedDict()
@@ -32,9 +32,9 @@ class KeyJoin:
     def value(
         self, pid: int, attribute: bytes, handle: bytes, value: bytes, now: float
     ) -> None:
-        """Take an attribute of a new key: its type without zeros, and its content.
+        """Record an attribute of a new key: its type without zeros, and its content.
 
-        ``handle`` are bytes that begin with the key's.
+        ``handle`` begins with the key's handle.
         """
         if attribute != CKA_VALUE or len(value) not in SECRET_LENS:
             return
@@ -49,12 +49,12 @@ class KeyJoin:
     def secret(
         self, pid: int, label: bytes, client_random: bytes, handle: bytes, now: float
     ) -> Secret | None:
-        """Return the secret whose key has this handle; None: it is not known."""
+        """Return the secret whose key has this handle; None if that is not known."""
         value = self._known((pid, handle[:HANDLE_LEN]), now)
         return keylog.accept(label, client_random, value) if value else None
 
     def _is_old(self, now: float) -> bool:
-        """Tell whether the eldest value may be forgotten."""
+        """Return whether the oldest value has expired."""
         return now - next(iter(self._values.values())).since >= REMEMBERED_S
 
     def _known(self, key: tuple[int, bytes], now: float) -> bytes | None:

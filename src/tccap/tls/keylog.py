@@ -1,4 +1,4 @@
-"""Secrets of TLS connections: what is accepted as one, and the block for it.
+"""Secrets of TLS connections: which values are accepted, and the block for one.
 
 The format is that of NSS key logs (RFC 9850); the Decryption Secrets Block is that
 of pcapng section 4.7.
@@ -11,7 +11,7 @@ from tccap.stream.blocks import Section
 from tccap.tls.sites import LABELS, SECRET_LENS
 
 RANDOM_LEN = 32
-# With one of these sets a connection's packets can be decrypted: TLS 1.2, 1.3.
+# One of these sets decrypts a connection: of TLS 1.2, of TLS 1.3.
 COMPLETE = (
     frozenset({"CLIENT_RANDOM"}),
     frozenset(
@@ -37,7 +37,7 @@ class Secret(NamedTuple):
 
 
 def accept(label: bytes, client_random: bytes, secret: bytes) -> Secret | None:
-    """Return the secret if it can be one, else None."""
+    """Return the secret, or None if label, client random or length are not valid."""
     text = label.decode("ascii", "replace")
     if text not in LABELS or len(client_random) != RANDOM_LEN:
         return None
@@ -47,7 +47,7 @@ def accept(label: bytes, client_random: bytes, secret: bytes) -> Secret | None:
 
 
 def parse_line(line: bytes) -> Secret | None:
-    """Read a line of a key log; None if it is not one that is accepted."""
+    """Parse a line of a key log; None if it holds no valid secret."""
     match = _LINE.fullmatch(line)
     if not match or len(match[3]) % 2:
         return None

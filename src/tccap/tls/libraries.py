@@ -1,15 +1,15 @@
-"""Files that may be TLS libraries: those that the system has, and how they are told."""
+"""Files that may be TLS libraries: those of the system, and the markers of any."""
 
 import os
 import subprocess
 from collections.abc import Callable
 
 LDCONFIG = "/sbin/ldconfig"
-# Of the libraries that the system has, before anybody uses them.
+# Libraries of the system to probe before anybody uses them.
 COMMON = ("libssl.so", "libgnutls.so", "libssl3.so", "libnss3.so", "libsoftokn3.so")
-# Every library that can log secrets holds the first (a label), and the other two that
-# NSS needs for it a name that they export.
-SIGNS = (
+# Every library that can log secrets holds the first one, a label. The two libraries
+# that NSS needs in addition export the other names.
+MARKERS = (
     b"CLIENT_HANDSHAKE_TRAFFIC_SECRET",
     b"\0PK11_GetSymKeyHandle\0",
     b"\0NSC_GetFunctionList\0",
@@ -20,7 +20,7 @@ BLOCK_LEN = 1 << 20
 def common() -> list[str]:
     """Return the paths of the TLS libraries that the dynamic linker knows.
 
-    OSError if it cannot be asked.
+    OSError if ldconfig cannot be run.
     """
     done = subprocess.run(
         [LDCONFIG, "-p"], check=False, capture_output=True, env={"LC_ALL": "C"}
@@ -33,16 +33,16 @@ def common() -> list[str]:
     return found
 
 
-def has_sign(fd: int, goes_on: Callable[[], bool]) -> bool:
-    """Tell whether an open file holds one of the signs, as far as it is read.
+def has_marker(fd: int, goes_on: Callable[[], bool]) -> bool:
+    """Return whether an open file holds a marker, as far as it is read.
 
-    ``goes_on`` tells before each block whether to read on.
+    ``goes_on`` is called before each block; False ends the reading.
     """
     offset, before = 0, b""
     while goes_on() and (block := os.pread(fd, BLOCK_LEN, offset)):
         searched = before + block
-        if any(sign in searched for sign in SIGNS):
+        if any(marker in searched for marker in MARKERS):
             return True
         offset += len(block)
-        before = block[1 - max(map(len, SIGNS)) :]
+        before = block[1 - max(map(len, MARKERS)) :]
     return False

@@ -1,30 +1,30 @@
-"""Files that processes execute code from: what /proc/PID/maps tells (proc(5))."""
+"""Files that processes execute code from, by /proc/PID/maps (proc(5))."""
 
-import contextlib
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-# A whole program's maps; a few MiB where there are very many of them.
+# A program with very many mappings has a few MiB.
 MAPS_LEN_MAX = 16 << 20
 DELETED = " (deleted)"
 
 
 class Identity(NamedTuple):
-    """What makes two mappings be of the same file, unless one of them is gone.
+    """Identifies a mapped file; inode numbers are reused after deletion.
 
-    Then the inode's number may be used again, often for the next build of a program.
+    Often it is the next build of a program that gets the number, so two mappings with
+    the same identity may be of different contents (`knownfiles.Content`).
     """
 
     device: str
     inode: str
-    path: str  # as the process sees it; it may be another file's by now
+    path: str  # in the process's mount namespace; another file may have it by now
 
 
 class Mapped(NamedTuple):
-    """Code of a file, mapped by a process."""
+    """An executable mapping of a file."""
 
     identity: Identity
     pid: int
@@ -32,7 +32,7 @@ class Mapped(NamedTuple):
 
 
 def files(pid: int) -> Iterator[Mapped]:
-    """Give every file that the process executes code from, once."""
+    """Yield every file that the process executes code from, once."""
     seen = set()
     for line in _maps(pid).splitlines():
         fields = line.split(maxsplit=5)
@@ -45,19 +45,33 @@ def files(pid: int) -> Iterator[Mapped]:
 
 
 def opened(mapped: Mapped) -> int | None:
-    """Open the file itself, even if it is deleted, or in a container.
+    """Open the mapped file itself, also if it is deleted or in a container.
 
-    None if the process is gone, or it is no file of a kind that holds programs.
+    None if the process has ended, or the file is not a regular one.
     """
     return open_file(f"/proc/{mapped.pid}/map_files/{_unpadded(mapped.addresses)}")
 
 
 def open_file(path: str) -> int | None:
-    """Open a regular file for reading; None if that is not possible."""
-    with contextlib.suppress(OSError):
-        if stat.S_ISREG(Path(path).stat().st_mode):  # opening others may do something
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    return None
+    """Open a regular file for reading; None if that is not possible.
+
+    Opening a device may have effects. So the path is resolved once, with O_PATH, which
+    opens nothing (open(2)), and that very file is opened if it is a regular one.
+    """
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            return None
+        # O_NONBLOCK: not to wait until somebody gives up a lease (fcntl(2)).
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        return os.open(f"/proc/self/fd/{place}", flags)
+    except OSError:
+        return None
+    finally:
+        os.close(place)
 
 
 def in_use(pid: int) -> set[Identity]:
@@ -66,7 +80,7 @@ def in_use(pid: int) -> set[Identity]:
 
 
 def has_ended(pid: int) -> bool:
-    """Tell whether a process has no memory any more; cheap, however much it had."""
+    """Return whether a process has given up its memory; cheap, however much it had."""
     try:
         with Path(f"/proc/{pid}/maps").open("rb", buffering=0) as file:
             return not file.read(1)
@@ -83,5 +97,5 @@ def _maps(pid: int) -> str:
 
 
 def _unpadded(addresses: str) -> str:
-    """Return a range as map_files has it: without zeros in front."""
+    """Return a range as map_files names it: without leading zeros."""
     return "-".join(f"{int(end, 16):x}" for end in addresses.split("-"))

@@ -1,4 +1,4 @@
-"""What the probes of bpf/tls/secret.c are told: a Site as a row of their table."""
+"""A Site as a row of the table that the probes of bpf/tls/secret.c read."""
 
 import struct
 
@@ -20,7 +20,6 @@ _PATH = struct.Struct(f"=II{DEREFERENCES_MAX}qq")
 _NUMBER_TAIL = struct.Struct("=II")
 _SITE_TAIL = struct.Struct(f"=II{_LABEL_MAX}s")
 _NOWHERE = bytes(_PATH.size)
-SITE_LEN = 5 * _PATH.size + 2 * _NUMBER_TAIL.size + _SITE_TAIL.size
 
 
 def slot_program(slot: int) -> str:
@@ -29,7 +28,7 @@ def slot_program(slot: int) -> str:
 
 
 def slot_programs() -> str:
-    """Return the C text of the programs; bcc does not find those of a macro."""
+    """Return the C text of all slots' programs; bcc finds none that a macro makes."""
     return "".join(
         f"int {slot_program(slot)}(struct pt_regs *ctx)\n"
         f"{{\n\treturn hit_slot(ctx, {slot});\n}}\n"

@@ -17,7 +17,7 @@ from tccap.ipc.status import log, report
 from tccap.stream import abi
 from tccap.stream.abi import MessageKind
 from tccap.tls import keylog, sites
-from tccap.tls.hold import Buffer, Gate
+from tccap.tls.hold import Buffer, Hold
 from tccap.tls.keyjoin import KeyJoin
 from tccap.tls.keylog import Secret
 
@@ -47,7 +47,7 @@ class Tls:
         self._has_keylog = plan.keylog
         self._marks = marks
         self._tracing = tracing
-        self._hold = Gate(plan.tls_wait_ms / 1000)
+        self._hold = Hold(plan.tls_wait_ms / 1000)
         self._keys = KeyJoin()
         self._rest_of_text = b""
         self._unreadable = 0
@@ -79,7 +79,7 @@ class Tls:
     @property
     def timeout_s(self) -> float | None:
         """Return after how long `poll` has to be called; None: never."""
-        return self._hold.patience_s(time.monotonic())
+        return self._hold.timeout_s(time.monotonic())
 
     def poll(self) -> list[Buffer]:
         """Return the packets that have waited long enough."""
@@ -99,17 +99,17 @@ class Tls:
             self._tracing.close()
         counts = self._hold.counts()
         report("tls", counts=asdict(counts) | {"unreadable": self._unreadable})
-        if counts.crowded_out:
+        if counts.evicted:
             log(
                 "warning",
-                f"{counts.crowded_out} TLS connections are not decrypted: more packets "
+                f"{counts.evicted} TLS connections are not decrypted: more packets "
                 "waited for secrets than there is room for.",
             )
 
     def _hello(self, hello: abi.HelloMessage, now: float) -> list[Buffer]:
         may_get_secrets = self._may_get_secrets(hello)
         return self._hold.hello(
-            hello.flow, hello.client_random, now, hopeful=may_get_secrets
+            hello.flow, hello.client_random, now, may_get_secrets=may_get_secrets
         )
 
     def _may_get_secrets(self, hello: abi.HelloMessage) -> bool:

@@ -1,7 +1,7 @@
-"""Where a program's code can be read for TLS secrets, and how: the finder's answer.
+"""The finder's answer: instructions at which TLS secrets can be read, and how.
 
-An Inspection crosses from a process that reads untrusted files to the privileged
-engine, so it holds plain values only, and reading it checks every one of them.
+An Inspection goes from a process that reads untrusted files to the privileged engine.
+So it holds plain values only, and parsing it checks every one of them.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from tccap.errors import TccapError
 
-# What may stand first in a key-log line (RFC 9850, and its ancestor's for TLS 1.2).
+# Labels of key-log lines: RFC 9850, and CLIENT_RANDOM for TLS 1.2 and before.
 LABELS = (
     "CLIENT_RANDOM",
     "CLIENT_EARLY_TRAFFIC_SECRET",
@@ -23,10 +23,10 @@ LABELS = (
     "EXPORTER_SECRET",
 )
 LIBRARIES = ("OpenSSL", "BoringSSL", "GnuTLS", "Go", "NSS", "rustls")
-# "line": one hit is a whole key-log line. "key" and "value" are two halves of one, for
-# libraries that know a secret by its PKCS#11 handle; tccap.keyjoin joins them.
+# One hit of kind "line" is a whole key-log line. "key" and "value" are its two halves,
+# in libraries that know a secret by its PKCS#11 handle; tccap.tls.keyjoin joins them.
 KINDS = ("line", "key", "value")
-KEY_LEN = 32  # what is read of a library's own description of a key
+KEY_LEN = 32  # how much is read of a library's own object for a key
 HANDLE_LEN = 8  # CK_OBJECT_HANDLE
 CKA_VALUE = b"\x11"  # the attribute's type in memory, up to its zeros
 SECRET_LENS = (32, 48)  # SHA-256, SHA-384; TLS 1.2's master secret has 48 bytes
@@ -49,11 +49,11 @@ def _check(ok: bool, what: str) -> None:
 
 @dataclass(frozen=True)
 class Path:
-    """Where something is when a probe is hit.
+    """An address expression over the registers at a probe.
 
-    Start with the address in ``register``. For each offset but the last: go on to the
-    u64 that stands at address + offset. Then add the last one: there the bytes are.
-    No offsets at all: what is meant is the register's own value.
+    With offsets a, b, c it is ``*(*(register + a) + b) + c``: each offset but the last
+    is followed by the load of a u64. The bytes are at the resulting address. Without
+    offsets it is the register's own value.
     """
 
     register: str
@@ -84,13 +84,13 @@ class Site:
     """One instruction to probe.
 
     ``address`` is its ELF virtual address, ``file_offset`` its place in the file.
-    ``label`` is one of LABELS, or where it stands; ``label_len`` counts its bytes, None
-    means that a NUL ends it. ``client_random`` is where 32 bytes stand.
+    ``label`` is one of LABELS, or the path to it; ``label_len`` is its length in bytes,
+    None if a NUL ends it. ``client_random`` is the path to 32 bytes.
 
-    In a site of kind "key", ``secret`` is where the library describes the key, in
-    KEY_LEN bytes with its handle among them (Inspection.handle_at). In one of kind
-    "value", ``secret`` is a key's attribute, ``label`` where the attribute's type
-    stands, and ``client_random`` where 32 bytes begin with the key's handle.
+    In a site of kind "key", ``secret`` is the path to KEY_LEN bytes of the library's
+    object for the key; the handle is among them (Inspection.handle_at). In one of kind
+    "value", ``secret`` is the path to the value of a key's attribute, ``label`` that to
+    the attribute's type, and ``client_random`` that to the key's handle.
     """
 
     address: int
@@ -117,12 +117,12 @@ class Site:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found in one ELF file.
+    """The result for one ELF file.
 
     ``build_id`` is in hexadecimal, empty if the file has none. ``library`` is one of
-    LIBRARIES, empty if it is unknown. ``how`` names the way the sites were proven.
-    ``handle_at`` tells where in the description of a key its handle stands, if this
-    file knows. With nothing found, ``refusal`` is one sentence that says why.
+    LIBRARIES, empty if it is unknown. ``how`` names the proof of the sites.
+    ``handle_at`` is the offset of the handle in the library's object for a key, if this
+    file has it. If nothing was found, ``refusal`` is one sentence that says why.
     """
 
     build_id: str
@@ -157,7 +157,7 @@ class Inspection:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read an untrusted Inspection; TccapError on anything but what is allowed."""
+        """Parse an untrusted Inspection; TccapError unless every value is allowed."""
         try:
             values = json.loads(text)
         except (ValueError, RecursionError):
@@ -203,12 +203,12 @@ def _is_int(value: object, low: int, limit: int) -> bool:
 
 
 def _is_bytes(value: object) -> bool:
-    """Tell whether a value says where bytes are: a register alone holds none."""
+    """Return whether a value is a path to bytes, and not a register's own value."""
     return isinstance(value, Path) and bool(value.offsets)
 
 
 def _is_text(value: object) -> bool:
-    """Tell whether a value can be shown to people and written into a log."""
+    """Return whether a value can be shown to people and written to a log."""
     return isinstance(value, str) and len(value) <= TEXT_LEN_MAX and _is_shown(value)
 
 

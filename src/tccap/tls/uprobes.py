@@ -1,4 +1,4 @@
-"""The probes in TLS libraries: programs of bpf/tls/secret.c on the sites of files."""
+"""Uprobes on TLS libraries: the programs of bpf/tls/secret.c, at sites of files."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,21 +10,21 @@ from tccap.errors import TccapError
 from tccap.tls import probetable
 from tccap.tls.sites import Site
 
-ENTRY = 0  # bcc's name for a probe on an instruction, and not on a return
+ENTRY = 0  # BPF_PROBE_ENTRY of libbpf.h (bcc): not a uretprobe
 EVERY_PROCESS = -1
-# No counter of references, in which the kernel would note in a program's memory that it
-# is probed. libbcc (0.10 and later) takes it as an argument that bcc's own types leave
-# out: unsaid it is whatever is on the stack. Others could then not probe that place
-# (EINVAL), and the kernel would write into programs, and fail to detach the probe.
+# No reference counter (ref_ctr_offset), which the kernel would increment in the memory
+# of probed programs. libbcc (0.10 and later) takes it as an argument that bcc's own
+# ctypes signature lacks: left out, it is whatever is on the stack. Then others cannot
+# probe that place (EINVAL), the kernel writes into programs, and detaching fails.
 NO_COUNTER = 0
-# The map of tail calls in which the slots' programs end, and what is there.
+# The map through which the slots' programs make their tail call, and its program.
 TAIL = ("secret_tail", "on_secret")
 
 
 def attach(program_fd: int, path: bytes, offset: int, pid: int) -> int:
     """Run a program at an instruction of a file; return the probe's descriptor.
 
-    ``pid`` may be EVERY_PROCESS. TccapError if it cannot be.
+    ``pid`` may be EVERY_PROCESS. TccapError if the kernel refuses.
     """
     place = (path, offset, pid, NO_COUNTER)
     probe_fd = int(bcc().lib.bpf_attach_uprobe(program_fd, ENTRY, b"tccap", *place))
@@ -34,10 +34,10 @@ def attach(program_fd: int, path: bytes, offset: int, pid: int) -> int:
 
 
 class Uprobes:
-    """All probes of a capture. They go when they are closed, or with the process.
+    """All probes of a capture; the kernel detaches them with the process at the latest.
 
-    ``program`` returns the descriptor of a program of a type (`bpfprog`), and ``sites``
-    is the map that tells programs where to read.
+    ``program`` returns the descriptor of a program by name and type (`bpf.uapi`);
+    ``sites`` is the map in which the programs look up where to read.
     """
 
     def __init__(self, program: Callable[[str, ProgType], int], sites: Map) -> None:
@@ -46,15 +46,14 @@ class Uprobes:
         self._fds: dict[int, int] = {}  # by slot
 
     @property
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """How many more probes there can be."""
         return probetable.SLOTS - len(self._fds)
 
     def attach(self, file_fd: int, site: Site) -> int:
-        """Probe a site of an open file; return the slot that the probe has.
+        """Probe a site of an open file in every process; return the probe's slot.
 
-        Every process is probed that has the file mapped, or will. TccapError if that
-        cannot be.
+        TccapError or OSError if the kernel refuses, or all slots are in use.
         """
         slot = next((n for n in range(probetable.SLOTS) if n not in self._fds), None)
         if slot is None:
@@ -62,18 +61,18 @@ class Uprobes:
         row = self._sites.Leaf.from_buffer_copy(probetable.row(site))
         self._sites[self._sites.Key(slot)] = row
         program_fd = self._program(probetable.slot_program(slot), ProgType.KPROBE)
-        # The very file that was inspected, whatever its name leads to now.
+        # By descriptor: another file may have the inspected file's name by now.
         path = b"/proc/self/fd/%d" % file_fd
         self._fds[slot] = attach(program_fd, path, site.file_offset, EVERY_PROCESS)
         return slot
 
     def detach(self, slots: Iterable[int]) -> None:
-        """Detach these; all at once, as the kernel waits for a while at each."""
+        """Detach the probes in these slots, all at once: the kernel waits for each."""
         fds = [self._fds.pop(slot) for slot in slots]
         if fds:
             with ThreadPoolExecutor(len(fds)) as pool:
                 list(pool.map(bcc().lib.bpf_close_perf_event_fd, fds))
 
     def close(self) -> None:
-        """Detach all."""
+        """Detach all probes."""
         self.detach([*self._fds])

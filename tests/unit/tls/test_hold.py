@@ -1,4 +1,4 @@
-"""The gate: secrets first, nothing lost, nothing out of order, nothing for ever."""
+"""Held packets: secrets first, nothing lost or reordered, nothing held for ever."""
 
 import itertools
 from collections import defaultdict
@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tccap.stream import abi
 from tccap.stream.abi import HeldPacket
 from tccap.tls import hold, keylog
-from tccap.tls.hold import Gate
+from tccap.tls.hold import Hold
 from tccap.tls.keylog import Secret
 
 TLS13 = (
@@ -40,16 +40,16 @@ def _packet(name: bytes, number: int = 0, *, server_hello: bool = False) -> Held
 
 
 @pytest.fixture
-def held() -> Gate:
-    """A gate in which a ServerHello waits since 10 s."""
-    made = Gate(WAIT_S)
-    assert made.hello(FLOW, _random(0), 9.0, hopeful=True) == []
+def held() -> Hold:
+    """A hold with a ServerHello that has been held since 10 s."""
+    made = Hold(WAIT_S)
+    assert made.hello(FLOW, _random(0), 9.0, may_get_secrets=True) == []
     assert made.packet(_packet(b"hello", server_hello=True), 10.0) == []
     assert made.take_unmarked() == []
     return made
 
 
-def test_tls_1_2_goes_on_with_its_one_secret(held: Gate) -> None:
+def test_tls_1_2_goes_on_with_its_one_secret(held: Hold) -> None:
     secret = _secret("CLIENT_RANDOM")
     assert held.packet(_packet(b"key"), 10.1) == []
     assert held.secret(secret, 10.2) == [keylog.block(secret), b"hello", b"key"]
@@ -62,7 +62,7 @@ def test_tls_1_2_goes_on_with_its_one_secret(held: Gate) -> None:
 
 @pytest.mark.parametrize("labels", [*itertools.permutations(TLS13)])
 def test_tls_1_3_goes_on_with_all_of_its_four(
-    held: Gate, labels: tuple[str, ...]
+    held: Hold, labels: tuple[str, ...]
 ) -> None:
     *first, last = map(_secret, labels)
     for secret in first:
@@ -74,127 +74,127 @@ def test_tls_1_3_goes_on_with_all_of_its_four(
 
 
 def test_secrets_that_come_first_are_written_at_the_hello() -> None:
-    made = Gate(WAIT_S)
+    made = Hold(WAIT_S)
     secrets = [*map(_secret, TLS13)]
     assert [made.secret(secret, 1.0) for secret in secrets] == [[]] * 4
-    out = made.hello(FLOW, _random(0), 2.0, hopeful=False)
+    out = made.hello(FLOW, _random(0), 2.0, may_get_secrets=False)
     assert out == [*map(keylog.block, secrets)]
     assert made.packet(_packet(b"hello", server_hello=True), 2.1) == [b"hello"]
     assert FLOW in made.take_unmarked()
 
 
-def test_secrets_of_other_connections_are_not_written(held: Gate) -> None:
+def test_secrets_of_other_connections_are_not_written(held: Hold) -> None:
     assert held.secret(_secret("CLIENT_RANDOM", number=1), 10.1) == []
     assert held.finish(10.2) == [b"hello"]
 
 
-def test_a_secret_is_written_once(held: Gate) -> None:
+def test_a_secret_is_written_once(held: Hold) -> None:
     for label in ("EXPORTER_SECRET", "CLIENT_RANDOM"):
         assert held.secret(_secret(label), 10.1)[0] == keylog.block(_secret(label))
         assert held.secret(_secret(label), 10.1) == []
     assert held.counts().refused == 0
 
 
-def test_of_two_secrets_for_one_label_the_first_holds(held: Gate) -> None:
+def test_of_two_secrets_for_one_label_the_first_holds(held: Hold) -> None:
     assert held.secret(_secret("EXPORTER_SECRET"), 10.1)
     assert held.secret(_secret("EXPORTER_SECRET", fill=b"x"), 10.1) == []
     assert held.counts().refused == 1
 
 
-def test_late_secrets_are_written_all_the_same(held: Gate) -> None:
+def test_late_secrets_are_written_all_the_same(held: Hold) -> None:
     held.secret(_secret("CLIENT_RANDOM"), 10.1)
     late = _secret("EXPORTER_SECRET")
     assert held.secret(late, 11.0) == [keylog.block(late)]
 
 
-def test_without_a_secret_the_wait_is_short(held: Gate) -> None:
-    assert held.patience_s(10.0) == pytest.approx(WAIT_S)
+def test_without_a_secret_the_wait_is_short(held: Hold) -> None:
+    assert held.timeout_s(10.0) == pytest.approx(WAIT_S)
     assert held.expire(10.0 + 0.9 * WAIT_S) == []
     assert held.expire(10.0 + WAIT_S) == [b"hello"]
     assert held.take_unmarked() == [FLOW]
     assert held.counts().timed_out == 1
-    assert held.patience_s(20.0) is None
+    assert held.timeout_s(20.0) is None
 
 
-def test_after_a_secret_the_wait_is_longer(held: Gate) -> None:
+def test_after_a_secret_the_wait_is_longer(held: Hold) -> None:
     held.secret(_secret(TLS13[0]), 10.1)
     assert held.expire(10.0 + WAIT_S) == []
-    assert held.patience_s(10.0 + WAIT_S) == pytest.approx(hold.SECRETS_WAIT_S - WAIT_S)
+    assert held.timeout_s(10.0 + WAIT_S) == pytest.approx(hold.SECRETS_WAIT_S - WAIT_S)
     assert held.expire(10.0 + hold.SECRETS_WAIT_S) == [b"hello"]
 
 
-def test_without_hope_nothing_waits() -> None:
-    made = Gate(WAIT_S)
-    assert made.hello(FLOW, _random(0), 1.0, hopeful=False) == []
+def test_without_a_source_of_secrets_nothing_is_held() -> None:
+    made = Hold(WAIT_S)
+    assert made.hello(FLOW, _random(0), 1.0, may_get_secrets=False) == []
     assert made.take_unmarked() == [FLOW]
     assert made.packet(_packet(b"hello", server_hello=True), 1.0) == [b"hello"]
-    # The kernel may have marked the flow after it was told to forget it.
+    # The kernel may have marked the flow again after it was unmarked.
     assert made.take_unmarked() == [FLOW]
 
 
-def test_a_flow_that_is_used_again_lets_the_former_connection_go(held: Gate) -> None:
-    assert held.hello(FLOW, _random(1), 10.1, hopeful=True) == [b"hello"]
+def test_a_flow_that_is_used_again_lets_the_former_connection_go(held: Hold) -> None:
+    assert held.hello(FLOW, _random(1), 10.1, may_get_secrets=True) == [b"hello"]
     assert held.take_unmarked() == [], "the mark is the new connection's"
     assert held.packet(_packet(b"new", 1, server_hello=True), 10.2) == []
     assert held.finish(10.3) == [b"new"]
     assert held.take_unmarked() == [FLOW]
 
 
-def test_one_connection_on_two_flows_waits_as_one(held: Gate) -> None:
-    assert held.hello(b"translated", _random(0), 10.1, hopeful=True) == []
+def test_one_connection_on_two_flows_waits_as_one(held: Hold) -> None:
+    assert held.hello(b"translated", _random(0), 10.1, may_get_secrets=True) == []
     assert held.packet(_packet(b"other", server_hello=True), 10.1) == []
     out = held.secret(_secret("CLIENT_RANDOM"), 10.2)
     assert out[1:] == [b"hello", b"other"]
     assert sorted(held.take_unmarked()) == [FLOW, b"translated"]
 
 
-def test_randoms_that_look_alike_are_kept_apart(held: Gate) -> None:
+def test_randoms_that_look_alike_are_kept_apart(held: Hold) -> None:
     similar = b"x" * 8 + _random(0)[8:]
-    assert held.hello(b"similar", similar, 10.1, hopeful=True) == []
+    assert held.hello(b"similar", similar, 10.1, may_get_secrets=True) == []
     assert held.take_unmarked() == [b"similar"]
     secret = Secret("CLIENT_RANDOM", similar, b"s" * 32)
     assert held.secret(secret, 10.2) == []
 
 
-def test_at_the_end_everything_goes_out(held: Gate) -> None:
+def test_at_the_end_everything_goes_out(held: Hold) -> None:
     assert held.packet(_packet(b"more"), 10.1) == []
     assert held.finish(10.1) == [b"hello", b"more"]
     assert held.finish(10.1) == []
 
 
-def test_memory_is_bounded(held: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded(held: Hold, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hold, "HELD_MAX", 10)
-    held.hello(b"second", _random(1), 10.1, hopeful=True)
+    held.hello(b"second", _random(1), 10.1, may_get_secrets=True)
     assert held.packet(_packet(b"12345", 1, server_hello=True), 10.1) == []
     assert held.packet(_packet(b"6", 1), 10.2) == [b"hello"]
-    assert held.counts().crowded_out == 1
+    assert held.counts().evicted == 1
     assert held.finish(10.3) == [b"12345", b"6"]
 
 
-def test_connections_are_bounded(held: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_are_bounded(held: Hold, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hold, "CONNECTIONS_MAX", 2)
-    assert held.hello(b"second", _random(1), 10.1, hopeful=True) == []
-    assert held.hello(b"third", _random(2), 10.1, hopeful=True) == [b"hello"]
+    assert held.hello(b"second", _random(1), 10.1, may_get_secrets=True) == []
+    assert held.hello(b"third", _random(2), 10.1, may_get_secrets=True) == [b"hello"]
     assert held.take_unmarked() == [FLOW]
     assert held.packet(_packet(b"late"), 10.2) == [b"late"]
 
 
 def test_flows_of_a_connection_are_bounded(
-    held: Gate, monkeypatch: pytest.MonkeyPatch
+    held: Hold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hold, "FLOWS_MAX", 2)
     for flow in (b"second", b"third", b"second"):
-        held.hello(flow, _random(0), 10.1, hopeful=True)
+        held.hello(flow, _random(0), 10.1, may_get_secrets=True)
     assert held.take_unmarked() == [b"third"]
 
 
 def test_early_secrets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hold, "EARLY_MAX", 2)
-    made = Gate(WAIT_S)
+    made = Hold(WAIT_S)
     for number in range(3):
         made.secret(_secret("CLIENT_RANDOM", number), 1.0)
-    assert made.hello(b"0", _random(0), 2.0, hopeful=True) == []
-    assert made.hello(b"2", _random(2), 2.0, hopeful=True) != []
+    assert made.hello(b"0", _random(0), 2.0, may_get_secrets=True) == []
+    assert made.hello(b"2", _random(2), 2.0, may_get_secrets=True) != []
 
 
 NUMBERS = st.integers(0, 5)
@@ -207,7 +207,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.gate = Gate(WAIT_S)
+        self.hold = Hold(WAIT_S)
         self.now = 0.0
         self.sent: dict[int, list[bytes]] = defaultdict(list)
         self.came: dict[int, list[bytes]] = defaultdict(list)
@@ -220,7 +220,7 @@ class AnyOrder(RuleBasedStateMachine):
                 self.came[int(buffer.split()[1])].append(buffer)
             else:
                 self._check_secret(buffer)
-        self.marked -= {*self.gate.take_unmarked()}
+        self.marked -= {*self.hold.take_unmarked()}
 
     def _check_secret(self, block: bytes) -> None:
         secret = keylog.parse_line(block[16:-4].rstrip(b"\0\n"))
@@ -230,25 +230,29 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(seconds=st.floats(0, 4))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
-        self._take(self.gate.expire(self.now))
-        assert self.gate.patience_s(self.now) != 0
+        self._take(self.hold.expire(self.now))
+        assert self.hold.timeout_s(self.now) != 0
 
-    @rule(number=NUMBERS, flow=FLOWS, hopeful=st.booleans())
-    def hello(self, number: int, flow: bytes, hopeful: bool) -> None:
+    @rule(number=NUMBERS, flow=FLOWS, may_get_secrets=st.booleans())
+    def hello(self, number: int, flow: bytes, may_get_secrets: bool) -> None:
         self.hellos.add(number)
         self.marked.add(flow)
-        self._take(self.gate.hello(flow, _random(number), self.now, hopeful=hopeful))
+        self._take(
+            self.hold.hello(
+                flow, _random(number), self.now, may_get_secrets=may_get_secrets
+            )
+        )
 
     @rule(number=NUMBERS, server_hello=st.booleans())
     def packet(self, number: int, server_hello: bool) -> None:
         name = b"packet %d %d" % (number, len(self.sent[number]))
         self.sent[number].append(name)
         packet = _packet(name, number, server_hello=server_hello)
-        self._take(self.gate.packet(packet, self.now))
+        self._take(self.hold.packet(packet, self.now))
 
     @rule(number=NUMBERS, label=LABELS, fill=st.sampled_from([b"s", b"t"]))
     def secret(self, number: int, label: str, fill: bytes) -> None:
-        self._take(self.gate.secret(_secret(label, number, fill), self.now))
+        self._take(self.hold.secret(_secret(label, number, fill), self.now))
 
     @invariant()
     def what_came_is_what_was_sent_so_far(self) -> None:
@@ -256,9 +260,9 @@ class AnyOrder(RuleBasedStateMachine):
             assert came == self.sent[number][: len(came)]
 
     def teardown(self) -> None:
-        self._take(self.gate.finish(self.now))
+        self._take(self.hold.finish(self.now))
         assert self.came == {n: sent for n, sent in self.sent.items() if sent}
-        assert self.gate.patience_s(self.now) is None
+        assert self.hold.timeout_s(self.now) is None
 
 
 TestAnyOrder = AnyOrder.TestCase
@@ -266,10 +270,10 @@ TestAnyOrder = AnyOrder.TestCase
 
 @given(st.lists(st.tuples(NUMBERS, FLOWS), max_size=30))
 def test_every_mark_is_given_back(hellos: list[tuple[int, bytes]]) -> None:
-    made = Gate(WAIT_S)
+    made = Hold(WAIT_S)
     marked: dict[bytes, int] = {}
     for number, flow in hellos:
-        made.hello(flow, _random(number), 1.0, hopeful=True)
+        made.hello(flow, _random(number), 1.0, may_get_secrets=True)
         marked[flow] = number
         made.packet(_packet(b"x", number, server_hello=True), 1.0)
         for gone in made.take_unmarked():

@@ -25,7 +25,7 @@ SITE = Site(
     secret=Way("rdx", (0,)),
     secret_len=Number(Way("rcx", ()), 4),
 )
-ANSWER = Inspection("ab" * 20, "OpenSSL", "OpenSSL 3.0.17", (SITE,), "oracle", "")
+ANSWER = Inspection("ab" * 20, "OpenSSL", "OpenSSL 3.0.17", (SITE,), "emulation", "")
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def finder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Put a program in the finder's place; it notes each of its runs."""
+    """Replace the finder by a program that records each of its runs."""
 
     def install(body: str) -> Path:
         runs = tmp_path / "runs"
@@ -109,7 +109,7 @@ def test_answers_are_kept_for_the_latest_files_only(
 
 @pytest.fixture
 def copied_to(finder: Callable[[str], Path], tmp_path: Path) -> Callable[[], str]:
-    """Return what tells where the finder's copy lay, as the kernel names it."""
+    """Return a function that returns the kernel's name of the finder's copy."""
     where = tmp_path / "where"
     look = f"open({str(where)!r}, 'w').write(os.readlink('/proc/self/fd/0'))\n"
     finder(look + answering(ANSWER))
@@ -161,7 +161,7 @@ def test_a_disk_that_is_full_is_no_reason_to_refuse(
 
 
 @needs_root
-def test_the_last_room_of_a_disk_is_left_to_others(cache: Path) -> None:
+def test_the_last_space_of_a_disk_is_left_to_others(cache: Path) -> None:
     room = os.statvfs(cache.parents[1])
     with pytest.raises(OSError, match="No space left"):
         inspector.CACHE.nameless_file(room.f_bavail * room.f_frsize)
@@ -232,23 +232,62 @@ def test_a_finder_that_takes_too_long_is_stopped(
 
 
 @pytest.mark.usefixtures("cache")
-def test_missing_packages_are_told(finder: Callable[[str], Path], file: Path) -> None:
+def test_missing_packages_are_an_error(
+    finder: Callable[[str], Path], file: Path
+) -> None:
     finder("sys.exit(3)")
     with pytest.raises(TccapError, match=r"install\.sh"):
         inspect(file)
 
 
 @pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize("answer", ["", "{}", "null"])
-def test_an_answer_that_is_none_is_not_believed(
+@pytest.mark.parametrize("answer", ["", "{}", "null", "[" * 100_000, "\xff"])
+def test_a_malformed_answer_is_a_refusal_that_is_not_kept(
     finder: Callable[[str], Path], file: Path, answer: str
 ) -> None:
-    finder(f"print({answer!r})")
-    with pytest.raises(TccapError):
-        inspect(file)
+    runs = finder(f"print({answer!r})")
+    assert inspect(file).refusal == "The finder's answer is malformed."
+    inspect(file)
+    assert runs.read_text() == "run\n" * 2
 
 
-def test_what_is_no_ordinary_file_is_refused() -> None:
+@pytest.mark.usefixtures("cache")
+def test_an_endless_answer_is_not_read_to_its_end(
+    finder: Callable[[str], Path], file: Path, tmp_path: Path
+) -> None:
+    written = tmp_path / "written"
+    finder(
+        f"written = open({str(written)!r}, 'wb', 0)\n"
+        "while True:\n"
+        "    os.write(1, bytes(1 << 16))\n"
+        "    written.write(b'.')"
+    )
+    assert inspect(file).refusal == "The finder was stopped: its answer is too long."
+    assert written.stat().st_size < 100
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_finder_that_hangs_after_its_answer_is_stopped(
+    finder: Callable[[str], Path], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspector, "TIME_LIMIT_S", 1)
+    finder(
+        f"{answering(ANSWER)}\nsys.stdout.flush(); os.close(1)\n"
+        "import signal; signal.pause()"
+    )
+    assert inspect(file).refusal == "The finder was stopped: it took too long."
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_finder_that_cannot_be_started_is_a_refusal(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspector, "engine_python", lambda: "/nowhere/python3")
+    refusal = "The finder cannot be started: No such file or directory."
+    assert inspect(file).refusal == refusal
+
+
+def test_a_device_is_refused() -> None:
     assert "ordinary" in inspect(Path("/dev/null")).refusal
 
 
@@ -258,7 +297,7 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     assert "empty" in inspect(empty).refusal
 
 
-def test_people_are_told_what_was_found() -> None:
+def test_sites_are_described() -> None:
     text = "\n".join(inspection.describe(ANSWER))
     assert "OpenSSL (OpenSSL 3.0.17)" in text
     assert "probe at   0x1000" in text
@@ -266,7 +305,7 @@ def test_people_are_told_what_was_found() -> None:
     assert "secret's bytes 32 bits of rcx" in text
 
 
-def test_people_are_told_of_halves() -> None:
+def test_halves_are_described() -> None:
     kinds = {
         kind: "\n".join(inspection.describe(replace(ANSWER, sites=(site,))))
         for kind in ("key", "value")
@@ -278,7 +317,7 @@ def test_people_are_told_of_halves() -> None:
     assert lines[-1] == "handles at 8 of its keys"
 
 
-def test_people_are_told_why_nothing_was_found() -> None:
+def test_a_refusal_is_described() -> None:
     lines = inspection.describe(Inspection("", "", "", (), "", "It is odd."))
     assert lines == ["build id   none", "no secrets It is odd."]
 
@@ -291,14 +330,14 @@ def test_a_wrong_call_says_how(
     assert "tccap tls inspect FILE" in capsys.readouterr().err
 
 
-def test_a_file_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_absent_file_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert inspection.main(["inspect", "/nowhere"]) == 2
     assert capsys.readouterr().err == "/nowhere: No such file or directory.\n"
 
 
 @needs_root
 def test_the_finder_has_no_rights(tmp_path: Path) -> None:
-    """It tells what it is after it has given up its rights."""
+    """It prints its ids after it has given up its rights."""
     program = tmp_path / "confined.py"
     program.write_text(
         "import os, socket\n"

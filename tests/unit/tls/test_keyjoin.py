@@ -11,7 +11,7 @@ PID, NOW = 7, 1000.0
 
 
 def handle(number: int) -> bytes:
-    """Return what is read from a handle on; what follows it means nothing."""
+    """Return the bytes from a handle on; those behind it have no meaning."""
     return number.to_bytes(8, "little") + b"more"
 
 
@@ -54,7 +54,7 @@ def test_of_two_keys_with_one_handle_neither_is_used(join: KeyJoin) -> None:
     assert found(join) is None
 
 
-def test_a_key_that_is_told_twice_is_one(join: KeyJoin) -> None:
+def test_a_key_that_is_reported_twice_is_one(join: KeyJoin) -> None:
     join.value(PID, CKA_VALUE, handle(1), VALUE, NOW)
     assert found(join) == VALUE
 
@@ -73,7 +73,7 @@ def test_another_attribute_is_no_value(attribute: bytes) -> None:
     assert found(join) is None
 
 
-def test_what_is_no_secret_is_not_taken() -> None:
+def test_an_invalid_secret_is_not_accepted() -> None:
     join = KeyJoin()
     join.value(PID, CKA_VALUE, handle(1), b"v" * 16, NOW)
     join.value(PID, CKA_VALUE, handle(2), bytes(48), NOW)
@@ -81,7 +81,7 @@ def test_what_is_no_secret_is_not_taken() -> None:
     assert found(join, number=2) is None
 
 
-def test_room_is_finite(join: KeyJoin) -> None:
+def test_values_are_limited(join: KeyJoin) -> None:
     for number in range(2, VALUES_MAX + 2):
         join.value(PID, CKA_VALUE, handle(number), VALUE, NOW)
     assert found(join) is None

@@ -1,4 +1,4 @@
-"""Secrets: what is accepted, and the block that Wireshark gets."""
+"""Secrets: which are accepted, and the block that Wireshark gets."""
 
 import struct
 

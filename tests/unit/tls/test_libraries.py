@@ -8,37 +8,37 @@ import pytest
 from tccap.check import check
 from tccap.tls import libraries
 
-SIGN = libraries.SIGNS[0]
+MARKER = libraries.MARKERS[0]
 
 
-def _has_sign(path: Path, blocks: int = 9) -> bool:
-    """Read at most so many blocks."""
+def _has_marker(path: Path, blocks: int = 9) -> bool:
+    """Read at most ``blocks`` blocks."""
     left = iter(range(blocks))
     fd = os.open(path, os.O_RDONLY)
     try:
-        return libraries.has_sign(fd, lambda: next(left, None) is not None)
+        return libraries.has_marker(fd, lambda: next(left, None) is not None)
     finally:
         os.close(fd)
 
 
-@pytest.mark.parametrize("before", [0, 1, 1 - len(SIGN), -1])
-def test_a_sign_is_found_wherever_it_is(tmp_path: Path, before: int) -> None:
+@pytest.mark.parametrize("before", [0, 1, 1 - len(MARKER), -1])
+def test_a_marker_is_found_wherever_it_is(tmp_path: Path, before: int) -> None:
     file = tmp_path / "file"
-    file.write_bytes(bytes(libraries.BLOCK_LEN + before) + SIGN)
-    assert _has_sign(file)
+    file.write_bytes(bytes(libraries.BLOCK_LEN + before) + MARKER)
+    assert _has_marker(file)
 
 
 def test_a_file_without_one_has_none(tmp_path: Path) -> None:
     file = tmp_path / "file"
-    file.write_bytes(SIGN[1:] + bytes(libraries.BLOCK_LEN) + SIGN[:-1])
-    assert not _has_sign(file)
+    file.write_bytes(MARKER[1:] + bytes(libraries.BLOCK_LEN) + MARKER[:-1])
+    assert not _has_marker(file)
 
 
-def test_reading_ends_when_it_is_told_to(tmp_path: Path) -> None:
+def test_reading_can_be_ended(tmp_path: Path) -> None:
     file = tmp_path / "file"
-    file.write_bytes(bytes(2 * libraries.BLOCK_LEN) + SIGN)
-    assert _has_sign(file, blocks=3)
-    assert not _has_sign(file, blocks=2)
+    file.write_bytes(bytes(2 * libraries.BLOCK_LEN) + MARKER)
+    assert _has_marker(file, blocks=3)
+    assert not _has_marker(file, blocks=2)
 
 
 def test_the_linker_is_asked_for_common_ones(

@@ -1,8 +1,11 @@
 """Files that this very process executes code from."""
 
 import os
+import stat
 import sys
 from pathlib import Path
+
+import pytest
 
 from tccap.tls import mapped
 
@@ -31,3 +34,42 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path / "fifo", tmp_path, tmp_path / "absent"):
         assert mapped.open_file(str(path)) is None
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_file_that_is_replaced_while_it_is_opened_is_no_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    """The other file takes the name before the first or the second open."""
+    path, fifo = tmp_path / "file", tmp_path / "fifo"
+    path.write_bytes(b"x")
+    os.mkfifo(fifo)
+    really_open = os.open
+    opens: list[str] = []
+
+    def replacing_open(name: str, flags: int) -> int:
+        if len(opens) == before:
+            fifo.replace(path)
+        opens.append(name)
+        return really_open(name, flags)
+
+    monkeypatch.setattr(os, "open", replacing_open)
+    fd = mapped.open_file(str(path))
+    if fd is not None:
+        assert stat.S_ISREG(os.fstat(fd).st_mode)
+        assert os.read(fd, 1) == b"x"
+        os.close(fd)
+
+
+def test_nothing_is_left_open(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    before = _open_files()
+    assert mapped.open_file(str(tmp_path)) is None
+    fd = mapped.open_file(str(tmp_path / "file"))
+    assert fd is not None
+    os.close(fd)
+    assert _open_files() == before
+
+
+def _open_files() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])

@@ -27,7 +27,7 @@ GOOD: dict[str, Any] = {
     "library": "OpenSSL",
     "version_hint": "OpenSSL 3.0.17",
     "sites": [SITE],
-    "how": "oracle",
+    "how": "emulation",
     "refusal": "",
     "handle_at": None,
 }
@@ -131,7 +131,7 @@ def test_a_refusal_is_read() -> None:
     assert read(REFUSED).refusal == "It has no TLS."
 
 
-def test_a_file_may_tell_of_handles_only() -> None:
+def test_a_file_may_have_handles_only() -> None:
     assert read(GOOD | {"sites": [], "handle_at": 8}).handle_at == 8
     with pytest.raises(TccapError):
         read(REFUSED | {"handle_at": 8})
@@ -173,7 +173,7 @@ def test_an_unknown_field_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "null", b"\xff"])
-def test_what_is_no_inspection_is_refused(text: str | bytes) -> None:
+def test_another_text_is_refused(text: str | bytes) -> None:
     with pytest.raises(TccapError):
         Inspection.from_json(text)
 
@@ -195,5 +195,7 @@ def test_any_value_anywhere_is_refused_or_read(
 
 @given(st.lists(SITES, min_size=1, max_size=4).map(tuple))
 def test_json_gives_back_the_same(sites: tuple[Site, ...]) -> None:
-    inspection = Inspection("ab" * 20, "BoringSSL", "", sites, "gate", "")
+    inspection = Inspection(
+        "ab" * 20, "BoringSSL", "", sites, "emulation from the callback checks", ""
+    )
     assert Inspection.from_json(inspection.to_json()) == inspection

@@ -1,4 +1,4 @@
-"""Which processes are waited for; what becomes of their files is in tests/e2e."""
+"""Which processes may give secrets; their files are tested in tests/kernel."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ def _no_probes() -> Uprobes:
     raise AssertionError
 
 
-def test_nobody_waits_for_a_process_that_is_not_traced() -> None:
+def test_no_secrets_come_from_a_process_that_is_not_traced() -> None:
     tracing = Tracing(_no_probes, lambda _pid: False, ())
     assert not tracing.may_trace(os.getpid())
 

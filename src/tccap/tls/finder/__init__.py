@@ -1,1 +1,1 @@
-"""Finding where a TLS library can be read for its secrets."""
+"""The finder: instructions of a TLS library at which its secrets can be read."""

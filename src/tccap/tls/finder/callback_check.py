@@ -1,9 +1,10 @@
-"""Log calls that are jumped over when the program has set no callback.
+"""Log calls that the caller jumps over if the program has set no callback.
 
 Link-time optimisation moves the test for the callback from the log function into its
-callers. There the conditional jump itself is probed, which is always reached. What the
-call behind it would get is computed by running from the jump to the call, with all
-registers unknown, so that each argument leads back to the registers at the jump.
+callers, so the call is never reached in most programs, but the conditional jump before
+it always is. That jump is probed. The arguments of the call are expressed by the
+registers at the jump: the code from jump to call is emulated with a fake object
+(`memory`) in every register.
 """
 
 from collections import defaultdict
@@ -16,11 +17,11 @@ from tccap.tls.finder.calls import FUNCTION_LEN_MAX
 from tccap.tls.finder.code import (
     Decoder,
     Instruction,
-    goal,
     is_call,
     is_conditional,
     is_end,
     is_jump,
+    target_of,
 )
 from tccap.tls.finder.flow import ARGUMENTS
 from tccap.tls.finder.image import Image
@@ -30,35 +31,39 @@ from tccap.tls.finder.oracle import Roles
 from tccap.tls.finder.stubs import STUBS
 from tccap.tls.sites import SECRET_LENS, SITES_MAX, Number, Path, Site
 
-_BACK_MAX = 40  # instructions between a jump and the call behind it
+_BACK_MAX = 40  # instructions from a jump to the call that it guards
 _STEPS_MAX = 200
 _TEST_LEN_MAX = 6  # instructions before a jump that may load and test the callback
 
 
 @dataclass(frozen=True)
-class Sink:
-    """The calls to one log function: ``label`` is the number of its argument."""
+class LogFunction:
+    """A proven log function; ``label`` is the number of that argument."""
 
-    function: int
+    address: int
     label: int
     roles: Roles
 
 
 def sites(
-    image: Image, decoder: Decoder, strings: dict[int, str], sink: Sink, calls: set[int]
+    image: Image,
+    decoder: Decoder,
+    strings: dict[int, str],
+    log: LogFunction,
+    calls: set[int],
 ) -> tuple[Site, ...]:
-    """Return the sites of the jumps over these calls to a log function.
+    """Return the sites of the jumps that guard these calls to a log function.
 
-    None at all if one of the calls is not understood: a part of the secrets is no help.
+    Empty if any call has none: some of a connection's secrets do not decrypt it.
     """
     found: set[Site] = set()
     reached: set[int] = set()
-    run = _Run(image, decoder, strings, sink)
+    emulation = _Emulation(image, decoder, strings, log)
     for call in calls:
         graph = _Graph(image, decoder, call)
-        for jump, start in graph.gates(call):
-            if graph.tests(jump, sink.roles.callback.offsets[-1]):
-                for place, site in run.behind(jump, start):
+        for jump, start in graph.guards(call):
+            if graph.tests_callback(jump, log.roles.callback.offsets[-1]):
+                for place, site in emulation.sites_behind(jump, start):
                     found.add(site)
                     reached.add(place)
     if reached < calls or len(found) > SITES_MAX:
@@ -67,7 +72,7 @@ def sites(
 
 
 class _Graph:
-    """The instructions of one function, and which may come before which."""
+    """The control flow of one function, backwards."""
 
     def __init__(self, image: Image, decoder: Decoder, inside: int) -> None:
         low, high = image.functions.around(inside) or (inside, inside)
@@ -84,8 +89,8 @@ class _Graph:
                     self._before[place].add(at)
             at += instruction.size
 
-    def gates(self, call: int) -> Iterator[tuple[int, int]]:
-        """Yield (jump, where it goes on) of the last conditions before a call."""
+    def guards(self, call: int) -> Iterator[tuple[int, int]]:
+        """Yield (jump, next address towards the call) of its last conditional jumps."""
         waiting, seen = [(call, 0)], set()
         while waiting:
             place, distance = waiting.pop()
@@ -99,10 +104,10 @@ class _Graph:
                 elif not is_call(instruction):
                     waiting.append((before, distance + 1))
 
-    def tests(self, jump: int, callback: int) -> bool:
-        """Tell whether a jump depends on a word ``callback`` bytes into an object.
+    def tests_callback(self, jump: int, offset: int) -> bool:
+        """Return whether a word at an offset of an object is read just before a jump.
 
-        That is where the log function takes the callback from.
+        The log function reads its callback at this offset.
         """
         places = {jump}
         for _ in range(_TEST_LEN_MAX):
@@ -111,13 +116,13 @@ class _Graph:
                 for operand in self._instructions[place].operands:
                     if operand.type != x86.X86_OP_MEM or operand.size != WORD.size:
                         continue
-                    if operand.mem.disp == callback:
+                    if operand.mem.disp == offset:
                         return True
         return False
 
 
 def _successors(instruction: Instruction) -> Iterator[int]:
-    target = goal(instruction) if is_jump(instruction) else None
+    target = target_of(instruction) if is_jump(instruction) else None
     if target is not None:
         yield target
     if not is_end(instruction) and (
@@ -127,18 +132,18 @@ def _successors(instruction: Instruction) -> Iterator[int]:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """What is needed to run from a jump to the calls behind it."""
+class _Emulation:
+    """Runs from a jump to the log calls behind it."""
 
     image: Image
     decoder: Decoder
     strings: dict[int, str]
-    sink: Sink
+    log: LogFunction
 
-    def behind(self, jump: int, start: int) -> Iterator[tuple[int, Site]]:
-        """Yield (call, site) of the calls that follow a jump that goes to ``start``.
+    def sites_behind(self, jump: int, start: int) -> Iterator[tuple[int, Site]]:
+        """Yield (call, site) of the log calls behind a jump that goes on at ``start``.
 
-        There may be several: one test may decide on them all. Each is taken to succeed.
+        One test may guard several calls; each is assumed to return success.
         """
         machine = Machine(self.image, STUBS)
         for register in REGISTERS:
@@ -148,25 +153,25 @@ class _Run:
             instruction = self.decoder.at(at) if at is not None else None
             if instruction is None or at is None:
                 return
-            is_sink = goal(instruction) == self.sink.function
-            if not is_call(instruction) and not is_sink:
+            is_log = target_of(instruction) == self.log.address
+            if not is_call(instruction) and not is_log:
                 at = machine.step(at)
                 continue
-            site = self._site(machine, jump) if is_sink else None
+            site = self._site(machine, jump) if is_log else None
             if site:
                 yield at, site
-            if not is_sink or not is_call(instruction):
-                return  # another function would decide on what follows
+            if not is_log or not is_call(instruction):
+                return  # what follows depends on another function
             machine.set_register("rax", 1)
             at += instruction.size
 
     def _site(self, machine: Machine, jump: int) -> Site | None:
-        """Return the site at a jump for the call that the machine stands at."""
-        roles = self.sink.roles
-        label_at = machine.argument(self.sink.label)
+        """Return the site at a jump for the call that the machine has reached."""
+        roles = self.log.roles
+        label_at = machine.argument(self.log.label)
         label = self.strings.get(label_at - machine.bias)
-        random = _translated(machine, roles.client_random)
-        secret = _translated(machine, roles.secret)
+        random = _at_jump(machine, roles.client_random)
+        secret = _at_jump(machine, roles.secret)
         length: int | Number | None = machine.argument(roles.length_argument)
         if length not in SECRET_LENS:
             length = machine.fakes.number(machine.argument(roles.length_argument))
@@ -185,8 +190,8 @@ class _Run:
         )
 
 
-def _translated(machine: Machine, path: Path) -> Path | None:
-    """Return a path from a log function's arguments as one from where we started."""
+def _at_jump(machine: Machine, path: Path) -> Path | None:
+    """Return a path from the log function's arguments as one from the jump."""
     address = machine.argument(ARGUMENTS.index(path.register))
     for offset in path.offsets[:-1]:
         content = machine.read(address + offset, WORD.size)

@@ -1,21 +1,21 @@
-"""Which functions call which."""
+"""Calls: those that a function makes, and those that reach a function."""
 
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from tccap.tls.finder.code import Decoder, Instruction, goal, is_call
+from tccap.tls.finder.code import Decoder, Instruction, is_call, target_of
 from tccap.tls.finder.elf import ADDRESS_LIMIT
 from tccap.tls.finder.image import Image
 
-# Before 32 bits of distance: call, jmp [rip+...], call [rip+...].
+# Opcodes before a rel32: call, jmp [rip+rel32], call [rip+rel32].
 _CALL, _JUMP_THROUGH, _CALL_THROUGH = b"\xe8", b"\xff\x25", b"\xff\x15"
 FUNCTION_LEN_MAX = 1 << 16
 _PREFIX_LENS = (0, 1, 4, 5)  # bnd, endbr64 before the jump
 
 
 def inside(image: Image, decoder: Decoder, function: int) -> Iterator[Instruction]:
-    """Yield the calls of a function, by their addresses."""
+    """Yield the call instructions of a function, in the order of addresses."""
     at, end = image.functions.around(function) or (function, function)
     while at < min(end, function + FUNCTION_LEN_MAX):
         instruction = decoder.at(at)
@@ -27,13 +27,13 @@ def inside(image: Image, decoder: Decoder, function: int) -> Iterator[Instructio
 
 
 def own_targets(image: Image, decoder: Decoder, function: int) -> set[int]:
-    """Return the functions of the image that a function calls."""
-    targets = {goal(call) for call in inside(image, decoder, function)}
+    """Return the functions that a function calls directly, without imports."""
+    targets = {target_of(call) for call in inside(image, decoder, function)}
     return {t for t in targets if t is not None and not image.imported(t)}
 
 
 def calls_of(image: Image, names: Iterable[bytes]) -> Iterator[int]:
-    """Yield the addresses of calls to functions that this or other libraries export."""
+    """Yield the addresses of calls to exported functions, own or imported."""
     slots = {
         found.slot
         for found in image.relocations.imports(0, ADDRESS_LIMIT)
@@ -47,7 +47,7 @@ def calls_of(image: Image, names: Iterable[bytes]) -> Iterator[int]:
 
 
 def _reaching(image: Image, opcode: bytes, targets: set[int]) -> Iterator[int]:
-    """Yield where an opcode stands with the distance from its end to a target."""
+    """Yield the addresses of an opcode whose rel32 leads to a target."""
     wanted = np.array(sorted(targets), dtype=np.int64)
     size = len(opcode) + 4
     for code in image.elf.codes if targets else ():

@@ -1,4 +1,4 @@
-"""Machine code: instructions, where they lead, and which places they name."""
+"""Machine code: instructions, the targets of branches, and operands."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ Place = str | tuple[str, int]  # a register, or a slot of the stack
 
 
 class Decoder:
-    """Machine code as instructions, each decoded once."""
+    """Decodes the instructions of a file, each once."""
 
     def __init__(self, elf: Elf) -> None:
         self._elf = elf
@@ -24,7 +24,7 @@ class Decoder:
         self._known: dict[int, Instruction | None] = {}
 
     def at(self, address: int) -> Instruction | None:
-        """Return the instruction at an address; None: there is none."""
+        """Return the instruction at an address; None if there is no valid one."""
         if address not in self._known:
             code = self._elf.read(address, INSTRUCTION_LEN_MAX)
             found = self._capstone.disasm(code, address, 1)
@@ -33,33 +33,33 @@ class Decoder:
 
 
 def is_call(instruction: Instruction) -> bool:
-    """Tell whether it calls a function."""
+    """Return whether this is a call."""
     return bool(instruction.group(capstone.CS_GRP_CALL))
 
 
 def is_jump(instruction: Instruction) -> bool:
-    """Tell whether it jumps, always or on a condition."""
+    """Return whether this is a jump, conditional or not."""
     return bool(instruction.group(capstone.CS_GRP_JUMP))
 
 
 def is_conditional(instruction: Instruction) -> bool:
-    """Tell whether a jump may not be taken."""
+    """Return whether this is a conditional jump."""
     return is_jump(instruction) and instruction.id != x86.X86_INS_JMP
 
 
 def is_end(instruction: Instruction) -> bool:
-    """Tell whether nothing follows: a return, or what must not be reached."""
+    """Return whether execution never goes on behind it: ret, hlt, ud2, int3."""
     ends = (x86.X86_INS_HLT, x86.X86_INS_UD2, x86.X86_INS_INT3)
     return bool(instruction.group(capstone.CS_GRP_RET)) or instruction.id in ends
 
 
-def goal(instruction: Instruction) -> int | None:
-    """Return where a call or jump goes; None: through a register or memory."""
+def target_of(instruction: Instruction) -> int | None:
+    """Return the target of a direct call or jump; None if it is indirect."""
     return constant_of(instruction)
 
 
 def constant_of(instruction: Instruction) -> int | None:
-    """Return the last operand, if it is a constant."""
+    """Return the last operand, if it is an immediate."""
     operand = instruction.operands[-1] if instruction.operands else None
     if operand is None or operand.type != x86.X86_OP_IMM:
         return None
@@ -67,7 +67,7 @@ def constant_of(instruction: Instruction) -> int | None:
 
 
 def place_of(instruction: Instruction, operand: Any) -> Place | None:
-    """Return the place that an operand names, if it is one that can be followed."""
+    """Return the register or stack slot of an operand; None if it is neither."""
     if operand.type == x86.X86_OP_REG:
         return register_name(instruction, operand.reg)
     if operand.type != x86.X86_OP_MEM or operand.mem.index:

@@ -1,4 +1,4 @@
-"""Giving up, for good, all that reading a file does not need."""
+"""Giving up for good every right that reading a mapped file does not need."""
 
 import ctypes
 import os
@@ -8,11 +8,11 @@ _NOBODY = 65534  # nobody and nogroup, everywhere
 _CLONE_NEWIPC, _CLONE_NEWNET = 0x08000000, 0x40000000  # sched.h
 _PR_SET_NO_NEW_PRIVS = 38
 CPU_SECONDS = 60  # ordinary files take less than 3; emulated machines are slow
-_MEMORY_LEN = 1 << 30  # address space beside the file
+_MEMORY_LEN = 1 << 30  # address space in addition to the file
 
 
 def confine(file_len: int) -> None:
-    """Leave this process what it has mapped: no rights, no network, little memory."""
+    """Keep what is mapped, and 1 GiB: no privileges, files, network or children."""
     libc = ctypes.CDLL(None, use_errno=True)
     if os.geteuid() == 0:
         if libc.unshare(_CLONE_NEWIPC | _CLONE_NEWNET) != 0:

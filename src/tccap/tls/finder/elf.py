@@ -1,6 +1,6 @@
-"""ELF files as the finder needs them; nothing in them is believed (gABI, psABI x86-64).
+"""ELF files (gABI, psABI x86-64); every field is checked, as the file is untrusted.
 
-Addresses are ELF virtual addresses, that is without the bias of a loaded library.
+Addresses are ELF virtual addresses, without the load bias of a library.
 """
 
 import mmap
@@ -57,7 +57,7 @@ class Section:
 
 
 class Elf:
-    """One file's bytes; a look that leads outside them is a RefusedError."""
+    """One file's bytes; reading outside them is a RefusedError."""
 
     def __init__(self, data: Data) -> None:
         self.data = data
@@ -77,7 +77,7 @@ class Elf:
         self._others = tuple(s for s in segments if s.kind != PT_LOAD)
 
     def unpack(self, form: struct.Struct, offset: int) -> tuple[Any, ...]:
-        """Return what stands at an offset of the file."""
+        """Return the struct at an offset of the file."""
         if not 0 <= offset <= len(self.data) - form.size:
             raise _damaged()
         return form.unpack_from(self.data, offset)
@@ -112,25 +112,25 @@ class Elf:
     # --- addresses ----------------------------------------------------------
 
     def offset_of(self, address: int) -> int | None:
-        """Return where in the file an address's byte is; None: it is not there."""
+        """Return the file offset of an address; None if the file has no byte for it."""
         for load in self.loads:
             if load.address <= address < load.address + load.file_len:
                 return address - load.address + load.offset
         return None
 
     def code_offset(self, address: int) -> int:
-        """Return where in the file an instruction is."""
+        """Return the file offset of an instruction; RefusedError if it is none."""
         offset = self.offset_of(address)
         if offset is None or not self.is_code(address):
             raise _damaged()
         return offset
 
     def is_code(self, address: int) -> bool:
-        """Tell whether the byte at an address can be run."""
+        """Return whether an address is in an executable segment."""
         return any(s.address <= address < s.address + s.file_len for s in self.codes)
 
     def read(self, address: int, size: int) -> bytes:
-        """Return the file's bytes at an address: fewer where a segment ends."""
+        """Return the file's bytes at an address; fewer at the end of a segment."""
         for load in self.loads:
             left = load.address + load.file_len - address
             if 0 < left <= load.file_len:
@@ -139,7 +139,7 @@ class Elf:
         return b""
 
     def page(self, address: int, size: int) -> bytes | None:
-        """Return ``size`` bytes as the loader maps them; None: nothing is there."""
+        """Return a page as the loader maps it; None if no segment touches it."""
         found = None
         for load in self.loads:
             first = load.address - load.address % size
@@ -170,7 +170,7 @@ class Elf:
 
     @cached_property
     def sections(self) -> tuple[Section, ...]:
-        """The section headers; none where they are stripped or damaged."""
+        """The section headers; empty if they are stripped or damaged."""
         offset, size, count, names = self._section_table
         if not offset or size != SECTION_HEADER.size or not 0 < count <= HEADERS_MAX:
             return ()

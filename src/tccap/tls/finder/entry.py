@@ -1,11 +1,11 @@
-"""The finder as a process: an ELF file as stdin, one Inspection in JSON on stdout."""
+"""The finder's process: an ELF file on stdin, one Inspection in JSON on stdout."""
 
 import importlib.util
 import mmap
 import os
 import sys
 
-# Exit statuses, which tccap.inspector knows.
+# Exit statuses, which tccap.tls.inspector knows.
 OUT_OF_MEMORY = 2
 PACKAGES_MISSING = 3
 _PACKAGES = ("capstone", "numpy", "unicorn")
@@ -15,7 +15,7 @@ def main() -> int:
     """Inspect stdin; return the exit status."""
     if not all(map(importlib.util.find_spec, _PACKAGES)):
         return PACKAGES_MISSING
-    # All that is needed is loaded while there are rights to load it.
+    # Everything is loaded before the rights to load it are given up.
     from tccap.tls.finder.confine import confine  # noqa: PLC0415
     from tccap.tls.finder.inspect import inspect, load  # noqa: PLC0415
 

@@ -1,7 +1,7 @@
-"""Why a file gives no sites."""
+"""The reason why a file has no sites."""
 
 from tccap.errors import TccapError
 
 
 class RefusedError(TccapError):
-    """One sentence that says why a file is not understood; it goes into the answer."""
+    """One sentence: why no secrets can be read. It becomes Inspection.refusal."""

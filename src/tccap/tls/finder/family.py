@@ -1,4 +1,4 @@
-"""Which library it is, and its version: for people only, nothing depends on it."""
+"""Name and version of a library: for people only, nothing depends on them."""
 
 import re
 
@@ -11,13 +11,13 @@ _VERSIONS = {
     "NSS": re.compile(rb"Version: (NSS \d+\.\d+(?:\.\d+)?)"),
     "GnuTLS": re.compile(rb"(GnuTLS \d+\.\d+\.\d+)"),
 }
-# BoringSSL says "OpenSSL 1.1.1 (compatible; BoringSSL)"; OpenSSL tells its date.
+# BoringSSL has "OpenSSL 1.1.1 (compatible; BoringSSL)"; OpenSSL has a date there.
 _BORINGSSL = (b"BoringSSL", b"boringssl")
 _OPENSSL = re.compile(rb"OpenSSL \d+\.\d+\.\d+[a-z]* +\d+ [A-Z]")
 
 
 def of_lines(image: Image) -> str:
-    """Tell OpenSSL from BoringSSL, which are read in the same way."""
+    """Return "OpenSSL" or "BoringSSL": both hand out finished lines."""
     data = image.elf.data
     is_boring = any(search.find(data, _BORINGSSL))
     return (
@@ -28,7 +28,7 @@ def of_lines(image: Image) -> str:
 
 
 def version(image: Image, library: str) -> str:
-    """Return the version that the file itself names; empty if it names none."""
+    """Return the version string in the file; empty if there is none."""
     pattern = _VERSIONS.get(library)
     found = search.first_match(image.elf.data, pattern) if pattern else None
     return found[1].decode() if found else ""

@@ -1,4 +1,4 @@
-"""Following a label from the instruction that loads it to the calls that get it."""
+"""Data flow: from an instruction that loads a label to the calls that get it."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -8,22 +8,22 @@ from tccap.tls.finder.code import (
     Decoder,
     Instruction,
     Place,
-    goal,
     is_call,
     is_conditional,
     is_end,
     is_jump,
     place_of,
     register_name,
+    target_of,
 )
 from tccap.tls.finder.image import Image
 
 ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")  # psABI x86-64, 3.2.3
 CALLER_SAVED = frozenset((*ARGUMENTS, "rax", "r10", "r11"))
 STEPS_MAX = 2000  # instructions followed from one reference
-_NEIGHBOURHOOD_LEN = 0x4000  # how far to follow jumps where there is no unwind table
+_NEIGHBOURHOOD_LEN = 0x4000  # how far to follow jumps if there is no unwind information
 
-State = dict[Place, str]  # which places hold the address of which label
+State = dict[Place, str]  # the label whose address a place holds
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Use:
 
 
 class Tracer:
-    """Follows labels through one image."""
+    """Follows labels through the code of one image."""
 
     def __init__(
         self, image: Image, decoder: Decoder, references: dict[int, str]
@@ -66,7 +66,9 @@ class Tracer:
             if instruction is None:
                 continue
             seen.add(key)
-            leaves = is_jump(instruction) and not low <= (goal(instruction) or 0) < high
+            leaves = (
+                is_jump(instruction) and not low <= (target_of(instruction) or 0) < high
+            )
             if is_call(instruction) or leaves:
                 yield from self._arguments(instruction, state)
             for place, then in self._step(instruction, state):
@@ -76,17 +78,19 @@ class Tracer:
     def _arguments(self, instruction: Instruction, state: State) -> Iterator[Use]:
         for n, register in enumerate(ARGUMENTS):
             if register in state:
-                yield Use(instruction.address, goal(instruction), n, state[register])
+                yield Use(
+                    instruction.address, target_of(instruction), n, state[register]
+                )
 
     def _step(
         self, instruction: Instruction, state: State
     ) -> Iterator[tuple[int, State]]:
-        """Yield where the processor may go from here, and what holds a label then."""
+        """Yield (next address, state there) of each way that execution may take."""
         behind = instruction.address + instruction.size
         if is_call(instruction):
             yield behind, {p: v for p, v in state.items() if p not in CALLER_SAVED}
         elif is_jump(instruction):
-            target = goal(instruction)
+            target = target_of(instruction)
             if target is not None:
                 yield target, state
             if is_conditional(instruction):
@@ -97,7 +101,7 @@ class Tracer:
                 yield behind, state
 
     def _changed(self, instruction: Instruction, state: State) -> State:
-        """Return what holds a label after an instruction that goes on to the next."""
+        """Return the state after an instruction that is no branch."""
         operands = instruction.operands
         label = self._references.get(instruction.address)
         if label is None and instruction.mnemonic.startswith(("mov", "cmov")):
@@ -114,7 +118,7 @@ class Tracer:
 
 
 def candidates(image: Image, uses: list[Use]) -> list[tuple[int, int, set[str]]]:
-    """Return (function, argument, labels) of own functions, most labels first."""
+    """Return (own function, argument, labels), most labels first."""
     labels: dict[tuple[int, int], set[str]] = defaultdict(set)
     for use in uses:
         if use.target is not None and image.elf.is_code(use.target):

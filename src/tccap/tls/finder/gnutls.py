@@ -1,8 +1,8 @@
-"""Proving GnuTLS's log function, whose callback gets the secret as it is.
+"""Proof of GnuTLS's log function, whose callback gets the secret in binary.
 
-``callback(session, label, &{data, size})``, gnutls_keylog_func in gnutls.h: data and
-size are what the log function was given. client_random is what the exported
-gnutls_session_get_random(session, client, server) answers.
+The callback is ``gnutls_keylog_func(session, label, &{data, size})`` of gnutls.h; data
+and size must be arguments of the log function. The place of client_random comes from
+the exported ``gnutls_session_get_random(session, client, server)``.
 """
 
 import struct
@@ -20,7 +20,7 @@ _SESSION, _LABEL, _DATA, _SIZE = range(4)
 
 
 def prove(image: Image, function: int, label: int) -> Roles | None:
-    """Return the roles of a log function's arguments if it is GnuTLS's, else None."""
+    """Return the roles of the arguments if this is GnuTLS's log function, else None."""
     if label != _LABEL:
         return None
     pointers = {_callback(image, function, trial) for trial in TRIALS}
@@ -32,7 +32,7 @@ def prove(image: Image, function: int, label: int) -> Roles | None:
 
 
 def _callback(image: Image, function: int, trial: tuple[int, bytes]) -> Path | None:
-    """Return the word that points to the callback, if it gets what it should."""
+    """Return the path to the callback's pointer, if the callback gets our arguments."""
     secret_len, label_text = trial
     machine = Machine(image, STUBS)
     machine.call(function, (None, label_text, None, secret_len))

@@ -1,9 +1,10 @@
-"""Go programs: the log function has a name there, stripped or not.
+"""Go programs: the log function is found by its name, also in stripped programs.
 
 Each Go program carries a table of its functions for its own stack traces, .gopclntab
-(debug/gosym and runtime.pcHeader of Go's source). In crypto/tls, and in its forks, the
-function is (*Config).writeKeyLog(label string, clientRandom, secret []byte); it is
-called whether a key log is wanted or not. Its first instructions tell how it is called.
+(debug/gosym and runtime.pcHeader of Go's source). In crypto/tls and its forks the log
+function is (*Config).writeKeyLog(label string, clientRandom, secret []byte). It is
+called whether the program wants a key log or not. Its prologue shows the calling
+convention.
 """
 
 import struct
@@ -29,20 +30,21 @@ _FUNCTIONS_MAX = 1 << 22
 _NAME_LEN_MAX = 1024
 _TABLES_MAX = 16
 _PROLOGUE_LEN = 40
-# Is there stack left? With g in r14 (Go 1.17), or through the thread's memory.
+# The prologue compares rsp with the stack's limit in g. Since Go 1.17 g is in r14: cmp
+# rsp, [r14+16]. Before that, it is loaded: mov rcx, fs:[...].
 _BY_REGISTERS, _BY_STACK = b"\x3b\x66\x10", b"\x64\x48\x8b\x0c\x25"
 
 
 @dataclass(frozen=True)
 class _Table:
-    """One .gopclntab; places are offsets in the file."""
+    """One .gopclntab; names, rows and functions are file offsets."""
 
-    names: int  # where names are counted from
-    rows: int  # pairs of function address and place of what is said of it
-    row: str  # numpy's name of each half
-    functions: int  # where those places are counted from
-    name_field: int  # where in what is said of a function its name stands
-    text: int  # what addresses are counted from
+    names: int  # base of the offsets of names
+    rows: int  # pairs of a function's address and the offset of its record (_func)
+    row: str  # numpy type of each half
+    functions: int  # base of the offsets of records
+    name_field: int  # offset of the name's offset in a record
+    text: int  # base of the addresses
     count: int
 
 
@@ -56,7 +58,7 @@ def sites(image: Image) -> tuple[Site, ...]:
 
 
 def _places(elf: Elf) -> Iterator[int]:
-    """Yield where in the file the tables are."""
+    """Yield the file offsets of the tables."""
     named = [s for s in elf.sections if s.name in _SECTIONS]
     if named:
         yield from (
@@ -94,7 +96,7 @@ def _entries(elf: Elf, table: _Table) -> Iterator[int]:
         return
     rows = elf.array(table.row, table.rows, 2 * table.count).reshape(-1, 2)
     data = elf.array("u1", 0, len(elf.data))
-    # Wraps around for nonsense, which then is out of bounds.
+    # Absurd offsets wrap around and are out of bounds then.
     fields = rows[:, 1].astype(np.int64) + (table.functions + table.name_field)
     inside = (fields >= 0) & (fields <= len(data) - 4)
     fields = np.where(inside, fields, 0)
@@ -106,7 +108,7 @@ def _entries(elf: Elf, table: _Table) -> Iterator[int]:
 
 
 def _names(elf: Elf, start: int) -> Iterator[int]:
-    """Yield where the log functions' names stand, from where names are counted."""
+    """Yield the offsets of the log functions' names, counted from ``start``."""
     for place, _ in islice(search.find(elf.data, [_NAME], start), SITES_MAX):
         first = max(start, place - _NAME_LEN_MAX)
         before = bytes(elf.data[first:place]).rfind(b"\0")

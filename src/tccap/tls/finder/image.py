@@ -1,4 +1,4 @@
-"""One ELF file with all that is made of it, each part when it is first asked for."""
+"""One ELF file and the tables made from it, each at its first use."""
 
 import struct
 from functools import cached_property
@@ -13,7 +13,7 @@ _JUMP_THROUGH = b"\xff\x25"  # jmp [rip+d32]
 
 
 class Image:
-    """What the parts of the finder share."""
+    """An ELF file as all parts of the finder see it."""
 
     def __init__(self, data: Data, wanted: frozenset[bytes]) -> None:
         self.elf = Elf(data)
@@ -21,12 +21,12 @@ class Image:
 
     @cached_property
     def relocations(self) -> Relocations:
-        """What the dynamic linker changes."""
+        """The words that the dynamic linker changes."""
         return Relocations(self.elf)
 
     @cached_property
     def symbols(self) -> Symbols:
-        """The symbols whose names the finder knows."""
+        """The addresses of the symbols that the finder asks for."""
         return Symbols(self.elf, self._wanted)
 
     @cached_property

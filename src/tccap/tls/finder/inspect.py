@@ -1,4 +1,11 @@
-"""From a file's bytes to an Inspection: which ways are tried, in order."""
+"""From a file's bytes to an Inspection: the methods, in the order they are tried.
+
+1. Go: the log function has a name (`golang`).
+2. NSS: label and key meet in one function, the key's bytes are in softoken (`nss`,
+   `softoken`).
+3. A log function that gets the labels, proven by running it (`oracle`, `gnutls`), and
+   probed at its entry, or at the jumps over its calls (`callback_check`).
+"""
 
 import importlib
 from dataclasses import dataclass
@@ -17,6 +24,7 @@ from tccap.tls.finder import (
     oracle,
     softoken,
 )
+from tccap.tls.finder.callback_check import LogFunction
 from tccap.tls.finder.code import Decoder
 from tccap.tls.finder.elf import Data
 from tccap.tls.finder.errors import RefusedError
@@ -24,6 +32,11 @@ from tccap.tls.finder.image import Image
 from tccap.tls.finder.stubs import STUBS
 from tccap.tls.sites import Inspection, Site
 
+# The proofs (Inspection.how), as people read them.
+EMULATION = "emulation"
+CALLBACK_CHECKS = "emulation from the callback checks"
+KEY_HANDLES = "key handles"
+GO_FUNCTION_TABLE = "go function table"
 LABELS_MIN = 3  # fewer labels in one place are not the key log of a TLS library
 _CANDIDATES_MAX = 4
 _WANTED = frozenset((*STUBS, gnutls.GET_RANDOM, softoken.GET_TABLE, *nss.NAMES))
@@ -31,7 +44,7 @@ _WANTED = frozenset((*STUBS, gnutls.GET_RANDOM, softoken.GET_TABLE, *nss.NAMES))
 
 @dataclass(frozen=True)
 class Found:
-    """A library, its sites, and the way they were proven."""
+    """A library, its sites, and how they were proven (`sites.Inspection`)."""
 
     library: str
     sites: tuple[Site, ...]
@@ -40,14 +53,14 @@ class Found:
 
 
 def load() -> None:
-    """Load what the packages would load when they are first used."""
+    """Load the parts that the packages load at their first use."""
     importlib.import_module("numpy.ma")
     unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
     capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
 
 
 def inspect(data: Data) -> Inspection:
-    """Say what can be read of TLS secrets where this file's code runs."""
+    """Return where secrets can be read in the code of a file, or why they cannot."""
     build_id = ""
     try:
         image = Image(data, _WANTED)
@@ -55,7 +68,7 @@ def inspect(data: Data) -> Inspection:
         in_go = golang.sites(image)
         if in_go:
             version = family.version(image, "Go")
-            return Inspection(build_id, "Go", version, in_go, "gopclntab", "")
+            return Inspection(build_id, "Go", version, in_go, GO_FUNCTION_TABLE, "")
         found = _key_log(image)
     except RefusedError as refusal:
         return Inspection(build_id, "", "", (), "", str(refusal))
@@ -67,11 +80,11 @@ def inspect(data: Data) -> Inspection:
 
 
 def _without_labels(image: Image) -> Found:
-    """Return what libraries of NSS tell of keys that another one has the labels of."""
+    """Inspect a file without labels: libsoftokn3 and libnss3 have none."""
     sites = softoken.sites(image, Decoder(image.elf))
     handle_at = nss.handle_at(image)
     if sites or handle_at is not None:
-        return Found("NSS", sites, "pkcs11", handle_at)
+        return Found("NSS", sites, KEY_HANDLES, handle_at)
     if softoken.GET_TABLE in image.symbols.address:
         raise RefusedError("It is NSS's softoken, but its keys were not understood.")
     raise RefusedError(
@@ -89,26 +102,32 @@ def _key_log(image: Image) -> Found:
     of_nss = nss.sites(image, decoder, uses)
     if of_nss:
         keys = softoken.sites(image, decoder)
-        return Found("NSS", (*of_nss, *keys), "pkcs11", nss.handle_at(image))
+        return Found("NSS", (*of_nss, *keys), KEY_HANDLES, nss.handle_at(image))
+    library, log = _log_function(image, uses)
+    if oracle.returns_without_callback(image, log.address, log.roles):
+        site = oracle.site(image, log.address, log.label, log.roles)
+        return Found(library, (site,), EMULATION)
+    calls = {use.call for use in uses if use.target == log.address}
+    sites = callback_check.sites(image, decoder, strings, log, calls)
+    if sites:
+        return Found(library, sites, CALLBACK_CHECKS)
+    raise RefusedError(
+        "Its log function is not called unless the program asks for a key log."
+    )
+
+
+def _log_function(image: Image, uses: list[flow.Use]) -> tuple[str, LogFunction]:
+    """Return the library and its log function, proven among the callees with labels."""
     for function, argument, found in flow.candidates(image, uses)[:_CANDIDATES_MAX]:
         if len(found) < LABELS_MIN:
             break
-        for library, prove in (("", oracle.prove), ("GnuTLS", gnutls.prove)):
-            roles = prove(image, function, argument)
-            if roles is None:
-                continue
-            name = library or family.of_lines(image)
-            if oracle.returns_without_callback(image, function, roles):
-                site = oracle.site(image, function, argument, roles)
-                return Found(name, (site,), "oracle")
-            sink = callback_check.Sink(function, argument, roles)
-            calls = {use.call for use in uses if use.target == function}
-            sites = callback_check.sites(image, decoder, strings, sink, calls)
-            if sites:
-                return Found(name, sites, "gate")
-            raise RefusedError(
-                "Its log function is not called unless the program asks for a key log."
-            )
+        roles = oracle.prove(image, function, argument)
+        if roles:
+            library = family.of_lines(image)
+            return library, LogFunction(function, argument, roles)
+        roles = gnutls.prove(image, function, argument)
+        if roles:
+            return "GnuTLS", LogFunction(function, argument, roles)
     raise RefusedError(
         "It holds key-log labels, but the function that logs them was not understood."
     )

@@ -1,4 +1,4 @@
-"""The label strings of the key log, and the instructions that refer to them."""
+"""Label strings of the key log, and the instructions that load their addresses."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -15,17 +15,17 @@ from tccap.tls.sites import LABELS
 
 STRINGS_MAX = REFERENCES_MAX = 1024
 _CONSTANT = struct.Struct("<I")
-_INSTRUCTION_LEN = 7  # REX.W, opcode, ModRM, 32 bits of distance
-_PREFIX_LEN_MAX = 8  # of an instruction, before its constant
+_INSTRUCTION_LEN = 7  # REX.W, opcode, ModRM, rel32
+_PREFIX_LEN_MAX = 8  # of an instruction, before its immediate
 _LEA, _LOAD = 0x8D, 0x8B
 
 
-def strings(image: Image, end: bytes = b"\0") -> dict[int, str]:
-    """Return address -> label, for each label that ``end`` follows.
+def strings(image: Image) -> dict[int, str]:
+    """Return address -> label of each label string.
 
-    What stands before it does not matter: linkers merge strings with equal ends.
+    A label may be the end of a longer string: linkers merge strings with equal ends.
     """
-    patterns = {label.encode() + end: label for label in LABELS}
+    patterns = {label.encode() + b"\0": label for label in LABELS}
     found: dict[int, str] = {}
     for load in image.elf.loads:
         for place, pattern in _find(image, patterns, load):
@@ -38,7 +38,7 @@ def strings(image: Image, end: bytes = b"\0") -> dict[int, str]:
 def _find(
     image: Image, patterns: Iterable[bytes], segment: Segment
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield (address, pattern) wherever a pattern stands in a segment."""
+    """Yield (address, pattern) of each pattern in a segment."""
     end = segment.offset + segment.file_len
     for place, pattern in search.find(image.elf.data, patterns, segment.offset, end):
         yield place - segment.offset + segment.address, pattern
@@ -65,7 +65,7 @@ def references(
 
 
 def _relative(image: Image, opcode: int, targets: dict[int, str]) -> dict[int, str]:
-    """Find REX.W + opcode with [rip+distance] as its operand."""
+    """Find REX.W + opcode with the operand [rip+rel32] on a target."""
     wanted = np.array(sorted(targets), dtype=np.int64)
     found: dict[int, str] = {}
     for code in image.elf.codes:
@@ -84,7 +84,7 @@ def _relative(image: Image, opcode: int, targets: dict[int, str]) -> dict[int, s
 def _rip_operands(
     code: npt.NDArray[np.uint8], opcode: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return where they begin, and what they refer to, counted from code's start."""
+    """Return starts and targets of such instructions, as offsets in ``code``."""
     at = np.flatnonzero(code[1 : len(code) - _INSTRUCTION_LEN + 2] == opcode)
     at = at[(code[at] & 0xFB) == 0x48]
     at = at[(code[at + 2] & 0xC7) == 0x05]
@@ -95,7 +95,7 @@ def _rip_operands(
 def _absolute(
     image: Image, decoder: Decoder, targets: dict[int, str]
 ) -> dict[int, str]:
-    """Find mov with a 32-bit constant, which programs at fixed addresses use."""
+    """Find mov reg, imm32, which programs at fixed addresses (not PIE) use."""
     patterns = {_CONSTANT.pack(t): t for t in targets if t < 1 << 31}
     found: dict[int, str] = {}
     for code in image.elf.codes:
@@ -110,7 +110,7 @@ def _absolute(
 
 
 def _move_before(decoder: Decoder, constant: int, value: int) -> int | None:
-    """Return the longest mov that ends with the constant at an address."""
+    """Return the longest mov whose immediate is at the address ``constant``."""
     for start in range(constant - _PREFIX_LEN_MAX, constant):
         instruction = decoder.at(start)
         if instruction is None or start + instruction.size != constant + 4:

@@ -1,8 +1,8 @@
-"""Running a part of a program, with nothing around it, on an emulated processor.
+"""Running one function of a program in isolation, on an emulated processor (Unicorn).
 
-The program's own pages are mapped as they are touched. Functions of other libraries do
-nothing, but for those in `stubs`. A run ends when the program returns, when it calls
-through a pointer of a fake object (`memory`), or when it has done too much.
+The program's own pages are mapped when they are touched. Imported functions return
+zero, except those in `stubs`. A run ends when the function returns, when it calls
+through a pointer in a fake object (`memory`), or after _BLOCKS_MAX basic blocks.
 """
 
 import struct
@@ -26,7 +26,7 @@ REGISTERS = {
         *(f"r{n}" for n in range(8, 16)),
     )
 }
-# All below the fakes; the image ends at twice elf.ADDRESS_LIMIT at the latest.
+# All below the fakes; the image ends at twice elf.ADDRESS_LIMIT at most.
 _BIAS = 0x100_0000_0000
 _STUBS, _STUBS_LEN = 0x300_0000_0000, 0x10000
 _HEAP, _HEAP_LEN = 0x400_0000_0000, 0x400000
@@ -40,20 +40,21 @@ _BLOCKS_MAX = 20_000
 _PAGES_MAX = 2048
 _TRANSLATIONS_LEN = 16 << 20  # unicorn would reserve a GiB
 _ALLOCATION_LEN_MAX = 1 << 18
+_STRING_LEN_MAX = 512
 
 Stub = Callable[["Machine"], int]
 
 
 @dataclass(frozen=True)
 class Callback:
-    """A call through a pointer that a fake object holds; the arguments as they were."""
+    """A call through a pointer in a fake object, with its arguments."""
 
-    pointer: Path | None  # the word that holds it
+    pointer: Path | None  # the path to it
     arguments: tuple[int, ...]
 
 
 class Machine:
-    """One run; everything in it is made anew for the next one."""
+    """An emulated processor with its memory, for one run."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class Machine:
     ) -> None:
         """Make a machine.
 
-        Functions at the addresses in ``replaced`` are not run, but what stands there.
+        ``replaced`` maps addresses of functions to the stubs that run in their place.
         The word at ``null`` is a null pointer.
         """
         self.fakes = Fakes(null)
@@ -91,9 +92,9 @@ class Machine:
         arguments: Sequence[int | bytes | None],
         until: int | None = None,
     ) -> None:
-        """Run a function of the image: None is a fake, bytes are a string's address.
+        """Run a function of the image until it returns, or up to ``until``.
 
-        It runs until it returns, or to the instruction at ``until``.
+        Of the arguments, None becomes a fake object, and bytes the address of a string.
         """
         for register, argument in zip(ARGUMENTS, arguments, strict=False):
             if argument is None:
@@ -109,7 +110,7 @@ class Machine:
         self.has_returned = self.run(function, end)
 
     def run(self, start: int, end: int) -> bool:
-        """Run from an address of the image; tell whether the end was reached."""
+        """Run from an address of the image; return whether ``end`` was reached."""
         try:
             self._uc.emu_start(start + self.bias, end)
         except unicorn.UcError:
@@ -117,7 +118,7 @@ class Machine:
         return bool(self._uc.reg_read(x86.UC_X86_REG_RIP) == end)
 
     def step(self, at: int) -> int | None:
-        """Run the instruction at an address of the image; return the next one's."""
+        """Run one instruction of the image; return the next address, or None."""
         try:
             self._uc.emu_start(at + self.bias, 0, count=1)
         except unicorn.UcError:
@@ -125,7 +126,7 @@ class Machine:
         return int(self._uc.reg_read(x86.UC_X86_REG_RIP)) - self.bias
 
     def trace(self, start: int, end: int) -> list[int]:
-        """Return a list that gets each instruction run between two addresses."""
+        """Return a list that records each instruction run in [start, end)."""
         run: list[int] = []
         self._uc.hook_add(
             unicorn.UC_HOOK_CODE,
@@ -138,11 +139,11 @@ class Machine:
     # --- registers and memory -----------------------------------------------
 
     def register(self, name: str) -> int:
-        """Return what a register holds."""
+        """Return the value of a register."""
         return int(self._uc.reg_read(REGISTERS[name]))
 
     def set_register(self, name: str, value: int) -> None:
-        """Change a register."""
+        """Set the value of a register."""
         self._uc.reg_write(REGISTERS[name], value)
 
     def argument(self, number: int) -> int:
@@ -150,7 +151,7 @@ class Machine:
         return self.register(ARGUMENTS[number])
 
     def read(self, address: int, size: int) -> bytes:
-        """Return bytes of memory; none where there is no memory."""
+        """Return bytes of memory; empty if any of it cannot be mapped."""
         first = address - address % PAGE_LEN
         pages = range(first, address + size, PAGE_LEN)
         if size > _ALLOCATION_LEN_MAX or not all(map(self._map, pages)):
@@ -158,24 +159,24 @@ class Machine:
         return bytes(self._uc.mem_read(address, size))
 
     def write(self, address: int, content: bytes) -> None:
-        """Change memory; nothing happens where there is none."""
+        """Write to memory, unless it cannot be mapped."""
         if len(self.read(address, len(content))) == len(content):
             self._uc.mem_write(address, content)
 
-    def string(self, address: int, longest: int = 512) -> bytes:
-        """Return the bytes at an address up to a NUL."""
+    def string(self, address: int) -> bytes:
+        """Return the bytes at an address up to a NUL, _STRING_LEN_MAX at most."""
         found = b""
-        while len(found) < longest:
+        while len(found) < _STRING_LEN_MAX:
             place = address + len(found)
             part = self.read(place, PAGE_LEN - place % PAGE_LEN)
             text, nul, _ = part.partition(b"\0")
             found += text
             if nul or not part:
                 break
-        return found[:longest]
+        return found[:_STRING_LEN_MAX]
 
     def allocate(self, size: int) -> int:
-        """Return the address of new memory, as malloc does."""
+        """Return the address of new memory, as malloc does; 0 if there is none left."""
         size = min(max(size, 1), _ALLOCATION_LEN_MAX)
         if self._heap_used + size > _HEAP_LEN:
             return 0
@@ -184,7 +185,7 @@ class Machine:
         return address
 
     def is_new(self, address: int) -> bool:
-        """Tell whether an address is in memory that was allocated here."""
+        """Return whether an address is in memory from `allocate`."""
         return _HEAP <= address < _HEAP + self._heap_used
 
     def new_bytes(self, content: bytes) -> int:
@@ -194,7 +195,7 @@ class Machine:
         return address
 
     def called_functions(self) -> list[int]:
-        """Return the functions that have not returned yet, the last one first."""
+        """Return the functions on the call stack, the innermost first."""
         found = []
         elf = self._image.elf
         top = _STACK + _STACK_LEN // 2 - WORD.size
@@ -206,7 +207,7 @@ class Machine:
                 found.append(back + int.from_bytes(call[1:], "little", signed=True))
         return found
 
-    # --- what the processor sees --------------------------------------------
+    # --- memory map and hooks -----------------------------------------------
 
     def _map_areas(self) -> None:
         areas = (
@@ -270,7 +271,7 @@ class Machine:
         self.set_register("rax", stub(self) & (1 << 64) - 1 if stub else 0)
 
     def _map(self, page: int) -> bool:
-        """Map the page at an address, if something can be there."""
+        """Map the page at an address: of a fake object, or of the image."""
         if page in self._mapped:
             return True
         if len(self._mapped) > _PAGES_MAX:
@@ -287,7 +288,7 @@ class Machine:
         return True
 
     def _image_page(self, page: int) -> bytes | None:
-        """Return a page of the image as the dynamic linker leaves it."""
+        """Return a page of the image with relocations applied and stubs in place."""
         found = self._image.elf.page(page, PAGE_LEN)
         if found is None:
             return None
@@ -309,7 +310,7 @@ class Machine:
         return bytes(content)
 
     def _make_detours(self, replaced: Mapping[int, Stub]) -> dict[int, int]:
-        """Return function -> stub, for the functions of the image not to be run."""
+        """Return function -> stub's address, for functions of the image to replace."""
         found = {function: self._stub(b"(%x)" % function) for function in replaced}
         for name in self._stubs:
             if name in self._image.symbols.address:
@@ -317,7 +318,7 @@ class Machine:
         return found
 
     def _address_of(self, word: Import) -> int:
-        """Return what the dynamic linker would write into a word."""
+        """Return the address that the word of an import gets."""
         if word.name not in self._stubs and word.own:
             return word.own + self.bias
         if word.name not in self._stubs and word.is_weak:

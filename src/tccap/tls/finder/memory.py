@@ -1,10 +1,10 @@
-"""Memory for emulation in which every value tells where it came from.
+"""Memory for emulation in which every value identifies its origin.
 
-A *fake* is an object about which nothing is known. Each of its words holds the address
-of another fake, made when a page of it is first touched. So any address, and any bytes
-that were copied from anywhere, lead back to the register where the way began: a Path.
-Both halves of a fake's address are unlike those of every other one, so that 32-bit
-values lead back, too.
+A *fake* is an object of unknown layout. Each of its words holds the address of another
+fake, which is made when the page is first touched; all these addresses differ. So any
+address, and any bytes copied from a fake, lead back to a register at the function's
+entry by a chain of loads: a `Path`. Both 32-bit halves of the addresses are unique as
+well, so that 32-bit values lead back, too.
 """
 
 import struct
@@ -16,29 +16,31 @@ WORD = struct.Struct("<Q")
 _WORDS_A_PAGE = PAGE_LEN // WORD.size
 _START = 0x1000_0000_0000
 _STRIDE = 0x1_0001_0000
-_MIDDLE = 0x8000  # a fake's address is amid its memory: code may look before it
-_COUNT_MAX = 24_000  # ends below 0x7000_0000_0000
+_MIDDLE = 0x8000  # a fake's address is amid its memory: offsets may be negative
+_COUNT_MAX = 24_000  # the last fake ends below 0x7000_0000_0000
 
 
 class Fakes:
     """All fakes of one run."""
 
     def __init__(self, null: Path | None = None) -> None:
-        """Make none yet; the word at ``null`` is to hold a null pointer."""
+        """Begin without fakes; the word at ``null`` will hold a null pointer."""
         self._null = null
-        self._origins: list[int | str] = []  # the word it is in, or its register
+        self._origins: list[
+            int | str
+        ] = []  # address of the word that points to it, or a register
 
     def make(self, origin: int | str) -> int:
-        """Return the address of a new fake, which a word or a register is to hold."""
+        """Return the address of a new fake, for a word or a register to hold."""
         self._origins.append(origin)
         return _START + (len(self._origins) - 1) * _STRIDE + _MIDDLE
 
     def holds(self, address: int) -> bool:
-        """Tell whether an address lies in a fake."""
+        """Return whether an address is in a fake."""
         return self._index(address) is not None
 
     def page(self, address: int) -> bytes | None:
-        """Return what a page holds; None: it is no fake's, or there are too many."""
+        """Return the content of a page; None if it is no fake's, or all are used up."""
         if not self.holds(address) or len(self._origins) + _WORDS_A_PAGE > _COUNT_MAX:
             return None
         words = range(address, address + PAGE_LEN, WORD.size)
@@ -49,7 +51,7 @@ class Fakes:
         return bytes(content)
 
     def path_to(self, address: int) -> Path | None:
-        """Return the way to an address in a fake."""
+        """Return the path to an address in a fake; None if it has too many loads."""
         offsets: list[int] = []
         while len(offsets) < OFFSETS_MAX:
             index = self._index(address)
@@ -66,19 +68,19 @@ class Fakes:
         return None
 
     def word_with(self, value: int) -> int | str | None:
-        """Return the word, or the register, that holds this value to begin with."""
+        """Return the word's address, or the register, that first held this value."""
         index = self._index(value)
         if index is None or self._address(index) != value:
             return None
         return self._origins[index]
 
     def path_of_word(self, value: int) -> Path | None:
-        """Return the way to the word that holds this value to begin with."""
+        """Return the path to the word that first held this value."""
         word = self.word_with(value)
         return self.path_to(word) if isinstance(word, int) else None
 
     def bytes_at(self, content: bytes) -> int | None:
-        """Return the address of bytes (15 at least) that stand in a fake."""
+        """Return the address in a fake that these bytes (15 at least) come from."""
         for shift in range(WORD.size):
             [value] = WORD.unpack_from(content, shift)
             word = self.word_with(value)
@@ -87,7 +89,7 @@ class Fakes:
         return None
 
     def number(self, value: int) -> Number | None:
-        """Return where a number comes from: 64 bits, or 32 with nothing above them."""
+        """Return the origin of a number of 64 bits, or of 32 with zeros above them."""
         found = self._number(self.word_with(value), 8)
         if found or value >> 32:
             return found

@@ -1,9 +1,10 @@
-"""NSS: where a label and a key of a connection meet (libssl3), and a key's handle.
+"""NSS: the function of libssl3 that gets a label with its key, and a key's handle.
 
-Each secret goes through ``ssl3_RecordKeyLog(socket, label, key)``, whose body is empty
-in most builds. So its caller is run in which the labels of TLS 1.3 arrive, with all it
-calls replaced: it hands on the label with the key that the others have made. The bytes
-of a key are not there, only its handle: `softoken` has them.
+Each secret goes through ``ssl3_RecordKeyLog(socket, label, key)``, but its body is
+empty in most builds, so running it proves nothing. Instead the caller that gets the
+labels of TLS 1.3 is run, with all its callees replaced: it passes on socket and label,
+and the key that another callee has made. A key's bytes are not in libssl3, only its
+handle: `softoken` has them.
 """
 
 import struct
@@ -38,7 +39,7 @@ _RANDOMS_AT = dict.fromkeys((0x371, 0x373, 0x375, 0x377, 0x3E0, 0x3E2), 0) | (
 
 
 def handle_at(image: Image) -> int | None:
-    """Return where in a key (PK11SymKey) its handle stands: asked of libnss3 itself."""
+    """Return the offset of the handle in a key (PK11SymKey): libnss3 has a getter."""
     function = image.symbols.address.get(GET_HANDLE)
     if function is None:
         return None
@@ -54,13 +55,13 @@ def handle_at(image: Image) -> int | None:
 
 
 def sites(image: Image, decoder: Decoder, uses: list[Use]) -> tuple[Site, ...]:
-    """Return the site of the function that gets all labels, with their keys."""
+    """Return the site of the function that gets all labels with their keys."""
     random = _client_random(image)
     if random is None:
         return ()
     for caller, argument, _labels in candidates(image, uses):
         for function in _recorders(image, decoder, caller, argument):
-            # It has to be the one that gets TLS 1.2's, too.
+            # It must also be the one that gets the label of TLS 1.2.
             if any(
                 (use.target, use.argument, use.label)
                 == (function, _LABEL, "CLIENT_RANDOM")
@@ -84,7 +85,7 @@ def _site(image: Image, function: int, random: int) -> Site:
 
 
 def _recorders(image: Image, decoder: Decoder, caller: int, argument: int) -> set[int]:
-    """Return the functions that get the caller's socket and label, and a new key."""
+    """Return the callees that get the caller's socket and label, and a new key."""
     own = calls.own_targets(image, decoder, caller)
     found: list[set[int]] = []
     for _, label in TRIALS:
@@ -99,9 +100,9 @@ def _recorders(image: Image, decoder: Decoder, caller: int, argument: int) -> se
 
 
 def _recording(function: int, label: bytes, reached: set[int]) -> Stub:
-    """Return what takes note of a call that is like the one that is looked for."""
+    """Return a stub that records calls with socket, label and a callee's result."""
 
-    def take_note(machine: Machine) -> int:
+    def record(machine: Machine) -> int:
         socket, text, key = (machine.argument(n) for n in (_SOCKET, _LABEL, _KEY))
         if (
             machine.fakes.path_to(socket) == Path(ARGUMENTS[0], (0,))
@@ -111,11 +112,11 @@ def _recording(function: int, label: bytes, reached: set[int]) -> Stub:
             reached.add(function)
         return nothing(machine)
 
-    return take_note
+    return record
 
 
 def _is_result(path: Path | None) -> bool:
-    """Tell whether a word is one that the caller was told to put a result into."""
+    """Return whether a word is an output parameter of the caller, not the socket."""
     return path is not None and path.offsets == (0,) and path.register != ARGUMENTS[0]
 
 
@@ -123,10 +124,10 @@ def _is_result(path: Path | None) -> bool:
 
 
 def _client_random(image: Image) -> int | None:
-    """Return where in a socket client_random stands.
+    """Return the offset of client_random in a socket.
 
     The master secret, and keys from it, are derived by PKCS#11 mechanisms whose
-    parameters say which random is which. All that is seen has to agree.
+    parameters name both randoms. All derivations must agree.
     """
     found: set[Path] = set()
     callers = {
@@ -156,7 +157,7 @@ def _run_derivation(
 
 
 def _randoms(machine: Machine) -> Iterator[Path]:
-    """Yield where client_random is, if PK11_Derive(key, mechanism, item) is told."""
+    """Yield the path to client_random, if the arguments of PK11_Derive hold it."""
     at = _RANDOMS_AT.get(machine.argument(1))
     item = machine.read(machine.argument(2), _ITEM.size)
     if at is None or not item:

@@ -1,8 +1,9 @@
-"""Proving a log function: run it, and read what it hands to the program's callback.
+"""Proof of a log function: run it, and read the line that its callback gets.
 
-OpenSSL and BoringSSL give the callback a finished line, ``LABEL <random> <secret>``, in
-hexadecimal. All bytes of an emulated object are different, so the line says where
-client_random and secret were taken from. No line, no probe.
+OpenSSL and BoringSSL hand the callback a finished line, ``LABEL <random> <secret>``, in
+hexadecimal. The bytes of fake objects (`memory`) identify their place, so the line
+shows where client_random and secret were read from. Without such a line the function
+is not probed.
 """
 
 import re
@@ -17,33 +18,33 @@ from tccap.tls.finder.stubs import STUBS, new_memory
 from tccap.tls.sites import Number, Path, Site
 
 RANDOM_LEN = 32
-# Both proofs have to agree: the lengths of secrets, and a label for each.
+# Two runs, each with its length of the secret and its label; they must agree.
 TRIALS = ((48, b"SERVER_TRAFFIC_SECRET_0"), (32, b"CLIENT_HANDSHAKE_TRAFFIC_SECRET"))
 _LINE = re.compile(rb"([A-Z0-9_]+) ([0-9A-Fa-f]{64}) ([0-9A-Fa-f]+)\n?")
 _ARGUMENT_COUNT = 6
 _RUNS_MAX = 60
 _REPLACED_MAX = 4
-_CALLERS_MAX = 6  # how many functions on the stack may be to blame for a failure
+_CALLERS_MAX = 6  # the innermost functions of the call stack that may have failed
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Where things are when a log function is entered."""
+    """Where the parts of a key-log line are at the entry of a log function."""
 
     client_random: Path
     secret: Path
     length_argument: int
-    callback: Path  # the emulated word that points to the program's callback
+    callback: Path  # the path to the pointer to the program's callback
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How to run a function: arguments by number, functions that are not to be run."""
+    """How to run a function: the roles of arguments by number, functions to replace."""
 
     function: int
     label: int
     length: int = 3
-    random_length: int | None = None  # not all log functions know it by themselves
+    random_length: int | None = None  # of client_random, if the function takes it
     replaced: tuple[int, ...] = ()
 
 
@@ -62,7 +63,7 @@ def site(image: Image, function: int, label: int, roles: Roles) -> Site:
 
 
 def prove(image: Image, function: int, label: int) -> Roles | None:
-    """Return the roles of a function's arguments if it logs lines, else None."""
+    """Return the roles of the arguments if a function logs lines, else None."""
     for setting in _settings(image, Setting(function, label)):
         found = {_trial(image, setting, trial)[0] for trial in TRIALS}
         if len(found) == 1:
@@ -71,9 +72,10 @@ def prove(image: Image, function: int, label: int) -> Roles | None:
 
 
 def returns_without_callback(image: Image, function: int, roles: Roles) -> bool:
-    """Tell whether it returns at once if the program has set no callback.
+    """Return whether the log function tests for the callback itself.
 
-    If not, its callers look for the callback, and do not call it without one.
+    If it does not return with a null callback, its callers test for it, and do not call
+    the function without one (`callback_check`).
     """
     machine = Machine(image, STUBS, null=roles.callback)
     machine.call(function, [None] * _ARGUMENT_COUNT)
@@ -81,7 +83,7 @@ def returns_without_callback(image: Image, function: int, roles: Roles) -> bool:
 
 
 def _settings(image: Image, first: Setting) -> Iterator[Setting]:
-    """Yield settings under which the function logs."""
+    """Yield settings with which the function logs a line."""
     others = [n for n in range(_ARGUMENT_COUNT) if n != first.label]
     for length in sorted(others, key=lambda n: (n != first.length, n)):
         setting = replace(first, length=length)
@@ -91,7 +93,7 @@ def _settings(image: Image, first: Setting) -> Iterator[Setting]:
         setting = replace(first, length=length, random_length=random_length)
         if _trial(image, setting, TRIALS[0])[0]:
             yield setting
-    # A function that cannot be run (an allocator, a lock) may stand in the way.
+    # A callee that cannot be emulated (an allocator, a lock) may fail: replace it.
     waiting = [first]
     for _ in range(_RUNS_MAX):
         if not waiting:
@@ -111,7 +113,7 @@ def _settings(image: Image, first: Setting) -> Iterator[Setting]:
 def _trial(
     image: Image, setting: Setting, trial: tuple[int, bytes]
 ) -> tuple[Roles | None, list[int]]:
-    """Run the function once; return the roles, or the functions it failed in."""
+    """Run the function once; return the roles, or the call stack where it failed."""
     secret_len, label = trial
     arguments: list[int | bytes | None] = [None] * _ARGUMENT_COUNT
     arguments[setting.label], arguments[setting.length] = label, secret_len
@@ -132,7 +134,7 @@ def _trial(
 
 
 def _source(machine: Machine, hexadecimal: bytes) -> Path | None:
-    """Return where bytes were copied from, if all of them stand there."""
+    """Return the path to the place that all these bytes were copied from."""
     content = bytes.fromhex(hexadecimal.decode())
     address = machine.fakes.bytes_at(content)
     if address is None or machine.read(address, len(content)) != content:

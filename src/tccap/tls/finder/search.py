@@ -1,8 +1,8 @@
-"""Looking through a whole file, a piece at a time, however large it is.
+"""Searching a whole file of any size, a piece at a time.
 
-Pages of a mapped file count as memory of the process that has read them, so each piece
-is copied and its pages are let go. (In a copy, searches are also several times faster
-than mmap.find of Python before 3.13.)
+Pages of a mapped file count as memory of the process that reads them, so each piece is
+copied, and its pages are released. (Searching a copy is also several times faster than
+mmap.find before Python 3.13.)
 """
 
 import mmap
@@ -12,16 +12,16 @@ from collections.abc import Iterable, Iterator
 from tccap.tls.finder.elf import Data
 
 PIECE_LEN = 8 << 20
-OVERLAP = 64  # the longest that can be found
+OVERLAP = 64  # the longest pattern
 
 
 def pieces(
     data: Data, start: int = 0, end: int | None = None
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, bytes) of all that is in [start, end) of a file.
+    """Yield (offset, bytes) of the pieces of [start, end) of a file.
 
-    Each piece has the first OVERLAP bytes of the next one at its end, so that whatever
-    begins in its first PIECE_LEN bytes is whole.
+    Each piece ends with the first OVERLAP bytes of the next one, so that every match
+    that begins in its first PIECE_LEN bytes is whole.
     """
     end = len(data) if end is None else min(end, len(data))
     for offset in range(max(start, 0), end, PIECE_LEN):
@@ -35,9 +35,9 @@ def pieces(
 def find(
     data: Data, patterns: Iterable[bytes], start: int = 0, end: int | None = None
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, pattern) wherever a pattern stands as a whole in [start, end).
+    """Yield (offset, pattern) of every match within [start, end).
 
-    Patterns are OVERLAP bytes long at most. In each piece, one comes after the other.
+    Patterns have at most OVERLAP bytes. In each piece, they are searched one by one.
     """
     patterns = list(patterns)
     for offset, piece in pieces(data, start, end):
@@ -52,7 +52,7 @@ def find(
 def first_match(data: Data, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:
     """Return the first match in a file; its own offsets count from a piece.
 
-    It is OVERLAP bytes long at most, and does not depend on what stands before it.
+    It has at most OVERLAP bytes, and must not depend on the bytes before it.
     """
     for _, piece in pieces(data):
         found = pattern.search(piece)

@@ -1,11 +1,11 @@
 """NSS's softoken: where every new key has its handle and its value.
 
-All that NSS does with keys goes through the functions of a table that softoken exports,
-in PKCS#11's order. Those that make keys in different ways have few functions in common:
-among them the one that makes an object, the one that adds an attribute to it, and the
-one that registers it and so gives it a handle. They are run one after the other, on one
-emulated processor: what they leave in the object's memory is where handle and value
-stand, and tells that these are the functions. No such object, no probe.
+NSS works with keys through a table of functions that softoken exports, in the order of
+PKCS#11. The four that make keys call few functions in common. Among these are the one
+that makes an object, the one that adds an attribute to it, and the one that registers
+it and so gives it a handle. All combinations are run, one function after the other on
+one emulated processor. If they leave an object with our value and a handle, these are
+the functions, and the object shows the offsets of both. Otherwise nothing is probed.
 """
 
 from collections.abc import Iterator
@@ -20,25 +20,25 @@ from tccap.tls.finder.stubs import STUBS
 from tccap.tls.sites import Number, Path, Site
 
 GET_TABLE = b"NSC_GetFunctionList"
-# Places in CK_FUNCTION_LIST, in words: C_CreateObject, C_GenerateKey, C_UnwrapKey,
+# Indexes in CK_FUNCTION_LIST, in words: C_CreateObject, C_GenerateKey, C_UnwrapKey,
 # C_DeriveKey (PKCS#11 2.40, pkcs11f.h).
 _MAKERS_OF_KEYS = (21, 59, 62, 63)
 _SHARED_MAX = 12
 _CLASS, _VALUE, _KEY_TYPE, _DERIVE = 0x0, 0x11, 0x100, 0x10C  # CKA_...
 _SECRET_KEY, _GENERIC_SECRET = WORD.pack(4), WORD.pack(0x10)  # CKO_..., CKK_...
 _ATTRIBUTES = ((_CLASS, _SECRET_KEY), (_KEY_TYPE, _GENERIC_SECRET))
-_OBJECT_LEN = 0x2000  # at most, of what may point to an attribute
-_HEAD_LEN = 0x80  # of an object, or an attribute
+_OBJECT_LEN = 0x2000  # of an object, as far as it may point to attributes
+_HEAD_LEN = 0x80  # of an object or attribute: handle, links
 _DONE = 0  # CKR_OK
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """How to make a key: what is added to it, in which order."""
+    """One way to make a key: its attributes in their order, and the memory around."""
 
     attributes: tuple[tuple[int, bytes], ...]
-    gap_len: int  # memory that is used between the objects
-    slot_is_empty: bool  # the object's slot holds zeros
+    gap_len: int  # memory allocated between slot and object
+    slot_is_empty: bool  # all zeros; otherwise a fake
 
     @property
     def secret(self) -> bytes:
@@ -64,19 +64,19 @@ class _Functions:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where things are in a registered object."""
+    """Offsets in a registered object."""
 
     handle: int
-    way: tuple[int, ...]  # to the structure that holds the value's CK_ATTRIBUTE
-    attribute: int  # and where in it that is: type, pointer, length
+    way: tuple[int, ...]  # loads that lead to the structure with CKA_VALUE's attribute
+    attribute: int  # offset of its CK_ATTRIBUTE there: type, pointer, length
 
 
 def sites(image: Image, decoder: Decoder) -> tuple[Site, ...]:
-    """Return the site where softoken registers keys; none if this is not softoken."""
+    """Return the site where softoken registers keys; empty if this is not softoken."""
     for functions in _functions(image, decoder):
         layouts = [_layouts(*_made(image, functions, t), t) for t in _TRIALS]
         agreed = layouts[0].intersection(*layouts)
-        # Rather along the chain, whose next one comes first, than by chance.
+        # Prefer the linked list, whose link is the first word, to chance pointers.
         for layout in sorted(agreed, key=lambda found: found.way[::-1]):
             site = _site(image, decoder, functions, layout)
             if site:
@@ -85,7 +85,7 @@ def sites(image: Image, decoder: Decoder) -> tuple[Site, ...]:
 
 
 def _functions(image: Image, decoder: Decoder) -> Iterator[_Functions]:
-    """Yield what may be the functions, as far as they work together."""
+    """Yield combinations of functions of which the first two work together."""
     shared = _shared(image, decoder)
     for make in shared:
         if not _object(Machine(image, STUBS), make, _TRIALS[0]):
@@ -102,7 +102,7 @@ def _functions(image: Image, decoder: Decoder) -> Iterator[_Functions]:
 
 
 def _shared(image: Image, decoder: Decoder) -> list[int]:
-    """Return the functions that all those call that make keys."""
+    """Return the functions that all functions that make keys call."""
     get_table = image.symbols.address.get(GET_TABLE)
     if get_table is None:
         return []
@@ -122,7 +122,7 @@ def _shared(image: Image, decoder: Decoder) -> list[int]:
 
 
 def _object(machine: Machine, make: int, trial: _Trial) -> int:
-    """Return the address of a new object; 0: none was made."""
+    """Return the address of a new object; 0 if none was made."""
     slot = machine.new_bytes(bytes(_OBJECT_LEN)) if trial.slot_is_empty else None
     machine.new_bytes(bytes(trial.gap_len))
     machine.call(make, (slot,))
@@ -131,7 +131,7 @@ def _object(machine: Machine, make: int, trial: _Trial) -> int:
 
 
 def _fill(machine: Machine, add: int, made: int, trial: _Trial) -> bool:
-    """Tell whether an object has taken all attributes."""
+    """Return whether all attributes were added to an object."""
     for kind, content in trial.attributes:
         value = machine.new_bytes(content)
         machine.call(add, (made, kind, value, len(content)))
@@ -143,9 +143,9 @@ def _fill(machine: Machine, add: int, made: int, trial: _Trial) -> bool:
 def _made(
     image: Image, functions: _Functions, trial: _Trial, until: int | None = None
 ) -> tuple[Machine, int]:
-    """Return a machine in which a key was registered, and the key; 0: it was not.
+    """Return a machine with a registered key, and the key's address; 0 if that failed.
 
-    With ``until`` it stands at that instruction of the function that registers.
+    With ``until`` it has stopped at that instruction of the registering function.
     """
     machine, made = _prepared(image, functions, trial)
     if not made:
@@ -158,7 +158,7 @@ def _made(
 def _prepared(
     image: Image, functions: _Functions, trial: _Trial
 ) -> tuple[Machine, int]:
-    """Return a machine with an object that has attributes; 0: it has not."""
+    """Return a machine with an object with all attributes; 0 if that failed."""
     machine = Machine(image, STUBS)
     made = _object(machine, functions.make, trial)
     filled = made and _fill(machine, functions.add, made, trial)
@@ -181,7 +181,7 @@ def _layouts(machine: Machine, made: int, trial: _Trial) -> set[_Layout]:
 
 
 def _is_handle(machine: Machine, address: int) -> bool:
-    """Tell whether a word holds 32 bits that were counted where the session leads."""
+    """Return whether a word holds a 32-bit counter read through the session."""
     counted = machine.fakes.number(_word(machine, address))
     return (
         counted is not None
@@ -194,7 +194,7 @@ def _is_handle(machine: Machine, address: int) -> bool:
 def _ways(
     machine: Machine, made: int, secret: bytes
 ) -> set[tuple[tuple[int, ...], int]]:
-    """Return the ways from an object to the attribute with this value."""
+    """Return (loads, offset) that lead from an object to the value's attribute."""
     found: set[tuple[tuple[int, ...], int]] = set()
     for first, near in _pointers(machine, made, _OBJECT_LEN):
         found |= {((first,), n) for n in _attributes(machine, near, secret)}
@@ -205,14 +205,14 @@ def _ways(
 
 
 def _pointers(machine: Machine, address: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield (offset, pointer) of the words there that point to new memory."""
+    """Yield (offset, pointer) of the words at an address that point to new memory."""
     for n, word in enumerate(_words(machine, address, size)):
         if machine.is_new(word):
             yield n * WORD.size, word
 
 
 def _attributes(machine: Machine, address: int, secret: bytes) -> Iterator[int]:
-    """Yield where behind an address a CK_ATTRIBUTE stands with this value."""
+    """Yield the offsets, from an address, of CK_ATTRIBUTEs with this value."""
     words = _words(machine, address, _HEAD_LEN)
     for n, (kind, value, length) in enumerate(
         zip(words, words[1:], words[2:], strict=False)
@@ -238,7 +238,7 @@ def _word(machine: Machine, address: int) -> int:
 def _site(
     image: Image, decoder: Decoder, functions: _Functions, layout: _Layout
 ) -> Site | None:
-    """Return the last call of the function that registers, where all is in place."""
+    """Return the last call in the registering function at which the key is complete."""
     for address in _calls_run(image, decoder, functions):
         holders = [_holders(image, functions, t, layout, address) for t in _TRIALS]
         for register in sorted(holders[0].intersection(*holders)):
@@ -258,7 +258,7 @@ def _site(
 
 
 def _calls_run(image: Image, decoder: Decoder, functions: _Functions) -> list[int]:
-    """Return the calls that were run to register a key, the last one first."""
+    """Return the calls that are executed to register a key, the last one first."""
     machine, made = _prepared(image, functions, _TRIALS[0])
     start, end = image.functions.around(functions.register) or (0, 0)
     run = machine.trace(start, end)
@@ -270,7 +270,7 @@ def _calls_run(image: Image, decoder: Decoder, functions: _Functions) -> list[in
 def _holders(
     image: Image, functions: _Functions, trial: _Trial, layout: _Layout, address: int
 ) -> set[str]:
-    """Return the registers that hold the key, where it is complete."""
+    """Return the registers that hold the key at an address, if it is complete there."""
     machine, made = _made(image, functions, trial, until=address)
     if layout not in _layouts(machine, made, trial):
         return set()

@@ -1,6 +1,6 @@
-"""Functions of other libraries that log functions call, done for an emulated program.
+"""Stand-ins for the imported functions that log functions call.
 
-What is not here returns zero. `malloc` and its like hand out memory that is not reused.
+All other imports return zero. The allocators never reuse memory.
 """
 
 from collections.abc import Callable
@@ -25,12 +25,12 @@ def _reallocate(machine: Machine) -> int:
 
 
 def new_memory(machine: Machine) -> int:
-    """Do nothing, and return new memory."""
+    """Only return new memory."""
     return machine.allocate(_NEW_MEMORY_LEN)
 
 
 def nothing(_machine: Machine) -> int:
-    """Do nothing, and return zero."""
+    """Only return zero."""
     return 0
 
 
@@ -63,7 +63,10 @@ def _memset(machine: Machine) -> int:
 
 
 def _printf(form: int, first: int) -> Stub:
-    """Return a sprintf of one byte in hexadecimal; ``form`` is the format's number."""
+    """Return an sprintf of one byte in hexadecimal.
+
+    ``form`` and ``first`` are the numbers of the arguments with format and byte.
+    """
 
     def write(machine: Machine) -> int:
         value = machine.argument(first) & 0xFF

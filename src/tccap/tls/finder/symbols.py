@@ -1,4 +1,4 @@
-"""Names: what a file imports, exports, and how its relocations change its data."""
+"""Symbols and relocations: imports, exports, and the words that are relocated."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +35,7 @@ _IN_PLACE = np.int64(-1)  # the addend of a RELR stands where it is applied
 
 @dataclass(frozen=True)
 class Import:
-    """A word that gets a symbol's address; ``own`` is it, or 0 if it is elsewhere."""
+    """A word that gets a symbol's address: ``own``, or 0 if another file defines it."""
 
     slot: int
     name: bytes
@@ -44,7 +44,7 @@ class Import:
 
 
 class Relocations:
-    """Which words of a file the dynamic linker changes, and to what."""
+    """The words of a file that the dynamic linker changes, and their new values."""
 
     def __init__(self, elf: Elf) -> None:
         self._elf = elf
@@ -88,7 +88,7 @@ class Relocations:
         return [self._import(row) for row in self._named[low:high]]
 
     def import_at(self, slot: int) -> "Import | None":
-        """Return what a word gets."""
+        """Return the import of one word; None if it has none."""
         return next(iter(self.imports(slot, slot + 1)), None)
 
     def _table(self, start_tag: int, size_tag: int) -> npt.NDArray[np.void]:
@@ -138,11 +138,10 @@ class Relocations:
 
 
 class Symbols:
-    """The symbols of wanted names, from the tables of sections that are there."""
+    """The addresses of wanted symbols, from .dynsym and .symtab, if present."""
 
     def __init__(self, elf: Elf, wanted: frozenset[bytes]) -> None:
         self.address: dict[bytes, int] = {}
-        self.name: dict[int, bytes] = {}
         for section in elf.sections:
             if section.kind not in (SHT_SYMTAB, SHT_DYNSYM):
                 continue
@@ -160,7 +159,7 @@ class Symbols:
         size: int,
         wanted: frozenset[bytes],
     ) -> None:
-        # One may be the end of another: linkers merge them.
+        # A name may be the end of another string: linkers merge them.
         patterns = [name + b"\0" for name in wanted]
         places = {
             place - offset: pattern[:-1]
@@ -168,9 +167,7 @@ class Symbols:
         }
         known = rows[np.isin(rows["name"], np.array(sorted(places), dtype=np.uint32))]
         for row in known[(known["section"] != 0) & (known["value"] != 0)]:
-            name, address = places[int(row["name"])], int(row["value"])
-            self.address.setdefault(name, address)
-            self.name.setdefault(address, name)
+            self.address.setdefault(places[int(row["name"])], int(row["value"]))
 
 
 def _bounded(count: int) -> int:

@@ -1,4 +1,4 @@
-"""Where functions begin and end: .eh_frame_hdr (LSB Core, Exception Frames)."""
+"""Bounds of functions, from .eh_frame_hdr (LSB Core, Exception Frames)."""
 
 import struct
 
@@ -8,11 +8,11 @@ from tccap.tls.finder.elf import PT_GNU_EH_FRAME, Elf
 
 _HEADER = struct.Struct("<BBBBiI")
 _PC_RANGE = struct.Struct("<I")
-_UDATA4, _DATAREL_SDATA4 = 0x03, 0x3B  # what all linkers write
+_UDATA4, _DATAREL_SDATA4 = 0x03, 0x3B  # the encodings that all linkers write
 
 
 class Functions:
-    """The functions that unwind information knows."""
+    """The functions in the unwind information; not every function has some."""
 
     def __init__(self, elf: Elf) -> None:
         self._elf = elf
@@ -28,13 +28,8 @@ class Functions:
         self._starts = table[:, 0]
         self._entries = table[:, 1]
 
-    @property
-    def starts(self) -> list[int]:
-        """The first addresses of all functions."""
-        return [int(start) for start in self._starts]
-
     def around(self, address: int) -> tuple[int, int] | None:
-        """Return (start, end) of the function that an address lies in."""
+        """Return (start, end) of the function around an address; None if unknown."""
         n = int(np.searchsorted(self._starts, address, side="right")) - 1
         if n < 0:
             return None

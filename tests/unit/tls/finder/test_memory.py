@@ -1,28 +1,9 @@
-"""The finder's parts, on what needs no file of others."""
-
-import struct
+"""Values in emulated memory lead back to where they come from."""
 
 import pytest
 
-from tccap.tls.finder.elf import Elf
-from tccap.tls.finder.errors import RefusedError
-from tccap.tls.finder.inspect import inspect
 from tccap.tls.finder.memory import PAGE_LEN, WORD, Fakes
 from tccap.tls.sites import Number, Path
-
-PROGRAM = struct.Struct("<IIQQQQQQ")
-
-
-def elf(*segments: bytes, machine: int = 62, kind: int = 3, more: bytes = b"") -> bytes:
-    ident = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
-    count = len(segments)
-    sizes = struct.pack("<HHHHHH", 64, 56, count, 0, 0, 0)
-    head = ident + struct.pack("<HHIQQQI", kind, machine, 1, 0, 64, 0, 0) + sizes
-    return head + b"".join(segments) + more
-
-
-def load(offset: int, address: int, size: int, flags: int = 5) -> bytes:
-    return PROGRAM.pack(1, flags, offset, address, address, size, size, 0x1000)
 
 
 @pytest.fixture
@@ -74,7 +55,7 @@ def test_numbers_lead_back_with_their_width(fakes: Fakes) -> None:
     assert fakes.number(48) is None
 
 
-def test_a_way_of_more_than_four_steps_is_none(fakes: Fakes) -> None:
+def test_a_path_has_four_offsets_at_most(fakes: Fakes) -> None:
     address = fakes.make("rdi")
     for _ in range(3):
         address = word(fakes, address)
@@ -91,47 +72,8 @@ def test_one_word_can_be_null() -> None:
     assert content[start : start + 8] != bytes(8) != content[start + 16 : start + 24]
 
 
-def test_fakes_come_to_an_end(fakes: Fakes) -> None:
+def test_the_number_of_fakes_is_limited(fakes: Fakes) -> None:
     address = fakes.make("rdi") & ~0xFFF
     pages = [fakes.page(address + n * PAGE_LEN) for n in range(64)]
     assert pages[0] is not None
     assert pages[-1] is None
-
-
-def test_addresses_are_found_in_the_file() -> None:
-    file = Elf(elf(load(0, 0x4000, 0x78), more=b"\x90" * 64))
-    assert file.offset_of(0x4010) == 0x10
-    assert file.offset_of(0x4078) is None
-    assert file.is_code(0x4000)
-    assert file.read(0x4000, 4) == b"\x7fELF"
-    assert len(file.read(0x4070, 100)) == 8
-    assert file.page(0x4000, PAGE_LEN) == file.data[:0x78].ljust(PAGE_LEN, b"\0")
-    assert file.page(0x5000, PAGE_LEN) is None
-
-
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        (b"", "damaged"),
-        (b"\x7fELF", "damaged"),
-        (bytes(64), "not an ELF"),
-        (elf(load(0, 0, 1), machine=183), "x86-64"),
-        (elf(load(0, 0, 1), kind=1), "neither"),
-        (elf(), "damaged"),
-        (elf(load(0, 0, 1 << 20)), "damaged"),
-        (elf(load(1 << 62, 0, 1 << 63)), "damaged"),
-        (elf(load(0, 1 << 62, 8)), "damaged"),
-        (elf(load(0, 0, 0x78)), "no key-log labels"),
-    ],
-)
-def test_what_is_not_understood_is_refused(content: bytes, why: str) -> None:
-    assert why in inspect(content).refusal
-
-
-def test_a_look_outside_the_file_is_refused() -> None:
-    file = Elf(elf(load(0, 0, 0x78)))
-    for offset in (-1, len(file.data) - 7, 1 << 64):
-        with pytest.raises(RefusedError):
-            file.unpack(WORD, offset)
-        with pytest.raises(RefusedError):
-            file.array("<u8", offset, 1)

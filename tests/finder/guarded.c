@@ -1,5 +1,5 @@
-/* A log function as link-time optimisation leaves it: its callers look for the callback,
- * and do not call it without one. The program sets none. */
+/* A log function after link-time optimisation: its callers test for the callback, and do
+ * not call it without one. The program sets none. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-"""Looking through files in pieces: what lies across a border is found, and once."""
+"""Searching files in pieces: a match across a border is found, and once."""
 
 import mmap
 import re

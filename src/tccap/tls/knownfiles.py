@@ -1,0 +1,119 @@
+"""The outcome for each file that was examined, shared by all threads.
+
+/proc identifies a mapped file cheaply, but not for good (`mapped.Identity`); the
+`Content` of an opened file does. The outcome of an examination belongs to a content.
+"""
+
+import threading
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tccap.tls.mapped import Identity
+
+
+class Content(NamedTuple):
+    """Identifies a file and what it holds; inode numbers are reused after deletion."""
+
+    device: int
+    inode: int
+    changed_ns: int
+    size: int
+
+
+# Stands for all files that fstat(2) fails on: they are not examined again.
+UNREADABLE = Content(-1, -1, -1, -1)
+
+
+class Outcome(NamedTuple):
+    """The outcome for a file that holds a TLS library."""
+
+    path: str
+    library: str
+    probes: int
+    refusal: str  # empty: its secrets are read
+    lacks_slots: bool = False  # it is examined again when other probes are detached
+
+
+class KnownFiles:
+    """The contents of files, and the outcome of each; None: it is no TLS library.
+
+    For any thread. Methods take the lock and call nothing outside, so that they may be
+    called with any other lock held.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._contents: dict[Identity, Content] = {}
+        self._outcomes: dict[Content, Outcome | None] = {}
+        self._handles_at: set[int] = set()
+
+    @property
+    def handle_at(self) -> int | None:
+        """The offset of handles in descriptions of keys (`sites.Inspection`).
+
+        None if no library has said it, or if two of them differ.
+        """
+        with self._lock:
+            found = self._handles_at
+            return next(iter(found)) if len(found) == 1 else None
+
+    def add_handle_at(self, offset: int) -> None:
+        """Record the offset that one library has."""
+        with self._lock:
+            self._handles_at.add(offset)
+
+    def set_content(self, identity: Identity, content: Content) -> None:
+        """Record the content of a mapped file."""
+        with self._lock:
+            self._contents[identity] = content
+
+    def contents(self, identities: Iterable[Identity]) -> set[Content]:
+        """Return the contents of mapped files, as far as they are known."""
+        with self._lock:
+            return {
+                self._contents[identity]
+                for identity in identities
+                if identity in self._contents
+            }
+
+    def probes_in(self, identity: Identity) -> int | None:
+        """Return how many probes a mapped file has; None: it has to be examined."""
+        with self._lock:
+            content = self._contents.get(identity)
+            if content is None or content not in self._outcomes:
+                return None
+            outcome = self._outcomes[content]
+            return outcome.probes if outcome else 0
+
+    def is_examined(self, content: Content) -> bool:
+        """Return whether the outcome for a content is known."""
+        with self._lock:
+            return content in self._outcomes
+
+    def set_outcome(self, content: Content, outcome: Outcome | None) -> None:
+        """Record the outcome for a content."""
+        with self._lock:
+            self._outcomes[content] = outcome
+
+    def forget(self, content: Content) -> None:
+        """Have the file examined again, if it is seen again."""
+        with self._lock:
+            self._outcomes.pop(content, None)
+
+    def is_short_of_slots(self) -> bool:
+        """Return whether a file is not probed because all slots are in use."""
+        with self._lock:
+            return bool(self._lacking_slots())
+
+    def forget_lacking_slots(self) -> None:
+        """Have those files examined again."""
+        with self._lock:
+            for content in self._lacking_slots():
+                del self._outcomes[content]
+
+    def _lacking_slots(self) -> list[Content]:
+        return [c for c, outcome in self._outcomes.items() if _lacks_slots(outcome)]
+
+
+def _lacks_slots(outcome: Outcome | None) -> bool:
+    return outcome is not None and outcome.lacks_slots
