@@ -26,6 +26,7 @@ from tccap.ipc.plan import FILTER_LEN_MAX
 COMM_LEN: Final = 15
 _MAX_DEPTH: Final = 100
 _U32: Final = 0xFFFFFFFF
+_DIGITS_MAX: Final = len(str(_U32))
 
 
 def encode(expression: str) -> bytes:
@@ -228,9 +229,11 @@ def _process(word: str, value: str) -> Process:
         name = value[1:-1] if value[0] in "\"'" else value
         kept = name.encode(errors="replace")[:COMM_LEN]
         return Process(word, kept.decode(errors="ignore"))
-    if not (value.isascii() and value.isdecimal() and int(value[:11]) <= _U32):
+    digits = value.lstrip("0") or "0"  # int() refuses more than 4300, zeros included
+    is_number = value.isascii() and value.isdecimal() and len(digits) <= _DIGITS_MAX
+    if not is_number or int(digits) > _U32:
         raise FilterError(f'In the capture filter, "{word}" takes a number.')
-    return Process(word, int(value))
+    return Process(word, int(digits))
 
 
 def _joined(terms: list[Filter], joins: list[str]) -> Filter:
