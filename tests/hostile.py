@@ -9,7 +9,7 @@ from typing import Any
 
 from tccap.front import options, request
 
-GOOD: dict[str, Any] = asdict(request.plan("tccap-lo", "", options.defaults()))
+GOOD: dict[str, Any] = asdict(request.plan("tccap-lo", "", options.Options()))
 
 
 def _with(**changes: Any) -> bytes:

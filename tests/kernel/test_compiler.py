@@ -77,7 +77,7 @@ def test_what_was_damaged_is_made_anew(cache: Path) -> None:
 
 @pytest.mark.same_everywhere
 def test_another_filter_is_compiled_alone(cache: Path) -> None:
-    the_plan, caller = request.plan("tccap-lo", "", options.defaults()), access.caller()
+    the_plan, caller = request.plan("tccap-lo", "", options.Options()), access.caller()
     tls = Tls(the_plan, caller)
     compiled = []
     for text in ("", "tcp port 1", "tcp port 2", "uid 0 or tcp port 2"):

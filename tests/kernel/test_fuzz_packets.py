@@ -45,7 +45,7 @@ class Classifier(NamedTuple):
 
 @pytest.fixture(scope="module", params=["off", "short"])
 def classifier(request: pytest.FixtureRequest) -> Classifier:
-    chosen = options.defaults()._replace(
+    chosen = options.Options()._replace(
         label=request.param, snaplen=SNAPLEN, ring_size=4
     )
     the_plan = plan("tccap-lo", "", chosen)

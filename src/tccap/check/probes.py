@@ -61,7 +61,7 @@ def attach_classifiers() -> str:
     TccapError where that fails. They go to the loopback device of a new
     network namespace, in which this process stays.
     """
-    the_plan = request.plan("tccap-lo", "", options.defaults())
+    the_plan = request.plan("tccap-lo", "", options.Options())
     with _silence():
         no_filter = CaptureFilter(the_plan.filters, (linktypes.ETHERNET,))
         caller = access.caller()

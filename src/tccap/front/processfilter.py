@@ -1,36 +1,79 @@
-"""What a user types to choose processes: lists with commas between the items."""
+"""The processes that a user chooses: lists with commas between the items."""
 
 import pwd
 
-from tccap.errors import TccapError
+from tccap.errors import TccapError, quoted
+from tccap.ipc.plan import COMM_LEN_MAX, LIST_MAX, PID_MAX, UID_MAX
+
+_DIGITS_MAX = 10  # of the largest number, UID_MAX
 
 
 def pids(text: str) -> tuple[int, ...]:
-    """Return the process ids in a list; TccapError names what is none."""
-    for item in _items(text):
-        if not item.isascii() or not item.isdigit() or int(item) == 0:
-            raise TccapError(f"{item!r} is not a process id.")
-    return tuple(sorted({int(item) for item in _items(text)}))
+    """Return the process ids in a list; TccapError if an item is not one."""
+    return tuple(sorted({_pid(item) for item in _items(text, "process ids")}))
 
 
 def uids(text: str) -> tuple[int, ...]:
-    """Return the user ids in a list of ids and names; 0 is a user like others."""
-    return tuple(sorted({_uid(item) for item in _items(text)}))
+    """Return the user ids in a list of ids and names; 0 is a user like others.
+
+    TccapError if there is no user of such a name, or no such id can exist.
+    """
+    return tuple(sorted({_uid(item) for item in _items(text, "users")}))
 
 
 def comms(text: str) -> tuple[str, ...]:
-    """Return the process names in a list; the kernel keeps 15 bytes of each."""
-    return tuple(sorted(set(_items(text))))
+    """Return the process names in a list, each as the kernel keeps it.
+
+    That is at most COMM_LEN_MAX bytes, here of whole characters. Bytes that are
+    not UTF-8 are surrogates, as in sys.argv. TccapError if an item cannot be a
+    name.
+    """
+    return tuple(sorted({_comm(item) for item in _items(text, "process names")}))
 
 
-def _items(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
+def _items(text: str, what: str) -> list[str]:
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    if len(items) > LIST_MAX:
+        raise TccapError(f"{len(items)} {what} are listed; {LIST_MAX} are possible.")
+    return items
+
+
+def _pid(item: str) -> int:
+    number = _number(item)
+    if number is None or not 1 <= number <= PID_MAX:
+        raise TccapError(f"{quoted(item)} is not a process id.")
+    return number
 
 
 def _uid(item: str) -> int:
-    if item.isascii() and item.isdigit():
-        return int(item)
+    number = _number(item)
+    if number is not None and number <= UID_MAX:
+        return number
     try:
         return pwd.getpwnam(item).pw_uid
-    except (KeyError, ValueError):  # or what cannot be a name at all
-        raise TccapError(f"There is no user {item!r}.") from None
+    except (KeyError, ValueError):  # ValueError: NUL, or a lone surrogate
+        raise TccapError(f"There is no user {quoted(item)}.") from None
+
+
+def _comm(item: str) -> str:
+    kept = item[:COMM_LEN_MAX]
+    try:
+        while len(kept.encode(errors="surrogateescape")) > COMM_LEN_MAX:
+            kept = kept[:-1]
+    except UnicodeEncodeError:
+        kept = ""
+    if not kept or "\0" in kept:
+        raise TccapError(f"{quoted(item)} cannot be the name of a process.")
+    return kept
+
+
+def _number(item: str) -> int | None:
+    """Return a decimal number; None for another text, or far too large a number.
+
+    Leading zeros count for nothing here, but int() refuses more than 4300 digits
+    of any kind.
+    """
+    digits = item.lstrip("0") or "0"
+    if item.isascii() and item.isdigit() and len(digits) <= _DIGITS_MAX:
+        return int(digits)
+    return None
