@@ -1,4 +1,7 @@
-"""The one entry point: the extcap calls, what they start, and what people call."""
+"""The one entry point: Wireshark's calls, the engine, and people's commands.
+
+Each call imports only what it needs: Wireshark waits for the short ones.
+"""
 
 import sys
 
@@ -7,34 +10,34 @@ def main() -> int:
     """Run what the first argument says; return the exit status."""
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     if verb in ("check", "sweep", "tls") and not _is_engine_python():
-        from tccap.front import launcher  # noqa: PLC0415  # each call loads what it needs
+        from tccap.front import launcher
 
         launcher.restart(*sys.argv[1:])
     if verb == "check":
-        from tccap.check import check  # noqa: PLC0415  # each call loads what it needs
+        from tccap.check import check
 
         return check.main()
     if verb == "engine":
-        from tccap.engine import engine  # noqa: PLC0415  # each call loads what it needs
+        from tccap.engine import engine
 
         return engine.main()
     if verb == "sweep":
-        from tccap.engine import engine  # noqa: PLC0415  # each call loads what it needs
+        from tccap.engine import engine
 
         return engine.sweep()
     if verb == "tls":
-        from tccap.check import inspection  # noqa: PLC0415  # each call loads what it needs
+        from tccap.check import inspection
 
         return inspection.main(sys.argv[2:])
     if verb == "finder":
-        from tccap.tls.finder import entry  # noqa: PLC0415  # each call loads what it needs
+        from tccap.tls.finder import entry
 
         return entry.main()
-    from tccap.front import front  # noqa: PLC0415  # each call loads what it needs
+    from tccap.front import front
 
     return front.main(sys.argv[1:])
 
 
 def _is_engine_python() -> bool:
-    """Tell whether we were started as the engine is: site packages, but no more."""
+    """Return whether we were started as the engine is: with site packages only."""
     return bool(sys.flags.isolated) and not sys.flags.no_site

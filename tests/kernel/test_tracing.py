@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import pytest
 from support import probing
 from support.probing import NEW, OLD
 from support.running import DEADLINE_S, until
+from tccap.ipc import status
+from tccap.ipc.status import Event, Log
 from tccap.tls import inspector, libraries, probetable, tracing
 from tccap.tls.libraries import SIGNS
 from tccap.tls.sites import Inspection
@@ -36,8 +39,8 @@ class Watched:
             probing.uprobes, lambda pid: pid in self.pids, tuple(map(str, listed))
         )
 
-    def report(self, event: str, **details: Any) -> None:
-        self.said.put({"event": event, **details})
+    def report(self, event: Event) -> None:
+        self.said.put({"event": status.name(event), **asdict(event)})
 
     def wait_for(self, **details: Any) -> dict[str, Any]:
         """Return the next event that has these details."""
@@ -79,7 +82,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         made = Watched(*listed)
         monkeypatch.setattr(tracing, "report", made.report)
         monkeypatch.setattr(
-            tracing, "log", lambda level, message: made.report(level, message=message)
+            tracing, "log", lambda level, message: made.report(Log(level, message))
         )
         made.tracing.start()
         started.append(made)
@@ -148,7 +151,7 @@ def test_a_program_that_is_overwritten_runs_and_is_probed_again(
 ) -> None:
     watched = start(path)
     watched.wait_for(path=str(path), probes=1)
-    watched.wait_for(ready=True)
+    watched.wait_for(event="tls_ready")
     assert probing.run(path) == 0
     probing.install(path, new.content)
     watched.wait_for(path=str(path), detached=1)
@@ -162,9 +165,9 @@ def test_a_program_that_is_overwritten_runs_and_is_probed_again(
 
 def test_people_are_told_once(start: Start, path: Path, new: probing.Program) -> None:
     watched = start(path)
-    watched.wait_for(ready=True)
+    watched.wait_for(event="tls_ready")
     probing.install(path, new.content)
-    told = watched.wait_for(event="info")["message"]
+    told = watched.wait_for(level="info")["message"]
     assert told == f"TLS: {path} has changed: its probes are detached."
     watched.wait_for(path=str(path), detached=1)
     watched.end()
@@ -210,7 +213,7 @@ def test_a_build_that_still_runs_keeps_its_probes_as_long(
         _replace(path, new)
         watched.pids = {pid, second.enter_context(probing.running(path))}
         watched.tracing._looking.set()
-        told = watched.wait_for(event="warning")["message"]
+        told = watched.wait_for(level="warning")["message"]
         assert told == f"TLS: no secrets from {path}: All 1 probes are in use."
         assert watched.probes_in_use == 1
         watched.wait_for(path=str(path), probes=0)
@@ -231,7 +234,7 @@ def _replace(path: Path, program: probing.Program) -> None:
 def test_a_file_with_another_name_is_probed_once(start: Start, path: Path) -> None:
     """The time of its last change is another one, too."""
     watched = start(path)
-    watched.wait_for(ready=True)
+    watched.wait_for(event="tls_ready")
     other = path.with_name("other")
     other.hardlink_to(path)
     with probing.running(other) as pid:
@@ -256,7 +259,7 @@ def test_a_file_that_changes_while_it_is_inspected_is_inspected_again(
 
     monkeypatch.setattr(inspector, "inspect", inspect)
     watched = start(path)
-    watched.wait_for(ready=True)
+    watched.wait_for(event="tls_ready")
     assert watched.probes_in_use == 0
     with probing.running(path) as pid:
         watched.look_at(pid)
@@ -306,7 +309,7 @@ def test_a_file_that_cannot_be_read_is_refused_and_the_rest_is_looked_at(
     start: Start, path: Path
 ) -> None:
     watched = start(Path("/proc/self/mem"), path)
-    told = watched.wait_for(event="warning")["message"]
+    told = watched.wait_for(level="warning")["message"]
     assert told == "TLS: no secrets from /proc/self/mem: Input/output error."
     watched.wait_for(path=str(path), probes=1)
 
@@ -320,7 +323,7 @@ def test_a_file_that_is_too_large_is_not_read(
 
     monkeypatch.setattr(inspector, "inspect", inspect)
     watched = start(large, path)
-    told = watched.wait_for(event="warning")["message"]
+    told = watched.wait_for(level="warning")["message"]
     assert told.startswith(f"TLS: no secrets from {large}: ")
     assert told.endswith("larger than 1 GiB.")
     watched.wait_for(path=str(path), probes=1)
@@ -334,7 +337,7 @@ def test_without_ldconfig_the_rest_is_looked_at(
     monkeypatch.setattr(libraries, "common", REALLY_COMMON)
     monkeypatch.setattr(libraries, "LDCONFIG", str(path.with_name(ldconfig)))
     watched = start(path)
-    assert "ldconfig" in watched.wait_for(event="warning")["message"]
+    assert "ldconfig" in watched.wait_for(level="warning")["message"]
     watched.wait_for(path=str(path), probes=1)
 
 

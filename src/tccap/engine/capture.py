@@ -28,7 +28,7 @@ from tccap.engine import clock, devices, privileges
 from tccap.engine.interfaces import Interfaces
 from tccap.errors import TccapError
 from tccap.ipc.plan import Plan
-from tccap.ipc.status import log, report
+from tccap.ipc.status import End, Lost, Ready, Timing, log, report
 from tccap.owners.attribution import Attribution
 from tccap.stream import abi, blocks
 from tccap.stream.abi import Statistics
@@ -114,20 +114,20 @@ class Capture:
         self._kernel, self._attribution = kernel, attribution
         self._ring = Ring(kernel.ring_fd, kernel.ring_len)
         attribution.start(kernel, self._section)
-        report("timing", step="load", seconds=time.monotonic() - started)
+        report(Timing("load", time.monotonic() - started))
         started = time.monotonic()
         clsact.sweep()
         programs = {"in": kernel.ingress_fd, "out": kernel.egress_fd}
         self._taps: Taps = stack.enter_context(taps.make(programs))
         self._interfaces.attach(kernel, self._taps)
-        report("timing", step="attach", seconds=time.monotonic() - started)
+        report(Timing("attach", time.monotonic() - started))
         self._watch(self._ring.fd, _nothing)
         if self._output.is_pipe:
             self._watch(self._output.fd, _nothing, events=0)
         tracing = self._tls.sets_probes
         privileges.narrow(privileges.TRACING if tracing else privileges.KEPT)
         self._tls.start(kernel)  # in a thread, and these limits are a thread's
-        report("ready")
+        report(Ready())
 
     # Running.
 
@@ -263,7 +263,7 @@ class Capture:
                 self._send_statistics(number, new)
         lost = sum(count.dropped for count in counts)
         if lost > sum(count.dropped for count in before):
-            report("lost", packets=lost)
+            report(Lost(lost))
         self._told = counts
 
     def _send_statistics(self, number: int, counts: Statistics) -> None:
@@ -283,15 +283,18 @@ class Capture:
                 self._send_statistics(number, count)
             delivered = self._flush_patiently()
         os.close(self._output.fd)
+        sockets, processes = self._kernel.shortages()
         report(
-            "end",
-            received=sum(count.received for count in counts),
-            accepted=sum(count.accepted for count in counts),
-            dropped=sum(count.dropped for count in counts),
-            unowned=sum(count.unowned for count in counts),
-            complete=delivered,
-            undelivered=0 if delivered else self._undelivered(),
-            **self._kernel.shortages()._asdict(),
+            End(
+                received=sum(count.received for count in counts),
+                accepted=sum(count.accepted for count in counts),
+                dropped=sum(count.dropped for count in counts),
+                unattributed=sum(count.unowned for count in counts),
+                complete=delivered,
+                undelivered=0 if delivered else self._undelivered(),
+                overflowed_sockets=sockets,
+                overflowed_processes=processes,
+            )
         )
 
     def _carry_rest(self) -> bool:

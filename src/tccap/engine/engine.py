@@ -23,7 +23,7 @@ from tccap.filter.capturefilter import CaptureFilter
 from tccap.host import access, netdev
 from tccap.host.access import Caller
 from tccap.ipc.plan import Plan
-from tccap.ipc.status import log, report
+from tccap.ipc.status import Error, Timing, log, report
 from tccap.stream import linktypes
 from tccap.stream.linktypes import LinkType
 from tccap.tls.session import Tls
@@ -54,15 +54,15 @@ def main() -> int:
         else:
             sweep()
     except TccapError as error:
-        report("error", message=str(error))
+        report(Error(str(error)))
         return 1
     except OSError as error:
         log("debug", traceback.format_exc())
-        report("error", message=f"The kernel refuses tccap something: {error}.")
+        report(Error(f"The kernel refuses tccap something: {error}."))
         return 1
     except Exception as error:  # noqa: BLE001  # people get a sentence all the same
         log("debug", traceback.format_exc())
-        report("error", message=f"tccap failed: {error!r}; the log says where.")
+        report(Error(f"tccap failed: {error!r}; the log says where."))
         return 1
     return 0
 
@@ -85,7 +85,7 @@ def _run(plan: Plan, caller: Caller) -> None:
         started = time.monotonic()
         from tccap.engine.capture import Capture  # noqa: PLC0415  # see above
 
-        report("timing", step="import", seconds=time.monotonic() - started)
+        report(Timing("import", time.monotonic() - started))
         Capture(plan, tls, PLAN_FD, STREAM_FD).run(programs)
 
 
@@ -103,10 +103,10 @@ def _prepare(
     started = time.monotonic()
     from tccap.engine import programs  # noqa: PLC0415  # see above
 
-    report("timing", step="import programs", seconds=time.monotonic() - started)
+    report(Timing("import programs", time.monotonic() - started))
     started = time.monotonic()
     prepared = programs.prepare(plan, caller, tls, capture_filter)
-    report("timing", step="compile", seconds=time.monotonic() - started)
+    report(Timing("compile", time.monotonic() - started))
     return prepared
 
 

@@ -14,7 +14,7 @@ from tccap.errors import TccapError
 from tccap.host import proc
 from tccap.host.access import ALL, Caller
 from tccap.ipc.plan import Plan
-from tccap.ipc.status import log, report
+from tccap.ipc.status import TlsCounts, log, report
 from tccap.stream import abi
 from tccap.tls import keylog, probetable, sites
 from tccap.tls.hold import Buffer, Gate
@@ -147,7 +147,7 @@ class Tls:
         if not self._is_on:
             return
         counts = self._gate.counts()
-        report("tls", counts=asdict(counts) | {"unreadable": self._unreadable})
+        report(TlsCounts(asdict(counts) | {"unreadable": self._unreadable}))
         if counts.crowded_out:
             log(
                 "warning",

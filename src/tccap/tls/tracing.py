@@ -19,7 +19,14 @@ from typing import NamedTuple
 
 from tccap.errors import TccapError
 from tccap.host import proc
-from tccap.ipc.status import log, report
+from tccap.ipc.status import (
+    Timing,
+    TlsDetached,
+    TlsProbes,
+    TlsReady,
+    log,
+    report,
+)
 from tccap.tls import inspector, libraries, mapped, probetable
 from tccap.tls.filewatch import FileWatch
 from tccap.tls.mapped import Identity, Mapped
@@ -131,7 +138,7 @@ class Tracing(threading.Thread):
                 self._probes.close()
         if self._watch:
             self._watch.close()
-        report("timing", step="detach probes", seconds=time.monotonic() - started)
+        report(Timing("detach probes", time.monotonic() - started))
 
     # The thread itself.
 
@@ -142,7 +149,7 @@ class Tracing(threading.Thread):
             self._probes = self._make_probes()
             self._look_at_listed()
             self._look_at_processes()
-            report("tls", ready=True)
+            report(TlsReady())
             while not self._stopped:
                 started = time.monotonic()
                 self._look_at_processes()
@@ -298,7 +305,7 @@ class Tracing(threading.Thread):
         if watched.slots:
             told = f"TLS: {watched.path} {why}: its probes are detached."
             log("info", told)
-        report("tls", path=watched.path, detached=len(watched.slots))
+        report(TlsDetached(watched.path, len(watched.slots)))
 
 
 def _has_its_name(watched: Watched) -> bool:
@@ -316,7 +323,7 @@ def _tell(traced: Traced) -> None:
     elif traced.probes:
         what = f"{traced.library} in {traced.path}, {traced.probes} probes"
         log("info", f"TLS: secrets are read from {what}.")
-    report("tls", path=traced.path, probes=traced.probes)
+    report(TlsProbes(traced.path, traced.probes))
 
 
 def _common_libraries() -> list[str]:
