@@ -100,7 +100,7 @@ class Supervisor:
         assert self._keys is not None
         assert self._engine.stdin is not None
         for text in self._keys.new_text():
-            with contextlib.suppress(OSError):  # the engine has ended
+            with contextlib.suppress(OSError, ValueError):  # the engine has ended
                 self._engine.stdin.write(text)
                 self._engine.stdin.flush()
 
