@@ -22,7 +22,7 @@ from tccap.errors import TccapError
 from tccap.filter import language
 from tccap.front import extcap, front, options, request
 from tccap.host import proc
-from tccap.ipc import plan, status
+from tccap.ipc import status, values
 from tccap.ipc.plan import Plan
 from tccap.owners import addresses, label
 from tccap.stream import abi
@@ -88,7 +88,7 @@ def plan_values(rng: Random) -> None:
         taken = Plan.from_json(json.dumps(fields))
         assert Plan.from_json(taken.to_json()) == taken
         taken.device.encode()
-        assert all(len(f.encode()) <= plan.FILTER_LEN_MAX for f in taken.filters)
+        assert all(len(f.encode()) <= values.FILTER_LEN_MAX for f in taken.filters)
 
 
 def command_line(rng: Random) -> None:

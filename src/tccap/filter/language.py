@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from tccap.filter.cbpf import FilterError
-from tccap.ipc.plan import FILTER_LEN_MAX
+from tccap.ipc.values import FILTER_LEN_MAX
 
 # The kernel keeps this many bytes of a name (TASK_COMM_LEN, without the NUL).
 COMM_LEN: Final = 15

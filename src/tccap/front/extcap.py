@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from tccap import __version__
 from tccap.errors import TccapError
 from tccap.front.options import OPTIONS, Option
-from tccap.ipc.plan import ANY
+from tccap.ipc.values import ANY
 from tccap.stream.linktypes import ETHERNET, LinkType
 
 DISPLAY = "eBPF TC (pid-aware)"

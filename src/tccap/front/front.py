@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from tccap.errors import TccapError
 from tccap.front import extcap, options
-from tccap.ipc.plan import ANY
+from tccap.ipc.values import ANY
 from tccap.paths import README
 from tccap.stream import linktypes
 from tccap.stream.linktypes import ETHERNET, LinkType

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 
 from tccap.errors import TccapError
-from tccap.ipc.level import Level
+from tccap.ipc.values import Level
 
 LEVELS: dict[Level, int] = {
     "error": logging.ERROR,

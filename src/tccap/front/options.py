@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from typing import Annotated, Any, NamedTuple
 
 from tccap.errors import TccapError, quoted
-from tccap.ipc.level import Level
-from tccap.ipc.plan import (
+from tccap.ipc.values import (
     RING_MIB_MAX,
     SNAPLEN_MAX,
     TABLE_MAX,
     TLS_WAIT_MAX_MS,
     Direction,
     Label,
+    Level,
     TlsScope,
 )
 

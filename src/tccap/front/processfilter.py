@@ -3,7 +3,7 @@
 import pwd
 
 from tccap.errors import TccapError, quoted
-from tccap.ipc.plan import COMM_LEN_MAX, LIST_MAX, PID_MAX, UID_MAX
+from tccap.ipc.values import COMM_LEN_MAX, LIST_MAX, PID_MAX, UID_MAX
 
 _DIGITS_MAX = 10  # of the largest number, UID_MAX
 

@@ -7,29 +7,29 @@ values only, and the engine checks every one of them again.
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Final, Literal, Self, get_args
+from typing import Any, Final, Self, get_args
 
 from tccap.errors import TccapError
+from tccap.ipc.values import (
+    ANY,
+    COMM_LEN_MAX,
+    FILTER_LEN_MAX,
+    FILTERS_MAX,
+    IFNAME_LEN_MAX,
+    LIST_MAX,
+    PATH_LEN_MAX,
+    PID_MAX,
+    RING_MIB_MAX,
+    SNAPLEN_MAX,
+    TABLE_MAX,
+    TLS_WAIT_MAX_MS,
+    UID_MAX,
+    Direction,
+    Label,
+    TlsScope,
+)
 
-ANY = "any"  # in place of a device's name: all of them, later ones included
-LIST_MAX = 1024  # entries of each table of the process filter, bpf/owners/
-PID_MAX = (1 << 22) - 1  # PID_MAX_LIMIT, include/linux/threads.h
-UID_MAX = (1 << 32) - 2
-COMM_LEN_MAX = 15  # TASK_COMM_LEN - 1
-IFNAME_LEN_MAX = 15  # IFNAMSIZ - 1, include/uapi/linux/if.h
-FILTERS_MAX = 2  # from the filter box, and from the option
-# Both filters together fit into one option of a pcapng block (65535 bytes).
-FILTER_LEN_MAX = 32000
-PATH_LEN_MAX = 4095  # PATH_MAX - 1, include/uapi/linux/limits.h
-SNAPLEN_MAX = 262144
-RING_MIB_MAX = 1024
-TABLE_MAX = 1 << 20
-TLS_WAIT_MAX_MS = 10000
 _NO_NAMES: Final = (".", "..")
-
-Direction = Literal["both", "in", "out"]
-Label = Literal["off", "short", "full"]
-TlsScope = Literal["off", "own", "all"]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import os
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal, get_args, get_origin
 
-from tccap.ipc.level import Level
+from tccap.ipc.values import Level
 
 STATUS_FD = 2
 

@@ -13,7 +13,7 @@ from tccap.engine.devices import Device
 from tccap.engine.interfaces import Interfaces
 from tccap.errors import TccapError
 from tccap.front import options, request
-from tccap.ipc.plan import Direction
+from tccap.ipc.values import Direction
 from tccap.stream.blocks import Section
 
 

@@ -11,7 +11,7 @@ from tccap.errors import TccapError
 from tccap.filter import language
 from tccap.front import processfilter, request
 from tccap.front.options import Options
-from tccap.ipc.plan import LIST_MAX, PID_MAX, UID_MAX
+from tccap.ipc.values import LIST_MAX, PID_MAX, UID_MAX
 
 LISTS = (processfilter.pids, processfilter.uids, processfilter.comms)
 # What a command line can contain: bytes that are not UTF-8 are surrogates.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tccap.errors import TccapError
-from tccap.ipc.plan import RING_MIB_MAX
+from tccap.ipc.values import RING_MIB_MAX
 from tccap.paths import BPF_DIR
 from tccap.stream import abi
 
