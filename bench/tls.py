@@ -22,7 +22,7 @@ from support.netns import Namespace
 from support.tlsclients import NOBODY
 
 ADDRESS = "127.0.0.1:4433"
-PROBED = '"tls", "ready": true'
+PROBED = '"tls_ready"'
 HEAD = (
     *("", "handshakes/s", "of none", "CPU µs each", "of none"),
     *("decrypted", "waited ms, median", "longest"),

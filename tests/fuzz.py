@@ -7,7 +7,6 @@ same cases.
 
 import argparse
 import contextlib
-import functools
 import io
 import json
 import os
@@ -23,7 +22,7 @@ from tccap.errors import TccapError
 from tccap.filter import language
 from tccap.front import extcap, front, options, request
 from tccap.host import proc
-from tccap.ipc import plan, status
+from tccap.ipc import status, values
 from tccap.ipc.plan import Plan
 from tccap.owners import addresses, label
 from tccap.stream import abi
@@ -89,7 +88,7 @@ def plan_values(rng: Random) -> None:
         taken = Plan.from_json(json.dumps(fields))
         assert Plan.from_json(taken.to_json()) == taken
         taken.device.encode()
-        assert all(len(f.encode()) <= plan.FILTER_LEN_MAX for f in taken.filters)
+        assert all(len(f.encode()) <= values.FILTER_LEN_MAX for f in taken.filters)
 
 
 def command_line(rng: Random) -> None:
@@ -105,7 +104,7 @@ def command_line(rng: Random) -> None:
 
 def option_values(rng: Random) -> None:
     """Options of a capture: they become a Plan, or a sentence."""
-    chosen = _defaults()._asdict()
+    chosen: dict[str, str | None] = dict.fromkeys(options.Options._fields)
     for _ in range(rng.randrange(1, 4)):
         name = rng.choice(list(chosen))
         chosen[name] = rng.choice((text(rng), str(rng.choice(_EDGES)), "true"))
@@ -127,7 +126,7 @@ def proc_contents(rng: Random) -> None:
         proc.comm(1)
         proc.start_ticks(1)
         proc.details(1, rng.randrange(1 << 40))
-    assert extcap.sayable(proc._listable(raw(rng)))
+    assert extcap.is_listable(proc._listable(raw(rng)))
 
 
 def _proc_file(rng: Random) -> bytes:
@@ -184,7 +183,7 @@ def filter_texts(rng: Random) -> None:
 def status_lines(rng: Random) -> None:
     """Lines of an engine, as the front reads them."""
     line = rng.choice((json.dumps(value(rng)), text(rng, 80)))
-    assert isinstance(status.parse(line)["event"], str)
+    assert isinstance(status.parse(line), status.Event | status.Output)
 
 
 Suite = Callable[[Random], None]
@@ -207,11 +206,6 @@ _FLAGS = [
     *front._VALUES[:3],
     *(f"--{option.name}" for option in options.OPTIONS),
 ]
-
-
-@functools.cache
-def _defaults() -> options.Options:
-    return options.defaults()
 
 
 def cases(total: int, share: int) -> int:

@@ -1,4 +1,4 @@
-"""Plans that nobody means well, by what is wrong with them.
+"""Malicious and broken Plans, by what is wrong with them.
 
 Each is the whole text that an engine gets on its stdin.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 from tccap.front import options, request
 
-GOOD: dict[str, Any] = asdict(request.plan("tccap-lo", "", options.defaults()))
+GOOD: dict[str, Any] = asdict(request.plan("tccap-lo", "", options.Options()))
 
 
 def _with(**changes: Any) -> bytes:
@@ -22,7 +22,7 @@ def _without(name: str) -> bytes:
 
 
 def _raw(field: str, text: str) -> bytes:
-    """A value that json.dumps would not write."""
+    """Return a Plan with a value that json.dumps would not write."""
     marked = json.dumps({**GOOD, field: "MARK"})
     return marked.replace('"MARK"', text).encode("utf-8", "surrogatepass") + b"\n"
 
@@ -116,6 +116,7 @@ PLANS: dict[str, bytes] = {
     "comms zero byte": _with(comms=["a\0b"]),
     "comms many": _with(comms=["x"] * 2000),
     "comms number": _with(comms=[1]),
+    "comms surrogate": _raw("comms", '["\\ud800"]'),
     # Filters.
     "filters text": _with(filters="tcp"),
     "filters many": _with(filters=["tcp"] * 3),

@@ -1,12 +1,12 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 --
--- Fields for what tccap tells of a packet's process.
+-- Fields for the process that tccap labels a packet with.
 --
--- tccap writes it into the packet's comment, so that it can be read in every
--- version of Wireshark: "pid=4242 comm=curl uid=1000", then perhaps more terms
--- (src/tccap/owners/label.py has the grammar). This post-dissector makes fields of it,
--- which can be filtered by and shown as columns. Comments that begin in another
--- way are somebody else's and are left alone.
+-- tccap writes the label into the packet's comment, so that every version of
+-- Wireshark can show it: "pid=4242 comm=curl uid=1000", then perhaps more terms
+-- (src/tccap/owners/label.py has the grammar). This post-dissector turns it into
+-- fields, which can be filtered by and shown as columns. Comments that begin in
+-- another way are not tccap's and are left alone.
 --
 -- For Lua 5.2 to 5.4: Wireshark 4.0 to 4.6.
 
@@ -31,20 +31,20 @@ tccap.fields = fields
 
 local comments = Field.new("frame.comment")
 
--- How long the UTF-8 character at a place is; nil where there is none.
+-- Returns the length of the UTF-8 character at a position; nil if there is none.
 local function character_len(text, at)
     local first, second = text:byte(at, at + 1)
     if first < 0x80 then return 1 end
     if first < 0xC2 or first > 0xF4 then return nil end
     local len = first < 0xE0 and 2 or first < 0xF0 and 3 or 4
-    -- Too long a form, a surrogate, or beyond the last character.
+    -- Excludes overlong forms, surrogates, and what is beyond U+10FFFF.
     local low = first == 0xE0 and 0xA0 or first == 0xF0 and 0x90 or 0x80
     local high = first == 0xED and 0x9F or first == 0xF4 and 0x8F or 0xBF
     if not second or second < low or second > high then return nil end
     return #text:match("^[\128-\191]*", at + 1) >= len - 1 and len or nil
 end
 
--- Names are bytes; what is no UTF-8 becomes U+FFFD, as Wireshark does itself.
+-- Names are bytes; bytes that are not UTF-8 become U+FFFD, as in Wireshark itself.
 local function as_utf8(text)
     if not text:find("[\128-\255]") then return text end
     local parts, at = {}, 1
@@ -62,14 +62,14 @@ local function unquoted(text)
     end))
 end
 
--- The value's text and the place behind it; nil where no value stands.
+-- Returns the value's text and the position behind it; nil if there is no value.
 local function value_at(comment, at)
     local quoted, behind = comment:match('^"([^"]*)"()', at)
     if quoted then return as_utf8(unquoted(quoted)), behind end
     return comment:match("^([%w_@+,%-./:]+)()", at)
 end
 
--- What a comment says, as a list of {key, value}; nil if it is not ours.
+-- Returns a comment's terms as a list of {key, value}; nil if it is not tccap's.
 local function terms_of(comment)
     if not comment:find("^pid=%d+ comm=") then return nil end
     local terms, known, at = {}, {}, 1

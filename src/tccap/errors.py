@@ -1,5 +1,7 @@
 """The one exception that reaches people."""
 
+QUOTED_LEN_MAX = 80
+
 
 class TccapError(Exception):
     """Something a person can act on.
@@ -8,3 +10,10 @@ class TccapError(Exception):
     to do next; it is shown as it is, by Wireshark or on a terminal, without a
     traceback.
     """
+
+
+def quoted(text: str) -> str:
+    """Return a user's text for such a sentence: in quotes, escaped, not too long."""
+    if len(text) <= QUOTED_LEN_MAX:
+        return repr(text)
+    return f"{text[:QUOTED_LEN_MAX]!r}..."

@@ -1,6 +1,6 @@
-"""The one entry point: extcap calls, the processes they start, and people's commands.
+"""The one entry point: Wireshark's calls, the engine, and people's commands.
 
-Each call imports only what it needs, in `main`: Wireshark makes many of them.
+Each call imports only what it needs: Wireshark waits for the short ones.
 """
 
 import sys
@@ -39,5 +39,5 @@ def main() -> int:
 
 
 def _is_engine_python() -> bool:
-    """Return whether we were started as the engine is: site packages, but no more."""
+    """Return whether we were started as the engine is: with site packages only."""
     return bool(sys.flags.isolated) and not sys.flags.no_site

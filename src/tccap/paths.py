@@ -1,4 +1,4 @@
-"""Where the parts of tccap lie, in a checkout and installed alike."""
+"""Where the parts of tccap are, both in a checkout and installed."""
 
 import os.path
 
@@ -13,9 +13,9 @@ README = os.path.join(TOP, "README.md")
 def engine_python() -> str:
     """Return the Python that sees bcc, pyroute2 and python-pcapng.
 
-    That is the virtual environment beside the program where there is one
-    (install.sh and the tests make it, with --system-site-packages); else the
-    distribution's own, since a python3 earlier on PATH does not see bcc.
+    That is the virtual environment beside the program, if there is one
+    (install.sh and the tests make it, with --system-site-packages); otherwise
+    the distribution's own, since a python3 earlier on PATH does not see bcc.
     """
     places = (os.path.join(TOP, "venv"), os.path.join(TOP, ".venv"), "/usr")
     pythons = (os.path.join(place, "bin", "python3") for place in places)

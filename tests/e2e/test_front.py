@@ -40,6 +40,21 @@ def test_a_stop_signal_is_a_silent_end(
     assert len(found.frames) == found.counts[0].received == 1
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_stop_signal_that_was_ignored_at_the_start_stays_ignored(
+    pair: netns.Pair, folder: Path, number: signal.Signals
+) -> None:
+    """As under nohup(1), when the terminal is closed."""
+    name = number.name.removeprefix("SIG")
+    prefix = ("env", f"--ignore-signal={name}")
+    with front(pair.near, folder, prefix=prefix) as (captures, output):
+        os.killpg(captures.process.pid, number)
+        _say(pair, b"after the signal")
+        output.wait_for(b"after the signal")
+        captures.process.terminate()
+        _assert_silent_end(captures)
+
+
 def test_a_second_signal_changes_nothing(pair: netns.Pair, folder: Path) -> None:
     with front(pair.near, folder) as (captures, output):
         for _ in range(3):

@@ -33,6 +33,8 @@ CALLS = {
     "dlts-of-another": "--extcap-dlts --extcap-interface eth0",
     "cleanup": "--extcap-cleanup-postkill",
     "no-call": "",
+    "help": "--help",
+    "version": "--version",
     "capture-without-fifo": "--capture --extcap-interface tccap-veth0",
 }
 

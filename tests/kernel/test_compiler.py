@@ -75,7 +75,7 @@ def test_a_damaged_entry_is_replaced(cache: Path) -> None:
 def test_another_filter_is_compiled_alone(cache: Path) -> None:
     compiled = []
     for text in ("", "tcp port 1", "tcp port 2", "uid 0 or tcp port 2"):
-        the_plan = request.plan("tccap-lo", text, options.defaults())
+        the_plan = request.plan("tccap-lo", text, options.Options())
         programs.prepare(the_plan, parts.choose(the_plan, access.caller()))
         compiled.append(len([*cache.iterdir()]))
     # Words about processes change the classifier, too.

@@ -43,7 +43,7 @@ class Detached(NamedTuple):
 
 @pytest.fixture(scope="module", params=["off", "short"])
 def detached(request: pytest.FixtureRequest) -> Detached:
-    chosen = options.defaults()._replace(
+    chosen = options.Options()._replace(
         label=request.param, snaplen=SNAPLEN, ring_size=4
     )
     the_plan = plan("tccap-lo", "", chosen)

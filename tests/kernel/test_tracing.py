@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from support import probing
 from support.probing import NEW, OLD
 from support.running import DEADLINE_S, until
 from tccap.errors import TccapError
+from tccap.ipc import status
+from tccap.ipc.status import Event, Log
+from tccap.ipc.values import Level
 from tccap.tls import (
     examiner,
     inspector,
@@ -45,11 +48,11 @@ class Watched:
             probing.uprobes, lambda pid: pid in self.pids, tuple(map(str, listed))
         )
 
-    def report(self, event: str, **details: Any) -> None:
-        self.reports.put({"event": event, **details})
+    def report(self, event: Event) -> None:
+        self.reports.put({"event": status.name(event), **asdict(event)})
 
-    def log(self, level: str, message: str) -> None:
-        self.report(level, message=message)
+    def log(self, level: Level, message: str) -> None:
+        self.report(Log(level, message))
 
     def wait_for(self, **details: Any) -> dict[str, Any]:
         """Return the next event that has these details."""
@@ -164,7 +167,7 @@ def test_a_program_that_is_overwritten_runs_and_is_probed_again(
 ) -> None:
     watched = start(path)
     watched.wait_for(path=str(path), probes=1)
-    watched.wait_for(ready=True)
+    watched.wait_for(event="tls_ready")
     assert probing.run(path) == 0
     probing.install(path, new.content)
     watched.wait_for(path=str(path), detached=1)
@@ -180,9 +183,9 @@ def test_a_detached_probe_is_reported_once(
     start: Start, path: Path, new: probing.Program
 ) -> None:
     watched = start(path)
-    watched.wait_for(ready=True)
+    watched.wait_for(event="tls_ready")
     probing.install(path, new.content)
-    message = watched.wait_for(event="info")["message"]
+    message = watched.wait_for(level="info")["message"]
     assert message == f"TLS: {path} has changed: its probes are detached."
     watched.wait_for(path=str(path), detached=1)
     watched.end()
@@ -230,7 +233,7 @@ def test_a_replaced_build_keeps_its_probes_while_it_runs(
         _replace(path, new)
         watched.pids = {pid, second.enter_context(probing.running(path))}
         watched.tracing._wakeup.set()
-        message = watched.wait_for(event="warning")["message"]
+        message = watched.wait_for(level="warning")["message"]
         assert message == f"TLS: no secrets from {path}: All 1 probes are in use."
         assert watched.probes_in_use == 1
         watched.wait_for(path=str(path), probes=0)
@@ -251,7 +254,7 @@ def _replace(path: Path, program: probing.Program) -> None:
 def test_a_file_with_another_name_is_probed_once(start: Start, path: Path) -> None:
     """A new name also changes its change time."""
     watched = start(path)
-    watched.wait_for(ready=True)
+    watched.wait_for(event="tls_ready")
     other = path.with_name("other")
     other.hardlink_to(path)
     with probing.running(other) as pid:
@@ -276,7 +279,7 @@ def test_a_file_that_changes_while_it_is_inspected_is_inspected_again(
 
     monkeypatch.setattr(inspector, "inspect", inspect)
     watched = start(path)
-    watched.wait_for(ready=True)
+    watched.wait_for(event="tls_ready")
     assert watched.probes_in_use == 0
     with probing.running(path) as pid:
         watched.look_at(pid)
@@ -326,7 +329,7 @@ def test_a_file_that_cannot_be_read_is_refused_and_the_rest_is_looked_at(
     start: Start, path: Path
 ) -> None:
     watched = start(Path("/proc/self/mem"), path)
-    message = watched.wait_for(event="warning")["message"]
+    message = watched.wait_for(level="warning")["message"]
     assert message == "TLS: no secrets from /proc/self/mem: Input/output error."
     watched.wait_for(path=str(path), probes=1)
 
@@ -346,7 +349,7 @@ def test_a_file_keeps_all_its_probes_or_none(
 
     monkeypatch.setattr(inspector, "inspect", inspect)
     watched = start(path, other)
-    message = watched.wait_for(event="warning")["message"]
+    message = watched.wait_for(level="warning")["message"]
     assert message == (
         f"TLS: no secrets from {path}: The kernel attaches no probe there."
     )
@@ -368,7 +371,7 @@ def test_a_file_that_the_finder_fails_on_is_refused_and_the_rest_is_looked_at(
 
     monkeypatch.setattr(inspector, "inspect", inspect)
     watched = start(path, other)
-    message = watched.wait_for(event="warning")["message"]
+    message = watched.wait_for(level="warning")["message"]
     assert message == f"TLS: no secrets from {path}: It failed."
     watched.wait_for(path=str(other), probes=1)
 
@@ -382,7 +385,7 @@ def test_a_file_that_is_too_large_is_not_read(
 
     monkeypatch.setattr(inspector, "inspect", inspect)
     watched = start(large, path)
-    message = watched.wait_for(event="warning")["message"]
+    message = watched.wait_for(level="warning")["message"]
     assert message.startswith(f"TLS: no secrets from {large}: ")
     assert message.endswith("larger than 1 GiB.")
     watched.wait_for(path=str(path), probes=1)
@@ -396,7 +399,7 @@ def test_without_ldconfig_the_rest_is_looked_at(
     monkeypatch.setattr(libraries, "common", REALLY_COMMON)
     monkeypatch.setattr(libraries, "LDCONFIG", str(path.with_name(ldconfig)))
     watched = start(path)
-    assert "ldconfig" in watched.wait_for(event="warning")["message"]
+    assert "ldconfig" in watched.wait_for(level="warning")["message"]
     watched.wait_for(path=str(path), probes=1)
 
 

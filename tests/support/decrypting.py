@@ -11,7 +11,7 @@ from support import running
 from support.netns import Namespace
 from support.wireshark import Captures, Log, Wireshark, watch
 
-READY = "tls {'ready': True}"  # libraries in use so far are probed
+READY = "tls_ready"  # libraries in use so far are probed
 PREFERENCE = "extcap.tccap_lo"
 FIELDS = (
     *("http.request.uri", "http.response.code", "http.response_for.uri"),
@@ -58,9 +58,9 @@ class Decrypting:
     def end(self) -> Seen:
         """Stop tshark; return the pages that it has shown, and set ``counts``."""
         self.captures.interrupt()
-        self._log.wait_for("tls {'counts'")
+        self._log.wait_for("tls_counts {")
         self.captures.process.wait(running.DEADLINE_S)
-        match = re.search(r"tls (\{'counts'.*\})", self._log.text)
+        match = re.search(r"tls_counts (\{.*\})", self._log.text)
         assert match
         self.counts = ast.literal_eval(match[1])["counts"]
         return _seen(self._shown.rest())

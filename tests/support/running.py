@@ -26,7 +26,7 @@ DEADLINE_S = float(os.environ.get("TCCAP_DEADLINE_S", "120"))
 WITHOUT_TCX = str(Path(__file__).with_name("engine_without_tcx.py"))
 # Without processes and TLS, which have their own tests: the programs compile in a
 # fraction of the time, which matters for many tests on slow machines.
-_CHOSEN = options.defaults()._replace(label="off", tls="off")
+_CHOSEN = options.Options()._replace(label="off", tls="off")
 PLAN = asdict(request.plan("tccap-any", "", _CHOSEN))
 
 

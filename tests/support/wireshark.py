@@ -176,15 +176,23 @@ class Log:
 
 @contextlib.contextmanager
 def front(
-    space: Namespace, folder: Path, *options: str, device: str = "veth0"
+    space: Namespace,
+    folder: Path,
+    *options: str,
+    device: str = "veth0",
+    prefix: tuple[str, ...] = ("env", "--default-signal=INT,HUP"),
 ) -> Iterator[tuple[Captures, running.Collector]]:
-    """Yield a capture by the front alone, and the output of its FIFO."""
+    """Yield a capture by the front alone, and the output of its FIFO.
+
+    ``prefix`` runs the command; by default a terminal's signals are not ignored,
+    whatever runs the tests.
+    """
     log = Log(folder)
     fifo = log.path.with_name("fifo")
     os.mkfifo(fifo)
     arguments = ("--capture", "--extcap-interface", f"tccap-{device}")
     verbose = ("--log-file", str(log.path), "--log-level", "debug")
-    command = [SCRIPT, *arguments, "--fifo", str(fifo), *verbose, *options]
+    command = [*prefix, SCRIPT, *arguments, "--fifo", str(fifo), *verbose, *options]
     reader = os.fdopen(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb")
     os.set_blocking(reader.fileno(), True)
     try:

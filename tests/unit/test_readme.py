@@ -26,11 +26,12 @@ PAGES = (
 
 def table_line(option: Option) -> str:
     """Return the option's line of the table."""
-    default = f"`{option.default}`" if option.default != "" else ""
-    values = ", ".join(f"`{value}`" for value, _ in option.choices if value)
-    if option.limits:
-        values = "{} to {}".format(*option.limits)
-    return f"| `{option.name}` | {option.tooltip} | {values} | {default} |"
+    entry = option.entry
+    default = f"`{str(option.default).lower()}`" if option.default != "" else ""
+    values = ", ".join(f"`{value}`" for value, _ in entry.choices if value)
+    if entry.limits:
+        values = "{} to {}".format(*entry.limits)
+    return f"| `{option.name}` | {entry.tooltip} | {values} | {default} |"
 
 
 def test_the_table_of_options_is_that_of_the_program() -> None:

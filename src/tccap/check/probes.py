@@ -53,7 +53,7 @@ def attach_classifiers() -> str:
     TccapError where that fails. They are attached to the loopback device of a new
     network namespace, in which this process stays.
     """
-    plan = request.plan("tccap-lo", "", options.defaults())
+    plan = request.plan("tccap-lo", "", options.Options())
     with _silence():
         collection = programs.prepare(plan, parts.choose(plan, access.caller()))
         classifier = Classifier(collection)

@@ -32,7 +32,7 @@ from tccap.engine.parts import Choice, Parts
 from tccap.errors import TccapError
 from tccap.host.cpus import wait_for_rcu_readers
 from tccap.ipc.plan import Plan
-from tccap.ipc.status import log, report
+from tccap.ipc.status import End, Ready, Timing, log, report
 from tccap.stream import abi
 from tccap.stream.abi import Statistics
 from tccap.stream.blocks import Section
@@ -128,7 +128,7 @@ def _started(
     privileges.narrow(privileges.TRACING if parts.set_probes else privileges.KEPT)
     parts.start(last=True)
     capture = Capture(setup, parts, carrier, classifier, attacher)
-    report("ready")
+    report(Ready())
     return capture
 
 
@@ -141,7 +141,7 @@ def _ring(collection: Collection, plan: Plan) -> Ring:
 def _timed(step: str) -> Iterator[None]:
     started = time.monotonic()
     yield
-    report("timing", step=step, seconds=time.monotonic() - started)
+    report(Timing(step, time.monotonic() - started))
 
 
 def _os_name() -> str:
@@ -254,14 +254,15 @@ class Capture:
             delivered = self._carrier.flush_until(deadline)
         self._writer.close()
         report(
-            "end",
-            received=sum(count.received for count in counts),
-            accepted=sum(count.accepted for count in counts),
-            dropped=sum(count.dropped for count in counts),
-            unattributed=sum(count.unattributed for count in counts),
-            complete=delivered,
-            undelivered=0 if delivered else self._carrier.undelivered(),
-            **self._parts.counts(),
+            End(
+                received=sum(count.received for count in counts),
+                accepted=sum(count.accepted for count in counts),
+                dropped=sum(count.dropped for count in counts),
+                unattributed=sum(count.unattributed for count in counts),
+                complete=delivered,
+                undelivered=0 if delivered else self._carrier.undelivered(),
+                **self._parts.counts(),
+            )
         )
 
     def _send_statistics(self, counts: list[Statistics]) -> None:

@@ -25,7 +25,7 @@ from tccap.errors import TccapError
 from tccap.host import access
 from tccap.host.access import Caller
 from tccap.ipc.plan import Plan
-from tccap.ipc.status import log, report
+from tccap.ipc.status import Error, Timing, log, report
 
 if TYPE_CHECKING:
     from tccap.bpf.collection import Collection
@@ -52,15 +52,15 @@ def main() -> int:
         else:
             sweep()
     except TccapError as error:
-        report("error", message=str(error))
+        report(Error(str(error)))
         return 1
     except OSError as error:
         log("debug", traceback.format_exc())
-        report("error", message=f"The kernel refuses tccap something: {error}.")
+        report(Error(f"The kernel refuses tccap something: {error}."))
         return 1
     except Exception as error:  # noqa: BLE001  # people get a sentence in any case
         log("debug", traceback.format_exc())
-        report("error", message=f"tccap failed: {error!r}; the log says where.")
+        report(Error(f"tccap failed: {error!r}; the log says where."))
         return 1
     return 0
 
@@ -81,7 +81,7 @@ def _run(plan: Plan, caller: Caller) -> None:
         started = time.monotonic()
         from tccap.engine import capture
 
-        report("timing", step="import", seconds=time.monotonic() - started)
+        report(Timing("import", time.monotonic() - started))
         capture.run(plan, choices, programs, PLAN_FD, STREAM_FD)
 
 
@@ -89,10 +89,10 @@ def _prepare(plan: Plan, choices: Sequence[Choice]) -> "Collection":
     started = time.monotonic()
     from tccap.engine import programs
 
-    report("timing", step="import programs", seconds=time.monotonic() - started)
+    report(Timing("import programs", time.monotonic() - started))
     started = time.monotonic()
     prepared = programs.prepare(plan, choices)
-    report("timing", step="compile", seconds=time.monotonic() - started)
+    report(Timing("compile", time.monotonic() - started))
     return prepared
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from tccap.ipc.status import report
+from tccap.ipc.status import Lost, report
 from tccap.stream.abi import Statistics
 from tccap.stream.blocks import Section
 
@@ -38,7 +38,7 @@ class Losses:
         before += [Statistics(0, 0, 0, 0)] * (len(counts) - len(before))
         lost = sum(count.dropped for count in counts)
         if lost > sum(count.dropped for count in before):
-            report("lost", packets=lost)
+            report(Lost(lost))
         self._counts = counts
         return [
             self._section.statistics(number, time.time_ns(), new)

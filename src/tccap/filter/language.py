@@ -31,12 +31,11 @@ from tccap.filter.tokens import (
     starts_process,
 )
 from tccap.host import users
-from tccap.ipc.plan import FILTER_LEN_MAX
+from tccap.ipc.values import FILTER_LEN_MAX, number_of
 
 # The kernel keeps this many bytes of a name (TASK_COMM_LEN, without the NUL).
 COMM_LEN: Final = 15
 _MAX_DEPTH: Final = 100
-_U32: Final = 0xFFFFFFFF
 
 
 def encode(expression: str) -> bytes:
@@ -228,17 +227,15 @@ def _process(word: str, value: str) -> Process:
 
 
 def _number(value: str) -> int:
-    if not _is_number(value):
+    number = number_of(value)
+    if number is None:
         raise FilterError('In the capture filter, "pid" takes a number.')
-    return int(value)
-
-
-def _is_number(value: str) -> bool:
-    return value.isascii() and value.isdecimal() and int(value[:11]) <= _U32
+    return number
 
 
 def _uid(value: str) -> int:
-    uid = int(value) if _is_number(value) else users.uid_of(value)
+    number = number_of(value)
+    uid = users.uid_of(value) if number is None else number
     if uid is None:
         raise FilterError(
             'In the capture filter, "uid" takes a number or the name of a user; '

@@ -9,30 +9,32 @@ from collections.abc import Callable, Iterable, Sequence
 from tccap import __version__
 from tccap.errors import TccapError
 from tccap.front.options import OPTIONS, Option
-from tccap.ipc.plan import ANY
+from tccap.ipc.values import ANY
 from tccap.stream.linktypes import ETHERNET, LinkType
 
 DISPLAY = "eBPF TC (pid-aware)"
 PREFIX = "tccap-"
 
+Choices = Sequence[tuple[str, str]]  # the values of a selector, and their texts
+
 
 def interfaces(devices: Iterable[str], help_uri: str) -> str:
     """Answer --extcap-interfaces: ``tccap-any``, then one line a device."""
     head = f"extcap {{version={__version__}}}{{help={help_uri}}}{{display={DISPLAY}}}"
-    names = [ANY, *(name for name in devices if sayable(name))]
+    names = [ANY, *(name for name in devices if is_listable(name))]
     lines = [f"interface {{value={PREFIX}{n}}}{{display={DISPLAY}}}" for n in names]
     return _text([head, *lines])
 
 
 def dlts(link: LinkType | None) -> str:
-    """Answer --extcap-dlts. ``tccap-any`` (None) mixes; most of it is Ethernet."""
+    """Answer --extcap-dlts for a link type, or for ``tccap-any`` (None).
+
+    ``tccap-any`` mixes link types; most packets are Ethernet.
+    """
     link = link or ETHERNET
     return _text(
         [f"dlt {{number={link.dlt}}}{{name={link.name}}}{{display={link.display}}}"]
     )
-
-
-Choices = Sequence[tuple[str, str]]
 
 
 def _nothing(_option: str) -> Choices:
@@ -43,48 +45,52 @@ def config(reload: str = "", changing: Callable[[str], Choices] = _nothing) -> s
     """Answer --extcap-config: the options, then the values of the selectors.
 
     ``reload`` names the one selector whose reload button was pressed, or is
-    empty; ``changing`` gives the values that such a selector has at present.
+    empty; ``changing`` returns the present values of such a selector.
     """
     numbered = list(enumerate(OPTIONS))
     sentences = [] if reload else [_arg(*pair) for pair in numbered]
     for number, option in numbered:
         if reload in ("", option.name):
-            present = changing(option.name) if reload and option.reload else ()
-            choices = [*option.choices, *present]
+            present = changing(option.name) if reload and option.entry.reload else ()
+            choices = [*option.entry.choices, *present]
             sentences += _values(number, choices, option.default)
     return _text(sentences)
 
 
 def device_of(interface: str | None) -> str:
-    """Return the device of one of our interfaces: ``eth0`` of ``tccap-eth0``."""
+    """Return the device of one of our interfaces: ``eth0`` of ``tccap-eth0``.
+
+    TccapError if the interface is not one of ours.
+    """
     if not interface or not interface.startswith(PREFIX):
         raise TccapError(f"Interfaces are named {PREFIX}..., not {interface or ''!r}.")
     return interface.removeprefix(PREFIX)
 
 
-def sayable(device: str) -> bool:
-    """Tell whether a device's name can stand in a sentence."""
-    return not set(device) & set("{}")
+def is_listable(text: str) -> bool:
+    """Return whether a text can stand in a sentence, such as a device's name."""
+    return not set(text) & set("{}")
 
 
 def _arg(number: int, option: Option) -> str:
+    entry = option.entry
     parts = {
         "number": number,
         "call": f"--{option.name}",
-        "display": option.display,
-        "tooltip": option.tooltip,
-        "type": option.kind,
+        "display": entry.display,
+        "tooltip": entry.tooltip,
+        "type": entry.kind,
     }
-    if option.kind not in ("selector", "boolflag") and option.default != "":
+    if entry.kind not in ("selector", "boolflag") and option.default != "":
         parts["default"] = option.default
-    if option.limits:
-        parts["range"] = f"{option.limits[0]},{option.limits[1]}"
-    if option.kind == "fileselect":
+    if entry.limits:
+        parts["range"] = f"{entry.limits[0]},{entry.limits[1]}"
+    if entry.kind == "fileselect":
         parts["mustexist"] = "false"
-    if option.reload:
+    if entry.reload:
         parts["reload"] = "true"
-        parts["placeholder"] = option.reload
-    parts["group"] = option.group
+        parts["placeholder"] = entry.reload
+    parts["group"] = entry.group
     return "arg " + _braced(parts)
 
 

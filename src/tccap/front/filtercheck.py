@@ -9,9 +9,9 @@ from tccap.filter.cbpf import FilterError
 
 
 def validate(text: str, linktype: int) -> str | None:
-    """Say what is wrong with a filter for a link type, in one line, or None.
+    """Return what is wrong with a filter for a link type, in one line, or None.
 
-    Where libpcap is the one to complain, the words are libpcap's.
+    An error of libpcap is in libpcap's words.
     """
     try:
         for packet in language.packets(language.parse(text)):

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from tccap.errors import TccapError
 from tccap.front import extcap, options
-from tccap.ipc.plan import ANY
+from tccap.ipc.values import ANY
 from tccap.paths import README
 from tccap.stream import linktypes
 from tccap.stream.linktypes import ETHERNET, LinkType
@@ -22,6 +22,8 @@ _FLAGS = (
     "--extcap-config",
     "--capture",
     "--extcap-cleanup-postkill",
+    "--help",
+    "--version",
 )
 _VALUES = (
     "--extcap-interface",
@@ -33,7 +35,7 @@ _VALUES = (
 
 
 def main(argv: list[str]) -> int:
-    """Serve one extcap call; return the exit status."""
+    """Serve one call; return the exit status."""
     try:
         return _serve(_parse(argv))
     except TccapError as error:
@@ -43,26 +45,17 @@ def main(argv: list[str]) -> int:
 
 def _serve(arguments: argparse.Namespace) -> int:
     if arguments.capture:
-        from tccap.front import supervisor  # noqa: PLC0415  # the short calls do without
+        from tccap.front import supervisor
 
         return supervisor.capture(arguments)
     if arguments.extcap_cleanup_postkill:
-        from tccap.front import launcher  # noqa: PLC0415  # the short calls do without
+        from tccap.front import launcher
 
-        with contextlib.suppress(TccapError):  # nobody reads why not
+        with contextlib.suppress(TccapError):  # nobody would read the reason
             launcher.sweep()
         return 0
     sys.stdout.write(_answer(arguments))
     return 0
-
-
-def _complaint(arguments: argparse.Namespace) -> str:
-    """Say what is wrong with the filter in Wireshark's box; nothing: it is valid."""
-    from tccap.front import filtercheck  # noqa: PLC0415  # the other calls do without
-
-    link = _link_type(extcap.device_of(arguments.extcap_interface)) or ETHERNET
-    complaint = filtercheck.validate(arguments.extcap_capture_filter, link.linktype)
-    return f"{complaint}\n" if complaint else ""
 
 
 def _answer(arguments: argparse.Namespace) -> str:
@@ -74,15 +67,34 @@ def _answer(arguments: argparse.Namespace) -> str:
         extcap.device_of(arguments.extcap_interface)
         return extcap.config(arguments.extcap_reload_option or "", _present_values)
     if arguments.extcap_capture_filter:
-        return _complaint(arguments)
+        return _filter_error(arguments)
+    return _answer_to_person(arguments)
+
+
+def _answer_to_person(arguments: argparse.Namespace) -> str:
+    from tccap.front import usage
+
+    if arguments.help:
+        return usage.HELP
+    if arguments.version:
+        return usage.VERSION
     raise TccapError(
         "Wireshark runs this program; to see packets, run: sudo tshark -i tccap-any; "
         "to see what works here: tccap check"
     )
 
 
+def _filter_error(arguments: argparse.Namespace) -> str:
+    """Return what is wrong with the filter in Wireshark's box; empty if it is valid."""
+    from tccap.front import filtercheck
+
+    link = _link_type(extcap.device_of(arguments.extcap_interface)) or ETHERNET
+    message = filtercheck.validate(arguments.extcap_capture_filter, link.linktype)
+    return f"{message}\n" if message else ""
+
+
 def _capturable_devices() -> list[str]:
-    from tccap.host import netdev  # noqa: PLC0415  # --extcap-config does without sockets
+    from tccap.host import netdev
 
     types = {name: netdev.hardware_type(name) for name in netdev.device_names()}
     known = {
@@ -92,7 +104,7 @@ def _capturable_devices() -> list[str]:
 
 
 def _present_values(option: str) -> extcap.Choices:
-    from tccap.host import proc  # noqa: PLC0415  # the other calls do without
+    from tccap.host import proc
 
     assert option == "process"
     return [
@@ -103,7 +115,7 @@ def _present_values(option: str) -> extcap.Choices:
 
 def _link_type(device: str) -> LinkType | None:
     """Return the device's link type; None for all devices together."""
-    from tccap.host import netdev  # noqa: PLC0415  # --extcap-config does without sockets
+    from tccap.host import netdev
 
     if device == ANY:
         return None
@@ -123,7 +135,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     for value in _VALUES:
         parser.add_argument(value, nargs="?", default="")
     options.add_arguments(parser)
-    # Newer Wiresharks may say more than we know.
+    # Later versions of Wireshark may pass arguments that are not known here.
     return parser.parse_known_args(argv)[0]
 
 

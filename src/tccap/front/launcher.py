@@ -1,10 +1,11 @@
 """Starting the engine, and the one way to stop it: closing its stdin.
 
 Root starts it directly. Others do so through sudo, by the rule that install.sh
-makes for the group wireshark: one command without arguments. sudo hands stdin,
-stdout and stderr on as they are, and stays until the engine has ended.
+makes for the group wireshark: one command without arguments. sudo passes stdin,
+stdout and stderr through, and waits until the engine has ended.
 """
 
+import contextlib
 import grp
 import os
 import pwd
@@ -23,9 +24,9 @@ _ARGUMENTS = ("-I", SCRIPT)
 def start(stream_fd: int) -> "subprocess.Popen[bytes]":
     """Start the engine with ``stream_fd`` as its stdout.
 
-    stdin takes the Plan and then stays open for as long as the capture shall
-    last; stderr gives status lines. The engine leads a process group of its
-    own, so that a Ctrl-C reaches only us.
+    stdin takes the Plan; closing it ends the capture. stderr gives status lines.
+    The engine leads a process group of its own, so that a Ctrl-C reaches only us.
+    TccapError if this user may not capture.
     """
     return subprocess.Popen(
         _command(),
@@ -38,7 +39,7 @@ def start(stream_fd: int) -> "subprocess.Popen[bytes]":
 
 
 def sweep() -> None:
-    """Let an engine remove what a killed one has left in the kernel.
+    """Let an engine remove what a killed one left in the kernel.
 
     TccapError if no engine can be started.
     """
@@ -50,27 +51,28 @@ def sweep() -> None:
 
 
 def explain(output: str) -> str:
-    """Return why an engine that wrote no status did not start.
+    """Return why an engine that reported nothing did not start.
 
-    ``output`` is what came in its place: of sudo, or of Python.
+    ``output`` is its stderr: the words of sudo, or of Python.
     """
     reason = (output.strip().splitlines() or ["no reason given"])[-1]
     return f"The engine did not start ({reason}): run sudo ./install.sh again."
 
 
 def restart(*arguments: str) -> NoReturn:
-    """Run a verb of ours with the engine's Python, in place of this process."""
+    """Run one of our commands with the engine's Python, in place of this process."""
     python = engine_python()
     os.execv(python, [python, *_ARGUMENTS, *arguments])  # noqa: S606  # no shell wanted
 
 
 def send_plan(engine_stdin: IO[bytes], plan_json: str) -> None:
-    """Write the Plan; an engine that is gone already says why on its stderr."""
+    """Write the Plan; an engine that has exited already says why on its stderr."""
     try:
         engine_stdin.write(plan_json.encode() + b"\n")
         engine_stdin.flush()
     except BrokenPipeError:
-        return
+        with contextlib.suppress(BrokenPipeError):
+            engine_stdin.close()  # and drop the buffered rest
 
 
 def _command() -> list[str]:
@@ -81,7 +83,7 @@ def _command() -> list[str]:
 
 
 def _need_group() -> None:
-    """Raise TccapError if sudo need not be asked, which would tell root of it."""
+    """Raise TccapError if sudo would refuse, which it also reports to root."""
     if not os.access(SUDO, os.X_OK):
         raise TccapError(
             "Capturing needs root where there is no sudo: start tshark or Wireshark "

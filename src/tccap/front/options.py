@@ -1,279 +1,321 @@
-"""The capture options: one table for everything that speaks of them.
+"""The capture options: one class for everything that concerns them.
 
-From OPTIONS come the command line's arguments, the ``arg {}`` sentences that
-make Wireshark's options dialog, and the typed values. Wireshark does not pass
-a value that equals the default, so the defaults here are the only ones.
+Each field of Options is an option: its type, its Entry in Wireshark's dialog,
+and its default. From these come the command line's arguments, the ``arg {}``
+sentences, and the checks. Wireshark does not pass a value that equals the
+default, so the defaults here are the only ones.
 """
 
 import argparse
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Annotated, Any, NamedTuple
 
-from tccap.errors import TccapError
-from tccap.ipc.plan import RING_MIB_MAX, SNAPLEN_MAX, TABLE_MAX, TLS_WAIT_MAX_MS
+from tccap.errors import TccapError, quoted
+from tccap.ipc.values import (
+    RING_MIB_MAX,
+    SNAPLEN_MAX,
+    TABLE_MAX,
+    TLS_WAIT_MAX_MS,
+    Direction,
+    Label,
+    Level,
+    TlsScope,
+)
 
 
-class Option(NamedTuple):
-    """One capture option.
+class Entry(NamedTuple):
+    """An option in the dialog, and the values that it takes.
 
     ``kind`` is the extcap argument type. ``limits`` are the smallest and the
     largest value of a number; ``choices`` are the values of a selector, each
-    with the text that the dialog shows; ``reload`` is the caption of the button
-    that asks for more values: those of the moment. Any value is then allowed.
+    with the text that the dialog shows. ``reload`` is the caption of the button
+    that lists further values, which exist only at the moment; such a selector
+    takes any value.
     """
 
-    name: str
     kind: str
-    default: str | int
+    group: str
     display: str
     tooltip: str
-    group: str
     limits: tuple[int, int] | None = None
     choices: tuple[tuple[str, str], ...] = ()
     reload: str = ""
 
 
-OPTIONS = (
-    Option(
-        name="direction",
-        kind="selector",
-        default="both",
-        display="Direction",
-        tooltip="Which way the captured packets go",
-        group="Capture",
-        choices=(
-            ("both", "Both directions"),
-            ("in", "Only packets that come in"),
-            ("out", "Only packets that go out"),
-        ),
-    ),
-    Option(
-        name="snaplen",
-        kind="unsigned",
-        default=SNAPLEN_MAX,
-        display="Snapshot length (bytes)",
-        tooltip="How many bytes of each packet to keep",
-        group="Capture",
-        limits=(1, SNAPLEN_MAX),
-    ),
-    Option(
-        name="ring-size",
-        kind="unsigned",
-        default=64,
-        display="Ring size (MiB)",
-        tooltip="Memory between the kernel and Wireshark; rounded up to a power of two",
-        group="Capture",
-        limits=(1, RING_MIB_MAX),
-    ),
-    Option(
-        name="filter",
-        kind="string",
-        default="",
-        display="Filter",
-        tooltip="A capture filter; a packet also has to match that of the filter box",
-        group="Capture",
-    ),
-    Option(
-        name="label",
-        kind="selector",
-        default="short",
-        display="Process label",
-        tooltip="What the comment of each packet tells of its process",
-        group="Processes",
-        choices=(
-            ("off", "None"),
-            ("short", "pid, name and user id"),
-            ("full", "Also thread, parent, program, arguments and container"),
-        ),
-    ),
-    Option(
-        name="process",
-        kind="selector",
-        default="",
-        display="Only this process",
-        tooltip="Only packets of this process; the list has those with sockets",
-        group="Processes",
-        choices=(("", "All processes"),),
-        reload="List the processes",
-    ),
-    Option(
-        name="pid",
-        kind="string",
-        default="",
-        display="Only these process ids",
-        tooltip="Process ids, with commas between them",
-        group="Processes",
-    ),
-    Option(
-        name="uid",
-        kind="string",
-        default="",
-        display="Only these users",
-        tooltip="User ids or names, with commas between them",
-        group="Processes",
-    ),
-    Option(
-        name="comm",
-        kind="string",
-        default="",
-        display="Only these process names",
-        tooltip="Names as ps -o comm shows them, with commas between them",
-        group="Processes",
-    ),
-    Option(
-        name="children",
-        kind="boolflag",
-        default="false",
-        display="And their children",
-        tooltip="Also the processes that the chosen ones start",
-        group="Processes",
-    ),
-    Option(
-        name="sockets",
-        kind="unsigned",
-        default=65536,
-        display="Sockets to remember",
-        tooltip="How many sockets' owners are known at a time",
-        group="Processes",
-        limits=(1024, TABLE_MAX),
-    ),
-    Option(
-        name="processes",
-        kind="unsigned",
-        default=16384,
-        display="Processes to remember",
-        tooltip="How many processes' names are known at a time",
-        group="Processes",
-        limits=(1024, TABLE_MAX),
-    ),
-    Option(
-        name="tls",
-        kind="selector",
-        default="own",
-        display="TLS secrets",
-        tooltip="Whose TLS connections to decrypt, with secrets from their libraries",
-        group="TLS",
-        choices=(
-            ("off", "None"),
-            ("own", "The chosen processes', or else my own ones'"),
-            ("all", "All processes' (root only)"),
-        ),
-    ),
-    Option(
-        name="tls-libraries",
-        kind="string",
-        default="",
-        display="Further programs and libraries",
-        tooltip="Files to read secrets from, beside those found; commas between them",
-        group="TLS",
-    ),
-    Option(
-        name="tls-wait",
-        kind="unsigned",
-        default=300,
-        display="Wait for secrets (ms)",
-        tooltip="How long packets may wait for the secrets of their connection (ms)",
-        group="TLS",
-        limits=(0, TLS_WAIT_MAX_MS),
-    ),
-    Option(
-        name="keylog-file",
-        kind="fileselect",
-        default="",
-        display="Key log file",
-        tooltip="A file that programs write secrets into (SSLKEYLOGFILE), to follow",
-        group="TLS",
-    ),
-    Option(
-        name="log-level",
-        kind="selector",
-        default="warning",
-        display="Log level",
-        tooltip="How much to write into the log file",
-        group="Log",
-        choices=(
-            ("error", "Errors"),
-            ("warning", "Warnings"),
-            ("info", "Information"),
-            ("debug", "Everything"),
-        ),
-    ),
-    Option(
-        name="log-file",
-        kind="fileselect",
-        default="",
-        display="Log file",
-        tooltip="Where to write the log; empty for none",
-        group="Log",
-    ),
-)
-
-
 class Options(NamedTuple):
-    """The values of OPTIONS, in the same order, under the same names."""
+    """The values of all options; Options() are those of a user who chose nothing."""
 
-    direction: str
-    snaplen: int
-    ring_size: int
-    filter: str
-    label: str
-    process: str
-    pid: str
-    uid: str
-    comm: str
-    children: str
-    sockets: int
-    processes: int
-    tls: str
-    tls_libraries: str
-    tls_wait: int
-    keylog_file: str
-    log_level: str
-    log_file: str
+    direction: Annotated[
+        Direction,
+        Entry(
+            kind="selector",
+            group="Capture",
+            display="Direction",
+            tooltip="Which way the captured packets go",
+            choices=(
+                ("both", "Both directions"),
+                ("in", "Only packets that come in"),
+                ("out", "Only packets that go out"),
+            ),
+        ),
+    ] = "both"
+    snaplen: Annotated[
+        int,
+        Entry(
+            kind="unsigned",
+            group="Capture",
+            display="Snapshot length (bytes)",
+            tooltip="How many bytes of each packet to keep",
+            limits=(1, SNAPLEN_MAX),
+        ),
+    ] = SNAPLEN_MAX
+    ring_size: Annotated[
+        int,
+        Entry(
+            kind="unsigned",
+            group="Capture",
+            display="Ring size (MiB)",
+            tooltip=(
+                "Memory between the kernel and Wireshark; rounded up to a power of two"
+            ),
+            limits=(1, RING_MIB_MAX),
+        ),
+    ] = 64
+    filter: Annotated[
+        str,
+        Entry(
+            kind="string",
+            group="Capture",
+            display="Filter",
+            tooltip=(
+                "A capture filter; a packet also has to match that of the filter box"
+            ),
+        ),
+    ] = ""
+    label: Annotated[
+        Label,
+        Entry(
+            kind="selector",
+            group="Processes",
+            display="Process label",
+            tooltip="What the comment of each packet says about its process",
+            choices=(
+                ("off", "None"),
+                ("short", "pid, name and user id"),
+                ("full", "Also thread, parent, program, arguments and container"),
+            ),
+        ),
+    ] = "short"
+    process: Annotated[
+        str,
+        Entry(
+            kind="selector",
+            group="Processes",
+            display="Only this process",
+            tooltip="Only packets of this process; the list has those with sockets",
+            choices=(("", "All processes"),),
+            reload="List the processes",
+        ),
+    ] = ""
+    pid: Annotated[
+        str,
+        Entry(
+            kind="string",
+            group="Processes",
+            display="Only these process ids",
+            tooltip="Process ids, with commas between them",
+        ),
+    ] = ""
+    uid: Annotated[
+        str,
+        Entry(
+            kind="string",
+            group="Processes",
+            display="Only these users",
+            tooltip="User ids or names, with commas between them",
+        ),
+    ] = ""
+    comm: Annotated[
+        str,
+        Entry(
+            kind="string",
+            group="Processes",
+            display="Only these process names",
+            tooltip="Names as ps -o comm shows them, with commas between them",
+        ),
+    ] = ""
+    children: Annotated[
+        bool,
+        Entry(
+            kind="boolflag",
+            group="Processes",
+            display="And their children",
+            tooltip="Also the processes that the chosen ones start",
+        ),
+    ] = False
+    sockets: Annotated[
+        int,
+        Entry(
+            kind="unsigned",
+            group="Processes",
+            display="Sockets to remember",
+            tooltip="How many sockets' owners are known at a time",
+            limits=(1024, TABLE_MAX),
+        ),
+    ] = 65536
+    processes: Annotated[
+        int,
+        Entry(
+            kind="unsigned",
+            group="Processes",
+            display="Processes to remember",
+            tooltip="How many processes' names are known at a time",
+            limits=(1024, TABLE_MAX),
+        ),
+    ] = 16384
+    tls: Annotated[
+        TlsScope,
+        Entry(
+            kind="selector",
+            group="TLS",
+            display="TLS secrets",
+            tooltip=(
+                "Whose TLS connections to decrypt, with secrets from their libraries"
+            ),
+            choices=(
+                ("off", "None"),
+                ("own", "The chosen processes', or else my own ones'"),
+                ("all", "All processes' (root only)"),
+            ),
+        ),
+    ] = "own"
+    tls_libraries: Annotated[
+        str,
+        Entry(
+            kind="string",
+            group="TLS",
+            display="Further programs and libraries",
+            tooltip=(
+                "Files to read secrets from, beside those found; commas between them"
+            ),
+        ),
+    ] = ""
+    tls_wait: Annotated[
+        int,
+        Entry(
+            kind="unsigned",
+            group="TLS",
+            display="Wait for secrets (ms)",
+            tooltip=(
+                "How long packets may wait for the secrets of their connection (ms)"
+            ),
+            limits=(0, TLS_WAIT_MAX_MS),
+        ),
+    ] = 300
+    keylog_file: Annotated[
+        str,
+        Entry(
+            kind="fileselect",
+            group="TLS",
+            display="Key log file",
+            tooltip=(
+                "A file that programs write secrets into (SSLKEYLOGFILE), to follow"
+            ),
+        ),
+    ] = ""
+    log_level: Annotated[
+        Level,
+        Entry(
+            kind="selector",
+            group="Log",
+            display="Log level",
+            tooltip="How much to write into the log file",
+            choices=(
+                ("error", "Errors"),
+                ("warning", "Warnings"),
+                ("info", "Information"),
+                ("debug", "Everything"),
+            ),
+        ),
+    ] = "warning"
+    log_file: Annotated[
+        str,
+        Entry(
+            kind="fileselect",
+            group="Log",
+            display="Log file",
+            tooltip="Where to write the log; empty for none",
+        ),
+    ] = ""
+
+
+class Option(NamedTuple):
+    """One option, as the command line names it: ``ring-size`` is Options.ring_size."""
+
+    name: str
+    default: str | int | bool
+    entry: Entry
+
+
+OPTIONS = tuple(
+    Option(
+        field.replace("_", "-"), Options._field_defaults[field], type_.__metadata__[0]
+    )
+    for field, type_ in Options.__annotations__.items()
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add every option to ``parser`` as a text; `from_arguments` converts."""
     for option in OPTIONS:
-        if option.kind == "boolflag":  # comes without a value
-            more: dict[str, Any] = {"nargs": "?", "const": "true"}
+        if option.entry.kind == "boolflag":  # comes without a value
+            parser.add_argument(f"--{option.name}", nargs="?", const="true")
         else:
-            more = {}
-        parser.add_argument(f"--{option.name}", default=option.default, **more)
-
-
-def defaults() -> Options:
-    """Return the options of a user who chose nothing."""
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return from_arguments(parser.parse_args([]))
+            parser.add_argument(f"--{option.name}")
 
 
 def from_arguments(arguments: argparse.Namespace) -> Options:
-    """Convert and check parsed arguments; TccapError names what is wrong."""
-    values = vars(arguments)
-    return Options._make(
-        _convert(option, values[option.name.replace("-", "_")]) for option in OPTIONS
-    )
+    """Convert and check parsed arguments; TccapError says which one is wrong.
+
+    An option that is absent is None there.
+    """
+    texts = vars(arguments)
+    pairs = zip(Options._fields, OPTIONS, strict=True)
+    given = {f: _convert(o, texts[f]) for f, o in pairs if texts[f] is not None}
+    return Options(**given)
 
 
-def _convert(option: Option, value: str | int) -> str | int:
-    if option.kind == "unsigned":
-        return _number(option, value)
-    if option.choices and not option.reload and value not in dict(option.choices):
-        known = ", ".join(choice for choice, _ in option.choices)
-        raise TccapError(f"--{option.name} is one of {known}, not {value!r}.")
-    return value
+def _convert(option: Option, text: str) -> Any:
+    """Return an option's value, of the type that its field has."""
+    if "\0" in text:
+        raise TccapError(f"--{option.name} must not contain a NUL character.")
+    entry = option.entry
+    if entry.kind == "unsigned":
+        return _number(option, text)
+    if entry.kind == "boolflag":
+        return _choice(option, text, ("true", "false")) == "true"
+    if entry.choices and not entry.reload:
+        return _choice(option, text, [value for value, _ in entry.choices])
+    return text
 
 
-def _number(option: Option, value: str | int) -> int:
-    assert option.limits is not None
-    low, high = option.limits
+def _choice(option: Option, text: str, values: Iterable[str]) -> str:
+    if text not in values:
+        known = ", ".join(values)
+        raise TccapError(f"--{option.name} is one of {known}, not {quoted(text)}.")
+    return text
+
+
+def _number(option: Option, text: str) -> int:
+    assert option.entry.limits is not None
+    low, high = option.entry.limits
     try:
-        number = int(value)
-    except ValueError:
-        number = -1
+        number = int(text)
+    except ValueError:  # also if it has more than 4300 digits
+        number = low - 1
     if not low <= number <= high:
         raise TccapError(
-            f"--{option.name} is a whole number from {low} to {high}, not {value!r}."
+            f"--{option.name} is a whole number from {low} to {high}, "
+            f"not {quoted(text)}."
         )
     return number

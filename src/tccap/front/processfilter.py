@@ -1,35 +1,62 @@
-"""What a user types to choose processes: lists with commas between the items."""
+"""The processes that a user chooses: lists with commas between the items."""
 
-from tccap.errors import TccapError
+from tccap.errors import TccapError, quoted
 from tccap.host import users
+from tccap.ipc.values import COMM_LEN_MAX, LIST_MAX, PID_MAX, UID_MAX, number_of
 
 
 def pids(text: str) -> tuple[int, ...]:
-    """Return the process ids in a list; TccapError names what is none."""
-    for item in _items(text):
-        if not item.isascii() or not item.isdigit() or int(item) == 0:
-            raise TccapError(f"{item!r} is not a process id.")
-    return tuple(sorted({int(item) for item in _items(text)}))
+    """Return the process ids in a list; TccapError if an item is not one."""
+    return tuple(sorted({_pid(item) for item in _items(text, "process ids")}))
 
 
 def uids(text: str) -> tuple[int, ...]:
-    """Return the user ids in a list of ids and names; 0 is a user like others."""
-    return tuple(sorted({_uid(item) for item in _items(text)}))
+    """Return the user ids in a list of ids and names; 0 is a user like others.
+
+    TccapError if there is no user of such a name, or no such id can exist.
+    """
+    return tuple(sorted({_uid(item) for item in _items(text, "users")}))
 
 
 def comms(text: str) -> tuple[str, ...]:
-    """Return the process names in a list; the kernel keeps 15 bytes of each."""
-    return tuple(sorted(set(_items(text))))
+    """Return the process names in a list, each as the kernel keeps it.
+
+    That is at most COMM_LEN_MAX bytes, here of whole characters. Bytes that are
+    not UTF-8 are surrogates, as in sys.argv. TccapError if an item cannot be a
+    name.
+    """
+    return tuple(sorted({_comm(item) for item in _items(text, "process names")}))
 
 
-def _items(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
+def _items(text: str, what: str) -> list[str]:
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    if len(items) > LIST_MAX:
+        raise TccapError(f"{len(items)} {what} are listed; {LIST_MAX} are possible.")
+    return items
+
+
+def _pid(item: str) -> int:
+    number = number_of(item)
+    if number is None or not 1 <= number <= PID_MAX:
+        raise TccapError(f"{quoted(item)} is not a process id.")
+    return number
 
 
 def _uid(item: str) -> int:
-    if item.isascii() and item.isdigit():
-        return int(item)
-    uid = users.uid_of(item)
-    if uid is None:
-        raise TccapError(f"There is no user {item!r}.")
+    number = number_of(item)
+    uid = users.uid_of(item) if number is None else number
+    if uid is None or uid > UID_MAX:
+        raise TccapError(f"There is no user {quoted(item)}.")
     return uid
+
+
+def _comm(item: str) -> str:
+    kept = item[:COMM_LEN_MAX]
+    try:
+        while len(kept.encode(errors="surrogateescape")) > COMM_LEN_MAX:
+            kept = kept[:-1]
+    except UnicodeEncodeError:
+        kept = ""
+    if not kept or "\0" in kept:
+        raise TccapError(f"{quoted(item)} cannot be the name of a process.")
+    return kept

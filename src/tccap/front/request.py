@@ -1,6 +1,6 @@
-"""What the front asks of the engine: a Plan, from what a user typed and chose."""
+"""The Plan that the front asks the engine for, from what a user typed and chose."""
 
-from tccap.errors import TccapError
+from tccap.errors import TccapError, quoted
 from tccap.filter import language
 from tccap.front import extcap, processfilter
 from tccap.front.options import Options
@@ -10,25 +10,26 @@ from tccap.ipc.plan import Plan, is_path
 def plan(interface: str, box_filter: str, options: Options) -> Plan:
     """Return the Plan for an extcap interface (``tccap-eth0``) and its options.
 
-    ``box_filter`` is what stands in Wireshark's capture-filter box.
+    ``box_filter`` is the text in Wireshark's capture-filter box. TccapError if
+    there is no such Plan.
     """
     filters = tuple(f for f in (box_filter, options.filter) if f.strip())
     for text in filters:
-        language.encode(text)  # tells what is wrong with it
+        language.encode(text)  # for its error message
     return Plan(
         device=extcap.device_of(interface),
         filters=filters,
-        direction=options.direction,  # type: ignore[arg-type]  # checked inside
+        direction=options.direction,
         snaplen=options.snaplen,
         ring_mib=options.ring_size,
-        label=options.label,  # type: ignore[arg-type]  # checked inside
+        label=options.label,
         pids=processfilter.pids(f"{options.pid},{options.process}"),
         uids=processfilter.uids(options.uid),
         comms=processfilter.comms(options.comm),
-        children=options.children == "true",
+        children=options.children,
         sockets=options.sockets,
         processes=options.processes,
-        tls=options.tls,  # type: ignore[arg-type]  # checked inside
+        tls=options.tls,
         tls_libraries=_paths(options.tls_libraries),
         tls_wait_ms=options.tls_wait,
         keylog=bool(options.keylog_file),
@@ -39,5 +40,7 @@ def _paths(text: str) -> tuple[str, ...]:
     paths = tuple(item.strip() for item in text.split(",") if item.strip())
     for path in paths:
         if not is_path(path):
-            raise TccapError(f"{path!r} is not a whole path, from / on, of a file.")
+            raise TccapError(
+                f"{quoted(path)} is not a whole path, from / on, of a file."
+            )
     return paths

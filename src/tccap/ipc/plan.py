@@ -7,24 +7,28 @@ values only, and the engine checks every one of them again.
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self, get_args
 
 from tccap.errors import TccapError
+from tccap.ipc.values import (
+    ANY,
+    COMM_LEN_MAX,
+    FILTER_LEN_MAX,
+    FILTERS_MAX,
+    IFNAME_LEN_MAX,
+    LIST_MAX,
+    PATH_LEN_MAX,
+    PID_MAX,
+    RING_MIB_MAX,
+    SNAPLEN_MAX,
+    TABLE_MAX,
+    TLS_WAIT_MAX_MS,
+    UID_MAX,
+    Direction,
+    Label,
+    TlsScope,
+)
 
-ANY = "any"  # in place of a device's name: all of them, later ones included
-LIST_MAX = 1024  # entries of the filter's tables, bpf/owners/process_filter.h
-PID_MAX = (1 << 22) - 1  # PID_MAX_LIMIT, include/linux/threads.h
-UID_MAX = (1 << 32) - 2
-COMM_LEN_MAX = 15  # TASK_COMM_LEN - 1
-IFNAME_LEN_MAX = 15  # IFNAMSIZ - 1, include/uapi/linux/if.h
-FILTERS_MAX = 2  # that of the box, and the option
-# Both filters together fit into one option of a pcapng block (65535 bytes).
-FILTER_LEN_MAX = 32000
-PATH_LEN_MAX = 4095  # PATH_MAX - 1, include/uapi/linux/limits.h
-SNAPLEN_MAX = 262144
-RING_MIB_MAX = 1024
-TABLE_MAX = 1 << 20
-TLS_WAIT_MAX_MS = 10000
 _NO_NAMES: Final = (".", "..")
 
 
@@ -33,32 +37,34 @@ class Plan:
     """One capture.
 
     ``device`` is a network device's name, or ``any``; each of ``filters`` is a
-    capture filter that a packet has to match; ``snaplen`` counts
-    bytes of a frame, ``ring_mib`` MiB of the ring. A packet passes the process
-    filter if a process at one of its ends has one of ``pids``, one of ``uids``
-    (effective user ids) and one of ``comms``; an empty list lets all pass.
-    ``children`` adds what descends from such processes. ``sockets`` and
-    ``processes`` are the sizes of the kernel's tables.
+    capture filter that a packet has to match; ``snaplen`` is in bytes of a
+    frame, ``ring_mib`` in MiB. A packet passes the process filter if a process
+    at one of its endpoints has one of ``pids``, one of ``uids`` (effective user
+    ids) and one of ``comms``; an empty list lets all pass. ``children`` adds the
+    descendants of such processes. ``sockets`` and ``processes`` are the sizes of
+    the kernel's tables.
 
-    ``tls`` tells whose processes' TLS secrets to read, ``tls_libraries`` files that may
-    hold a TLS library beside those that are found, ``tls_wait_ms`` how long packets
-    wait for secrets of which nothing is heard. With ``keylog``, lines of a key log
-    follow the plan.
+    ``tls`` says whose processes' TLS secrets to read; ``tls_libraries`` are files
+    that may hold a TLS library, besides those that are found; ``tls_wait_ms`` is
+    how long packets wait for secrets if none arrives. With ``keylog``, lines of a
+    key log follow the plan.
+
+    TccapError if a field has the wrong type or is out of range.
     """
 
     device: str
     filters: tuple[str, ...]
-    direction: Literal["both", "in", "out"]
+    direction: Direction
     snaplen: int
     ring_mib: int
-    label: Literal["off", "short", "full"]
+    label: Label
     pids: tuple[int, ...]
     uids: tuple[int, ...]
     comms: tuple[str, ...]
     children: bool
     sockets: int
     processes: int
-    tls: Literal["off", "own", "all"]
+    tls: TlsScope
     tls_libraries: tuple[str, ...]
     tls_wait_ms: int
     keylog: bool
@@ -72,17 +78,17 @@ class Plan:
         return {
             "device": _is_device(self.device),
             "filters": _is_list(self.filters, _is_filter, FILTERS_MAX),
-            "direction": self.direction in ("both", "in", "out"),
+            "direction": self.direction in get_args(Direction),
             "snaplen": _is_within(self.snaplen, 1, SNAPLEN_MAX),
             "ring_mib": _is_within(self.ring_mib, 1, RING_MIB_MAX),
-            "label": self.label in ("off", "short", "full"),
+            "label": self.label in get_args(Label),
             "pids": _is_list(self.pids, lambda n: _is_within(n, 1, PID_MAX)),
             "uids": _is_list(self.uids, lambda n: _is_within(n, 0, UID_MAX)),
             "comms": _is_list(self.comms, _is_comm),
             "children": isinstance(self.children, bool),
             "sockets": _is_within(self.sockets, 1, TABLE_MAX),
             "processes": _is_within(self.processes, 1, TABLE_MAX),
-            "tls": self.tls in ("off", "own", "all"),
+            "tls": self.tls in get_args(TlsScope),
             "tls_libraries": _is_list(self.tls_libraries, is_path),
             "tls_wait_ms": _is_within(self.tls_wait_ms, 0, TLS_WAIT_MAX_MS),
             "keylog": isinstance(self.keylog, bool),
@@ -90,12 +96,12 @@ class Plan:
 
     @property
     def filters_processes(self) -> bool:
-        """Tell whether only packets of certain processes are wanted."""
+        """Return whether only packets of certain processes are wanted."""
         return bool(self.pids or self.uids or self.comms)
 
     @property
     def is_any(self) -> bool:
-        """Tell whether all devices are meant, later ones included."""
+        """Return whether all devices are meant, later ones included."""
         return self.device == ANY
 
     def to_json(self) -> str:
@@ -104,7 +110,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read a Plan; TccapError on anything but exactly its fields."""
+        """Read a Plan; TccapError unless it has exactly the fields, all acceptable."""
         try:
             values: Any = json.loads(text)
         except (ValueError, RecursionError):
@@ -124,7 +130,7 @@ def _is_list(
 
 
 def _is_device(value: object) -> bool:
-    """Tell whether the kernel takes such a name (dev_valid_name, net/core/dev.c)."""
+    """Return whether the kernel takes such a name (dev_valid_name, net/core/dev.c)."""
     if not _is_text(value, IFNAME_LEN_MAX):
         return False
     name = str(value)
@@ -136,22 +142,22 @@ def _is_filter(value: object) -> bool:
 
 
 def is_path(value: object) -> bool:
-    """Tell whether a value can be the absolute path of a file."""
+    """Return whether a value can be the absolute path of a file."""
     return _is_text(value, PATH_LEN_MAX) and str(value).startswith("/")
 
 
 def _is_comm(value: object) -> bool:
-    # Names need not be UTF-8; Python then has surrogates for the bytes.
+    # A name need not be UTF-8; Python then holds its bytes as surrogates.
     return _is_text(value, COMM_LEN_MAX, errors="surrogateescape")
 
 
 def _is_text(value: object, len_max: int, errors: str = "strict") -> bool:
-    """Tell whether a text has up to so many bytes, and some, and no zero byte."""
+    """Return whether a text has from 1 to ``len_max`` bytes, none of them zero."""
     if not isinstance(value, str) or "\0" in value:
         return False
     try:
         return 0 < len(value.encode("utf-8", errors)) <= len_max
-    except UnicodeEncodeError:  # half a character, which JSON can say
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can contain
         return False
 
 

@@ -59,13 +59,14 @@ class Owners:
     def counts(self) -> dict[str, int]:
         """Return what did not fit into the kernel's tables, over all CPUs.
 
-        ``sockets`` are owners that were not recorded, ``processes`` packets without
-        label, as their process had been evicted.
+        ``overflowed_sockets`` are owners that were not recorded, and
+        ``overflowed_processes`` packets without a label, as their process had been
+        evicted.
         """
         shares = self._overflows[self._overflows.Key(0)]
         return {
-            "sockets": sum(share.sockets for share in shares),
-            "processes": sum(share.processes for share in shares),
+            "overflowed_sockets": sum(share.sockets for share in shares),
+            "overflowed_processes": sum(share.processes for share in shares),
         }
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable
 
 from tccap.errors import TccapError
-from tccap.ipc.status import log, report
+from tccap.ipc.status import TlsProbes, log, report
 from tccap.tls import inspector, libraries, mapped
 from tccap.tls.knownfiles import UNREADABLE, Content, KnownFiles, Outcome
 from tccap.tls.mapped import Mapped
@@ -110,4 +110,4 @@ def _announce(outcome: Outcome) -> None:
     elif outcome.probes:
         source = f"{outcome.library} in {outcome.path}, {outcome.probes} probes"
         log("info", f"TLS: secrets are read from {source}.")
-    report("tls", path=outcome.path, probes=outcome.probes)
+    report(TlsProbes(outcome.path, outcome.probes))

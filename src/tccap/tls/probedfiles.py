@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tccap.errors import TccapError
-from tccap.ipc.status import log, report
+from tccap.ipc.status import TlsDetached, log, report
 from tccap.tls import probetable
 from tccap.tls.filewatch import FileWatch
 from tccap.tls.knownfiles import Content, KnownFiles, Outcome
@@ -148,7 +148,7 @@ class ProbedFiles:
                 self._known.forget_lacking_slots()
         if file.slots:
             log("info", f"TLS: {file.path} {reason}: its probes are detached.")
-        report("tls", path=file.path, detached=len(file.slots))
+        report(TlsDetached(file.path, len(file.slots)))
 
 
 def _has_its_name(file: WatchedFile) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tccap.bpf.maps import Map
 from tccap.host.cpus import not_preempted
 from tccap.ipc.plan import Plan
-from tccap.ipc.status import log, report
+from tccap.ipc.status import TlsCounts, log, report
 from tccap.stream import abi
 from tccap.stream.abi import MessageKind
 from tccap.tls import keylog, sites
@@ -98,7 +98,7 @@ class Tls:
         if self._tracing:
             self._tracing.close()
         counts = self._hold.counts()
-        report("tls", counts=asdict(counts) | {"unreadable": self._unreadable})
+        report(TlsCounts(asdict(counts) | {"unreadable": self._unreadable}))
         if counts.evicted:
             log(
                 "warning",

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from tccap.errors import TccapError
-from tccap.ipc.status import log, report
+from tccap.ipc.status import Timing, TlsReady, log, report
 from tccap.tls import libraries, mapped
 from tccap.tls.examiner import Examiner
 from tccap.tls.knownfiles import KnownFiles
@@ -75,7 +75,7 @@ class Tracing(threading.Thread):
         started = time.monotonic()
         if self._probed:
             self._probed.close()
-        report("timing", step="detach probes", seconds=time.monotonic() - started)
+        report(Timing("detach probes", time.monotonic() - started))
 
     def run(self) -> None:
         """Look for files and probe them, until the end."""
@@ -92,7 +92,7 @@ class Tracing(threading.Thread):
         examiner = Examiner(self._known, probed, scan, self._stopped)
         examiner.examine_paths((*_common_libraries(), *self._listed))
         examiner.examine_processes()
-        report("tls", ready=True)
+        report(TlsReady())
         while not self._stopped.is_set():
             started = time.monotonic()
             examiner.examine_processes()

@@ -13,6 +13,7 @@ from tccap.engine.devices import Device
 from tccap.engine.interfaces import Interfaces
 from tccap.errors import TccapError
 from tccap.front import options, request
+from tccap.ipc.values import Direction
 from tccap.stream.blocks import Section
 
 
@@ -36,8 +37,10 @@ def present(monkeypatch: pytest.MonkeyPatch) -> dict[int, Device]:
     return there
 
 
-def _interfaces(device: str, sent: list[bytes], direction: str = "both") -> Interfaces:
-    chosen = options.defaults()._replace(direction=direction, snaplen=100)
+def _interfaces(
+    device: str, sent: list[bytes], direction: Direction = "both"
+) -> Interfaces:
+    chosen = options.Options()._replace(direction=direction, snaplen=100)
     the_plan = request.plan(f"tccap-{device}", "", chosen)
     return Interfaces(the_plan, Section("os", "hardware"), sent.append)
 
@@ -93,7 +96,9 @@ def test_ids_follow_the_order_of_appearance(present: dict[int, Device]) -> None:
 @pytest.mark.parametrize(
     ("direction", "side"), [("both", "out"), ("in", "in"), ("out", "out")]
 )
-def test_lo_has_one_side(present: dict[int, Device], direction: str, side: str) -> None:
+def test_lo_has_one_side(
+    present: dict[int, Device], direction: Direction, side: str
+) -> None:
     present[1] = _device(1, "lo", 772)
     interfaces = _interfaces("lo", [], direction)
     interfaces.discover()

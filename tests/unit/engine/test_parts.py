@@ -94,7 +94,7 @@ def test_all_have_their_say() -> None:
 
 
 def test_without_label_and_tls_nothing_runs() -> None:
-    chosen = options.defaults()._replace(label="off", tls="off")
+    chosen = options.Options()._replace(label="off", tls="off")
     the_plan = request.plan("tccap-lo", "", chosen)
     collection = MagicMock()
     made = Parts(parts.choose(the_plan, ROOT), collection, MagicMock())

@@ -50,5 +50,5 @@ def test_device_of() -> None:
 
 
 @pytest.mark.parametrize(("device", "can"), [("eth0.7", True), ("a{b", False)])
-def test_sayable(device: str, can: bool) -> None:
-    assert extcap.sayable(device) == can
+def test_is_listable(device: str, can: bool) -> None:
+    assert extcap.is_listable(device) == can

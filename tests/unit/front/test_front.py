@@ -4,7 +4,7 @@ import pwd
 import pytest
 
 from tccap.errors import TccapError
-from tccap.front import extcap, front, launcher, supervisor
+from tccap.front import extcap, front, launcher, signals
 from tccap.host import netdev
 
 CONFIG = ["--extcap-config", "--extcap-interface", "tccap-lo"]
@@ -82,7 +82,7 @@ def test_what_is_wrong_is_one_sentence(
     argv: list[str],
     sentence: str,
 ) -> None:
-    monkeypatch.setattr(supervisor, "_on_stop_signals", lambda _handler: None)
+    monkeypatch.setattr(signals, "on_stop", lambda _handler: None)
     assert front.main(argv) == 1
     assert capsys.readouterr() == ("", f"{sentence}\n")
 

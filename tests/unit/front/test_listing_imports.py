@@ -8,7 +8,10 @@ import pytest
 from tccap.paths import SCRIPT
 
 # Wireshark calls these once for every device, so each module counts.
-SLOW = {"bcc", "pyroute2", "asyncio", "importlib.metadata", "pcapng", "logging"}
+SLOW = {
+    *("bcc", "pyroute2", "asyncio", "importlib.metadata", "pcapng", "logging"),
+    *("dataclasses", "inspect"),
+}
 LISTINGS = (
     ("--extcap-interfaces", "--extcap-version=4.6"),
     ("--extcap-config", "--extcap-interface", "tccap-lo"),

@@ -9,15 +9,19 @@ import pytest
 
 from tccap import paths
 from tccap.errors import TccapError
-from tccap.front import launcher, supervisor
+from tccap.front import launcher, signals, supervisor
 
-END = '{"event": "end", "accepted": 9, "dropped": %d, "complete": %s, "undelivered": 5}'
+END = (
+    '{"event": "end", "received": 9, "accepted": 9, "dropped": %d, "unattributed": 0, '
+    '"complete": %s, "undelivered": 5, "overflowed_sockets": 0, '
+    '"overflowed_processes": 0}'
+)
 
 
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
     """Put back what the supervisor does to the process."""
-    numbers = (*supervisor._STOP_SIGNALS, signal.SIGALRM)
+    numbers = (*signals.STOP_SIGNALS, signal.SIGALRM)
     before = [signal.getsignal(number) for number in numbers]
     yield
     for number, handler in zip(numbers, before, strict=True):
@@ -31,7 +35,7 @@ def _supervise(*code: str) -> None:
         stderr=subprocess.PIPE,
     )
     with engine:
-        supervisor._Supervisor(engine).run("{}")
+        supervisor.Supervisor(engine).run("{}")
 
 
 def _say(text: str) -> str:

@@ -158,8 +158,8 @@ def test_deep_json_is_refused() -> None:
 
 
 def test_made_from_the_options() -> None:
-    chosen = options.defaults()._replace(
-        direction="in", snaplen=96, ring_size=8, filter="udp", children="true"
+    chosen = options.Options()._replace(
+        direction="in", snaplen=96, ring_size=8, filter="udp", children=True
     )
     chosen = chosen._replace(pid="7, 8", process="9", uid="root,1", comm="a b,c")
     made = request.plan("tccap-eth0", "tcp", chosen)
@@ -173,7 +173,7 @@ def test_made_from_the_options() -> None:
 
 
 def test_made_from_the_defaults() -> None:
-    made = request.plan("tccap-any", "", options.defaults())
+    made = request.plan("tccap-any", "", options.Options())
     assert made.is_any
     assert made.filters == ()
     assert not made.filters_processes
@@ -192,10 +192,10 @@ def test_what_is_no_process_or_user_is_named(
     change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(TccapError, match=message):
-        request.plan("tccap-any", "", options.defaults()._replace(**change))
+        request.plan("tccap-any", "", options.Options()._replace(**change))
 
 
 @pytest.mark.parametrize("interface", ["eth0", "", "tccap", "TCCAP-eth0"])
 def test_other_interfaces_are_refused(interface: str) -> None:
     with pytest.raises(TccapError, match="Interfaces are named tccap-"):
-        request.plan(interface, "", options.defaults())
+        request.plan(interface, "", options.Options())

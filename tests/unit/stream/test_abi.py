@@ -12,8 +12,8 @@ from support import clayout
 from tccap.engine.classifier import DeviceEntry
 from tccap.errors import TccapError
 from tccap.filter import language
-from tccap.ipc import plan
-from tccap.ipc.plan import RING_MIB_MAX
+from tccap.ipc import values
+from tccap.ipc.values import RING_MIB_MAX
 from tccap.owners import addresses
 from tccap.paths import BPF_DIR
 from tccap.stream import abi
@@ -42,7 +42,7 @@ MIRRORED = {
     "MESSAGE_HELD_SERVER_HELLO": MessageKind.HELD_SERVER_HELLO,
     "ELSEWHERE": abi.ELSEWHERE,
     "OWN_NAMESPACE": addresses.OWN_NAMESPACE,
-    "COMM_LEN": plan.COMM_LEN_MAX + 1,
+    "COMM_LEN": values.COMM_LEN_MAX + 1,
 }
 # Only the programs use these.
 C_ONLY = {
