@@ -17,7 +17,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from tccap.engine import privileges
+from tccap.engine import limits, privileges
 from tccap.errors import TccapError
 from tccap.filter.capturefilter import CaptureFilter
 from tccap.host import access, netdev
@@ -46,6 +46,7 @@ def main() -> int:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # not the caller's
     try:
+        limits.reset()
         privileges.narrow(privileges.STARTING)
         caller = access.caller()
         text = _read_plan()
