@@ -26,11 +26,31 @@ def log(level: str, message: str) -> None:
 
 
 def parse(line: str) -> dict[str, Any]:
-    """Return the event of a line; what is none, as sudo's words, is ``output``."""
+    """Return the event of a line; other lines, such as sudo's, become ``output``.
+
+    Messages are safe to print: names and paths in them may hold control characters.
+    """
     try:
         event = json.loads(line)
     except ValueError:
         event = None
-    if isinstance(event, dict) and isinstance(event.get("event"), str):
-        return event
-    return {"event": "output", "level": "debug", "message": line.rstrip()}
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        event = {"event": "output", "level": "debug", "message": line.rstrip()}
+    return {key: _printable(value) for key, value in event.items()}
+
+
+def _printable(value: Any) -> Any:
+    """Escape what is not printable in a text, and indent all lines but the first.
+
+    So no line of a log can pass for another entry.
+    """
+    if not isinstance(value, str):
+        return value
+    lines = value.split("\n")
+    return "\n    ".join("".join(map(_escaped, line)) for line in lines)
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode("ascii")

@@ -2,7 +2,7 @@ import json
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tccap.ipc import status
@@ -14,7 +14,7 @@ def test_what_is_reported_is_parsed(capfd: pytest.CaptureFixture[str]) -> None:
     lines = capfd.readouterr().err.splitlines()
     assert [status.parse(line) for line in lines] == [
         {"event": "timing", "step": "load", "seconds": 0.5},
-        {"event": "log", "level": "warning", "message": "two\nlines"},
+        {"event": "log", "level": "warning", "message": "two\n    lines"},
     ]
 
 
@@ -27,6 +27,20 @@ def test_other_output_is_a_debug_message(line: str) -> None:
         "level": "debug",
         "message": line.rstrip(),
     }
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_no_message_controls_a_terminal_or_forges_an_entry(text: str) -> None:
+    for line in (text, json.dumps({"event": "log", "message": text})):
+        first, *others = status.parse(line)["message"].split("\n")
+        assert all(other.startswith("    ") for other in others)
+        assert all(part.isprintable() for part in (first, *others))
+
+
+def test_what_is_not_printable_is_escaped() -> None:
+    line = json.dumps({"event": "log", "message": "/tmp/\x1b[2Jlib\u202e.so é\udcff"})
+    assert status.parse(line)["message"] == "/tmp/\\x1b[2Jlib\\u202e.so é\\udcff"
 
 
 @given(st.text())
