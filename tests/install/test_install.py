@@ -83,9 +83,9 @@ def test_an_ordinary_user_is_answered_like_root(call: str, machine: Machine) -> 
 
 
 def test_an_ordinary_user_sees_the_interfaces_in_tshark(machine: Machine) -> None:
-    listing = machine.run("tshark", "-D", user="ada")
+    shown = machine.run("tshark", "-D", user="ada")
     for interface in ("tccap-any", "tccap-lo"):
-        assert f"{interface} (eBPF TC (pid-aware))" in listing.stdout
+        assert f"{interface} (eBPF TC (pid-aware))" in shown.stdout
 
 
 def test_the_fields_of_processes_are_there(machine: Machine) -> None:
@@ -166,14 +166,14 @@ def test_a_package_with_another_hash_is_refused(machine: Machine) -> None:
         f"rm -r {TOP}/venv;"
         f"sed -i 's/sha256:.\\{{8\\}}/sha256:00000000/' {CHECKOUT}/requirements/*.txt"
     )
-    before = contents(machine)
+    before = listing(machine)
     result = machine.run(f"{CHECKOUT}/install.sh", network=True, timeout_s=300)
     assert result.returncode == 1
     assert "THESE PACKAGES DO NOT MATCH THE HASHES" in result.stderr
     assert result.stderr.endswith(
         "pip could not install pyroute2 and python-pcapng: see the lines above.\n"
     )
-    assert contents(machine) == before
+    assert listing(machine) == before
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_links_of_the_checkout_are_not_copied(
     machine: Machine, make: str, named: str
 ) -> None:
     machine.shell(f"cd {CHECKOUT}; {make}")
-    before = contents(machine)
+    before = listing(machine)
     result = machine.run(f"{CHECKOUT}/install.sh")
     assert (result.returncode, result.stderr) == (
         1,
@@ -200,7 +200,7 @@ def test_links_of_the_checkout_are_not_copied(
             "put the file itself there, then run install.sh again.\n"
         ),
     )
-    assert contents(machine) == before
+    assert listing(machine) == before
 
 
 WIRESHARK = "/usr/lib/*/wireshark"
@@ -243,7 +243,7 @@ def test_it_is_not_installed_where_others_can_replace_it(
 ) -> None:
     folder = machine.shell(f"echo {folder}").strip()
     machine.shell(change.format(folder, folder))
-    before = contents(machine)
+    before = listing(machine)
     result = machine.run(f"{CHECKOUT}/install.sh")
     assert (result.returncode, result.stderr) == (
         1,
@@ -252,7 +252,7 @@ def test_it_is_not_installed_where_others_can_replace_it(
             f"sudo {mend} {folder}, then run install.sh again.\n"
         ),
     )
-    assert contents(machine) == before
+    assert listing(machine) == before
 
 
 def test_an_empty_group_that_could_replace_it_is_named(machine: Machine) -> None:
@@ -271,10 +271,10 @@ def test_a_cache_that_others_could_write_is_made_anew(machine: Machine) -> None:
     assert machine.run("tccap", "check").returncode == 0
     machine.shell("touch /var/cache/tccap/bpf/planted; chmod 777 /var/cache/tccap")
     assert machine.run(f"{CHECKOUT}/install.sh").returncode == 0
-    listing = machine.files("/var/cache/tccap")
-    assert "/var/cache/tccap/bpf/planted" not in listing
-    assert {facts.split()[1] for facts in listing.values()} <= {"700", "600"}
-    assert len(listing) > 2
+    files = machine.files("/var/cache/tccap")
+    assert "/var/cache/tccap/bpf/planted" not in files
+    assert {facts.split()[1] for facts in files.values()} <= {"700", "600"}
+    assert len(files) > 2
 
 
 def test_only_root_can_change_what_the_engine_runs(machine: Machine) -> None:
@@ -351,7 +351,7 @@ def test_a_file_or_link_of_that_name_is_not_overwritten(
 ) -> None:
     command = machine.shell(f"echo {place}").strip()
     machine.shell(f"rm {command}; {mine}{command}")
-    before = contents(machine)
+    before = listing(machine)
     result = machine.run(f"{CHECKOUT}/install.sh")
     assert (result.returncode, result.stderr) == (
         1,
@@ -361,7 +361,7 @@ def test_a_file_or_link_of_that_name_is_not_overwritten(
         ),
     )
     assert machine.shell(f"cat {command}") == "mine\n"
-    assert contents(machine) == before
+    assert listing(machine) == before
 
 
 def test_a_dangling_link_of_that_name_is_not_overwritten(machine: Machine) -> None:
@@ -414,6 +414,11 @@ def contents(machine: Machine) -> tuple[dict[str, str], str]:
     files = machine.files("/")
     kept = {path: facts for path, facts in files.items() if not is_cached(path)}
     return kept, machine.shell(sums)
+
+
+def listing(machine: Machine) -> dict[str, str]:
+    """Return what an installation could have changed."""
+    return machine.files("/usr/local", "/usr/lib/*/wireshark", "/etc", "/var/cache")
 
 
 def is_cached(path: str) -> bool:
