@@ -1,11 +1,15 @@
 # Everything a contributor runs. test and test-vm install what they need.
 PYTHON = .venv/bin/python
 
-.PHONY: deps lint unit test tls-matrix test-vm vm-shell cycles faults suites fuzz soak bench \
+.PHONY: deps requirements lint unit test tls-matrix test-vm vm-shell cycles faults suites fuzz soak bench \
 	bench-vm ground-truth filters screenshots finder-matrix finder-census fuzz-elf
 
 deps:
 	tests/deps.sh
+
+# The newest versions of what install.sh takes from PyPI, with the hashes of their files
+requirements:
+	requirements/refresh.sh
 
 lint:
 	.venv/bin/ruff check .

@@ -1,25 +1,40 @@
 #!/bin/sh
 # Installs tccap for all users of this machine; run it with --help.
 #
-# The code that runs with root's rights must not be writable by anybody else,
-# so a root-owned copy is made, and everything outside it is a link into it.
+# Nobody but root may be able to change the code that runs as root. So install.sh makes
+# a copy that belongs to root; everything outside that copy is a link into it.
 set -eu
+
+# apt, pip and Python obey many variables, and files that variables name. Of the caller's
+# only those that lead to the network stay.
+forget_environment() {
+    for variable in $(env | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p'); do
+        case $variable in
+        PATH | *_proxy | *_PROXY) ;;
+        *) unset "$variable" ;;
+        esac
+    done
+    export HOME=/root LC_ALL=C.UTF-8
+}
+
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+if [ "$(id -u)" -eq 0 ]; then forget_environment; fi
+unset PYTHONPATH PYTHONHOME
+export PATH
+local_path=/usr/local/sbin:/usr/local/bin:$PATH # once nobody else can write there
+# bcc is installed for the distribution's own Python, not for one earlier on PATH.
+python=/usr/bin/python3
+umask 022
 
 top=/usr/local/lib/tccap
 new=$top.new
 old=$top.old
 cache=/var/cache/tccap
-places=places # in $top: what lies outside it and belongs to tccap
-group=wireshark # whose members may capture
+places=places # in $top: the links and folders outside $top that belong to tccap
+group=wireshark # its members may capture
 rule=/etc/sudoers.d/tccap
 here=$(dirname "$(readlink -f "$0")")
-
-# bcc comes for the distribution's own Python, not for one earlier on PATH.
-python=/usr/bin/python3
-# Nothing of the caller's own is run with root's rights.
-PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-unset PYTHONPATH PYTHONHOME
-umask 022
+cd /
 
 main() {
     action=install wireshark=yes
@@ -37,13 +52,13 @@ main() {
 
 do_help() {
     cat <<END
-Usage: sudo ./install.sh [--no-wireshark]   install tccap, or bring it up to date
-       sudo ./install.sh --uninstall        remove it; packages stay
-       ./install.sh --check                 tell what works and what is missing
+Usage: sudo ./install.sh [--no-wireshark]   install tccap, or update it
+       sudo ./install.sh --uninstall        remove tccap; packages stay
+       ./install.sh --check                 show what works and what is missing
 
 Packages come from the distribution (apt, dnf, pacman or zypper), pyroute2,
-python-pcapng, capstone, numpy and unicorn from PyPI. tshark is installed where it is missing;
---no-wireshark leaves that out.
+python-pcapng, capstone, numpy and unicorn from PyPI. tshark is installed if it is missing,
+except with --no-wireshark.
 END
 }
 
@@ -51,20 +66,31 @@ do_check() {
     [ -x "$python" ] || fail "There is no $python: sudo ./install.sh installs it."
     script=$top/extcap/tccap.py
     [ -x "$script" ] || script=$here/extcap/tccap.py
+    PATH=$local_path
     exec "$python" -IS "$script" check
 }
 
 do_install() {
     need_root
     [ -f "$here/pyproject.toml" ] || fail "$here is no complete copy of tccap: get it again."
+    need_safe_place "$top/extcap"
+    need_safe_place "$rule"
+    need_safe_place "$cache"
+    need_safe_place /usr/local/bin/tccap
+    need_safe_place /usr/local/sbin/visudo
+    PATH=$local_path
+    need_free_place /usr/local/bin/tccap
     manager=$(package_manager)
     install_packages
+    links=$(wanted_links)
+    need_free_places
     trap 'rm -rf "$new"' EXIT
     make_copy
     make_environment
     swap_copies
     make_links
-    # It compiles the programs, so that the first capture need not.
+    remove_unsafe_cache
+    # This compiles the programs, so the first capture starts fast.
     "$top/venv/bin/python3" -I "$top/extcap/tccap.py" check >/dev/null 2>&1 || true
     echo "tccap is installed in $top; 'sudo tccap check' tells what works here."
     make_rule
@@ -87,8 +113,71 @@ fail() {
     exit 1
 }
 
+# --- what root must not trust -----------------------------------------------
+
 need_root() {
     [ "$(id -u)" -eq 0 ] || fail "install.sh needs root: sudo ./install.sh."
+}
+
+# Who can write a folder can replace what is in it, and all below that.
+need_safe_place() { # path
+    for path in "$1" "$(readlink -m "$1")"; do
+        while [ "$path" != / ]; do
+            path=$(dirname "$path")
+            if [ -d "$path" ]; then need_safe_folder "$path"; fi
+        done
+    done
+}
+
+need_safe_folder() { # path
+    [ "$(stat -L -c %u "$1")" -eq 0 ] ||
+        fail "$1 belongs to $(stat -L -c %U "$1"), who could replace what root runs there: sudo chown root $1, then run install.sh again."
+    case $(stat -L -c %a "$1") in
+    *[2367])
+        fail "All users can write $1 and so replace what root runs there: sudo chmod o-w $1, then run install.sh again."
+        ;;
+    *[2367]?) need_safe_group "$1" ;;
+    esac
+}
+
+# Debian made /usr/local writable for its group staff until Debian 12. An empty group
+# does no harm, but its first member will not know that tccap relies on it.
+need_safe_group() { # path of a folder that its group can write
+    id=$(stat -L -c %g "$1")
+    members=$(members_of "$id" | sed 's/^root$//')
+    mend="sudo chmod g-w $1"
+    # shellcheck disable=SC2012  # stat does not show the mark of such a list
+    if [ "$(ls -Lld "$1" | cut -c 11)" = + ]; then
+        fail "An access control list lets others write $1 and so replace what root runs there: sudo setfacl -b $1, then run install.sh again."
+    elif [ -n "$members" ]; then
+        fail "The group $(stat -L -c %G "$1") ($members) can write $1 and so replace what root runs there: $mend, then run install.sh again."
+    elif [ "$id" -ne 0 ] && ! is_told "$1"; then
+        echo "Members of the group $(stat -L -c %G "$1"), which has none now, could write $1 and so replace what root runs there: $mend" >&2
+    fi
+}
+
+told=
+is_told() { # something; the first time it is not
+    case $told in
+    *":$1:"*) return 0 ;;
+    esac
+    told="$told:$1:"
+    return 1
+}
+
+members_of() { # of a group: its name or number
+    number=$(getent group "$1" | cut -d: -f3)
+    {
+        getent group "$1" | cut -d: -f4 | tr , '\n'
+        getent passwd | sed -n "s/^\([^:]*\):[^:]*:[^:]*:${number:-$1}:.*/\1/p"
+    } | sed '/^$/d' | sort -u | paste -sd , | sed 's/,/, /g'
+}
+
+# The cache of a version that did not check the folders above it may hold anything.
+remove_unsafe_cache() {
+    [ -e "$cache" ] || return 0
+    unsafe=$(find "$cache" \( ! -user root -o -perm /022 \) -print -quit)
+    [ -z "$unsafe" ] || rm -rf "$cache"
 }
 
 # --- packages ---------------------------------------------------------------
@@ -167,17 +256,28 @@ fetch_packages() {
 make_copy() {
     rm -rf "$new" "$old"
     mkdir -p "$new"
-    for part in extcap sbin src bpf wireshark docs README.md LICENSE pyproject.toml install.sh; do
-        if [ -e "$here/$part" ]; then
-            cp -R "$here/$part" "$new/"
+    for part in extcap sbin src bpf wireshark docs requirements \
+        README.md LICENSE pyproject.toml install.sh; do
+        if [ -e "$here/$part" ] || [ -L "$here/$part" ]; then
+            cp -RP "$here/$part" "$new/"
         fi
     done
+    need_plain_files
     find "$new" -name __pycache__ -prune -exec rm -rf {} +
     chmod 755 "$new/extcap/tccap.py" "$new/sbin/tccap-engine" "$new/install.sh"
     "$python" -I -m compileall -q -s "$new" -p "$top" "$new/src"
 }
 
-# What the old copy has is kept, so that a second run needs no network.
+# A link would stay a link in the copy, and root would run what its owner puts there.
+# The copy is checked, not the checkout, which its owner can change meanwhile.
+need_plain_files() {
+    odd=$(find "$new" ! -type f ! -type d -print -quit)
+    [ -z "$odd" ] ||
+        fail "$here${odd#"$new"} is not an ordinary file, and root copies no links: put the file itself there, then run install.sh again."
+}
+
+# The packages of the old copy stay where their versions are right, so a second run
+# needs no network.
 make_environment() {
     "$python" -Ic 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "tccap needs Python 3.11 or later: $python is older."
@@ -187,26 +287,20 @@ make_environment() {
     else
         "$python" -I -m venv --system-site-packages "$new/venv"
     fi
-    install_python_packages 'project["dependencies"]' ||
+    install_python_packages capture ||
         fail "pip could not install pyroute2 and python-pcapng: see the lines above."
-    install_python_packages 'project["optional-dependencies"]["tls"]' ||
+    install_python_packages tls ||
         echo "pip could not install capstone, numpy and unicorn: captures work, but without TLS secrets." >&2
-    # They name the folder where they were made, and nobody runs them.
+    # Nobody runs these scripts, and they name the folder where they were made.
     find "$new/venv/bin" -type f ! -name 'python*' -delete
 }
 
-install_python_packages() { # which part of pyproject.toml, in Python
-    "$python" -I - "$new/pyproject.toml" >"$new/requirements" <<END
-import sys, tomllib
-with open(sys.argv[1], "rb") as file:
-    project = tomllib.load(file)["project"]
-print(*$1, sep="\n")
-END
-    "$new/venv/bin/python3" -I -m pip install --quiet --no-cache-dir --no-input \
-        --disable-pip-version-check --requirement "$new/requirements"
-    installed=$?
-    rm "$new/requirements"
-    return $installed
+# A wheel has a hash of its own and runs no code when it is installed. Of pip's settings
+# only those in /etc/pip.conf count.
+install_python_packages() { # name of a list in requirements/
+    "$new/venv/bin/python3" -I -m pip install --isolated --quiet --no-cache-dir \
+        --no-input --disable-pip-version-check --no-deps --only-binary :all: \
+        --require-hashes --requirement "$new/requirements/$1.txt"
 }
 
 swap_copies() {
@@ -224,10 +318,10 @@ swap_copies() {
 
 # --- ordinary users ---------------------------------------------------------
 
-# visudo sees the rule before sudo does, which passes over names with a dot.
+# visudo checks the rule before sudo reads it: sudo ignores names with a dot.
 make_rule() {
     if ! command -v visudo >/dev/null || [ ! -d "$(dirname "$rule")" ]; then
-        echo "There is no sudo here: only root can capture."
+        echo "There is no sudo here: only root can capture. Once sudo is installed, run install.sh again."
         return
     fi
     getent group "$group" >/dev/null || groupadd --system "$group" ||
@@ -238,11 +332,14 @@ make_rule() {
         fail "sudo does not take the rule for the group $group: see the lines above."
     }
     mv "$rule.new" "$rule"
+    members=$(members_of "$group")
+    [ -z "$members" ] ||
+        echo "The group $group has these members, who can capture now: $members."
     echo "Who is in the group $group can capture: sudo usermod -aG $group USER"
 }
 
-# The engine writes to Wireshark's FIFO and reads from the extcap itself: no
-# terminal and no log stands between them.
+# The engine writes to Wireshark's FIFO and reads from the extcap directly, so there must
+# be no terminal and no log between them.
 print_rule() {
     cat <<END
 # Made by tccap's install.sh, which also removes it.
@@ -255,32 +352,46 @@ END
 
 # --- links ------------------------------------------------------------------
 
+wanted_links() { # a part of the copy and the path of its link, one link a line
+    echo "extcap/tccap.py /usr/local/bin/tccap"
+    for_folders '\(Global \)\{0,1\}Extcap path' extcap/tccap.py
+    for_folders 'Global Lua Plugins' wireshark/tccap.lua
+}
+
+for_folders() { # Wireshark's name of the folder, part of the copy
+    wireshark_folders "$1" | while read -r folder; do
+        echo "$2 $folder/$(basename "$2")"
+    done
+}
+
+need_free_places() {
+    echo "$links" | while read -r _part place; do
+        need_free_place "$place"
+        need_safe_place "$place"
+    done
+}
+
+need_free_place() { # path of a link
+    case $(readlink "$1") in
+    "$top"/*) return 0 ;;
+    esac
+    if [ -e "$1" ] || [ -L "$1" ]; then
+        fail "$1 is there and is not tccap's: move it away, then run install.sh again."
+    fi
+}
+
 make_links() {
     remove_links
-    link extcap/tccap.py /usr/local/bin/tccap
-    link_into_folders extcap/tccap.py '\(Global \)\{0,1\}Extcap path'
-    link_into_folders wireshark/tccap.lua 'Global Lua Plugins'
+    echo "$links" | while read -r part place; do
+        make_folder "$(dirname "$place")"
+        echo "$place" >>"$top/$places"
+        ln -sfn "$top/$part" "$place"
+    done
     [ -n "$(wireshark_programs)" ] ||
         echo "There is no Wireshark here: install it, then run install.sh again." >&2
 }
 
-link_into_folders() { # part of the copy, Wireshark's name of the folder
-    [ -e "$top/$1" ] || return 0
-    wireshark_folders "$2" | while read -r folder; do
-        link "$1" "$folder/$(basename "$1")"
-    done
-}
-
-link() { # part of the copy, path of the link
-    if [ -e "$2" ] && [ ! -L "$2" ]; then
-        fail "$2 is there and is not tccap's: move it away, then run install.sh again."
-    fi
-    make_folder "$(dirname "$2")"
-    echo "$2" >>"$top/$places"
-    ln -sfn "$top/$1" "$2"
-}
-
-make_folder() { # with those above it; noted, so that they go with the link
+make_folder() { # with its parents; noted, so that uninstalling removes them
     [ ! -d "$1" ] || return 0
     make_folder "$(dirname "$1")"
     echo "$1" >>"$top/$places"
@@ -289,7 +400,7 @@ make_folder() { # with those above it; noted, so that they go with the link
 
 remove_links() {
     [ -f "$top/$places" ] || return 0
-    # The other way round: a folder that was made for a link comes after it.
+    # From the end: a folder that was made for a link stands before that link.
     sed -n '1!G;h;$p' "$top/$places" | while read -r place; do
         case $(readlink "$place") in
         "$top"/*) rm "$place" ;;
@@ -305,7 +416,7 @@ wireshark_folders() { # name of the folder, as a sed pattern
     done | sort -u
 }
 
-# Not wireshark itself: 4.0 does not tell its folders, which are tshark's, too.
+# tshark, not wireshark: Wireshark 4.0 does not print its folders, and both use the same.
 wireshark_programs() {
     (
         IFS=:

@@ -58,12 +58,15 @@ install_packages() {
 
 have_environment() {
     [ -x "$top/.venv/bin/python3" ] && [ -f "$stamp" ] &&
-        [ -z "$(find "$top/pyproject.toml" -newer "$stamp")" ]
+        [ -z "$(find "$top/pyproject.toml" "$top/requirements" -newer "$stamp")" ]
 }
 
 make_environment() {
     # bcc comes for the distribution's own Python.
     /usr/bin/python3 -m venv --system-site-packages "$top/.venv"
+    # Of what install.sh installs, the same versions.
+    "$top/.venv/bin/python3" -m pip install --quiet --disable-pip-version-check \
+        --no-deps --requirement "$top/requirements/tls.txt"
     "$top/.venv/bin/python3" -m pip install --quiet --disable-pip-version-check \
         --editable "${top}[dev,tls]"
     touch "$stamp"

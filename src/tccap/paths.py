@@ -7,6 +7,7 @@ TOP = os.path.dirname(os.path.dirname(_HERE))
 BPF_DIR = os.path.join(TOP, "bpf")
 SCRIPT = os.path.join(TOP, "extcap", "tccap.py")
 ENGINE = os.path.join(TOP, "sbin", "tccap-engine")
+INSTALL = os.path.join(TOP, "install.sh")
 README = os.path.join(TOP, "README.md")
 
 

@@ -49,7 +49,10 @@ def installed_machine(folder: Path, fresh_machine: Machine) -> Machine:
             "tccap is installed in /usr/local/lib/tccap; "
             "'sudo tccap check' tells what works here."
         ),
-        "There is no sudo here: only root can capture.",
+        (
+            "There is no sudo here: only root can capture. "
+            "Once sudo is installed, run install.sh again."
+        ),
     ]
     return machine
 

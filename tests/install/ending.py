@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 EXTCAP = "/usr/local/lib/tccap/extcap/tccap.py"
-ADA = ("setpriv", "--reuid=ada", "--regid=ada", "--init-groups")
+ADA: tuple[str, ...] = ("setpriv", "--reuid=ada", "--regid=ada", "--init-groups")
 DEADLINE_S = float(os.environ["TCCAP_DEADLINE_S"])
 
 

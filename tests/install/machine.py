@@ -37,9 +37,7 @@ _BUT_SOURCES = (
     _CERTIFICATES,
 )
 _NETWORK_FILES = (*_BUT_SOURCES, _SOURCES, f"{_SOURCES}.d")
-_NETWORK_VARIABLES = re.compile(
-    r"(https?|no|all)_proxy|PIP_(INDEX_URL|CERT|PROXY)|SSL_CERT_FILE", re.IGNORECASE
-)
+_NETWORK_VARIABLES = re.compile(r"(https?|no|all)_proxy|SSL_CERT_FILE", re.IGNORECASE)
 # The kernel ends the command with whoever waits for it.
 _UNSHARE_MOUNTS = (
     *("setpriv", "--pdeathsig", "KILL"),

@@ -20,9 +20,19 @@ HOSTILE = {
     "BCC_KERNEL_SOURCE": "/nonsense",
     "PYTHONPATH": "/nonsense",
     "PYTHONHOME": "/nonsense",
+    "PIP_CONFIG_FILE": "/opt/other/pip.conf",
+    "PIP_REQUIRE_VIRTUALENV": "nonsense",
+    "XDG_CONFIG_DIRS": "/opt/other",
+    "APT_CONFIG": "/opt/other/apt.conf",
+    **dict.fromkeys(("top", "new", "here", "links", "variable"), "/nonsense"),
 }
 FAKE_PYTHON = """
-mkdir -p /opt/other
+mkdir -p /opt/other/pip
+printf '[global]\nno-such-option = nonsense\nindex-url = nonsense\nquiet = x\n' \
+    >/opt/other/pip.conf
+cp /opt/other/pip.conf /opt/other/pip/pip.conf
+cp /opt/other/pip.conf /root/.pip.conf
+echo nonsense >/opt/other/apt.conf
 printf '#!/bin/sh\necho this is another python >&2\nexit 3\n' >/opt/other/python3
 chmod +x /opt/other/python3
 """
@@ -73,9 +83,9 @@ def test_an_ordinary_user_is_answered_like_root(call: str, machine: Machine) -> 
 
 
 def test_an_ordinary_user_sees_the_interfaces_in_tshark(machine: Machine) -> None:
-    listing = machine.run("tshark", "-D", user="ada")
+    shown = machine.run("tshark", "-D", user="ada")
     for interface in ("tccap-any", "tccap-lo"):
-        assert f"{interface} (eBPF TC (pid-aware))" in listing.stdout
+        assert f"{interface} (eBPF TC (pid-aware))" in shown.stdout
 
 
 def test_the_fields_of_processes_are_there(machine: Machine) -> None:
@@ -132,6 +142,139 @@ def test_a_second_run_needs_no_network_and_changes_nothing(machine: Machine) -> 
     assert "Installing" not in result.stdout
     assert contents(machine) == before
     assert machine.run("tccap", "check").returncode == 0
+
+
+VERSION = "import importlib.metadata as m; print(m.version('python-pcapng'))"
+
+
+def test_a_second_run_updates_to_the_version_of_the_checkout(machine: Machine) -> None:
+    python = f"{TOP}/venv/bin/python3"
+    pinned = machine.run(python, "-Ic", VERSION).stdout
+    machine.shell(
+        f"cd {TOP}/venv/lib/python3*/site-packages;"
+        "mv python_pcapng-*.dist-info python_pcapng-99.0.dist-info;"
+        "sed -i 's/^Version: .*/Version: 99.0/' python_pcapng-99.0.dist-info/METADATA"
+    )
+    assert machine.run(python, "-Ic", VERSION).stdout == "99.0\n"
+    result = machine.run(f"{CHECKOUT}/install.sh", network=True, timeout_s=300)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert machine.run(python, "-Ic", VERSION).stdout == pinned
+
+
+def test_a_package_with_another_hash_is_refused(machine: Machine) -> None:
+    machine.shell(
+        f"rm -r {TOP}/venv;"
+        f"sed -i 's/sha256:.\\{{8\\}}/sha256:00000000/' {CHECKOUT}/requirements/*.txt"
+    )
+    before = listing(machine)
+    result = machine.run(f"{CHECKOUT}/install.sh", network=True, timeout_s=300)
+    assert result.returncode == 1
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in result.stderr
+    assert result.stderr.endswith(
+        "pip could not install pyroute2 and python-pcapng: see the lines above.\n"
+    )
+    assert listing(machine) == before
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        ("ln -s /home/ada/mine src/tccap/mine.py", "src/tccap/mine.py"),
+        ("mv src /home/ada/src; ln -s /home/ada/src src", "src"),
+        ("ln -sf ../README.md docs/README.md", "docs/README.md"),
+        ("mv LICENSE /home/ada/; ln -s /nowhere LICENSE", "LICENSE"),
+        ("mkfifo extcap/fifo", "extcap/fifo"),
+    ],
+    ids=["file", "folder", "inside", "dangling", "fifo"],
+)
+def test_links_of_the_checkout_are_not_copied(
+    machine: Machine, make: str, named: str
+) -> None:
+    machine.shell(f"cd {CHECKOUT}; {make}")
+    before = listing(machine)
+    result = machine.run(f"{CHECKOUT}/install.sh")
+    assert (result.returncode, result.stderr) == (
+        1,
+        (
+            f"{CHECKOUT}/{named} is not an ordinary file, and root copies no links: "
+            "put the file itself there, then run install.sh again.\n"
+        ),
+    )
+    assert listing(machine) == before
+
+
+WIRESHARK = "/usr/lib/*/wireshark"
+STAFF = "groupadd -f --system staff; chgrp staff {}; chmod 2775 {};"
+
+
+@pytest.mark.parametrize(
+    ("change", "folder", "who", "mend"),
+    [
+        (
+            "chmod 777 {}",
+            "/usr/local/lib",
+            "All users can write {} and so",
+            "chmod o-w",
+        ),
+        ("chmod 1777 {}", "/usr/local", "All users can write {} and so", "chmod o-w"),
+        ("chmod o+w {}", WIRESHARK, "All users can write {} and so", "chmod o-w"),
+        (
+            "chown ada {}",
+            "/usr/local/bin",
+            "{} belongs to ada, who could",
+            "chown root",
+        ),
+        (
+            "mv /usr/local {}/local; ln -s {}/local /usr/local",
+            *("/home/ada", "{} belongs to ada, who could", "chown root"),
+        ),
+        (
+            STAFF + "usermod -aG staff ada",
+            *("/usr/local", "The group staff (ada) can write {} and so", "chmod g-w"),
+        ),
+        (
+            STAFF + "usermod -g staff ada",
+            *("/var/cache", "The group staff (ada) can write {} and so", "chmod g-w"),
+        ),
+    ],
+)
+def test_it_is_not_installed_where_others_can_replace_it(
+    machine: Machine, change: str, folder: str, who: str, mend: str
+) -> None:
+    folder = machine.shell(f"echo {folder}").strip()
+    machine.shell(change.format(folder, folder))
+    before = listing(machine)
+    result = machine.run(f"{CHECKOUT}/install.sh")
+    assert (result.returncode, result.stderr) == (
+        1,
+        (
+            f"{who.format(folder)} replace what root runs there: "
+            f"sudo {mend} {folder}, then run install.sh again.\n"
+        ),
+    )
+    assert listing(machine) == before
+
+
+def test_an_empty_group_that_could_replace_it_is_named(machine: Machine) -> None:
+    folders = "/usr/local /usr/local/lib /usr/local/bin"
+    machine.shell(STAFF.format(folders, folders))
+    result = machine.run(f"{CHECKOUT}/install.sh")
+    assert result.returncode == 0
+    assert sorted(result.stderr.splitlines()) == [
+        "Members of the group staff, which has none now, could write "
+        f"{folder} and so replace what root runs there: sudo chmod g-w {folder}"
+        for folder in sorted(folders.split())
+    ]
+
+
+def test_a_cache_that_others_could_write_is_made_anew(machine: Machine) -> None:
+    assert machine.run("tccap", "check").returncode == 0
+    machine.shell("touch /var/cache/tccap/bpf/planted; chmod 777 /var/cache/tccap")
+    assert machine.run(f"{CHECKOUT}/install.sh").returncode == 0
+    files = machine.files("/var/cache/tccap")
+    assert "/var/cache/tccap/bpf/planted" not in files
+    assert {facts.split()[1] for facts in files.values()} <= {"700", "600"}
+    assert len(files) > 2
 
 
 def test_only_root_can_change_what_the_engine_runs(machine: Machine) -> None:
@@ -197,9 +340,18 @@ def test_without_wireshark_it_says_so(machine: Machine) -> None:
     assert re.search(r"^missing +Wireshark ", check.stdout, re.MULTILINE)
 
 
-def test_a_command_of_that_name_is_not_overwritten(machine: Machine) -> None:
-    command = "/usr/local/bin/tccap"
-    machine.shell(f"rm {command} && echo mine >{command}")
+@pytest.mark.parametrize(
+    "mine", ["echo mine >", "echo mine >/opt/mine; ln -s /opt/mine "]
+)
+@pytest.mark.parametrize(
+    "place", ["/usr/local/bin/tccap", f"{WIRESHARK}/extcap/tccap.py"]
+)
+def test_a_file_or_link_of_that_name_is_not_overwritten(
+    machine: Machine, place: str, mine: str
+) -> None:
+    command = machine.shell(f"echo {place}").strip()
+    machine.shell(f"rm {command}; {mine}{command}")
+    before = listing(machine)
     result = machine.run(f"{CHECKOUT}/install.sh")
     assert (result.returncode, result.stderr) == (
         1,
@@ -209,6 +361,13 @@ def test_a_command_of_that_name_is_not_overwritten(machine: Machine) -> None:
         ),
     )
     assert machine.shell(f"cat {command}") == "mine\n"
+    assert listing(machine) == before
+
+
+def test_a_dangling_link_of_that_name_is_not_overwritten(machine: Machine) -> None:
+    machine.shell("ln -sfn /nowhere /usr/local/bin/tccap")
+    assert machine.run(f"{CHECKOUT}/install.sh").returncode == 1
+    assert machine.shell("readlink /usr/local/bin/tccap") == "/nowhere\n"
 
 
 @pytest.mark.parametrize(
@@ -255,6 +414,11 @@ def contents(machine: Machine) -> tuple[dict[str, str], str]:
     files = machine.files("/")
     kept = {path: facts for path, facts in files.items() if not is_cached(path)}
     return kept, machine.shell(sums)
+
+
+def listing(machine: Machine) -> dict[str, str]:
+    """Return what an installation could have changed."""
+    return machine.files("/usr/local", "/usr/lib/*/wireshark", "/etc", "/var/cache")
 
 
 def is_cached(path: str) -> bool:

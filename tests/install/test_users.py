@@ -1,6 +1,7 @@
 """Ordinary users: who is in the group captures without a password, others do not."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,6 +138,25 @@ def test_sudo_is_not_in_the_way(users: Machine, way: str) -> None:
         assert seen["stream"] == "0a0d0d0a"
 
 
+def test_the_callers_limits_do_not_reach_the_engine(users: Machine) -> None:
+    users.shell("rm -rf /var/cache/tccap")  # so that the engine writes there
+    script = f"{CHECKOUT}/tests/install/limits.py"
+    done = users.run("/usr/bin/python3", "-I", script, timeout_s=120)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert (seen["status"], seen["stderr"], seen["folder"]) == ("0", "", "/")
+    limits = dict(re.findall(r"^Max (.*?)  +(\S+ +\S+)", seen["limits"], re.MULTILINE))
+    assert limits.pop("core file size").split() == ["0", "0"]
+    assert limits.pop("file size").split() == ["unlimited", "unlimited"]
+    untouched = ("file locks", "nice priority", "realtime priority")
+    for name, values in limits.items():
+        soft, hard = values.split()
+        assert soft == hard or name in untouched, (name, values)
+    kept = users.shell("find /var/cache/tccap -type f -printf '%f\\n'").split()
+    assert len(kept) >= 2
+    assert not [name for name in kept if "." in name]
+
+
 @pytest.mark.same_everywhere
 @pytest.mark.parametrize(
     "command",
@@ -160,6 +180,30 @@ def test_the_rule_allows_nothing_else(users: Machine, command: str) -> None:
     result = users.run(*MEMBER, "sh", "-c", f"{command} </dev/null")
     assert result.returncode == 1, result.stdout + result.stderr
     assert "sudo: " in result.stderr
+
+
+@pytest.mark.same_everywhere
+def test_who_can_capture_is_printed(users: Machine) -> None:
+    users.shell(
+        "usermod -aG wireshark ben; useradd --gid wireshark --no-user-group eve"
+    )
+    result = users.run(f"{CHECKOUT}/install.sh")
+    assert result.stdout.splitlines()[-2:] == [
+        ("The group wireshark has these members, who can capture now: ada, ben, eve."),
+        "Who is in the group wireshark can capture: sudo usermod -aG wireshark USER",
+    ]
+
+
+@pytest.mark.same_everywhere
+def test_without_the_group_a_sentence_says_who_makes_it(users: Machine) -> None:
+    users.shell("groupdel wireshark")
+    result = users.run(*OUTSIDER, "tshark", "-i", "tccap-lo", "-a", "duration:5")
+    assert (
+        "There is no group wireshark, whose members may capture; install.sh makes it "
+        f"where there is sudo: run sudo {TOP}/install.sh."
+    ) in result.stderr
+    assert users.run(f"{TOP}/install.sh").returncode == 0
+    assert users.shell("getent group wireshark")
 
 
 @pytest.mark.same_everywhere

@@ -70,6 +70,34 @@ def test_a_sweep_spares_running_captures(fresh: netns.Pair) -> None:
     assert tc.left(fresh.near) == []
 
 
+PRETEND = """
+import os, re, socket, sys
+os.setuid(65534)
+life = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+life.bind("\\0" + re.search(r"tccap:[0-9a-f]{16}", sys.argv[1])[0])
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.same_everywhere
+def test_another_user_cannot_keep_a_dead_engines_filters(fresh: netns.Pair) -> None:
+    programs = _kill_one(fresh.near, without_tcx=True)
+    listing = tc.listing(fresh.near, "veth0")
+    command = running.python(PRETEND)
+    with subprocess.Popen(
+        fresh.near.command(*command, listing),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"\n"
+        _cleanup(fresh.near)
+        other.communicate()
+    _gone(programs)
+    assert tc.left(fresh.near) == []
+
+
 @pytest.mark.same_everywhere
 def test_cleanup_postkill_spares_other_programs(fresh: netns.Pair) -> None:
     near = fresh.near

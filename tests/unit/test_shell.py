@@ -8,7 +8,15 @@ import pytest
 TOP = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("script", ["install.sh", "sbin/tccap-engine", "tests/deps.sh"])
+SCRIPTS = (
+    "install.sh",
+    "requirements/refresh.sh",
+    "sbin/tccap-engine",
+    "tests/deps.sh",
+)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_shellcheck_has_no_complaint(script: str) -> None:
     result = subprocess.run(
         ["shellcheck", TOP / script], capture_output=True, text=True, check=False

@@ -13,11 +13,12 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple, Self
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
+
+from tccap.host import unixsockets
 
 # TC_H_CLSACT with TC_H_MIN_INGRESS, TC_H_MIN_EGRESS (include/uapi/linux/pkt_sched.h)
 _INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
@@ -141,11 +142,16 @@ def sweep() -> int:
 
 
 def _living_tokens() -> set[str]:
-    """Return the tokens whose socket exists in this network namespace."""
-    lines = Path("/proc/self/net/unix").read_text(encoding="utf-8", errors="replace")
-    start = f"@{_PREFIX}:"
-    names = (line.split()[-1] for line in lines.splitlines())
-    return {name.removeprefix(start) for name in names if name.startswith(start)}
+    """Return the tokens whose socket root holds in this network namespace.
+
+    Anybody can read the token of a dead engine and bind a socket of that name.
+    """
+    start = f"\0{_PREFIX}:".encode()
+    return {
+        name.removeprefix(start).decode(errors="replace")
+        for name, uid in unixsockets.named()
+        if name.startswith(start) and uid in (None, 0)
+    }
 
 
 def _filters(netlink: IPRoute, ifindex: int) -> Iterator[Filter]:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from tccap.engine import parts, privileges
+from tccap.engine import limits, parts, privileges
 from tccap.engine.parts import Choice
 from tccap.errors import TccapError
 from tccap.host import access
@@ -44,6 +44,7 @@ def main() -> int:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # not the caller's
     try:
+        limits.reset()
         privileges.narrow(privileges.STARTING)
         caller = access.caller()
         text = _read_plan()

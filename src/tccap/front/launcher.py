@@ -13,7 +13,7 @@ import subprocess
 from typing import IO, NoReturn
 
 from tccap.errors import TccapError
-from tccap.paths import ENGINE, SCRIPT, engine_python
+from tccap.paths import ENGINE, INSTALL, SCRIPT, engine_python
 
 GROUP = "wireshark"  # Debian's name for those who may capture
 SUDO = "/usr/bin/sudo"
@@ -94,7 +94,8 @@ def _need_group() -> None:
         group = grp.getgrnam(GROUP)
     except KeyError:
         raise TccapError(
-            "Capturing needs tccap to be installed: run sudo ./install.sh."
+            f"There is no group {GROUP}, whose members may capture; install.sh makes "
+            f"it where there is sudo: run sudo {INSTALL}."
         ) from None
     if group.gr_gid in (os.getegid(), *os.getgroups()):
         return

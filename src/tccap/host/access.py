@@ -1,12 +1,12 @@
-"""Who asked for the capture, and what may be told to that user (docs/security.md).
+"""Who asked for the capture, and what that user may see (docs/security.md).
 
-The engine decides this by itself: sudo tells it who started it, and the
-administrator's file what that user gets beyond packets, pids, names and user
-ids. Nothing of it comes from the Plan.
+The engine decides this without the Plan: sudo says who started the engine, and the
+administrator's file says what that user gets beyond packets, pids, names and user ids.
 """
 
 import os
 import stat
+import syslog
 import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -15,19 +15,19 @@ from tccap.errors import TccapError
 
 CONFIGURATION = Path("/etc/tccap.conf")
 OWN, ALL = "own", "all"
-# What the file may say, and what holds where it says nothing: of whose
-# processes a member of the group gets these.
+# The settings of the file with their defaults: a member of the group gets these of
+# the member's own processes, or of all.
 DEFAULTS = {"details": OWN, "secrets": OWN}
 ROOT = 0
-# What a front that root has started by sudo tells the engine: who typed it.
+# Set by a front that runs as root through sudo: the user id of who ran sudo.
 BEHIND_ROOT = "TCCAP_BEHIND_ROOT"
 
 
 class Caller(NamedTuple):
     """A user who captures. ``details`` and ``secrets`` are OWN or ALL.
 
-    ``own`` is the user whose processes are meant by "one's own": behind a root
-    who came by sudo, that is who typed it.
+    ``own`` is the user whose processes count as "one's own"; for root through sudo,
+    the user who ran sudo.
     """
 
     uid: int
@@ -36,9 +36,9 @@ class Caller(NamedTuple):
     own: int
 
     def sees_details_of(self, uids: set[int]) -> bool:
-        """Tell whether the user may have a process's path, arguments and so on.
+        """Return whether the user may see a process's path, arguments and so on.
 
-        ``uids`` are its real, effective, saved and file system user ids.
+        ``uids`` are the process's real, effective, saved and file system user ids.
         """
         return self.details == ALL or uids == {self.uid}
 
@@ -46,13 +46,13 @@ class Caller(NamedTuple):
 def caller() -> Caller:
     """Return who started this engine.
 
-    TccapError if that is no member of the group who uses the front, or if the
-    administrator's file is not right.
+    TccapError if an ordinary user did so without the front, or if the administrator's
+    file is not right.
     """
     uid = _uid()
     if uid == ROOT:
         return Caller(uid, ALL, ALL, own=_behind_root())
-    _need_pipes()
+    _need_pipes(uid)
     return Caller(uid, **_configuration(CONFIGURATION), own=uid)
 
 
@@ -68,13 +68,18 @@ def _behind_root() -> int:
     return int(text) if text.isascii() and text.isdecimal() else ROOT
 
 
-def _need_pipes() -> None:
-    """Let no user have root write to anything else that he could open."""
-    for fd in (0, 1, 2):
-        if not stat.S_ISFIFO(os.fstat(fd).st_mode):
-            raise TccapError(
-                "Only root can capture into anything but Wireshark's FIFO."
-            )
+def _need_pipes(uid: int) -> None:
+    """Raise TccapError if root would write to other files than pipes for a user.
+
+    The system log gets the refusal, too: who starts the engine by hand may have no
+    stderr that anybody reads.
+    """
+    if all(stat.S_ISFIFO(os.fstat(fd).st_mode) for fd in (0, 1, 2)):
+        return
+    reason = "Only root can capture into anything but Wireshark's FIFO."
+    syslog.openlog("tccap", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
+    syslog.syslog(syslog.LOG_WARNING, f"user {uid} was refused: {reason}")
+    raise TccapError(reason)
 
 
 def _configuration(path: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""rtnetlink(7): requests with their answers, and notifications.
+"""netlink(7): requests with their answers, and notifications.
 
 pyroute2 is not used here: it would enter a network namespace to ask about it, where
 a request can simply name it (IFA_TARGET_NETNSID), and it is slow to import.
@@ -23,9 +23,9 @@ _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
 _RECEIVE_LEN = 1 << 16
 
 
-def connect() -> socket.socket:
+def connect(protocol: int = socket.NETLINK_ROUTE) -> socket.socket:
     """Return a socket for `ask`; OSError before Linux 4.20."""
-    connection = _socket()
+    connection = _socket(protocol)
     # Otherwise the kernel ignores attributes of a dump request.
     connection.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
     return connection
@@ -36,7 +36,8 @@ def ask(
 ) -> Iterator[bytes]:
     """Send a request; yield the body of each answer.
 
-    ``message_type`` is RTM_*. There is one answer, or with ``dump`` any number. OSError
+    ``message_type`` is RTM_* or another of the protocol. There is one answer, or with
+    ``dump`` any number. OSError
     carries the errno that the kernel answers with; EBADMSG marks a malformed answer.
     """
     flags = _REQUEST | _DUMP if dump else _REQUEST
@@ -82,7 +83,7 @@ class Subscription:
     """
 
     def __init__(self, groups: int) -> None:
-        self._socket = _socket()
+        self._socket = _socket(socket.NETLINK_ROUTE)
         self._socket.setblocking(False)
         with contextlib.suppress(OSError):  # it takes CAP_NET_BROADCAST
             self._socket.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
@@ -109,8 +110,8 @@ class Subscription:
         self._socket.close()
 
 
-def _socket() -> socket.socket:
-    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+def _socket(protocol: int) -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
 
 
 def _header(message: bytes) -> tuple[int, int]:

@@ -1,86 +1,105 @@
-"""Answers that are kept for the next time, where only root can have written them."""
+"""Answers kept for the next time, in a directory that only root can change."""
 
 import contextlib
 import errno
+import fcntl
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from tccap.errors import TccapError
+from tccap.host import rootfolder
 
 T = TypeVar("T")
 TOP = Path("/var/cache/tccap")
+# The one file that is not whole yet. Its name is always the same, so a writer that
+# was killed leaves one file at most, which the next writer removes.
+_UNFINISHED = ".unfinished"
 
 
 class RootCache:
-    """Files in one folder, by name; those used last, if ``at_most`` says how many.
+    """Files in one folder, by name; only the ``at_most`` last used ones stay.
 
-    Answers never fail: what cannot be kept is made anew the next time.
+    No method but ``nameless_file`` fails: an answer that cannot be kept or read is
+    made anew the next time.
     """
 
-    def __init__(self, folder: str, at_most: int | None = None) -> None:
+    def __init__(self, folder: str, at_most: int) -> None:
         self._name = folder
         self._at_most = at_most
 
-    @property
-    def _folder(self) -> Path:
-        return TOP / self._name
-
     def get(self, name: str, read: Callable[[bytes], T]) -> T | None:
-        """Return what was kept, as ``read`` reads it; None: nothing to be trusted.
+        """Return what was kept, as ``read`` returns it; None if there is nothing.
 
-        It is not, either, where ``read`` raises TccapError: it is damaged.
+        ``read`` raises TccapError for a damaged file, which counts as nothing.
         """
-        with contextlib.suppress(OSError, TccapError):
-            if self._is_private():
-                file = self._folder / name
-                answer = read(file.read_bytes())
-                with contextlib.suppress(OSError):  # it may be there to read only
-                    os.utime(file)  # what is of use stays
-                return answer
+        with (
+            contextlib.suppress(OSError, TccapError),
+            rootfolder.opened(TOP, self._name, make=False) as folder,
+        ):
+            answer = read(_content(folder, name))
+            with contextlib.suppress(OSError):  # the file system may be read-only
+                os.utime(name, dir_fd=folder, follow_symlinks=False)
+            return answer
         return None
 
     def keep(self, name: str, data: bytes) -> None:
-        """Keep an answer, if we are root; a full disk only costs time."""
+        """Keep an answer if we are root; a full disk only costs time."""
         if os.geteuid() != 0:
             return
-        with contextlib.suppress(OSError):
-            self._make_folder()
-            new = self._folder / f"{name}.{os.getpid()}"
-            new.write_bytes(data)
-            new.replace(self._folder / name)
-            self._forget_the_oldest()
+        with (
+            contextlib.suppress(OSError),
+            rootfolder.opened(TOP, self._name, make=True) as folder,
+        ):
+            # Only one process at a time writes here. Others do not wait: they make
+            # the answer anew the next time. The lock ends with its process.
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(folder, _UNFINISHED)
+            self._make_room(folder)
+            _write(folder, name, data)
 
     def nameless_file(self, size: int) -> int:
-        """Return a new file on the folder's disk, which goes when it is closed.
+        """Return a descriptor of a new file without a name; closing it removes it.
 
-        It never gets a name. OSError where the folder is not ours alone, its file
-        system has no such files, or there is not twice the room for ``size`` bytes, as
-        root could take the last of it.
+        OSError if others than root can change the folder, its file system has no
+        O_TMPFILE, or fewer than 2 * ``size`` bytes are free there: root could take
+        the last of them.
         """
-        self._make_folder()
-        room = os.statvfs(self._folder)
-        if room.f_bavail * room.f_frsize < 2 * size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        flags = os.O_TMPFILE | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
-        return os.open(self._folder, flags, 0o600)
+        with rootfolder.opened(TOP, self._name, make=True) as folder:
+            disk = os.fstatvfs(folder)
+            if disk.f_bavail * disk.f_frsize < 2 * size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            flags = os.O_TMPFILE | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
+            return os.open(".", flags, 0o600, dir_fd=folder)
 
-    def _make_folder(self) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not self._is_private():
-            raise PermissionError(errno.EPERM, "not root's alone", str(self._folder))
+    def _make_room(self, folder: int) -> None:
+        """Remove the files that were not used for longest, for one more to fit."""
+        with os.scandir(folder) as entries:
+            files = [(e.stat(follow_symlinks=False).st_mtime, e.name) for e in entries]
+        files.sort(reverse=True)
+        for _age, name in files[self._at_most - 1 :]:
+            _remove(folder, name)
 
-    def _is_private(self) -> bool:
-        """Tell whether only root can have written there."""
-        status = self._folder.lstat()
-        mode = stat.S_IMODE(status.st_mode)
-        return stat.S_ISDIR(status.st_mode) and status.st_uid == 0 and not mode & 0o077
 
-    def _forget_the_oldest(self) -> None:
-        if self._at_most is None:
-            return
-        files = sorted(self._folder.iterdir(), key=lambda f: f.stat().st_mtime)
-        for file in files[: -self._at_most]:
-            file.unlink()
+def _content(folder: int, name: str) -> bytes:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(name, flags, dir_fd=folder), "rb") as file:
+        return file.read()
+
+
+def _write(folder: int, name: str, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        fd = os.open(_UNFINISHED, flags, 0o600, dir_fd=folder)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+        os.rename(_UNFINISHED, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        _remove(folder, _UNFINISHED)
+        raise
+
+
+def _remove(folder: int, name: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(name, dir_fd=folder)

@@ -147,12 +147,15 @@ def name(event: Event) -> str:
 
 
 def parse(line: str) -> Event | Output:
-    """Return the event of a line, or the line as Output."""
+    """Return the event of a line, or the line as Output.
+
+    Its texts are safe to print: names and paths in them may hold control characters.
+    """
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):
         values = None
-    return _event(values) or Output(line.rstrip())
+    return _event(values) or Output(_printable(line.rstrip()))
 
 
 def _event(values: Any) -> Event | None:
@@ -162,7 +165,7 @@ def _event(values: Any) -> Event | None:
     if kind is None:
         return None
     types = {field.name: field.type for field in fields(kind)}
-    known = {key: values[key] for key in types if key in values}
+    known = {key: _printable(values[key]) for key in types if key in values}
     if len(known) < len(types) or not all(_fits(known[k], types[k]) for k in types):
         return None
     return kind(**known)
@@ -177,3 +180,20 @@ def _fits(value: object, wanted: Any) -> bool:
             type(number) in (int, float) for number in value.values()
         )
     return type(value) is wanted
+
+
+def _printable(value: Any) -> Any:
+    """Escape what is not printable in a text, and indent all lines but the first.
+
+    So no line of a log can pass for another entry.
+    """
+    if not isinstance(value, str):
+        return value
+    lines = value.split("\n")
+    return "\n    ".join("".join(map(_escaped, line)) for line in lines)
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode("ascii")

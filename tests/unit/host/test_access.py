@@ -1,6 +1,7 @@
 """Who may know what of other people's processes."""
 
 import os
+import syslog
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tccap.host.access import ALL, OWN, Caller
 
 def _sudo(monkeypatch: pytest.MonkeyPatch, uid: str) -> None:
     monkeypatch.setenv("SUDO_UID", uid)
-    monkeypatch.setattr(access, "_need_pipes", lambda: None)
+    monkeypatch.setattr(access, "_need_pipes", lambda _uid: None)
 
 
 def _file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Path:
@@ -125,9 +126,13 @@ def test_only_pipes_are_written_for_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SUDO_UID", "4711")
+    logged: list[str] = []
+    monkeypatch.setattr(syslog, "syslog", lambda _level, text: logged.append(text))
     file = (tmp_path / "file").open("wb")
     with file, monkeypatch.context() as patched:
         status = os.fstat(file.fileno())
         patched.setattr(os, "fstat", lambda _fd: status)
         with pytest.raises(TccapError, match="Only root can capture into anything"):
             access.caller()
+    (refusal,) = logged
+    assert refusal.startswith("user 4711 was refused: Only root can capture into ")
