@@ -7,11 +7,16 @@ PYTHON = .venv/bin/python
 deps:
 	tests/deps.sh
 
+SHELL_SCRIPTS = install.sh sbin/tccap-engine .ci/run docs/images/make.sh \
+	$(wildcard tests/*.sh tests/*/*.sh)
+BPF_SOURCES = $(wildcard bpf/*.[ch] bpf/*/*.[ch])
 lint:
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports --no-cache
 	.venv/bin/mypy
+	shellcheck $(SHELL_SCRIPTS)
+	clang-format --dry-run --Werror $(BPF_SOURCES)
 
 unit:
 	$(PYTHON) -m pytest tests/unit tests/golden

@@ -8,6 +8,7 @@ top=$(dirname "$(dirname "$(readlink -f "$0")")")
 stamp=$top/.venv/tests-are-ready # as new as what pyproject.toml asks for
 
 packages="
+    clang-format
     curl
     debootstrap
     ethtool
