@@ -11,11 +11,17 @@ deps:
 requirements:
 	requirements/refresh.sh
 
+# Python, the order of imports, shell scripts, and the style of the C
+SHELL_SCRIPTS = install.sh requirements/refresh.sh sbin/tccap-engine .ci/run docs/images/make.sh \
+	$(wildcard tests/*.sh tests/*/*.sh)
+BPF_SOURCES = $(wildcard bpf/*.[ch] bpf/*/*.[ch])
 lint:
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports --no-cache
 	.venv/bin/mypy
+	shellcheck $(SHELL_SCRIPTS)
+	clang-format --dry-run --Werror $(BPF_SOURCES)
 
 unit:
 	$(PYTHON) -m pytest tests/unit tests/golden
@@ -25,8 +31,7 @@ test: deps lint
 	$(PYTHON) -m pytest tests/unit tests/golden tests/finder tests/kernel \
 		tests/e2e tests/faults tests/install
 
-# TLS of real programs, 200 connections a library, and programs that not everybody has:
-# Chromium, which is installed, and wheels, which are fetched
+# TLS of real programs, 200 connections a library. It installs Chromium and fetches wheels.
 tls-matrix: deps
 	tests/deps.sh chromium
 	TCCAP_TLS_MANY=200 $(PYTHON) -m pytest -s tests/e2e/test_tls*.py
@@ -48,9 +53,9 @@ SUITES = bookworm trixie sid
 suites:
 	TCCAP_SUITES="$(SUITES)" $(PYTHON) -m pytest -s tests/install/test_suites.py
 
-# What happens in each fault, as a table: readers stopped for 30 s, and a SIGKILL at
-# each system call of a start that matters. On one kernel, where a start takes long, at
-# some of them, one in EVERY from the call FIRST on: make faults KERNEL=6.1 EVERY=4 FIRST=2
+# A table of what happens in each fault: readers stopped for 30 s, and a SIGKILL at each
+# system call of a start that matters. In a virtual machine a start takes long; there, one
+# call in EVERY, beginning with the call FIRST: make faults KERNEL=6.1 EVERY=4 FIRST=2
 EVERY = 1
 FIRST = 1
 FAULTS = env TCCAP_STOP_S=30 TCCAP_KILL_EVERY=$(EVERY) TCCAP_KILL_FIRST=$(FIRST) \
@@ -67,12 +72,12 @@ fuzz:
 	TCCAP_FUZZ_CASES=1200000 $(PYTHON) -m pytest -q -s tests/unit/test_fuzz.py \
 		tests/kernel/test_fuzz_packets.py
 
-# An hour of traffic and churn, or as long as said: make soak SOAK_S=600
+# An hour of traffic and churn, or another time: make soak SOAK_S=600
 SOAK_S = 3600
 soak:
 	TCCAP_SOAK_S=$(SOAK_S) $(PYTHON) -m pytest -q -s tests/faults/test_soak.py
 
-# Tables only, nothing to pass: sudo make bench, or SHORT=1 for a quick look,
+# Prints tables and checks nothing: sudo make bench, or SHORT=1 for a quick look,
 # or TABLES="throughput tls" for some of them
 BENCH = env SHORT=$(SHORT) PYTHONPATH=src:tests:. $(PYTHON) -m bench
 bench:
@@ -101,11 +106,11 @@ else
 	$(FILTERS)
 endif
 
-# TLS libraries of others, large ones too: some 400 MB are fetched the first time
+# TLS libraries that others have built, also large ones: the first run fetches some 400 MB
 finder-matrix:
 	TCCAP_FINDER_MATRIX=1 $(PYTHON) -m pytest -s --timeout 7200 tests/finder/test_builds.py
 
-# Every ELF file of this machine: none may be taken for a TLS library that is not one
+# Every ELF file of this machine: no other file may be taken for a TLS library
 finder-census:
 	TCCAP_FINDER_CENSUS=/ $(PYTHON) -m pytest -s --timeout 72000 tests/finder/test_census.py
 

@@ -3,8 +3,13 @@
 import os
 
 import pytest
+from hypothesis import settings
 
 from support import bpf, probes
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("tccap", deadline=None)
+settings.load_profile("tccap")
 
 
 @pytest.fixture(scope="module", params=["tcx", "clsact"])

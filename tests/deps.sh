@@ -1,13 +1,14 @@
 #!/bin/sh
 # Installs what the native tests need on Debian 12; `make test` runs it first.
-# Arguments are packages that some tests need, too.
-# It does nothing, and needs no network, where all of it is there.
+# Arguments are further packages, which some tests need.
+# If everything is installed, it does nothing and needs no network.
 set -eu
 
 top=$(dirname "$(dirname "$(readlink -f "$0")")")
 stamp=$top/.venv/tests-are-ready # as new as what pyproject.toml asks for
 
 packages="
+    clang-format
     curl
     debootstrap
     ethtool
@@ -42,7 +43,7 @@ have_packages() {
     ! echo "$states" | grep -qvx installed && have_lists
 }
 
-have_lists() { # debootstrap is told the mirror that they come from
+have_lists() { # debootstrap gets its mirror from them
     [ -n "$(apt-get indextargets)" ]
 }
 

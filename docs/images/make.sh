@@ -87,7 +87,7 @@ cover 'Global Lua Plugins' wireshark/tccap.lua
 make_network
 start_screen
 
-# Wireshark does not tell when it has drawn everything; so there are pauses.
+# Wireshark does not report when it has drawn everything, so there are pauses.
 start_wireshark
 sleep 8
 take interfaces

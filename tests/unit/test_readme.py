@@ -1,6 +1,7 @@
 """What the README says, where it can be compared with what it speaks of."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,7 @@ PAGES = (
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
-    "docs/limitations.md",
-    "docs/security.md",
+    *(str(page.relative_to(TOP)) for page in sorted(Path(TOP, "docs").rglob("*.md"))),
 )
 
 
@@ -47,6 +47,15 @@ def test_the_fields_are_those_of_the_plugin() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_are_there(command: str) -> None:
     assert re.search(rf"^ +{re.escape(command)}( +#.*)?$", TEXT, re.MULTILINE)
+
+
+def test_the_commands_work_for_root_without_sudo() -> None:
+    (line,) = re.findall(r"^ +(command -v sudo .*)$", TEXT, re.MULTILINE)
+    script = f"{line}\nsudo echo a b"
+    done = subprocess.run(
+        ["/bin/sh", "-ec", script], env={"PATH": ""}, capture_output=True, check=True
+    )
+    assert done.stdout == b"a b\n"
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,19 +1,34 @@
 """What cannot be seen by running a shell script once."""
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 TOP = Path(__file__).parents[2]
+SHEBANGS = ("#!/bin/sh\n", "#!/usr/bin/env bash\n")
+FOLDERS = (".ci", "docs", "requirements", "sbin", "tests")
 
 
-SCRIPTS = (
-    "install.sh",
-    "requirements/refresh.sh",
-    "sbin/tccap-engine",
-    "tests/deps.sh",
-)
+def _scripts() -> Iterator[str]:
+    """Yield the path of every shell script, from the top of the checkout."""
+    for folder in (TOP, *(TOP / name for name in FOLDERS)):
+        for path in folder.glob("*" if folder == TOP else "**/*"):
+            if path.is_file() and _is_shell(path):
+                yield str(path.relative_to(TOP))
+
+
+def _is_shell(path: Path) -> bool:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline() in SHEBANGS
+
+
+SCRIPTS = sorted(_scripts())
+
+
+def test_all_scripts_are_found() -> None:
+    assert {"install.sh", "sbin/tccap-engine", "tests/deps.sh"} < set(SCRIPTS)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -22,3 +37,11 @@ def test_shellcheck_has_no_complaint(script: str) -> None:
         ["shellcheck", TOP / script], capture_output=True, text=True, check=False
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_lint_checks_every_script() -> None:
+    commands = subprocess.run(
+        ["make", "-n", "-C", TOP, "lint"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    (line,) = (line for line in commands if line.startswith("shellcheck "))
+    assert sorted(line.split()[1:]) == SCRIPTS
