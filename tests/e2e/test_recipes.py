@@ -12,7 +12,7 @@ import pytest
 from support import netns, running
 from support.decrypting import READY
 from support.netns import Namespace
-from support.tls import World
+from support.tls import TlsHost
 from support.tlsclients import CLIENTS
 from support.wireshark import Log, Wireshark, watch
 from tccap.paths import TOP
@@ -102,7 +102,7 @@ def _is_running(process: "subprocess.Popen[str]") -> bool:
 
 
 @pytest.fixture(scope="module")
-def desk(wireshark: Wireshark, world: World) -> Iterator[Desk]:
+def desk(wireshark: Wireshark, world: TlsHost) -> Iterator[Desk]:
     """Capture HTTP, HTTPS and raw IP, with the commands of the first paragraph."""
     folder = world.folder
     (folder / "tccap.lua").write_text(Path(TOP, "wireshark/tccap.lua").read_text())
@@ -115,7 +115,7 @@ def desk(wireshark: Wireshark, world: World) -> Iterator[Desk]:
         yield Desk(wireshark, world.space, folder)
 
 
-def _capture(wireshark: Wireshark, world: World, file: Path) -> None:
+def _capture(wireshark: Wireshark, world: TlsHost, file: Path) -> None:
     log = Log(wireshark.temporary)
     logging = (f"logfile:{log.path}", "loglevel:debug")
     options = [word for one in logging for word in ("-o", f"extcap.tccap_any.{one}")]
