@@ -6,8 +6,8 @@ need neither, and start faster. The engine is started with what it needs.
 """
 
 # First of all: until the front or the engine handles it, a Ctrl-C ends us as it
-# ends other programs, without Python's traceback. This is the C half of `signal`;
-# the other half would take a tenth of the time that a short call may take.
+# ends other programs, without Python's traceback. `signal` itself would first take
+# milliseconds to import, in which a Ctrl-C is still a traceback.
 import _signal
 
 if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:

@@ -1,9 +1,27 @@
 """The signals that end a capture."""
 
+import os
 import signal
 from collections.abc import Callable
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_READ_LEN = 1 << 12
+
+
+def wakeup() -> int:
+    """Return a descriptor that is readable when a signal has come that is handled.
+
+    A handler in Python runs only between two instructions, so a signal that
+    arrives just before poll(2) would wait for the next event; this wakes poll up.
+    """
+    read_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+    return read_fd
+
+
+def is_stop(wakeup_fd: int) -> bool:
+    """Return whether a stop signal is among those that have come since."""
+    return not set(STOP_SIGNALS).isdisjoint(os.read(wakeup_fd, _READ_LEN))
 
 
 def on_stop(handler: Callable[..., object]) -> None:

@@ -55,9 +55,7 @@ class Supervisor:
     ) -> None:
         self._engine = engine
         self._keys = keys
-        # A signal handler only writes here: it may have interrupted a write to
-        # the engine's stdin, which cannot be closed in the middle of that.
-        self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC)
+        self._wakeup_fd = signals.wakeup()
         self._handlers = self._sources()
         self._lost = 0
         self._end: End | None = None
@@ -67,7 +65,7 @@ class Supervisor:
 
     def run(self, plan_json: str) -> None:
         """Return when the engine has ended; TccapError if it could not capture."""
-        signals.on_stop(self._on_stop_signal)
+        signals.on_stop(_limit_stop)
         signal.signal(signal.SIGALRM, self._on_deadline)
         assert self._engine.stdin is not None
         launcher.send_plan(self._engine.stdin, plan_json)
@@ -93,7 +91,7 @@ class Supervisor:
         parent_fd = _parent()
         if parent_fd is not None:
             found[parent_fd] = self._stop
-        found[self._stop_fd] = self._stop
+        found[self._wakeup_fd] = self._on_signals
         return found
 
     def _forward_keys(self) -> None:
@@ -105,15 +103,15 @@ class Supervisor:
                 self._engine.stdin.flush()
 
     def _stop(self) -> None:
-        self._handlers.clear()
+        self._handlers = {self._wakeup_fd: self._on_signals}
         signal.alarm(STOP_DEADLINE_S)
         assert self._engine.stdin is not None
         with contextlib.suppress(OSError):
             self._engine.stdin.close()
 
-    def _on_stop_signal(self, *_: object) -> None:
-        signal.alarm(STOP_DEADLINE_S)
-        os.eventfd_write(self._stop_fd, 1)
+    def _on_signals(self) -> None:
+        if signals.is_stop(self._wakeup_fd):
+            self._stop()
 
     def _on_deadline(self, *_: object) -> None:
         try:
@@ -205,6 +203,15 @@ def _parent() -> int | None:
         return os.pidfd_open(os.getppid())
     except OSError:
         return None
+
+
+def _limit_stop(*_: object) -> None:
+    """Begin the deadline, and leave the rest to `_on_signals`.
+
+    This may have interrupted a write to the engine's stdin, which cannot be closed
+    in the middle of that.
+    """
+    signal.alarm(STOP_DEADLINE_S)
 
 
 def _exit(*_: object) -> NoReturn:

@@ -14,6 +14,7 @@ def _default() -> Iterator[None]:
     for number in before:
         signal.signal(number, signal.SIG_DFL)
     yield
+    signal.set_wakeup_fd(-1)
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -35,6 +36,18 @@ def test_a_signal_that_was_ignored_stays_ignored(number: signal.Signals) -> None
     os.kill(os.getpid(), number)
     os.kill(os.getpid(), signal.SIGTERM)
     assert seen == [signal.SIGTERM]
+
+
+def test_a_stop_signal_wakes_up_and_another_signal_is_none() -> None:
+    fd = signals.wakeup()
+    signals.on_stop(lambda *_: None)
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    os.kill(os.getpid(), signal.SIGALRM)
+    assert not signals.is_stop(fd)
+    os.kill(os.getpid(), signal.SIGALRM)
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert signals.is_stop(fd)
+    signal.signal(signal.SIGALRM, before)
 
 
 def test_sigterm_is_handled_even_if_it_was_ignored() -> None:

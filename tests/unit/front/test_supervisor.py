@@ -1,15 +1,18 @@
 """The front's half of a capture, with stand-ins for the engine."""
 
+import contextlib
+import logging
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tccap import paths
 from tccap.errors import TccapError
-from tccap.front import launcher, signals, supervisor
+from tccap.front import front, launcher, signals, supervisor
 
 END = (
     '{"event": "end", "received": 9, "accepted": 9, "dropped": %d, "unattributed": 0, '
@@ -24,18 +27,22 @@ def _signals() -> Iterator[None]:
     numbers = (*signals.STOP_SIGNALS, signal.SIGALRM)
     before = [signal.getsignal(number) for number in numbers]
     yield
+    signal.set_wakeup_fd(-1)
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
 
 
 def _supervise(*code: str) -> None:
-    engine = subprocess.Popen(
+    with _engine(*code) as engine:
+        supervisor.Supervisor(engine).run("{}")
+
+
+def _engine(*code: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
         [sys.executable, "-c", "\n".join(("import os, sys, signal", *code))],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    with engine:
-        supervisor.Supervisor(engine).run("{}")
 
 
 def _say(text: str) -> str:
@@ -84,6 +91,48 @@ def test_a_failure_is_one_sentence(
     with pytest.raises(TccapError, match=sentence):
         _supervise(*code)
     assert bool(swept) == ("signal" in sentence)
+
+
+@contextlib.contextmanager
+def _root_logger() -> Iterator[None]:
+    """Let the front set up the log, and undo it."""
+    root = logging.getLogger()
+    before, level, root.handlers = root.handlers, root.level, []
+    yield
+    for handler in root.handlers:
+        handler.close()
+    root.handlers = before
+    root.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    ("interface", "code", "sentence"),
+    [
+        (
+            "tccap-lo",
+            (_say('{"event": "error", "message": "No."}'), "sys.exit(1)"),
+            "No.",
+        ),
+        ("tccap-lo", ("sys.exit(3)",), "The engine did not start (no reason given)"),
+        ("eth0", (), "Interfaces are named tccap-..., not 'eth0'."),
+    ],
+)
+def test_the_log_says_at_its_default_level_why_a_capture_ended(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    interface: str,
+    code: tuple[str, ...],
+    sentence: str,
+) -> None:
+    monkeypatch.setattr(signals, "on_stop", lambda _handler: None)
+    log, stream = tmp_path / "log", tmp_path / "stream"
+    stream.touch()
+    call = ("--capture", "--extcap-interface", interface)
+    with _root_logger(), _engine(*code) as engine:
+        monkeypatch.setattr(launcher, "start", lambda _stream_fd: engine)
+        assert front.main([*call, f"--fifo={stream}", f"--log-file={log}"]) == 1
+    [line] = log.read_text().splitlines()
+    assert f" ERROR {sentence}" in line
 
 
 def test_a_stop_signal_closes_the_engines_stdin() -> None:
