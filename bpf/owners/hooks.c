@@ -215,7 +215,7 @@ int on_close(u64 *ctx)
 	u64 sk = ARGUMENT(0);
 	struct owner *known = owners.lookup(&sk);
 
-	if (known && (u32)ARGUMENT(2) == TCP_CLOSE)
+	if (known && (u32)ARGUMENT(2) == TCP_CLOSE && is_in_own_netns(sk))
 		remember_closed(sk, known);
 	return 0;
 }
@@ -228,7 +228,8 @@ int on_destruct(SOFTIRQ_CONTEXT *ctx)
 
 	if (!known)
 		return 0;
-	remember_closed(sk, known);
+	if (is_in_own_netns(sk))
+		remember_closed(sk, known);
 	owners.delete(&sk);
 	return 0;
 }

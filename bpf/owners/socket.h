@@ -55,15 +55,15 @@ static __always_inline void read_addresses(u64 sk, struct flow *flow)
 	*(u32 *)flow->remote = FIELD(u32, sk, SOCK_COMMON__SKC_DADDR);
 }
 
-/* Remembers the owner of a connection that ends; `sk` is a struct tcp_sock for the
- * verifier. */
+/* Remembers the owner of a connection in our network namespace that ends; `sk` is a
+ * struct tcp_sock for the verifier. */
 static __always_inline void remember_closed(u64 sk, const struct owner *owner)
 {
 	struct owner copy;
 	struct flow flow = {};
 
 	flow.remote_port = FIELD(u16, sk, SOCK_COMMON__SKC_DPORT);
-	if (!flow.remote_port || !is_in_own_netns(sk))
+	if (!flow.remote_port)
 		return;
 	/* skc_num, the same in host order, is already zero. */
 	flow.local_port = FIELD(u16, sk, INET_SOCK__INET_SPORT);
