@@ -237,6 +237,7 @@ STAFF = "groupadd -f --system staff; chgrp staff {}; chmod 2775 {};"
             *("/var/cache", "The group staff (ada) can write {} and so", "chmod g-w"),
         ),
     ],
+    ids=["all", "sticky", "wireshark", "owner", "link", "members", "first group"],
 )
 def test_it_is_not_installed_where_others_can_replace_it(
     machine: Machine, change: str, folder: str, who: str, mend: str
