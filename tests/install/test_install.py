@@ -208,7 +208,7 @@ STAFF = "groupadd -f --system staff; chgrp staff {}; chmod 2775 {};"
 
 
 @pytest.mark.parametrize(
-    ("change", "folder", "who", "mend"),
+    ("change", "where", "who", "mend"),
     [
         (
             "chmod 777 {}",
@@ -240,9 +240,9 @@ STAFF = "groupadd -f --system staff; chgrp staff {}; chmod 2775 {};"
     ids=["all", "sticky", "wireshark", "owner", "link", "members", "first group"],
 )
 def test_it_is_not_installed_where_others_can_replace_it(
-    machine: Machine, change: str, folder: str, who: str, mend: str
+    machine: Machine, change: str, where: str, who: str, mend: str
 ) -> None:
-    folder = machine.shell(f"echo {folder}").strip()
+    folder = machine.shell(f"echo {where}").strip()
     machine.shell(change.format(folder, folder))
     before = listing(machine)
     result = machine.run(f"{CHECKOUT}/install.sh")
