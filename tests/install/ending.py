@@ -53,11 +53,11 @@ def main() -> None:
     sys.stdout.write(json.dumps(seen))
 
 
-def start(log: Path, fifo: Path) -> "subprocess.Popen[str]":
+def start(log: Path, fifo: Path, *prefix: str) -> "subprocess.Popen[str]":
     arguments = ("--capture", "--extcap-interface", "tccap-lo", "--fifo", str(fifo))
     verbose = ("--log-file", str(log), "--log-level", "debug")
     return subprocess.Popen(
-        [*ADA, EXTCAP, *arguments, *verbose],
+        [*ADA, *prefix, EXTCAP, *arguments, *verbose],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

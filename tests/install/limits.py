@@ -51,8 +51,7 @@ def main() -> None:
             path.chmod(0o666)
         log_fd = os.open(log, os.O_RDWR)
         fifo_fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-        ending.ADA = (*ending.ADA, "prlimit", *limits)
-        front = ending.start(log, fifo)
+        front = ending.start(log, fifo, "prlimit", *limits)
         text = ending.read_until(log_fd, "ready")
         engine = ending.descendants(front.pid)[-1]
         seen = {

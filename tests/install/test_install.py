@@ -208,7 +208,7 @@ STAFF = "groupadd -f --system staff; chgrp staff {}; chmod 2775 {};"
 
 
 @pytest.mark.parametrize(
-    ("change", "folder", "who", "mend"),
+    ("change", "where", "who", "mend"),
     [
         (
             "chmod 777 {}",
@@ -237,11 +237,12 @@ STAFF = "groupadd -f --system staff; chgrp staff {}; chmod 2775 {};"
             *("/var/cache", "The group staff (ada) can write {} and so", "chmod g-w"),
         ),
     ],
+    ids=["all", "sticky", "wireshark", "owner", "link", "members", "first group"],
 )
 def test_it_is_not_installed_where_others_can_replace_it(
-    machine: Machine, change: str, folder: str, who: str, mend: str
+    machine: Machine, change: str, where: str, who: str, mend: str
 ) -> None:
-    folder = machine.shell(f"echo {folder}").strip()
+    folder = machine.shell(f"echo {where}").strip()
     machine.shell(change.format(folder, folder))
     before = listing(machine)
     result = machine.run(f"{CHECKOUT}/install.sh")
