@@ -102,31 +102,34 @@ def _is_running(process: "subprocess.Popen[str]") -> bool:
 
 
 @pytest.fixture(scope="module")
-def desk(wireshark: Wireshark, world: TlsHost) -> Iterator[Desk]:
+def desk(wireshark: Wireshark, tls_host: TlsHost) -> Iterator[Desk]:
     """Capture HTTP, HTTPS and raw IP, with the commands of the first paragraph."""
-    folder = world.folder
+    folder = tls_host.folder
     (folder / "tccap.lua").write_text(Path(TOP, "wireshark/tccap.lua").read_text())
     (folder / "bin").mkdir()
     for name, script in STAND_INS.items():
         (folder / "bin" / name).write_text(script)
         (folder / "bin" / name).chmod(0o755)
-    with netns.tunnel_file(world.space, "tun0", netns.IFF_TUN, "10.5.0.1"):
-        _capture(wireshark, world, folder / "web.pcapng")
-        yield Desk(wireshark, world.space, folder)
+    with netns.tunnel_file(tls_host.space, "tun0", netns.IFF_TUN, "10.5.0.1"):
+        _capture(wireshark, tls_host, folder / "web.pcapng")
+        yield Desk(wireshark, tls_host.space, folder)
 
 
-def _capture(wireshark: Wireshark, world: TlsHost, file: Path) -> None:
+def _capture(wireshark: Wireshark, tls_host: TlsHost, file: Path) -> None:
     log = Log(wireshark.temporary)
     logging = (f"logfile:{log.path}", "loglevel:debug")
     options = [word for one in logging for word in ("-o", f"extcap.tccap_any.{one}")]
     command = ("tshark", "-i", "tccap-any", "-w", str(file), *options)
-    full = wireshark.command(world.space, *command)
+    full = wireshark.command(tls_host.space, *command)
     try:
-        with watch(world.space, full, [log], wireshark.environment) as captures:
+        with watch(tls_host.space, full, [log], wireshark.environment) as captures:
             log.wait_for(READY)
-            with world.serving("python") as port:
-                world.get(CLIENTS["curl"], port, "page")
-            with world.space.entered(), socket.socket(type=socket.SOCK_DGRAM) as sock:
+            with tls_host.serving("python") as port:
+                tls_host.get(CLIENTS["curl"], port, "page")
+            with (
+                tls_host.space.entered(),
+                socket.socket(type=socket.SOCK_DGRAM) as sock,
+            ):
                 sock.sendto(LAST, ("10.5.0.2", 9))
             running.until(lambda: LAST in file.read_bytes(), "the last packet")
             captures.interrupt()
