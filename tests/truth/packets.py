@@ -10,7 +10,9 @@ from typing import NamedTuple
 from support import stream
 
 ICMP, TCP, UDP, FRAGMENT, ICMPV6 = 1, 6, 17, 44, 58
-COMMENT, PROCESS_THREAD, NAME = 1, 8, 2
+COMMENT, FLAGS, PROCESS_THREAD, NAME = 1, 2, 8, 2
+# The other end of this device's link is on no process of this host.
+UPLINK = "tap0"
 _TERM = re.compile(r'(\w+)=("[^"]*"|[^ ]*)(?: |$)')
 
 
@@ -37,6 +39,11 @@ class Packet:
     ends: Ends | None  # None: the cases do not use the protocol
     label: dict[str, str]
     thread: tuple[int, int] | None  # EPB option 8: pid and tid
+    direction: int = stream.INBOUND  # or OUTBOUND
+
+    def is_from_here(self) -> bool:
+        """Return whether a process or the kernel of this host has sent it."""
+        return self.direction == stream.OUTBOUND or self.device != UPLINK
 
 
 def read(capture: bytes) -> Iterator[Packet]:
@@ -64,6 +71,7 @@ def _packet(
         ends=_ends_of_frame(data, fragments),
         label=parse_label(options.get(COMMENT, b"").decode("ascii")),
         thread=struct.unpack("=II", thread) if thread else None,
+        direction=int.from_bytes(options[FLAGS], "little"),
     )
 
 
