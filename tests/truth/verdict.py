@@ -107,12 +107,13 @@ def judge(packets: Iterable[Packet], claims: Claims) -> Iterable[Judged]:
 def _verdict(packet: Packet, sender: Claim | None, receiver: Claim | None) -> str:
     """Judge both roles: a label names the sender, and the receiver as its peer.
 
-    Only of a packet that comes from another host, ``pid`` is the receiver.
+    Only of a packet from another host, ``pid`` is the receiver.
     """
-    due = _named(sender, receiver)
+    due, named = _named(sender, receiver), _labelled(packet)
     if not packet.is_from_here():
         due = _named(receiver, None)
-    named = _labelled(packet)
+        if named == _named(None, receiver):
+            return "missing"  # the role is right
     if any(name and name != whose for name, whose in zip(named, due, strict=True)):
         return "wrong"
     return "right" if named == due else "missing"

@@ -11,6 +11,7 @@ from truth.cases import (
     older_sockets,
     processes,
     tcp,
+    translated,
     udp,
 )
 
@@ -22,5 +23,6 @@ __all__ = [
     "older_sockets",
     "processes",
     "tcp",
+    "translated",
     "udp",
 ]

@@ -1,11 +1,13 @@
 """A verdict holds each label to the roles: the sender, and the receiver as its peer."""
 
+import socket
+
 import pytest
 
 from support import stream
 from truth import verdict
 from truth.claims import Claim, Claims
-from truth.packets import UPLINK, Ends, Packet
+from truth.packets import ELSEWHERE, Ends, Packet
 
 SERVER, CLIENT = 20000, 40000
 SENDER = {"pid": "1", "comm": "client", "uid": "0"}
@@ -16,15 +18,15 @@ PEER = {"peer_pid": "2", "peer_comm": "server"}
 def judged(
     label: dict[str, str],
     *owned: str,
-    device: str = "lo",
+    source: str = "127.0.0.1",
     thread: tuple[int, int] | None = None,
 ) -> list[str]:
     """Judge a packet from the client to the server; `owned`: which ends are claimed."""
-    ends = Ends("tcp", CLIENT, SERVER, ("127.0.0.1", "127.0.0.1"))
+    ends = Ends("tcp", CLIENT, SERVER, (source, "127.0.0.1"))
     if "pid" in label and not thread:
         thread = (int(label["pid"]), 7)
-    data = bytes(12) + b"\x08\x00" + bytes(40)
-    packet = Packet(device, 5, data, ends, label, thread, stream.INBOUND)
+    data = bytes(12) + b"\x08\x00" + bytes(12) + socket.inet_aton(source) + bytes(24)
+    packet = Packet("lo", 5, data, ends, label, thread, stream.INBOUND)
     claims = {
         "sender": Claim("c", "tcp", CLIENT, 0, "", "", 1, 1, "client", 0),
         "receiver": Claim("c", "tcp", SERVER, 0, "", "", 1, 2, "server", 0),
@@ -56,8 +58,9 @@ def test_a_receiver_does_not_send_what_the_kernel_of_this_host_sends() -> None:
 
 
 def test_of_a_packet_from_another_host_the_receiver_is_named_first() -> None:
-    assert judged(RECEIVER, "receiver", device=UPLINK) == ["right"]
-    assert judged(PEER, "receiver", device=UPLINK) == ["wrong"]
+    assert judged(RECEIVER, "receiver", source=ELSEWHERE) == ["right"]
+    assert judged(PEER, "receiver", source=ELSEWHERE) == ["missing"]
+    assert judged(SENDER, "receiver", source=ELSEWHERE) == ["wrong"]
 
 
 def test_a_label_without_an_owner_is_wrong_and_none_is_not_judged() -> None:
