@@ -6,6 +6,7 @@ Importing the package enters all cases into `registry.CASES`.
 from truth.cases import (
     chosen,
     descriptors,
+    gone,
     icmp,
     namespaces,
     older_sockets,
@@ -18,6 +19,7 @@ from truth.cases import (
 __all__ = [
     "chosen",
     "descriptors",
+    "gone",
     "icmp",
     "namespaces",
     "older_sockets",

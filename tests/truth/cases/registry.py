@@ -1,6 +1,7 @@
 """The list of cases, and what each case is given."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from truth.claims import ClaimLog
 from truth.network import Network
@@ -14,10 +15,16 @@ CASES: dict[str, Case] = {}
 
 
 class CaseContext:
-    """The network, the log of claims, and ports for the cases of one run."""
+    """The network, the log of claims, and ports for the cases of one run.
 
-    def __init__(self, network: Network, log: ClaimLog, many: int) -> None:
+    ``capture`` is the file of the running capture.
+    """
+
+    def __init__(
+        self, network: Network, log: ClaimLog, many: int, capture: Path
+    ) -> None:
         self.network = network
+        self.capture = capture
         self.many = many
         self.log = log
         self.claim = log.claim
