@@ -85,6 +85,12 @@ struct device {
 	 * a container's veth pair; -1: none. */
 	s32 far_namespace;
 	u32 leads_away; /* its other side is not on this host */
+	u32 far_netns;	/* inode number of that namespace; 0: unknown */
+	/* Destinations of what arrives may be translated behind the classifier (NAT): in
+	 * this namespace, and in that of the other end. */
+	u16 is_translated;
+	u16 far_is_translated;
+	u32 is_lower; /* other devices receive what arrives by this one */
 };
 
 /* For each interface and CPU; accepted = captured + dropped. */
@@ -150,7 +156,7 @@ struct process {
 	u16 peer_len;
 	char comm[COMM_LEN];
 	char label[LABEL_MAX]; /* "pid=1 comm=init uid=0" */
-	char peer[PEER_MAX];   /* " peer_pid=1 peer_comm=init" */
+	char peer[PEER_MAX];   /* "peer_pid=1 peer_comm=init" */
 };
 
 /* The last byte of a message: its kind. */

@@ -17,6 +17,7 @@
 #include "kernel.h"
 #include "owners/overflows.h"
 #include "owners/process.h"
+#include "owners/sharing.h"
 
 #if HOOKS
 BPF_HASH(owners, u64, struct owner, SOCKETS);
@@ -50,6 +51,7 @@ static __always_inline void add_to_owner_table(u64 sk, struct owner *found, u64 
 {
 	struct owner *known = owners.lookup(&sk);
 
+	remember_device_port(sk);
 	if (!known)
 		set_owner(sk, found);
 	else if (known->found_in_round == found->found_in_round)

@@ -19,6 +19,7 @@
 #include "owners/process.h"
 #include "owners/process_cache.h"
 #include "owners/process_refresh.h"
+#include "owners/sharing.h"
 #include "owners/task.h"
 
 #if !HOOKS
@@ -32,6 +33,7 @@ struct socket_record {
 	u32 round;	     /* in this round, */
 	u32 changes;	     /* after so many process_changes */
 	u32 protocol;	     /* of the socket; 0: not read yet */
+	u32 sharing;	     /* read_sharing() when a program last could read it */
 };
 
 /* Counts how often records of processes became stale. */
@@ -131,6 +133,8 @@ static __always_inline void add_to_socket(u64 sk, struct owner *found, u64 state
 
 	if (!known)
 		return;
+	known->sharing = read_sharing(sk);
+	remember_device_port(sk);
 	holder = &known->holder;
 	same = same_process(&holder->process, &found->process);
 	if (holder->found_in_round != found->found_in_round) {

@@ -19,6 +19,10 @@ class DeviceEntry(NamedTuple):
     is_loopback: bool
     far_namespace: int
     leads_away: bool
+    far_netns: int = 0  # inode number of the namespace; 0: unknown
+    is_translated: bool = False
+    far_is_translated: bool = False
+    is_lower: bool = False
 
 
 class Classifier:
