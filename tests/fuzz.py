@@ -148,7 +148,7 @@ def netlink_answers(rng: Random) -> None:
             assert len(found.address) in (4, 16)
     fake.recv.side_effect = [rng.choice(answers)] + [done] * 9
     with contextlib.suppress(OSError):
-        addresses._namespace_id(fake, 3)
+        namespaces._id(fake, 3)
 
 
 def kernel_messages(rng: Random) -> None:
