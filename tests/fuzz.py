@@ -24,7 +24,7 @@ from tccap.front import extcap, front, options, request
 from tccap.host import proc
 from tccap.ipc import status, values
 from tccap.ipc.plan import Plan
-from tccap.owners import addresses, label
+from tccap.owners import addresses, label, namespaces
 from tccap.stream import abi
 
 Random = random.Random
