@@ -16,6 +16,7 @@ from tccap.ipc.status import log
 from tccap.owners import namespaces, translation
 from tccap.owners.namespaces import FarNamespace
 from tccap.owners.translation import Translation
+from tccap.stream import abi
 
 # include/uapi/linux/rtnetlink.h and if_link.h
 _RTM_GETLINK = 18
@@ -106,8 +107,8 @@ class Survey:
 
 
 def _flags(found: Translation) -> int:
-    """Return TRANSLATED_DESTINATIONS | TRANSLATED_SOURCES of bpf/abi.h."""
-    return found.of_destinations | found.of_sources << 1
+    destinations = abi.TRANSLATED_DESTINATIONS if found.of_destinations else 0
+    return destinations | (abi.TRANSLATED_SOURCES if found.of_sources else 0)
 
 
 def _links(here: socket.socket) -> Iterator[Link]:
