@@ -41,7 +41,10 @@ class Run:
 
 
 def run_cases(
-    folder: Path, many: int = MANY_BY_DEFAULT, cases: tuple[str, ...] = ()
+    folder: Path,
+    many: int = MANY_BY_DEFAULT,
+    cases: tuple[str, ...] = (),
+    options: tuple[str, ...] = (),
 ) -> Run:
     """Run the cases under two captures: of all, and of chosen processes."""
     with network() as made:
@@ -52,7 +55,7 @@ def run_cases(
             pids = {str(claim.pid) for claim in truth if claim.protocol == CHOSEN}
             choice = ("--pid", ",".join(pids)) if pids else ()
             with (
-                capture(made.here, folder / "all"),
+                capture(made.here, folder / "all", *options),
                 capture(made.here, folder / "chosen", *choice),
             ):
                 assert process.stdin

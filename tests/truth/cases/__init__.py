@@ -5,6 +5,8 @@ Importing the package enters all cases into `registry.CASES`.
 
 from truth.cases import (
     chosen,
+    containers,
+    crowded,
     descriptors,
     gone,
     icmp,
@@ -18,6 +20,8 @@ from truth.cases import (
 
 __all__ = [
     "chosen",
+    "containers",
+    "crowded",
     "descriptors",
     "gone",
     "icmp",
