@@ -55,6 +55,13 @@ class Survey:
 
     def __init__(self) -> None:
         self._translations: dict[int, Translation] = {}  # by inode number
+        self._far: dict[int, FarNamespace] = {}
+
+    def forget(self, sources: set[int] | None) -> None:
+        """Take note that rules have changed in these namespaces; None: in all."""
+        for number, other in self._far.items():
+            if sources is None or number in sources:
+                self._translations.pop(other.inode, None)
 
     def read(self) -> dict[int, Surroundings]:
         """Return the surroundings of every device by its ifindex.
@@ -69,6 +76,7 @@ class Survey:
         except OSError as error:
             log("info", f"The surroundings of devices cannot be read: {error}.")
             return {}
+        self._far = far
         self._read_translations(far)
         return dict(self._surroundings(links, far))
 

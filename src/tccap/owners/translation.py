@@ -15,6 +15,7 @@ from typing import NamedTuple
 from tccap.host import libc, netlink, netns
 
 _NETLINK_NETFILTER = 12
+_NFTABLES_GROUP = 1 << 6  # NFNLGRP_NFTABLES
 # include/uapi/linux/netfilter/nfnetlink.h and nf_tables.h
 _GETCHAIN = 10 << 8 | 4
 _NFGENMSG_LEN = 4
@@ -33,6 +34,17 @@ _LEGACY = (
     ("ip_tables_names", socket.AF_INET, socket.IPPROTO_IP),
     ("ip6_tables_names", socket.AF_INET6, socket.IPPROTO_IPV6),
 )
+
+
+class Watch(netlink.Subscription):
+    """Becomes readable when rules of nftables change; `sources` says where.
+
+    OSError where the kernel has no nftables. Nothing reports changes of iptables' own
+    tables.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_NFTABLES_GROUP, _NETLINK_NETFILTER)
 
 
 class Translation(NamedTuple):
