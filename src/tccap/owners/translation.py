@@ -54,6 +54,7 @@ class Translation(NamedTuple):
     of_sources: bool  # such as masquerading: answers are translated back
 
 
+NONE = Translation(of_destinations=False, of_sources=False)
 UNKNOWN = Translation(of_destinations=True, of_sources=True)
 
 
@@ -91,7 +92,7 @@ def _legacy_hooks(names: str, family: int, level: int) -> set[int]:
         return set()
     info = ctypes.create_string_buffer(_INFO.pack(b"nat", *bytes(13)), _INFO.size)
     length = ctypes.c_uint32(_INFO.size)
-    with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as any_socket:
+    with socket.socket(family, socket.SOCK_DGRAM) as any_socket:
         place = (any_socket.fileno(), level, _GET_INFO)
         libc.call("getsockopt", *place, info, ctypes.byref(length))
     _name, _valid, *numbers = _INFO.unpack(info.raw)
