@@ -24,9 +24,9 @@ _IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, ifindex
 _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 5, 10, 18, 37
 _IFLA_INFO_KIND = 1
 _TRANSLATED = (
-    "Addresses are translated (NAT) in this network namespace: on other devices than lo, "
-    "datagrams for sockets that are not connected, and the first packets of connections "
-    "to published ports, have no receiver."
+    "Addresses are translated (NAT) in this network namespace: on other devices than "
+    "lo, datagrams for sockets that are not connected, and the first packets of "
+    "connections to published ports, have no receiver."
 )
 
 
