@@ -86,12 +86,16 @@ struct device {
 	s32 far_namespace;
 	u32 leads_away; /* its other side is not on this host */
 	u32 far_netns;	/* inode number of that namespace; 0: unknown */
-	/* Destinations of what arrives may be translated behind the classifier (NAT): in
-	 * this namespace, and in that of the other end. */
-	u16 is_translated;
-	u16 far_is_translated;
-	u32 is_lower; /* other devices receive what arrives by this one */
+	/* What may be translated (NAT) in this namespace, and in that of the other end:
+	 * TRANSLATED_DESTINATIONS and TRANSLATED_SOURCES, or 0. */
+	u16 translation;
+	u16 far_translation;
+	u16 is_lower;  /* other devices receive what arrives by this one */
+	u16 from_here; /* what arrives may come from this host */
 };
+
+#define TRANSLATED_DESTINATIONS 1
+#define TRANSLATED_SOURCES 2
 
 /* For each interface and CPU; accepted = captured + dropped. */
 struct counters {

@@ -118,13 +118,19 @@ static __always_inline bool is_reset_for_listener(struct bpf_sock *sk,
 	       !has_syn(packet);
 }
 
-/* Whether the sender is on this host, whatever its process. */
+/* Whether the sender may be on this host, whatever its process. */
 static __always_inline bool is_sent_here(struct __sk_buff *skb,
 					 const struct device *device, bool outbound)
 {
-	if (outbound)
-		return !is_forwarded(skb, device);
-	return device->is_loopback || is_from_container(device, outbound);
+	u32 ifindex = skb->ingress_ifindex;
+	struct device *before;
+
+	if (!outbound)
+		return device->is_loopback || device->from_here;
+	if (!is_forwarded(skb, device))
+		return true;
+	before = devices.lookup(&ifindex);
+	return !before || before->from_here;
 }
 
 /* Finds the owners at the two endpoints of a packet. */

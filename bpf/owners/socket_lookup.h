@@ -171,10 +171,15 @@ static __always_inline bool is_stray(u32 state, const struct packet *packet, boo
 	return state == TCP_LISTEN && (sent || !asks_for_connection(packet));
 }
 
-/* Whether the packet's destination may become another one behind the classifier. */
-static __always_inline bool is_translated(const struct device *device, s32 ns)
+/* Whether the packet's destination may become another one behind the classifier: in the
+ * first packet of a connection, and in datagrams, of which some answer one whose source
+ * was translated. */
+static __always_inline bool is_translated(const struct device *device, s32 ns,
+					  const struct packet *packet)
 {
-	return ns == OWN_NAMESPACE ? device->is_translated : device->far_is_translated;
+	u16 done = ns == OWN_NAMESPACE ? device->translation : device->far_translation;
+
+	return packet->protocol == IPPROTO_TCP ? done & TRANSLATED_DESTINATIONS : done;
 }
 
 /* Whether the kernel will look for the socket again on another device, and a socket may
@@ -197,7 +202,7 @@ static __always_inline bool may_be_another(struct __sk_buff *skb,
 					   const struct device *device, s32 ns,
 					   const struct packet *packet)
 {
-	return is_translated(device, ns) ||
+	return is_translated(device, ns, packet) ||
 	       is_for_upper_device(skb, device, ns, packet);
 }
 

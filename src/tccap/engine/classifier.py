@@ -20,9 +20,10 @@ class DeviceEntry(NamedTuple):
     far_namespace: int
     leads_away: bool
     far_netns: int = 0  # inode number of the namespace; 0: unknown
-    is_translated: bool = False
-    far_is_translated: bool = False
+    translation: int = 0
+    far_translation: int = 0
     is_lower: bool = False
+    from_here: bool = False
 
 
 class Classifier:

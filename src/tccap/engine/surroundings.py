@@ -1,0 +1,132 @@
+"""What is around each network device, which decides whose its packets can be.
+
+Containers come and go, and get their devices while a capture runs: this is read again
+whenever devices or addresses change.
+"""
+
+import socket
+import struct
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tccap.host import netlink
+from tccap.ipc.status import log
+from tccap.owners import namespaces, translation
+from tccap.owners.namespaces import FarNamespace
+from tccap.owners.translation import Translation
+from tccap.stream import abi
+
+# include/uapi/linux/rtnetlink.h and if_link.h
+_RTM_GETLINK = 18
+_IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, ifindex, ...
+_IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 5, 10, 18, 37
+_IFLA_INFO_KIND = 1
+
+
+class Surroundings(NamedTuple):
+    """What is around a device."""
+
+    far_namespace: int = -1  # id of the namespace of a veth's other end; -1: none
+    far_netns: int = 0  # its inode number
+    translation: int = 0  # in this namespace
+    far_translation: int = 0
+    is_lower: bool = False  # others receive what arrives here
+    from_here: bool = False  # what arrives may come from this host
+
+
+class Link(NamedTuple):
+    """A device as the kernel describes it, and the numbers of those it belongs to."""
+
+    ifindex: int
+    kind: str
+    lower: int  # 0: none in this namespace
+    master: int
+    far_namespace: int
+
+
+class Survey:
+    """Reads the surroundings of devices, again and again.
+
+    Entering a container's namespace takes CAP_SYS_ADMIN, which the engine gives up when
+    packets flow: of namespaces that come later it is not known what they translate.
+    """
+
+    def __init__(self) -> None:
+        self._translations: dict[int, Translation] = {}  # by inode number
+
+    def read(self) -> dict[int, Surroundings]:
+        """Return the surroundings of every device by its ifindex.
+
+        Empty where the kernel does not say.
+        """
+        try:
+            with netlink.connect() as here:
+                links = list(_links(here))
+                leads_far = any(link.far_namespace >= 0 for link in links)
+                far = namespaces.far(here) if leads_far else {}
+        except OSError as error:
+            log("info", f"The surroundings of devices cannot be read: {error}.")
+            return {}
+        self._read_translations(far)
+        return dict(self._surroundings(links, far))
+
+    def _read_translations(self, far: dict[int, FarNamespace]) -> None:
+        found = {f.inode: translation.there(f.path) for f in far.values()}
+        before = self._translations
+        self._translations = {
+            inode: new or before.get(inode, translation.UNKNOWN)
+            for inode, new in found.items()
+        }
+
+    def _surroundings(
+        self, links: list[Link], far: dict[int, FarNamespace]
+    ) -> Iterator[tuple[int, Surroundings]]:
+        ports = defaultdict(set)
+        for link in links:
+            ports[link.master].add(link.kind)
+        lower = {link.lower for link in links}
+        here = _flags(translation.here())
+        for link in links:
+            other = far.get(link.far_namespace)
+            yield (
+                link.ifindex,
+                Surroundings(
+                    far_namespace=link.far_namespace,
+                    far_netns=other.inode if other else 0,
+                    translation=here,
+                    far_translation=self._far_flags(other),
+                    is_lower=link.master > 0 or link.ifindex in lower,
+                    from_here="veth" in {link.kind, *ports[link.ifindex]},
+                ),
+            )
+
+    def _far_flags(self, far: FarNamespace | None) -> int:
+        return _flags(self._translations[far.inode] if far else translation.UNKNOWN)
+
+
+def _flags(found: Translation) -> int:
+    destinations = abi.TRANSLATED_DESTINATIONS if found.of_destinations else 0
+    return destinations | (abi.TRANSLATED_SOURCES if found.of_sources else 0)
+
+
+def _links(here: socket.socket) -> Iterator[Link]:
+    request = _IFINFOMSG.pack(0, 0, 0, 0, 0)
+    for answer in netlink.ask(here, _RTM_GETLINK, request, dump=True):
+        ifindex = _IFINFOMSG.unpack_from(answer)[2]
+        found = netlink.attributes(answer[_IFINFOMSG.size :])
+        info = netlink.attributes(found.get(_IFLA_LINKINFO, b""))
+        kind = info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode("ascii", "replace")
+        namespace = _number(found.get(_IFLA_LINK_NETNSID), -1)
+        yield Link(
+            ifindex=ifindex,
+            kind=kind,
+            lower=_number(found.get(_IFLA_LINK), 0) if namespace < 0 else 0,
+            master=_number(found.get(_IFLA_MASTER), 0),
+            far_namespace=namespace if kind == "veth" else -1,
+        )
+
+
+def _number(data: bytes | None, default: int) -> int:
+    return int.from_bytes(data[:4], sys.byteorder, signed=True) if data else default
