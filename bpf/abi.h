@@ -35,6 +35,7 @@
  *   TLS_USER       otherwise: of this user id's
  *   KERNEL_OFFSETS 1: there are also the offsets into kernel structures, from BTF
  *                  (src/tccap/bpf/btf.py)
+ *   HAS_MPTCP      1: those of multipath TCP are among them
  */
 #ifndef TCCAP_ABI_H
 #define TCCAP_ABI_H

@@ -15,6 +15,7 @@
 #include "owners/sharing.h"
 #include "owners/socket.h"
 #include "owners/task.h"
+#include "packet/parse.h"
 
 /* The kernel skips the program of a kprobe on a processor that is running another one,
  * or is in a system call about a map. A softirq may interrupt either, so functions that
@@ -128,6 +129,22 @@ int on_socket_call(struct pt_regs *ctx)
 {
 	u64 sk = user_sk(PT_REGS_PARM1(ctx));
 
+	if (sk)
+		record_caller(ctx, sk);
+	return 0;
+}
+
+#define TCP_ZEROCOPY_RECEIVE 35
+
+/* sock_common_getsockopt(struct socket *, level, option, ...): one option receives. */
+int on_getsockopt(struct pt_regs *ctx)
+{
+	u32 level = PT_REGS_PARM2(ctx), option = PT_REGS_PARM3(ctx);
+	u64 sk;
+
+	if (level != IPPROTO_TCP || option != TCP_ZEROCOPY_RECEIVE)
+		return 0;
+	sk = user_sk(PT_REGS_PARM1(ctx));
 	if (sk)
 		record_caller(ctx, sk);
 	return 0;

@@ -34,13 +34,16 @@ static __always_inline u64 address_of(void *sk)
 }
 
 static __always_inline void find_owner(struct endpoint_lookup *lookup,
-				       struct bpf_sock *sk, u32 state)
+				       struct bpf_sock *sk, u32 protocol, u32 state)
 {
 #if HOOKS
 	u64 key = address_of(sk);
-	struct owner *owner = state == TCP_TIME_WAIT ? timewaits.lookup(&key) :
-						       owners.lookup(&key);
+	struct owner *owner = owner_in_state(key, state);
 
+#if KERNEL_OFFSETS && HAS_MPTCP
+	if (!owner && protocol == IPPROTO_TCP)
+		owner = multipath_owner(key, state);
+#endif
 	if (owner && !owner->ambiguous)
 		take_owner(lookup, owner);
 #else
@@ -66,7 +69,7 @@ static __always_inline void find_user(struct endpoint_lookup *lookup,
 		state = TCP_LISTEN;
 	}
 	if (sk)
-		find_owner(lookup, sk, state);
+		find_owner(lookup, sk, protocol, state);
 	if (lookup->found)
 		lookup->left_if_exited = protocol != IPPROTO_TCP || state == TCP_LISTEN;
 }

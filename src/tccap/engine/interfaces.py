@@ -73,6 +73,13 @@ class Interfaces:
                 self._refuse(f"{device.name} cannot be captured: {error.strerror}.")
         self._waiting.clear()
 
+    def rules_changed(
+        self, sources: set[int] | None, classifier: Classifier, attacher: Attacher
+    ) -> None:
+        """Take note that rules have changed; see `Survey.forget`."""
+        self._survey.forget(sources)
+        self.attach(classifier, attacher)
+
     def detach(self, ifindex: int, classifier: Classifier, attacher: Attacher) -> None:
         """Forget a device that is gone."""
         if self._ids.pop(ifindex, None) is not None:

@@ -23,6 +23,11 @@ _RTM_GETLINK = 18
 _IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, ifindex, ...
 _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 5, 10, 18, 37
 _IFLA_INFO_KIND = 1
+_TRANSLATED = (
+    "Addresses are translated (NAT) in this network namespace: on other devices than "
+    "lo, datagrams for sockets that are not connected, and the first packets of "
+    "connections to published ports, have no receiver."
+)
 
 
 class Surroundings(NamedTuple):
@@ -55,6 +60,14 @@ class Survey:
 
     def __init__(self) -> None:
         self._translations: dict[int, Translation] = {}  # by inode number
+        self._far: dict[int, FarNamespace] = {}
+        self._here = translation.NONE
+
+    def forget(self, sources: set[int] | None) -> None:
+        """Take note that rules have changed in these namespaces; None: in all."""
+        for number, other in self._far.items():
+            if sources is None or number in sources:
+                self._translations.pop(other.inode, None)
 
     def read(self) -> dict[int, Surroundings]:
         """Return the surroundings of every device by its ifindex.
@@ -69,8 +82,16 @@ class Survey:
         except OSError as error:
             log("info", f"The surroundings of devices cannot be read: {error}.")
             return {}
+        self._far = far
         self._read_translations(far)
         return dict(self._surroundings(links, far))
+
+    def _translation_here(self) -> Translation:
+        found = translation.here()
+        if found != self._here and any(found):
+            log("info", _TRANSLATED)
+        self._here = found
+        return found
 
     def _read_translations(self, far: dict[int, FarNamespace]) -> None:
         found = {f.inode: translation.there(f.path) for f in far.values()}
@@ -87,7 +108,7 @@ class Survey:
         for link in links:
             ports[link.master].add(link.kind)
         lower = {link.lower for link in links}
-        here = _flags(translation.here())
+        here = _flags(self._translation_here())
         for link in links:
             other = far.get(link.far_namespace)
             yield (

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from tccap.host import libc, netlink, netns
 
 _NETLINK_NETFILTER = 12
+_NFTABLES_GROUP = 1 << 6  # NFNLGRP_NFTABLES
 # include/uapi/linux/netfilter/nfnetlink.h and nf_tables.h
 _GETCHAIN = 10 << 8 | 4
 _NFGENMSG_LEN = 4
@@ -35,6 +36,17 @@ _LEGACY = (
 )
 
 
+class Watch(netlink.Subscription):
+    """Becomes readable when rules of nftables change; `sources` says where.
+
+    OSError where the kernel has no nftables. Nothing reports changes of iptables' own
+    tables.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_NFTABLES_GROUP, _NETLINK_NETFILTER)
+
+
 class Translation(NamedTuple):
     """What is translated."""
 
@@ -42,6 +54,7 @@ class Translation(NamedTuple):
     of_sources: bool  # such as masquerading: answers are translated back
 
 
+NONE = Translation(of_destinations=False, of_sources=False)
 UNKNOWN = Translation(of_destinations=True, of_sources=True)
 
 
@@ -79,7 +92,7 @@ def _legacy_hooks(names: str, family: int, level: int) -> set[int]:
         return set()
     info = ctypes.create_string_buffer(_INFO.pack(b"nat", *bytes(13)), _INFO.size)
     length = ctypes.c_uint32(_INFO.size)
-    with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as any_socket:
+    with socket.socket(family, socket.SOCK_DGRAM) as any_socket:
         place = (any_socket.fileno(), level, _GET_INFO)
         libc.call("getsockopt", *place, info, ctypes.byref(length))
     _name, _valid, *numbers = _INFO.unpack(info.raw)
