@@ -28,7 +28,7 @@ EPHEMERAL_PORTS = "32768 32927"
 BRIDGE, BRIDGED = "br0", "10.79.0.0/24"
 OUTSIDE = "out0"
 UPLINK, UPLINK_ADDRESS = "tap0", "10.82.0.1"
-ELSEWHERES_MAC = "02:00:00:00:82:02"
+UPLINK_MAC, ELSEWHERES_MAC = "02:00:00:00:82:01", "02:00:00:00:82:02"
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ def _bridge(here: Namespace) -> None:
 
 def _uplink(here: Namespace) -> None:
     here.ip("tuntap", "add", UPLINK, "mode", "tap")
+    here.ip("link", "set", UPLINK, "address", UPLINK_MAC)
     here.ip("addr", "add", f"{UPLINK_ADDRESS}/24", "dev", UPLINK)
     here.ip("link", "set", UPLINK, "up")
     here.ip("neigh", "add", ELSEWHERE, "lladdr", ELSEWHERES_MAC, "dev", UPLINK)

@@ -5,6 +5,7 @@ Importing the package enters all cases into `registry.CASES`.
 
 from truth.cases import (
     chosen,
+    chosen_sockets,
     containers,
     crowded,
     descriptors,
@@ -12,6 +13,7 @@ from truth.cases import (
     icmp,
     namespaces,
     older_sockets,
+    other_hosts,
     processes,
     tcp,
     translated,
@@ -20,6 +22,7 @@ from truth.cases import (
 
 __all__ = [
     "chosen",
+    "chosen_sockets",
     "containers",
     "crowded",
     "descriptors",
@@ -27,6 +30,7 @@ __all__ = [
     "icmp",
     "namespaces",
     "older_sockets",
+    "other_hosts",
     "processes",
     "tcp",
     "translated",

@@ -4,7 +4,7 @@ import resource
 import socket
 
 from truth.cases.registry import CaseContext, case
-from truth.sockets import LO4, bind_again, reset_on_close, tcp, udp
+from truth.sockets import LO4, bind_again, loopback, reset_on_close, tcp, udp
 from truth.workers import Script, Worker, alternate, kill_all
 
 SOCKETS = 1500  # a table has 1024 at least
@@ -73,10 +73,13 @@ def connects(context: CaseContext, port: int) -> Script:
 
 
 def many_datagram_sockets() -> list[socket.socket]:
-    """Return more sockets than the table holds."""
+    """Return more sockets than the table holds, and than there are ephemeral ports."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4 * SOCKETS, hard), hard))
-    return [udp(LO4) for _ in range(SOCKETS)]
+    sockets = [udp(LO4) for _ in range(SOCKETS)]
+    for number, sock in enumerate(sockets):
+        sock.bind((loopback(number), 0))
+    return sockets
 
 
 def sink(context: CaseContext, port: int) -> socket.socket:
@@ -84,6 +87,7 @@ def sink(context: CaseContext, port: int) -> socket.socket:
     context.claim("udp", local=port)
     sock = udp(LO4)
     sock.bind((LO4, port))
+    sock.sendto(b"statement", (LO4, port))
     return sock
 
 

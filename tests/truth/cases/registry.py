@@ -1,5 +1,6 @@
 """The list of cases, and what each case is given."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,6 +35,10 @@ class CaseContext:
     def port(self) -> int:
         """Return a port, or ICMP identifier, that no other case uses."""
         return next(self._ports)
+
+    def lacks(self, facility: str) -> None:
+        """Print what the kernel lacks for a case, which then shows nothing."""
+        sys.stderr.write(f"{self.log.case} is not shown: no {facility}\n")
 
 
 def case(function: Case) -> Case:
