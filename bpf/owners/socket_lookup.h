@@ -217,7 +217,12 @@ static __always_inline u32 sharing_of(const struct endpoint_lookup *lookup, void
 #elif HOOKS
 	return 0;
 #else
-	return lookup->record.sharing ?: SHARES_PORT;
+	u32 sharing = lookup->record.sharing;
+
+	/* A program may have been attached since. */
+	if ((sharing & (SHARES_LOAD | SHARING_SETTLED)) == SHARES_LOAD)
+		sharing |= CHOSEN_BY_PROGRAM;
+	return sharing ?: SHARES_PORT;
 #endif
 }
 

@@ -133,7 +133,7 @@ static __always_inline void add_to_socket(u64 sk, struct owner *found, u64 state
 
 	if (!known)
 		return;
-	known->sharing = read_sharing(sk);
+	known->sharing = read_sharing(sk) | SHARING_SETTLED;
 	remember_device_port(sk);
 	holder = &known->holder;
 	same = same_process(&holder->process, &found->process);

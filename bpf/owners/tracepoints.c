@@ -31,7 +31,7 @@ static __always_inline void record_caller_in_socket(u64 sk, bool listens)
 			   HOOK_DRAFT);
 	if (!known)
 		return;
-	known->sharing = read_sharing(sk);
+	known->sharing = read_sharing(sk) | (known->sharing & SHARING_SETTLED);
 	remember_device_port(sk);
 }
 

@@ -255,9 +255,7 @@ class Capture:
 
     def _on_rules(self) -> None:
         assert self._rules
-        self._interfaces.rules_changed(
-            self._rules.sources(), self._classifier, self._attacher
-        )
+        self._interfaces.rules_changed(self._rules.sources(), self._classifier)
 
     # Stopping.
 

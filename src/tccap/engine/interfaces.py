@@ -60,9 +60,7 @@ class Interfaces:
         The entries of the others follow their surroundings.
         """
         around = self._survey.read()
-        for device, link, entry in list(self._entries.values()):
-            if self._entry(device, link, around) != entry:
-                self._enter(device, link, around, classifier)
+        self._update(around, classifier)
         for device, link in self._waiting:
             self._enter(device, link, around, classifier)
             try:
@@ -73,12 +71,9 @@ class Interfaces:
                 self._refuse(f"{device.name} cannot be captured: {error.strerror}.")
         self._waiting.clear()
 
-    def rules_changed(
-        self, sources: set[int] | None, classifier: Classifier, attacher: Attacher
-    ) -> None:
-        """Take note that rules have changed; see `Survey.forget`."""
-        self._survey.forget(sources)
-        self.attach(classifier, attacher)
+    def rules_changed(self, sources: set[int] | None, classifier: Classifier) -> None:
+        """Take note that rules have changed; see `Survey.rules_changed`."""
+        self._update(self._survey.rules_changed(sources), classifier)
 
     def detach(self, ifindex: int, classifier: Classifier, attacher: Attacher) -> None:
         """Forget a device that is gone."""
@@ -128,6 +123,11 @@ class Interfaces:
             speed_bps=device.speed_bps,
             filter=_joined(self._plan.filters),
         )
+
+    def _update(self, around: dict[int, Surroundings], classifier: Classifier) -> None:
+        for device, link, entry in list(self._entries.values()):
+            if self._entry(device, link, around) != entry:
+                self._enter(device, link, around, classifier)
 
     def _enter(
         self,
