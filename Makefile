@@ -2,7 +2,7 @@
 PYTHON = .venv/bin/python
 
 .PHONY: deps requirements lint unit test tls-matrix test-vm vm-shell cycles faults suites fuzz soak bench \
-	bench-vm ground-truth filters screenshots finder-matrix finder-census fuzz-elf
+	bench-vm ground-truth label-model filters screenshots finder-matrix finder-census fuzz-elf
 
 deps:
 	tests/deps.sh
@@ -95,6 +95,19 @@ ifdef KERNEL
 	tests/vm/run.sh shell $(KERNEL) -- $(TRUTH) tests/vm/guest/test_ground_truth.py
 else
 	$(TRUTH) tests/kernel/test_ground_truth.py
+endif
+
+# Labels on random schedules of processes and sockets, against a model:
+# make label-model SEED=7 STEPS=20000, also with KERNEL=
+SEED = 1
+STEPS = 20000
+MODEL = env TCCAP_MODEL_STEPS=$(STEPS) TCCAP_MODEL_SEED=$(SEED) $(PYTHON) -m pytest -s \
+	--timeout 7200 tests/kernel/test_label_model.py
+label-model:
+ifdef KERNEL
+	tests/vm/run.sh shell $(KERNEL) -- $(MODEL)
+else
+	$(MODEL)
 endif
 
 # Capture filters: the kernel's verdicts against libpcap's, here or make filters KERNEL=6.1

@@ -35,6 +35,7 @@
  *   TLS_USER       otherwise: of this user id's
  *   KERNEL_OFFSETS 1: there are also the offsets into kernel structures, from BTF
  *                  (src/tccap/bpf/btf.py)
+ *   HAS_MPTCP      1: those of multipath TCP are among them
  */
 #ifndef TCCAP_ABI_H
 #define TCCAP_ABI_H
@@ -85,7 +86,17 @@ struct device {
 	 * a container's veth pair; -1: none. */
 	s32 far_namespace;
 	u32 leads_away; /* its other side is not on this host */
+	u32 far_netns;	/* inode number of that namespace; 0: unknown */
+	/* What may be translated (NAT) in this namespace, and in that of the other end:
+	 * TRANSLATED_DESTINATIONS and TRANSLATED_SOURCES, or 0. */
+	u16 translation;
+	u16 far_translation;
+	u16 is_lower;  /* other devices receive what arrives by this one */
+	u16 from_here; /* what arrives may come from this host */
 };
+
+#define TRANSLATED_DESTINATIONS 1
+#define TRANSLATED_SOURCES 2
 
 /* For each interface and CPU; accepted = captured + dropped. */
 struct counters {
@@ -150,7 +161,7 @@ struct process {
 	u16 peer_len;
 	char comm[COMM_LEN];
 	char label[LABEL_MAX]; /* "pid=1 comm=init uid=0" */
-	char peer[PEER_MAX];   /* " peer_pid=1 peer_comm=init" */
+	char peer[PEER_MAX];   /* "peer_pid=1 peer_comm=init" */
 };
 
 /* The last byte of a message: its kind. */

@@ -18,6 +18,7 @@ packages="
     iproute2
     libnss3-tools
     libc6-dev
+    nftables
     nginx-light
     openssl
     procps

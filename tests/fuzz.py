@@ -24,7 +24,7 @@ from tccap.front import extcap, front, options, request
 from tccap.host import proc
 from tccap.ipc import status, values
 from tccap.ipc.plan import Plan
-from tccap.owners import addresses, label
+from tccap.owners import addresses, label, namespaces
 from tccap.stream import abi
 
 Random = random.Random
@@ -148,7 +148,7 @@ def netlink_answers(rng: Random) -> None:
             assert len(found.address) in (4, 16)
     fake.recv.side_effect = [rng.choice(answers)] + [done] * 9
     with contextlib.suppress(OSError):
-        addresses._namespace_id(fake, 3)
+        namespaces._id(fake, 3)
 
 
 def kernel_messages(rng: Random) -> None:

@@ -5,8 +5,9 @@
 -- tccap writes the label into the packet's comment, so that every version of
 -- Wireshark can show it: "pid=4242 comm=curl uid=1000", then perhaps more terms
 -- (src/tccap/owners/label.py has the grammar). This post-dissector turns it into
--- fields, which can be filtered by and shown as columns. Comments that begin in
--- another way are not tccap's and are left alone.
+-- fields, which can be filtered by and shown as columns. If the sender is an unknown
+-- process of this host, the label names the receiver alone: "peer_pid=80 peer_comm=nginx".
+-- Comments that begin in another way are not tccap's and are left alone.
 --
 -- For Lua 5.2 to 5.4: Wireshark 4.0 to 4.6.
 
@@ -71,7 +72,8 @@ end
 
 -- Returns a comment's terms as a list of {key, value}; nil if it is not tccap's.
 local function terms_of(comment)
-    if not comment:find("^pid=%d+ comm=") then return nil end
+    local is_peers = comment:find("^peer_pid=%d+ peer_comm=")
+    if not is_peers and not comment:find("^pid=%d+ comm=") then return nil end
     local terms, known, at = {}, {}, 1
     while at do
         local key, start = comment:match("^([%l_]+)=()", at)
@@ -86,11 +88,15 @@ local function terms_of(comment)
         terms[#terms + 1] = { key, value }
         at = comment:match("^ ()", behind)
     end
+    if is_peers then return known.peer_comm and not known.pid and terms, known end
     return known.comm and known.uid and terms, known
 end
 
 local function summary(known)
-    local text = ("Process: %s (%d), user %d"):format(known.comm, known.pid, known.uid)
+    local text = "Process: unknown"
+    if known.pid then
+        text = ("Process: %s (%d), user %d"):format(known.comm, known.pid, known.uid)
+    end
     if known.peer_pid and known.peer_comm then
         text = ("%s, to %s (%d)"):format(text, known.peer_comm, known.peer_pid)
     end

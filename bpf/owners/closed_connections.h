@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Owners of TCP connections whose socket is gone, for packets that were still on their
- * way. Those of this network namespace only, by addresses and ports.
+ * way: by network namespace, addresses and ports. The next connection may have the same
+ * ones, so its SYN deletes the entry, and no entry is used for longer than the kernel
+ * itself remembers a connection.
  */
 #ifndef TCCAP_CLOSED_CONNECTIONS_H
 #define TCCAP_CLOSED_CONNECTIONS_H
@@ -14,8 +16,16 @@ struct flow {
 	__be16 local_port;
 	__be16 remote_port;
 	u32 family;
+	u32 netns; /* inode number of the network namespace */
 };
-BPF_TABLE("lru_hash", struct flow, struct owner, closed, SOCKETS);
+struct closed_connection {
+	struct owner owner;
+	u64 closed_ns; /* bpf_ktime_get_ns() */
+};
+BPF_TABLE("lru_hash", struct flow, struct closed_connection, closed, SOCKETS);
+
+/* TCP_TIMEWAIT_LEN, include/net/tcp.h */
+#define CLOSED_MAX_NS 60000000000ull
 
 /* The network namespace of the capture, by its inode number. A map and not a constant,
  * so that compiled programs can be reused in every namespace. */

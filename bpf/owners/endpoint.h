@@ -20,6 +20,7 @@ struct endpoint {
 	u64 known;
 	struct process_id id;
 	u32 tid;
+	u32 is_here; /* it is on this host, whether its process is known or not */
 };
 
 /* The lookup of an endpoint. It is kept in a map, where the verifier takes each field
@@ -52,6 +53,18 @@ static __always_inline void take_owner(struct endpoint_lookup *lookup,
 	lookup->found = 1;
 	lookup->id = owner->process;
 	lookup->tid = owner->tid;
+}
+
+/* Forgets the owner of a socket that is not surely the packet's. */
+static __always_inline void drop_owner(struct endpoint_lookup *lookup)
+{
+	lookup->found = 0;
+	lookup->id.tgid = 0;
+	lookup->tid = 0;
+#if !HOOKS
+	lookup->record.user.process.tgid = 0;
+	lookup->record.holder.process.tgid = 0;
+#endif
 }
 
 #if !HOOKS

@@ -12,8 +12,10 @@
 #include "kernel.h"
 #include "owners/owner_table.h"
 #include "owners/process.h"
+#include "owners/sharing.h"
 #include "owners/socket.h"
 #include "owners/task.h"
+#include "packet/parse.h"
 
 /* The kernel skips the program of a kprobe on a processor that is running another one,
  * or is in a system call about a map. A softirq may interrupt either, so functions that
@@ -69,18 +71,19 @@ int on_rename(struct pt_regs *ctx)
 	return 0;
 }
 
-/* commit_creds(struct cred *new): other ids from now on. */
+/* commit_creds(struct cred *new): other ids from now on. A thread may have ids of its
+ * own; those of the process are the group leader's. */
 int on_commit_creds(struct pt_regs *ctx)
 {
-	u64 leader = leader_of(CURRENT_TASK());
+	u64 task = CURRENT_TASK();
 	u32 euid = READ(u32, PT_REGS_PARM1(ctx), CRED__EUID);
-	struct process_id id = id_of(leader);
+	struct process_id id = id_of(task);
 	struct process *known = processes.lookup(&id);
 	struct comm comm;
 
-	if (!known || known->euid == euid)
+	if (is_thread(task) || !known || known->euid == euid)
 		return 0;
-	comm = comm_of(leader);
+	comm = comm_of(task);
 	record_at_end(ctx, &id, euid, &comm);
 	return 0;
 }
@@ -105,10 +108,11 @@ static __always_inline void record_caller(struct pt_regs *ctx, u64 sk)
 	if (known && is_kernel_thread(task))
 		return;
 	set_owner(sk, &now);
+	remember_device_port(sk);
 	if (processes.lookup(&now.process))
 		return;
 	comm = comm_of(leader);
-	record_at_end(ctx, &now.process, euid_of(task), &comm);
+	record_at_end(ctx, &now.process, euid_of(leader), &comm);
 }
 
 /* The sock of a socket. Sockets that the kernel created for itself have no file, and no
@@ -125,6 +129,22 @@ int on_socket_call(struct pt_regs *ctx)
 {
 	u64 sk = user_sk(PT_REGS_PARM1(ctx));
 
+	if (sk)
+		record_caller(ctx, sk);
+	return 0;
+}
+
+#define TCP_ZEROCOPY_RECEIVE 35
+
+/* sock_common_getsockopt(struct socket *, level, option, ...): one option receives. */
+int on_getsockopt(struct pt_regs *ctx)
+{
+	u32 level = PT_REGS_PARM2(ctx), option = PT_REGS_PARM3(ctx);
+	u64 sk;
+
+	if (level != IPPROTO_TCP || option != TCP_ZEROCOPY_RECEIVE)
+		return 0;
+	sk = user_sk(PT_REGS_PARM1(ctx));
 	if (sk)
 		record_caller(ctx, sk);
 	return 0;

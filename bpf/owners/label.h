@@ -108,7 +108,7 @@ static __always_inline void put_part(char *text, u64 cap, volatile u64 *len,
 #define COMM_WORDS 9
 
 /* Writes both texts of a process: the label, "pid=1 comm=init uid=0", and, copied from
- * it, " peer_pid=1 peer_comm=init". */
+ * it, "peer_pid=1 peer_comm=init". */
 static __always_inline void write_texts(struct label_draft *draft, u32 pid)
 {
 	struct process *process = &draft->process;
@@ -131,7 +131,7 @@ static __always_inline void write_texts(struct label_draft *draft, u32 pid)
 	text = process->peer;
 	cap = PEER_MAX;
 	*len = 0;
-	PUT_WORD(" peer_");
+	PUT_WORD("peer_");
 	put_part(text, cap, len, process->label, LABEL_MAX, 0, draft->pid_end,
 		 PID_WORDS);
 	PUT_WORD(" peer_");

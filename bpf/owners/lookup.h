@@ -22,7 +22,8 @@
  * echo request that it answers. */
 static __always_inline void find_receiver(struct __sk_buff *skb,
 					  struct endpoint_lookup *lookup,
-					  const struct packet *packet, s32 ns)
+					  const struct packet *packet,
+					  const struct device *device, s32 ns)
 {
 	if (packet->later_fragment) {
 		find_by_first_fragment(lookup, packet, ns, 0);
@@ -33,18 +34,42 @@ static __always_inline void find_receiver(struct __sk_buff *skb,
 	if (packet->echo_id)
 		find_pinger(lookup, packet, ns);
 	else
-		find_by_socket(skb, lookup, packet, ns);
+		find_by_socket(skb, lookup, packet, device, ns, false);
+}
+
+/* Whether a packet that leaves has arrived on another device before. */
+static __always_inline bool is_forwarded(struct __sk_buff *skb,
+					 const struct device *device)
+{
+	return !device->is_loopback && skb->ingress_ifindex;
+}
+
+static __always_inline bool is_from_container(const struct device *device,
+					      bool outbound)
+{
+	return !outbound && device->far_namespace >= 0;
+}
+
+/* A forwarded connection may have the addresses of one that has ended here. */
+static __always_inline void forget_closed(struct endpoint_lookup *lookup,
+					  const struct packet *packet,
+					  const struct device *device)
+{
+	struct packet answer = reversed(packet);
+
+	if (has_syn(packet))
+		find_closed(lookup, &answer, netns_of_lookup(device, OWN_NAMESPACE));
 }
 
 /* Finds the sender of a packet that does not carry its socket: answers by the kernel on
  * a connection carry another socket or none, and packets from a container have lost
- * theirs. */
+ * theirs. A forwarded packet has no sender here. */
 static __always_inline void find_sender(struct __sk_buff *skb,
 					const struct device *device, bool outbound,
 					struct endpoint_lookup *lookup,
 					const struct packet *packet)
 {
-	bool from_container = !outbound && device->far_namespace >= 0;
+	bool from_container = is_from_container(device, outbound);
 	bool own_tcp = packet->protocol == IPPROTO_TCP &&
 		       (outbound || device->is_loopback);
 	s32 ns = from_container ? device->far_namespace : OWN_NAMESPACE;
@@ -54,6 +79,10 @@ static __always_inline void find_sender(struct __sk_buff *skb,
 		return;
 	if (!from_container && !own_tcp)
 		return;
+	if (outbound && is_forwarded(skb, device)) {
+		forget_closed(lookup, packet, device);
+		return;
+	}
 	if (packet->later_fragment) {
 		find_by_first_fragment(lookup, packet, ns, 1);
 		return;
@@ -61,7 +90,7 @@ static __always_inline void find_sender(struct __sk_buff *skb,
 	lookup->fragmented = packet->fragmented;
 	lookup->namespace_id = ns;
 	answer = reversed(packet);
-	find_by_socket(skb, lookup, &answer, ns);
+	find_by_socket(skb, lookup, &answer, device, ns, true);
 }
 
 #if CALLERS
@@ -81,6 +110,29 @@ static __always_inline void find_caller(struct endpoint_lookup *sender,
 }
 #endif
 
+/* Since Linux 6.12 the reset that answers a stray segment carries the listener. */
+static __always_inline bool is_reset_for_listener(struct bpf_sock *sk,
+						  const struct packet *packet)
+{
+	return packet->protocol == IPPROTO_TCP && STATE_OF(sk) == TCP_LISTEN &&
+	       !has_syn(packet);
+}
+
+/* Whether the sender may be on this host, whatever its process. */
+static __always_inline bool is_sent_here(struct __sk_buff *skb,
+					 const struct device *device, bool outbound)
+{
+	u32 ifindex = skb->ingress_ifindex;
+	struct device *before;
+
+	if (!outbound)
+		return device->is_loopback || device->from_here;
+	if (!is_forwarded(skb, device))
+		return true;
+	before = devices.lookup(&ifindex);
+	return !before || before->from_here;
+}
+
 /* Finds the owners at the two endpoints of a packet. */
 static __always_inline void find_owners(struct __sk_buff *skb,
 					const struct device *device, bool outbound,
@@ -90,7 +142,7 @@ static __always_inline void find_owners(struct __sk_buff *skb,
 	bool arrives_here = !outbound || device->is_loopback;
 	struct bpf_sock *sk = outbound ? skb->sk : NULL;
 
-	if (sk)
+	if (sk && !is_reset_for_listener(sk, packet))
 		find_user(&lookups->sender, sk, packet->protocol);
 #if CALLERS
 	if (sk)
@@ -101,7 +153,7 @@ static __always_inline void find_owners(struct __sk_buff *skb,
 	if (!lookups->sender.found)
 		find_sender(skb, device, outbound, &lookups->sender, packet);
 	if (!packet->echo_request && (arrives_here || device->far_namespace >= 0))
-		find_receiver(skb, &lookups->receiver, packet,
+		find_receiver(skb, &lookups->receiver, packet, device,
 			      arrives_here ? OWN_NAMESPACE : device->far_namespace);
 }
 
@@ -115,14 +167,15 @@ static __always_inline void find_endpoints(struct __sk_buff *skb,
 {
 	u32 zero = 0;
 	struct endpoint_lookups *lookups = endpoint_lookups.lookup(&zero);
+	bool outbound = context->direction == EPB_OUTBOUND;
 	u64 generation;
 
 	if (!lookups)
 		return;
+	sender->is_here = is_sent_here(skb, &context->device, outbound);
 	__builtin_memset(lookups, 0, sizeof(*lookups));
 	lookups->sender.generation = lookups->receiver.generation = context->generation;
-	find_owners(skb, &context->device, context->direction == EPB_OUTBOUND, parsed,
-		    packet, lookups);
+	find_owners(skb, &context->device, outbound, parsed, packet, lookups);
 	/* A process may have changed before it used a socket, and that use was found
 	 * above: read the generation again. */
 	generation = lookup_generation();

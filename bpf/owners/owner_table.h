@@ -17,6 +17,7 @@
 #include "kernel.h"
 #include "owners/overflows.h"
 #include "owners/process.h"
+#include "owners/sharing.h"
 
 #if HOOKS
 BPF_HASH(owners, u64, struct owner, SOCKETS);
@@ -29,6 +30,27 @@ static __always_inline void set_owner(u64 sk, struct owner *owner)
 	if (owners.update(&sk, owner))
 		count_socket_overflow();
 }
+
+/* The owner of a connection in TIME_WAIT, or of another socket. */
+static __always_inline struct owner *owner_in_state(u64 sk, u32 state)
+{
+	return state == TCP_TIME_WAIT ? timewaits.lookup(&sk) : owners.lookup(&sk);
+}
+
+#if KERNEL_OFFSETS && HAS_MPTCP
+/* The owner of the multipath connection to which a TCP socket belongs: processes use
+ * that one, and the kernel makes a socket for each path. */
+static __always_inline struct owner *multipath_owner(u64 sk, u32 state)
+{
+	u64 context, connection;
+
+	if (state == TCP_TIME_WAIT || !READ(u8, sk, TCP_SOCK__IS_MPTCP))
+		return NULL;
+	context = READ(u64, sk, INET_CONNECTION_SOCK__ICSK_ULP_DATA);
+	connection = READ(u64, context, MPTCP_SUBFLOW_CONTEXT__CONN);
+	return owners.lookup(&connection);
+}
+#endif
 
 /* Several processes may have a socket open. A listening socket belongs to the eldest,
  * from which the others inherited it. The owner of any other socket is ambiguous until
@@ -50,6 +72,7 @@ static __always_inline void add_to_owner_table(u64 sk, struct owner *found, u64 
 {
 	struct owner *known = owners.lookup(&sk);
 
+	remember_device_port(sk);
 	if (!known)
 		set_owner(sk, found);
 	else if (known->found_in_round == found->found_in_round)

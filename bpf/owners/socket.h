@@ -10,12 +10,11 @@
 #include "owners/closed_connections.h"
 
 #if KERNEL_OFFSETS
-static __always_inline bool is_in_own_netns(u64 sk)
+static __always_inline u32 netns_of(u64 sk)
 {
 	u64 net = FIELD(u64, sk, SOCK_COMMON__SKC_NET);
-	u32 zero = 0, *own = own_netns.lookup(&zero);
 
-	return own && *own == FIELD(u32, net, NET__NS + NS_COMMON__INUM);
+	return FIELD(u32, net, NET__NS + NS_COMMON__INUM);
 }
 
 static __always_inline bool is_inet(u64 sk)
@@ -59,17 +58,18 @@ static __always_inline void read_addresses(u64 sk, struct flow *flow)
  * struct tcp_sock for the verifier. */
 static __always_inline void remember_closed(u64 sk, const struct owner *owner)
 {
-	struct owner copy;
+	struct closed_connection entry = { .closed_ns = bpf_ktime_get_ns() };
 	struct flow flow = {};
 
 	flow.remote_port = FIELD(u16, sk, SOCK_COMMON__SKC_DPORT);
 	if (!flow.remote_port)
 		return;
+	flow.netns = netns_of(sk);
 	/* skc_num, the same in host order, is already zero. */
 	flow.local_port = FIELD(u16, sk, INET_SOCK__INET_SPORT);
 	read_addresses(sk, &flow);
-	copy = *owner;
-	closed.update(&flow, &copy);
+	entry.owner = *owner;
+	closed.update(&flow, &entry);
 }
 #endif
 

@@ -14,6 +14,7 @@
 #include "owners/endpoint.h"
 #include "owners/local_addresses.h"
 #include "owners/owner_table.h"
+#include "owners/sharing.h"
 #include "owners/socket_storage.h"
 #include "packet/parse.h"
 
@@ -33,13 +34,16 @@ static __always_inline u64 address_of(void *sk)
 }
 
 static __always_inline void find_owner(struct endpoint_lookup *lookup,
-				       struct bpf_sock *sk, u32 state)
+				       struct bpf_sock *sk, u32 protocol, u32 state)
 {
 #if HOOKS
 	u64 key = address_of(sk);
-	struct owner *owner = state == TCP_TIME_WAIT ? timewaits.lookup(&key) :
-						       owners.lookup(&key);
+	struct owner *owner = owner_in_state(key, state);
 
+#if KERNEL_OFFSETS && HAS_MPTCP
+	if (!owner && protocol == IPPROTO_TCP)
+		owner = multipath_owner(key, state);
+#endif
 	if (owner && !owner->ambiguous)
 		take_owner(lookup, owner);
 #else
@@ -50,10 +54,14 @@ static __always_inline void find_owner(struct endpoint_lookup *lookup,
 #endif
 }
 
+/* The state of a socket. The compiler must not keep the address of the field, which the
+ * verifier refuses. */
+#define STATE_OF(sk) LOAD(u32, sk, __builtin_offsetof(struct bpf_sock, state))
+
 static __always_inline void find_user(struct endpoint_lookup *lookup,
 				      struct bpf_sock *sk, u32 protocol)
 {
-	u32 state = sk->state;
+	u32 state = STATE_OF(sk);
 
 	/* A connection that is not established yet belongs to the listener. */
 	if (state == TCP_NEW_SYN_RECV) {
@@ -61,7 +69,7 @@ static __always_inline void find_user(struct endpoint_lookup *lookup,
 		state = TCP_LISTEN;
 	}
 	if (sk)
-		find_owner(lookup, sk, state);
+		find_owner(lookup, sk, protocol, state);
 	if (lookup->found)
 		lookup->left_if_exited = protocol != IPPROTO_TCP || state == TCP_LISTEN;
 }
@@ -111,68 +119,222 @@ static __always_inline u32 write_tuple(struct bpf_sock_tuple *tuple,
 	return sizeof(tuple->ipv6);
 }
 
-static __always_inline void find_closed(struct endpoint_lookup *lookup,
-					const struct packet *packet)
+/* The segment that begins a connection, or answers that one. */
+static __always_inline bool has_syn(const struct packet *packet)
 {
-	struct flow flow = { .family = packet->family };
-	struct owner *owner;
+	return packet->protocol == IPPROTO_TCP && (packet->tcp_flags & TCP_FLAG_SYN);
+}
+
+static __always_inline bool asks_for_connection(const struct packet *packet)
+{
+	u8 flags = packet->tcp_flags &
+		   (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST | TCP_FLAG_FIN);
+
+	return flags == TCP_FLAG_SYN;
+}
+
+/* The inode number of the namespace in which an endpoint is looked up; 0: unknown. */
+static __always_inline u32 netns_of_lookup(const struct device *device, s32 ns)
+{
+	u32 zero = 0, *own;
+
+	if (ns != OWN_NAMESPACE)
+		return device->far_netns;
+	own = own_netns.lookup(&zero);
+	return own ? *own : 0;
+}
+
+/* Finds the owner of a connection whose socket is gone; a SYN replaces that
+ * connection. */
+static __always_inline void find_closed(struct endpoint_lookup *lookup,
+					const struct packet *packet, u32 netns)
+{
+	struct flow flow = { .family = packet->family, .netns = netns };
+	struct closed_connection *closed_before;
 
 	__builtin_memcpy(flow.local, packet->destination, 16);
 	__builtin_memcpy(flow.remote, packet->source, 16);
 	flow.local_port = packet->destination_port;
 	flow.remote_port = packet->source_port;
-	owner = closed.lookup(&flow);
-	if (owner)
-		take_owner(lookup, owner);
+	if (has_syn(packet)) {
+		closed.delete(&flow);
+		return;
+	}
+	closed_before = closed.lookup(&flow);
+	if (closed_before &&
+	    bpf_ktime_get_ns() - closed_before->closed_ns < CLOSED_MAX_NS)
+		take_owner(lookup, &closed_before->owner);
 }
 
-/* A non-SYN segment that resolves to a listener does not belong to it, but to a
- * connection that is gone, or to another host or container, to which the kernel will
- * forward it (address translation). */
-static __always_inline bool is_stray(struct __sk_buff *skb, struct bpf_sock *sk,
-				     const struct packet *packet, s32 ns)
+/* A listener receives nothing but SYNs, and what it sends carries its request, or the
+ * lookup finds that. Other segments belong to a connection that is gone, or to another
+ * host or container, to which the kernel forwards them (address translation). */
+static __always_inline bool is_stray(u32 state, const struct packet *packet, bool sent)
 {
-	u8 flags = 0;
-
-	if (ns != OWN_NAMESPACE || sk->state != TCP_LISTEN)
-		return false;
-	if (packet->about_inner)
-		return true;
-	bpf_skb_load_bytes(skb, packet->transport_at + TCP_FLAGS_AT, &flags, 1);
-	return !(flags & TCP_FLAG_SYN);
+	return state == TCP_LISTEN && (sent || !asks_for_connection(packet));
 }
 
-/* Finds the owner of the socket in the namespace that receives the packet. */
-static __always_inline void find_by_socket(struct __sk_buff *skb,
-					   struct endpoint_lookup *lookup,
-					   const struct packet *packet, s32 ns)
+/* Whether the packet's destination may become another one behind the classifier: in the
+ * first packet of a connection, and in datagrams, of which some answer one whose source
+ * was translated. */
+static __always_inline bool is_translated(const struct device *device, s32 ns,
+					  const struct packet *packet)
+{
+	u16 done = ns == OWN_NAMESPACE ? device->translation : device->far_translation;
+
+	return packet->protocol == IPPROTO_TCP ? done & TRANSLATED_DESTINATIONS : done;
+}
+
+/* Whether the kernel will look for the socket again on another device, and a socket may
+ * be bound to that one. */
+static __always_inline bool is_for_upper_device(struct __sk_buff *skb,
+						const struct device *device, s32 ns,
+						const struct packet *packet)
+{
+	struct device_port key = { .protocol = packet->protocol };
+
+	if (ns != OWN_NAMESPACE || !(device->is_lower || skb->vlan_present))
+		return false;
+	key.port = bpf_ntohs(packet->destination_port);
+	return device_ports.lookup(&key) != NULL;
+}
+
+/* Whether a listener, or a socket that is not connected, may be another one than the
+ * kernel finds for the packet. */
+static __always_inline bool may_be_another(struct __sk_buff *skb,
+					   const struct device *device, s32 ns,
+					   const struct packet *packet)
+{
+	return is_translated(device, ns, packet) ||
+	       is_for_upper_device(skb, device, ns, packet);
+}
+
+/* How the socket of a lookup shares its port: SHARES_LOAD, ... */
+static __always_inline u32 sharing_of(const struct endpoint_lookup *lookup, void *sk)
+{
+#if HOOKS && KERNEL_OFFSETS
+	return read_sharing(address_of(sk));
+#elif HOOKS
+	return 0;
+#else
+	u32 sharing = lookup->record.sharing;
+
+	/* A program may have been attached since. */
+	if ((sharing & (SHARES_LOAD | SHARING_SETTLED)) == SHARES_LOAD)
+		sharing |= CHOSEN_BY_PROGRAM;
+	return sharing ?: SHARES_PORT;
+#endif
+}
+
+/* Finds the owner of a listener or a connection; `anew`: the listener was not looked up
+ * by the source port, by which the kernel chooses among those that share the load. */
+static __always_inline void find_tcp_user(struct endpoint_lookup *lookup,
+					  struct bpf_sock *sk, u32 state, bool anew)
+{
+	u32 excluded = CHOSEN_BY_PROGRAM | (anew ? SHARES_LOAD : 0);
+
+	find_user(lookup, sk, IPPROTO_TCP);
+	if (state == TCP_LISTEN && (sharing_of(lookup, sk) & excluded))
+		drop_owner(lookup);
+}
+
+static __always_inline void forget_source_port(struct bpf_sock_tuple *tuple, u32 family)
+{
+	if (family == AF_INET)
+		tuple->ipv4.sport = 0;
+	else
+		tuple->ipv6.sport = 0;
+}
+
+static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
+					       struct endpoint_lookup *lookup,
+					       const struct packet *packet,
+					       const struct device *device, s32 ns,
+					       bool sent)
+{
+	struct bpf_sock_tuple tuple = {};
+	u32 len = write_tuple(&tuple, packet), state;
+	struct bpf_sock *sk = bpf_skc_lookup_tcp(skb, &tuple, len, (u32)ns, 0);
+	bool anew = false, open = false;
+
+	/* A SYN does not belong to the connection that waits for its end, but begins
+	 * another one, which the kernel hands to a listener. */
+	if (sk && has_syn(packet) && STATE_OF(sk) == TCP_TIME_WAIT) {
+		bpf_sk_release(sk);
+		forget_source_port(&tuple, packet->family);
+		sk = bpf_skc_lookup_tcp(skb, &tuple, len, (u32)ns, 0);
+		anew = true;
+	}
+	if (sk) {
+		state = STATE_OF(sk);
+		if (!is_stray(state, packet, sent)) {
+			/* Its owner may be unknown. */
+			open = state != TCP_TIME_WAIT;
+			if (may_receive(sk, packet, ns, lookup->generation) &&
+			    !(state == TCP_LISTEN &&
+			      may_be_another(skb, device, ns, packet)))
+				find_tcp_user(lookup, sk, state, anew);
+		}
+		bpf_sk_release(sk);
+	}
+	if (has_syn(packet) || (!lookup->found && !open))
+		find_closed(lookup, packet, netns_of_lookup(device, ns));
+}
+
+static __always_inline bool is_multicast(const struct packet *packet)
+{
+	if (packet->family == AF_INET)
+		return packet->destination[0] >> 4 == 14;
+	return packet->destination[0] == 0xff;
+}
+
+/* Finds the owner of a datagram socket. One that is connected is the only one for its
+ * peer. Of several others on a port, any may have sent a datagram, and only members
+ * receive one for a group. */
+static __always_inline void find_udp_user(struct endpoint_lookup *lookup,
+					  struct bpf_sock *sk,
+					  const struct packet *packet, bool sent)
+{
+	bool any = sent || (is_multicast(packet) && is_wildcard(sk, packet->family));
+	u32 excluded = CHOSEN_BY_PROGRAM | (any ? SHARES_PORT : 0);
+	bool connected = STATE_OF(sk) == TCP_ESTABLISHED;
+
+	find_user(lookup, sk, IPPROTO_UDP);
+	if (!connected && (sharing_of(lookup, sk) & excluded))
+		drop_owner(lookup);
+}
+
+static __always_inline void find_by_udp_socket(struct __sk_buff *skb,
+					       struct endpoint_lookup *lookup,
+					       const struct packet *packet,
+					       const struct device *device, s32 ns,
+					       bool sent)
 {
 	struct bpf_sock_tuple tuple = {};
 	u32 len = write_tuple(&tuple, packet);
-	struct bpf_sock *sk;
-	bool open = false;
+	struct bpf_sock *sk = bpf_sk_lookup_udp(skb, &tuple, len, (u32)ns, 0);
 
-	if (packet->protocol == IPPROTO_TCP) {
-		sk = bpf_skc_lookup_tcp(skb, &tuple, len, (u32)ns, 0);
-		if (sk) {
-			bool stray = is_stray(skb, sk, packet, ns);
+	if (!sk)
+		return;
+	if (may_receive(sk, packet, ns, lookup->generation) &&
+	    (STATE_OF(sk) == TCP_ESTABLISHED ||
+	     !may_be_another(skb, device, ns, packet)))
+		find_udp_user(lookup, sk, packet, sent);
+	bpf_sk_release(sk);
+}
 
-			/* The owner of an open socket may be ambiguous. */
-			open = !HOOKS && !stray && sk->state != TCP_TIME_WAIT;
-			if (!stray && may_receive(sk, packet, ns, lookup->generation))
-				find_user(lookup, sk, packet->protocol);
-			bpf_sk_release(sk);
-		}
-		if (!lookup->found && !open && ns == OWN_NAMESPACE)
-			find_closed(lookup, packet);
-	} else if (packet->protocol == IPPROTO_UDP) {
-		sk = bpf_sk_lookup_udp(skb, &tuple, len, (u32)ns, 0);
-		if (sk) {
-			if (may_receive(sk, packet, ns, lookup->generation))
-				find_user(lookup, sk, packet->protocol);
-			bpf_sk_release(sk);
-		}
-	}
+/* Finds the owner of the socket in a namespace that receives the packet, or, with
+ * `sent`, that has sent the packet that this one would answer. */
+static __always_inline void find_by_socket(struct __sk_buff *skb,
+					   struct endpoint_lookup *lookup,
+					   const struct packet *packet,
+					   const struct device *device, s32 ns,
+					   bool sent)
+{
+	if (packet->protocol == IPPROTO_TCP)
+		find_by_tcp_socket(skb, lookup, packet, device, ns, sent);
+	else if (packet->protocol == IPPROTO_UDP)
+		find_by_udp_socket(skb, lookup, packet, device, ns, sent);
 }
 
 #endif

@@ -19,6 +19,7 @@
 #include "owners/process.h"
 #include "owners/process_cache.h"
 #include "owners/process_refresh.h"
+#include "owners/sharing.h"
 #include "owners/task.h"
 
 #if !HOOKS
@@ -32,6 +33,7 @@ struct socket_record {
 	u32 round;	     /* in this round, */
 	u32 changes;	     /* after so many process_changes */
 	u32 protocol;	     /* of the socket; 0: not read yet */
+	u32 sharing;	     /* read_sharing() at the last use; 0: not read yet */
 };
 
 /* Counts how often records of processes became stale. */
@@ -131,6 +133,8 @@ static __always_inline void add_to_socket(u64 sk, struct owner *found, u64 state
 
 	if (!known)
 		return;
+	known->sharing = read_sharing(sk) | SHARING_SETTLED;
+	remember_device_port(sk);
 	holder = &known->holder;
 	same = same_process(&holder->process, &found->process);
 	if (holder->found_in_round != found->found_in_round) {
@@ -167,7 +171,7 @@ record_use(void *sk, u32 protocol, u64 task, u32 listens, u32 place)
 	if (known->user.tid == tid && same_process(&known->user.process, &id) &&
 	    known->listened == listens && known->euid == euid &&
 	    known->round == in_round && known->changes == after_changes &&
-	    known->protocol)
+	    known->protocol && known->sharing)
 		return NULL;
 	refresh_process(&id, leader, place);
 	known->user.process = id;

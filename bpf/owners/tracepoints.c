@@ -10,6 +10,7 @@
 #include "lookup_generation.h"
 #include "owners/process.h"
 #include "owners/process_cache.h"
+#include "owners/sharing.h"
 #include "owners/socket.h"
 #include "owners/socket_storage.h"
 #include "owners/task.h"
@@ -20,13 +21,18 @@ static __always_inline void record_caller_in_socket(u64 sk, bool listens)
 {
 	u64 socket = FIELD(u64, sk, SOCK__SK_SOCKET);
 	u64 task = CURRENT_TASK();
+	struct socket_record *known;
 
 	if (is_kernel_thread(task))
 		return;
 	if (!socket || !FIELD(u64, socket, SOCKET__FILE))
 		return;
-	record_use((void *)sk, FIELD(u16, sk, SOCK__SK_PROTOCOL), task, listens,
-		   HOOK_DRAFT);
+	known = record_use((void *)sk, FIELD(u16, sk, SOCK__SK_PROTOCOL), task, listens,
+			   HOOK_DRAFT);
+	if (!known)
+		return;
+	known->sharing = read_sharing(sk) | (known->sharing & SHARING_SETTLED);
+	remember_device_port(sk);
 }
 
 /* sock_send_length(sk, ...), sock_recv_length(sk, ...): just done.

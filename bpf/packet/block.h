@@ -111,15 +111,27 @@ static __always_inline u64 write_label_option(u8 *at, const struct endpoint *end
 			return 0;
 	}
 	if (peer) {
-		peer_len = peer->peer_len;
-		copy_text(behind, peer->peer, peer_len, PEER_MAX);
+		peer_len = 1 + peer->peer_len;
+		*behind = ' ';
+		copy_text(behind + 1, peer->peer, peer_len, PEER_MAX);
 	}
 	label_len += tid_len + peer_len;
 	*(u32 *)at = OPT_COMMENT | label_len << 16;
 	return 4 + ((label_len + 3) & ~3ull);
 }
 
-/* Writes the sender's and the receiver's process; returns the length of the options. */
+/* Writes a comment that names the receiver only; returns the length of the option. */
+static __always_inline u64 write_peer_option(u8 *at, const struct process *peer)
+{
+	u64 len = peer->peer_len;
+
+	copy_text(at + 4, peer->peer, len, PEER_MAX);
+	*(u32 *)at = OPT_COMMENT | len << 16;
+	return 4 + ((len + 3) & ~3ull);
+}
+
+/* Writes the sender's and the receiver's process; returns the length of the options. A
+ * receiver is the peer of a sender on this host, even of an unknown one. */
 static __always_inline u64 write_endpoints(u8 *at, const struct endpoint *sender,
 					   const struct endpoint *receiver)
 {
@@ -130,6 +142,8 @@ static __always_inline u64 write_endpoints(u8 *at, const struct endpoint *sender
 
 	if (!first->process)
 		return 0;
+	if (!sender->process && sender->is_here)
+		return write_peer_option(at, first->process);
 	word[0] = EPB_PROCESS_THREAD | 8 << 16;
 	word[1] = first->id.tgid;
 	word[2] = first->tid;

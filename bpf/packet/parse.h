@@ -25,8 +25,10 @@
 #define IPPROTO_ICMPV6 58
 #define IPPROTO_DSTOPTS 60
 #define IPV6_EXTENSIONS_MAX 6
-#define TCP_FLAGS_AT 13
+#define TCP_FLAG_FIN 1
 #define TCP_FLAG_SYN 2
+#define TCP_FLAG_RST 4
+#define TCP_FLAG_ACK 16
 
 struct packet {
 	u8 source[16]; /* IPv4: the first four bytes */
@@ -38,6 +40,7 @@ struct packet {
 	u32 echo_id;	  /* ICMP echo: the identifier plus 1 */
 	u32 fragment_id;  /* of the datagram that this is a fragment of */
 	u32 transport_at; /* offset of the transport header in the frame */
+	u8 tcp_flags;	  /* 0 in a quoted packet */
 	bool fragmented;
 	bool later_fragment; /* without the transport header */
 	bool echo_request;
@@ -257,6 +260,29 @@ static __always_inline void parse_ports(const struct reader *reader,
 	packet->destination_port = ports[1];
 }
 
+/* The header of TCP (RFC 9293, 3.1), up to its window. */
+struct tcp_start {
+	__be16 source_port;
+	__be16 destination_port;
+	__be32 sequence;
+	__be32 acknowledgement;
+	u8 offset;
+	u8 flags;
+	__be16 window;
+};
+
+static __always_inline void parse_tcp(const struct reader *reader,
+				      struct packet *packet)
+{
+	const struct tcp_start *start = field_at(reader, sizeof(*start));
+
+	if (!start)
+		return;
+	packet->source_port = start->source_port;
+	packet->destination_port = start->destination_port;
+	packet->tcp_flags = start->flags;
+}
+
 /* ICMP (RFC 792) and ICMPv6 (RFC 4443) message types. */
 static __always_inline bool is_echo_request(u32 protocol, u8 type)
 {
@@ -371,7 +397,10 @@ static __always_inline bool parse(const struct reader *reader,
 	if (is_icmp(packet))
 		return parse_icmp(reader, packet);
 	packet->transport_at = reader->cursor->at;
-	parse_ports(reader, packet);
+	if (packet->protocol == IPPROTO_TCP)
+		parse_tcp(reader, packet);
+	else
+		parse_ports(reader, packet);
 	return true;
 }
 

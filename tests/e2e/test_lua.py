@@ -42,6 +42,9 @@ FOREIGN = (
     b'pid=12 comm="curl uid=1',
     b"pid=4294967296 comm=curl uid=1",
     b"pid=12 comm=curl uid=99999999999999999999",
+    b"peer_pid=80",
+    b"peer_pid=80 peer_comm=",
+    b"peer_pid=80 peer_comm=x pid=1",
 )
 
 
@@ -196,6 +199,16 @@ def test_the_tree_has_a_summary(tshark: Tshark) -> None:
         "[Peer's process id: 80]",
         "[Peer's process name: my server]",
     ]
+
+
+def test_a_receiver_alone_is_the_peer(tshark: Tshark) -> None:
+    packets = [(PEER.lstrip(),), (CURL,)]
+    values = tshark.fields(packets, "pid", "comm", "peer_pid", "peer_comm")
+    assert values == [["", "", "80", "my server"], ["4242", "curl", "", ""]]
+    assert tshark.fields(packets, "peer_pid", where="!tccap.pid") == [["80"]]
+    tree = tshark.read(packets[:1], "-V").splitlines()
+    start = tree.index("[Process: unknown, to my server (80)]")
+    assert tree[start + 1].strip() == "[Peer's process id: 80]"
 
 
 def test_a_file_without_comments_looks_as_without_the_plugin(

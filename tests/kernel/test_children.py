@@ -8,7 +8,6 @@ import pytest
 
 from support import netns
 from truth import packets, run
-from truth.network import Network
 from truth.sockets import LO4, udp
 from truth.workers import Script, Worker, kill_all
 
@@ -46,14 +45,13 @@ def _sink(space: netns.Namespace, port: int) -> socket.socket:
 def test_older_children_are_captured(
     space: netns.Namespace, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    network = Network(space, ())
     with space.entered():
         chosen, stranger = Worker(_ancestor(1)), Worker(_sender(STRANGER))
     file = tmp_path / "capture"
     with _sink(space, GRANDCHILD), _sink(space, STRANGER):
         for worker in (chosen, stranger):
             worker.step()
-        with run.capture(network, file, "--pid", str(chosen.pid), *options):
+        with run.capture(space, file, "--pid", str(chosen.pid), *options):
             for worker in (chosen, stranger):
                 worker.step()
         kill_all()

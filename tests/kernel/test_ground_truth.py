@@ -5,7 +5,6 @@ why some are missing. With kprobes tests/vm/guest/test_ground_truth.py requires 
 """
 
 import os
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,10 @@ import pytest
 from tccap.bpf import btf, features
 from tccap.owners import tracepoints
 from truth import run
+from truth.missing import MAY_MISS, WITHOUT_KPROBES
 
+# Polling may come late on a busy host, and a label of any case is missing then.
+STRAY_MAX = 0.01
 MANY = int(os.environ.get("TCCAP_TRUTH_MANY", run.MANY_BY_DEFAULT))
 
 
@@ -23,10 +25,10 @@ def test_no_label_is_wrong_and_few_are_missing(tmp_path: Path) -> None:
     done = run.run_cases(tmp_path, MANY)
     report = done.report()
     print("", *report.lines(), sep="\n")  # noqa: T201  # the table to be seen
+    print(*report.reasons(MAY_MISS | WITHOUT_KPROBES), sep="\n")  # noqa: T201
     assert not done.problems
     assert report.cases_with("wrong") == set()
-    total = sum((Counter(counts) for counts in report.counts.values()), Counter())
-    assert total["right"] > 4 * total["missing"]
+    assert report.share("missing", without=MAY_MISS | WITHOUT_KPROBES) <= STRAY_MAX
 
 
 def test_every_tracepoint_of_the_kernel_takes_its_program(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from support import frames, netns
 from truth import packets, run
-from truth.network import Network
 from truth.workers import Script, Worker, kill_all
 
 # include/uapi/linux/if_packet.h
@@ -56,7 +55,7 @@ def test_the_receiver_is_found(
     with space.entered():
         receiver = Worker(_receiver(version))
     receiver.step()
-    with run.capture(Network(space, ()), file):
+    with run.capture(space, file):
         _send(space, frame)
     pid = str(receiver.pid)
     kill_all()

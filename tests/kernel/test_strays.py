@@ -8,7 +8,6 @@ import pytest
 
 from support import netns
 from truth import packets, run
-from truth.network import Network
 from truth.sockets import LO4, listener
 from truth.workers import Script, Worker, kill_all
 
@@ -36,7 +35,7 @@ def test_only_a_syn_belongs_to_the_listener(
     with space.entered():
         server = Worker(_server())
         raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
-    with raw, run.capture(Network(space, ()), file):
+    with raw, run.capture(space, file):
         server.step()
         raw.sendto(_segment(flags), (LO4, 0))
     pid = str(server.pid)

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from truth.packets import Ends, Packet
 
+NOBODY = 0  # the pid of a claim that ends earlier ones
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -68,6 +70,14 @@ class ClaimLog:
             comm=comm or own_comm(),
             uid=os.geteuid(),
         )
+        self._write(made)
+
+    def disclaim(self, protocol: str, *, local: int) -> None:
+        """Record that a port is nobody's from now on: the kernel answers there."""
+        nobody = (self.case, protocol, local, 0, "", "")
+        self._write(Claim(*nobody, time.time_ns(), NOBODY, "", 0))
+
+    def _write(self, made: Claim) -> None:
         os.write(self._fd, json.dumps(asdict(made)).encode() + b"\n")
 
 
@@ -100,6 +110,12 @@ class Claims:
         return self._owner(packet, ends, ends.receiver, ends.sender)
 
     def _owner(
+        self, packet: Packet, ends: Ends, local: int, remote: int
+    ) -> Claim | None:
+        claim = self._latest(packet, ends, local, remote)
+        return claim if claim and claim.pid != NOBODY else None
+
+    def _latest(
         self, packet: Packet, ends: Ends, local: int, remote: int
     ) -> Claim | None:
         about = [

@@ -1,7 +1,13 @@
-"""The network of the cases: the namespace that is captured, and two containers.
+"""The network of the cases: the namespace that is captured, and containers.
 
-Both containers have the same address, so that the same tuple can be in use in
-both; each also has an address that can be reached from the captured namespace.
+- two containers behind a veth each: both have the same address, so that the same tuple
+  can be in use in both, and an address that the captured namespace reaches;
+- two containers behind a bridge, which forwards for them as Docker's does; in the
+  first of them there is one more, of which the captured namespace knows nothing;
+- another namespace, outside, to which the containers' packets are forwarded;
+- a tap device, whose other end is no process: frames come in that a case makes.
+
+Addresses are translated only while a case asks for it (translation.py).
 """
 
 import contextlib
@@ -9,15 +15,20 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from support import netns
 from support.netns import Namespace
+from truth.packets import ELSEWHERE
 
 SAME_ADDRESS, NOBODY = "10.77.0.2", "10.77.0.1"
 NOBODYS_MAC = "02:00:00:00:77:01"
 # Few, so that ports come round again and again within a run.
 EPHEMERAL_PORTS = "32768 32927"
+BRIDGE, BRIDGED = "br0", "10.79.0.0/24"
+OUTSIDE = "out0"
+UPLINK, UPLINK_ADDRESS = "tap0", "10.82.0.1"
+UPLINK_MAC, ELSEWHERES_MAC = "02:00:00:00:82:01", "02:00:00:00:82:02"
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,9 @@ class Network:
 
     here: Namespace
     containers: tuple[Container, ...]
+    bridged: tuple[Container, ...]
+    inner: Container  # in the first of those that are bridged
+    outside: Container
 
     def to_json(self) -> str:
         """Return the network as JSON."""
@@ -45,33 +59,101 @@ class Network:
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` wrote."""
         fields = json.loads(text)
-        containers = (
-            Container(**container | {"space": Namespace(**container["space"])})
-            for container in fields["containers"]
+        return cls(
+            here=Namespace(**fields["here"]),
+            containers=tuple(map(_from_fields, fields["containers"])),
+            bridged=tuple(map(_from_fields, fields["bridged"])),
+            inner=_from_fields(fields["inner"]),
+            outside=_from_fields(fields["outside"]),
         )
-        return cls(Namespace(**fields["here"]), tuple(containers))
+
+
+def _from_fields(fields: dict[str, Any]) -> Container:
+    return Container(**fields | {"space": Namespace(**fields["space"])})
 
 
 @contextlib.contextmanager
 def network() -> Iterator[Network]:
     """Yield a new network; delete its namespaces at the end."""
-    with netns.namespace() as here, netns.namespace() as one, netns.namespace() as two:
-        containers = (_container(here, one, 1), _container(here, two, 2))
+    with contextlib.ExitStack() as stack:
+        here, *others = (stack.enter_context(netns.namespace()) for _ in range(7))
+        one, two, three, four, five, outside = others
         with here.entered():
             ipv4 = Path("/proc/sys/net/ipv4")
             (ipv4 / "ping_group_range").write_text("0 2147483647")
             (ipv4 / "ip_local_port_range").write_text(EPHEMERAL_PORTS)
+            (ipv4 / "ip_forward").write_text("1")
         here.ip("route", "add", "239.0.0.0/8", "dev", "lo")
-        yield Network(here, containers)
+        _bridge(here)
+        _uplink(here)
+        yield Network(
+            here=here,
+            containers=(_container(here, one, 1), _container(here, two, 2)),
+            bridged=(_bridged(here, three, 3), _bridged(here, four, 4)),
+            inner=_inner(three, five),
+            outside=_outside(here, outside),
+        )
+
+
+def _bridge(here: Namespace) -> None:
+    here.ip("link", "add", BRIDGE, "type", "bridge")
+    here.ip("addr", "add", "10.79.0.1/24", "dev", BRIDGE)
+    here.ip("link", "set", BRIDGE, "up")
+
+
+def _uplink(here: Namespace) -> None:
+    here.ip("tuntap", "add", UPLINK, "mode", "tap")
+    here.ip("link", "set", UPLINK, "address", UPLINK_MAC)
+    here.ip("addr", "add", f"{UPLINK_ADDRESS}/24", "dev", UPLINK)
+    here.ip("link", "set", UPLINK, "up")
+    here.ip("neigh", "add", ELSEWHERE, "lladdr", ELSEWHERES_MAC, "dev", UPLINK)
+
+
+def _bridged(here: Namespace, there: Namespace, number: int) -> Container:
+    address = f"10.79.0.{number}"
+    device = f"port{number}"
+    veth(here, device, there)
+    here.ip("link", "set", device, "master", BRIDGE, "up")
+    there.ip("addr", "add", f"{address}/24", "dev", "eth0")
+    there.ip("link", "set", "eth0", "up")
+    there.ip("route", "add", "default", "via", "10.79.0.1")
+    return Container(there, device, "10.79.0.1", address)
+
+
+def _inner(between: Namespace, there: Namespace) -> Container:
+    near, far = "10.81.0.1", "10.81.0.2"
+    veth(between, "inner0", there)
+    between.ip("addr", "add", f"{near}/24", "dev", "inner0")
+    between.ip("link", "set", "inner0", "up")
+    between.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    there.ip("addr", "add", f"{far}/24", "dev", "eth0")
+    there.ip("link", "set", "eth0", "up")
+    there.ip("route", "add", "default", "via", near)
+    return Container(there, "inner0", near, far)
+
+
+def _outside(here: Namespace, there: Namespace) -> Container:
+    near, far = "10.80.0.1", "10.80.0.2"
+    veth(here, OUTSIDE, there)
+    here.ip("addr", "add", f"{near}/24", "dev", OUTSIDE)
+    here.ip("link", "set", OUTSIDE, "up")
+    there.ip("addr", "add", f"{far}/24", "dev", "eth0")
+    there.ip("link", "set", "eth0", "up")
+    return Container(there, OUTSIDE, near, far)
+
+
+def veth(here: Namespace, device: str, there: Namespace) -> None:
+    """Add a veth pair: ``device`` here, eth0 there."""
+    here.ip(
+        *("link", "add", device, "type", "veth"),
+        *("peer", "name", "eth0", "netns", there.name),
+    )
 
 
 def _container(here: Namespace, there: Namespace, number: int) -> Container:
     near, far = f"10.78.{number}.1", f"10.78.{number}.2"
     device = f"box{number}"
-    here.ip(
-        *("link", "add", device, "type", "veth"),
-        *("peer", "name", "eth0", "netns", there.name),
-    )
+    veth(here, device, there)
     here.ip("addr", "add", f"{near}/24", "dev", device)
     here.ip("link", "set", device, "up")
     there.ip("addr", "add", f"{far}/24", "dev", "eth0")

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from support import stream
 
 ICMP, TCP, UDP, FRAGMENT, ICMPV6 = 1, 6, 17, 44, 58
-COMMENT, PROCESS_THREAD, NAME = 1, 8, 2
+COMMENT, FLAGS, PROCESS_THREAD, NAME = 1, 2, 8, 2
+ELSEWHERE = "10.82.0.2"  # the only address that is no process's of this host
 _TERM = re.compile(r'(\w+)=("[^"]*"|[^ ]*)(?: |$)')
 
 
@@ -37,6 +38,12 @@ class Packet:
     ends: Ends | None  # None: the cases do not use the protocol
     label: dict[str, str]
     thread: tuple[int, int] | None  # EPB option 8: pid and tid
+    direction: int = stream.INBOUND  # or OUTBOUND
+
+    def is_from_here(self) -> bool:
+        """Return whether a process or the kernel of this host has sent it."""
+        source = self.data[26:30] if self.data[12:14] == b"\x08\x00" else b""
+        return source != socket.inet_aton(ELSEWHERE)
 
 
 def read(capture: bytes) -> Iterator[Packet]:
@@ -64,6 +71,7 @@ def _packet(
         ends=_ends_of_frame(data, fragments),
         label=parse_label(options.get(COMMENT, b"").decode("ascii")),
         thread=struct.unpack("=II", thread) if thread else None,
+        direction=int.from_bytes(options[FLAGS], "little"),
     )
 
 

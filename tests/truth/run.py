@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support import running
+from support.netns import Namespace
 from tccap.paths import SCRIPT
 from truth import claims, packets, verdict, worker_main
 from truth.claims import Claim, Claims
@@ -40,7 +41,10 @@ class Run:
 
 
 def run_cases(
-    folder: Path, many: int = MANY_BY_DEFAULT, cases: tuple[str, ...] = ()
+    folder: Path,
+    many: int = MANY_BY_DEFAULT,
+    cases: tuple[str, ...] = (),
+    options: tuple[str, ...] = (),
 ) -> Run:
     """Run the cases under two captures: of all, and of chosen processes."""
     with network() as made:
@@ -51,15 +55,15 @@ def run_cases(
             pids = {str(claim.pid) for claim in truth if claim.protocol == CHOSEN}
             choice = ("--pid", ",".join(pids)) if pids else ()
             with (
-                capture(made, folder / "all"),
-                capture(made, folder / "chosen", *choice),
+                capture(made.here, folder / "all", *options),
+                capture(made.here, folder / "chosen", *choice),
             ):
                 assert process.stdin
                 print(file=process.stdin, flush=True)
                 _expect(process, "done")
     return Run(
         claims=list(claims.read(folder / worker_main.CLAIMS)),
-        packets=list(packets.read((folder / "all.pcapng").read_bytes())),
+        packets=list(packets.read((folder / worker_main.CAPTURE).read_bytes())),
         chosen_packets=list(packets.read((folder / "chosen.pcapng").read_bytes())),
         problems=json.loads((folder / worker_main.PROBLEMS).read_text()),
         log=(folder / "all.log").read_text(),
@@ -67,7 +71,7 @@ def run_cases(
 
 
 @contextlib.contextmanager
-def capture(made: Network, path: Path, *options: str) -> Iterator[None]:
+def capture(space: Namespace, path: Path, *options: str) -> Iterator[None]:
     """Capture all devices, into PATH.pcapng, while the block runs."""
     log, file = path.with_suffix(".log"), path.with_suffix(".pcapng")
     file.touch()
@@ -76,7 +80,7 @@ def capture(made: Network, path: Path, *options: str) -> Iterator[None]:
         *("--fifo", str(file), "--log-file", str(log), "--log-level", "info"),
         *options,
     ]
-    with subprocess.Popen(inside(made.here, *command)) as process:
+    with subprocess.Popen(inside(space, *command)) as process:
         try:
             _wait_until_ready(process, log)
             yield

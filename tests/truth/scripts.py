@@ -1,9 +1,20 @@
 """Scripts for workers that many cases use: clients and servers."""
 
+import contextlib
 import socket
 
 from truth.claims import ClaimLog
-from truth.sockets import LO4, MAPPED, answer, listener, tcp, udp
+from truth.sockets import (
+    ANY4,
+    LO4,
+    MAPPED,
+    answer,
+    bind_again,
+    listener,
+    reset_on_close,
+    tcp,
+    udp,
+)
 from truth.workers import Script
 
 
@@ -37,11 +48,48 @@ class Scripts:
         yield
         connection.close()
 
-    def client(self, port: int, address: str = LO4) -> Script:
+    def resetting_server(self, port: int, rounds: int) -> Script:
+        """Like `server`, but end the connections with RST: no TIME_WAIT is left."""
+        self.claim("tcp", local=port)
+        with listener(port, ANY4) as listening:
+            for _ in range(rounds):
+                yield
+                connection = listening.accept()[0]
+                yield
+                answer(connection)
+                yield
+                reset_on_close(connection)
+                connection.close()
+
+    def reset_client(self, port: int, address: str, source: int) -> Script:
+        """Connect from a port, send, receive, wait for the end by RST: a step each."""
+        self.claim("tcp", remote=port)
+        with tcp(address) as connection:
+            bind_again(connection, source)
+            connection.connect((address, port))
+            yield
+            connection.sendall(b"question")
+            yield
+            assert connection.recv(100)
+            yield
+            with contextlib.suppress(ConnectionResetError):
+                assert not connection.recv(100)
+
+    def refused_client(self, port: int, address: str, source: int) -> Script:
+        """Try to connect from a port."""
+        self.claim("tcp", remote=port)
+        with tcp(address) as sock, contextlib.suppress(ConnectionRefusedError):
+            bind_again(sock, source)
+            sock.connect((address, port))
+        yield
+
+    def client(self, port: int, address: str = LO4, source: int = 0) -> Script:
         """Connect, send, receive, close: a step each."""
         on_the_wire = address.removeprefix(MAPPED)
         self.claim("tcp", remote=port, address=on_the_wire)
         with tcp(address) as connection:
+            if source:
+                bind_again(connection, source)
             connection.connect((address, port))
             yield
             connection.sendall(b"question")

@@ -34,6 +34,12 @@ def tcp(address: str) -> socket.socket:
     return sock
 
 
+def bind_again(sock: socket.socket, port: int) -> None:
+    """Bind to a port which a connection that is closing may still have."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("", port))
+
+
 def settle(sock: socket.socket, unread: int) -> None:
     """Wait until so many bytes are unread, and acknowledge them.
 

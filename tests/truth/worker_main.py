@@ -19,13 +19,14 @@ from truth.network import Network
 from truth.workers import kill_all
 
 NETWORK, CLAIMS, PROBLEMS = "network", "claims", "problems"
+CAPTURE = "all.pcapng"
 
 
 def main() -> None:
     """Run all cases, or those that are named behind the number."""
     folder, many, chosen = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     network = Network.from_json((folder / NETWORK).read_text())
-    context = CaseContext(network, ClaimLog(folder / CLAIMS), many)
+    context = CaseContext(network, ClaimLog(folder / CLAIMS), many, folder / CAPTURE)
     names = [name for name in CASES if not chosen or name in chosen]
     problems: dict[str, str] = {}
     prepared = {

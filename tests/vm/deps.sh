@@ -9,7 +9,7 @@ if [ -x tests/deps.sh ]; then
 fi
 
 packages="qemu-system-x86 busybox-static kmod file debian-archive-keyring
-    iproute2 python3-bpfcc python3-venv sudo"
+    iproute2 nftables python3-bpfcc python3-venv sudo"
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' ||
         missing="${missing:-} $package"

@@ -44,12 +44,24 @@ MEMBERS = (
     ("sock_common", "skc_v6_rcv_saddr"),
     ("sock_common", "skc_dport"),
     ("sock_common", "skc_state"),
+    ("sock_common", "skc_reuse"),
+    ("sock_common", "skc_bound_dev_if"),
+    ("sock_common", "skc_num"),
     ("sock", "sk_protocol"),
     ("sock", "sk_socket"),
+    ("sock", "sk_reuseport_cb"),
+    ("sock_reuseport", "prog"),
     ("sock", "sk_lock.owned"),
     ("inet_sock", "inet_sport"),
     ("net", "ns"),
     ("ns_common", "inum"),
+)
+
+# What some kernels lack: the offsets, and a definition that says whether there are all.
+_MPTCP = (
+    ("tcp_sock", "is_mptcp"),
+    ("inet_connection_sock", "icsk_ulp_data"),
+    ("mptcp_subflow_context", "conn"),
 )
 
 
@@ -112,12 +124,23 @@ class _Btf:
 
 
 def defines() -> dict[str, int]:
-    """Return -D definitions: STRUCT__MEMBER is the member's offset in bytes."""
+    """Return -D definitions: STRUCT__MEMBER is the member's offset in bytes.
+
+    HAS_MPTCP is 1 where those of multipath TCP are among them.
+    """
+    try:
+        mptcp = {**_offsets(_MPTCP), "HAS_MPTCP": 1}
+    except TccapError:
+        mptcp = {"HAS_MPTCP": 0}
+    return {**_offsets(MEMBERS), **mptcp}
+
+
+def _offsets(members: tuple[tuple[str, str], ...]) -> dict[str, int]:
     return {
         f"{structure}__{member}".upper().replace(".", "__"): _kernel().offset(
             structure, member
         )
-        for structure, member in MEMBERS
+        for structure, member in members
     }
 
 

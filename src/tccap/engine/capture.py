@@ -33,6 +33,7 @@ from tccap.errors import TccapError
 from tccap.host.cpus import wait_for_rcu_readers
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import End, Ready, Timing, log, report
+from tccap.owners import translation
 from tccap.stream import abi
 from tccap.stream.abi import Statistics
 from tccap.stream.blocks import Section
@@ -57,6 +58,7 @@ class Setup:
     interfaces: Interfaces
     links: devices.Watch
     alarm: clock.SetAlarm
+    rules: translation.Watch | None
 
 
 def run(
@@ -91,7 +93,15 @@ def _set_up(
         interfaces=Interfaces(plan, section, writer.send),
         links=stack.enter_context(devices.Watch()),
         alarm=stack.enter_context(clock.SetAlarm()),
+        rules=_rules(stack),
     )
+
+
+def _rules(stack: contextlib.ExitStack) -> translation.Watch | None:
+    try:
+        return stack.enter_context(translation.Watch())
+    except OSError:
+        return None  # no nftables
 
 
 def _compiled(
@@ -168,6 +178,7 @@ class Capture:
         self._interfaces = setup.interfaces
         self._links = setup.links
         self._alarm = setup.alarm
+        self._rules = setup.rules
         self._parts = parts
         self._carrier = carrier
         self._classifier = classifier
@@ -176,6 +187,8 @@ class Capture:
         self._trouble = ""  # why it stopped by itself
         self._events.watch(self._links.fileno(), lambda _: self._on_links())
         self._events.watch(self._alarm.fileno(), lambda _: self._on_clock())
+        if self._rules:
+            self._events.watch(self._rules.fileno(), lambda _: self._on_rules())
 
     def run(self) -> None:
         """Capture until asked to stop; TccapError says why it stopped by itself."""
@@ -239,6 +252,10 @@ class Capture:
             self._trouble = f"The network device {self._plan.device!r} is gone."
             self._control.stop()
         self._interfaces.attach(self._classifier, self._attacher)
+
+    def _on_rules(self) -> None:
+        assert self._rules
+        self._interfaces.rules_changed(self._rules.sources(), self._classifier)
 
     # Stopping.
 

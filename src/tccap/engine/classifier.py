@@ -19,6 +19,11 @@ class DeviceEntry(NamedTuple):
     is_loopback: bool
     far_namespace: int
     leads_away: bool
+    far_netns: int = 0  # inode number of the namespace; 0: unknown
+    translation: int = 0
+    far_translation: int = 0
+    is_lower: bool = False
+    from_here: bool = False
 
 
 class Classifier:

@@ -27,7 +27,6 @@ class Device(NamedTuple):
     ipv4: tuple[IPv4Interface, ...]
     ipv6: tuple[IPv6Interface, ...]
     speed_bps: int  # 0: unknown
-    far_namespace: int  # id of the network namespace of a veth's other end; -1: ours
     is_hardware: bool  # a network card, real or emulated
 
 
@@ -67,15 +66,8 @@ def _device(link: Any, addresses: list[Any]) -> Device:
         ipv4=tuple(IPv4Interface(t) for f, t in texts if f == socket.AF_INET),
         ipv6=tuple(IPv6Interface(t) for f, t in texts if f == socket.AF_INET6),
         speed_bps=_speed_bps(name),
-        far_namespace=_far_namespace(link),
         is_hardware=Path(f"/sys/class/net/{name}/device").exists(),
     )
-
-
-def _far_namespace(link: Any) -> int:
-    kind = link.get(("linkinfo", "kind"))
-    number = link.get("link_netnsid")
-    return number if kind == "veth" and number is not None else -1
 
 
 def _local(address: Any) -> str:

@@ -13,6 +13,7 @@ from tccap.attach.attacher import DIRECTIONS, Attacher
 from tccap.engine import devices
 from tccap.engine.classifier import Classifier, DeviceEntry
 from tccap.engine.devices import Device
+from tccap.engine.surroundings import Surroundings, Survey
 from tccap.errors import TccapError
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import log
@@ -37,6 +38,8 @@ class Interfaces:
         self._known: set[int] = set()  # seen and dealt with, captured or not
         self._ids: dict[int, int] = {}  # interface ids of the present devices
         self._waiting: list[tuple[Device, LinkType]] = []  # described, not attached
+        self._survey = Survey()
+        self._entries: dict[int, tuple[Device, LinkType, DeviceEntry]] = {}
         self.count = 0  # interface ids are 0 .. count - 1
 
     def discover(self) -> list[int]:
@@ -52,9 +55,14 @@ class Interfaces:
         raise TccapError(f"There is no network device {self._plan.device!r}.")
 
     def attach(self, classifier: Classifier, attacher: Attacher) -> None:
-        """Start the packets of the devices that `discover` has described."""
+        """Start the packets of the devices that `discover` has described.
+
+        The entries of the others follow their surroundings.
+        """
+        around = self._survey.read()
+        self._update(around, classifier)
         for device, link in self._waiting:
-            classifier.add_device(device.ifindex, self._entry(device, link))
+            self._enter(device, link, around, classifier)
             try:
                 attacher.attach(device.ifindex, self._directions(device))
             except OSError as error:
@@ -63,9 +71,14 @@ class Interfaces:
                 self._refuse(f"{device.name} cannot be captured: {error.strerror}.")
         self._waiting.clear()
 
+    def rules_changed(self, sources: set[int] | None, classifier: Classifier) -> None:
+        """Take note that rules have changed; see `Survey.rules_changed`."""
+        self._update(self._survey.rules_changed(sources), classifier)
+
     def detach(self, ifindex: int, classifier: Classifier, attacher: Attacher) -> None:
         """Forget a device that is gone."""
         if self._ids.pop(ifindex, None) is not None:
+            self._entries.pop(ifindex, None)
             attacher.detach(ifindex)
             classifier.remove_device(ifindex)
 
@@ -111,13 +124,39 @@ class Interfaces:
             filter=_joined(self._plan.filters),
         )
 
-    def _entry(self, device: Device, link: LinkType) -> DeviceEntry:
+    def _update(self, around: dict[int, Surroundings], classifier: Classifier) -> None:
+        for device, link, entry in list(self._entries.values()):
+            if self._entry(device, link, around) != entry:
+                self._enter(device, link, around, classifier)
+
+    def _enter(
+        self,
+        device: Device,
+        link: LinkType,
+        around: dict[int, Surroundings],
+        classifier: Classifier,
+    ) -> None:
+        entry = self._entry(device, link, around)
+        self._entries[device.ifindex] = device, link, entry
+        classifier.add_device(device.ifindex, entry)
+
+    def _entry(
+        self, device: Device, link: LinkType, around: dict[int, Surroundings]
+    ) -> DeviceEntry:
+        there = around.get(device.ifindex, Surroundings())
+        is_loopback = device.hardware_type == LOOPBACK
         return DeviceEntry(
             interface_id=self._ids[device.ifindex],
             has_ethernet=link.has_ethernet,
-            is_loopback=device.hardware_type == LOOPBACK,
-            far_namespace=device.far_namespace,
+            is_loopback=is_loopback,
+            far_namespace=there.far_namespace,
             leads_away=device.is_hardware,
+            far_netns=there.far_netns,
+            # What lo carries has been translated before.
+            translation=0 if is_loopback else there.translation,
+            far_translation=there.far_translation,
+            is_lower=there.is_lower,
+            from_here=there.from_here,
         )
 
     def _directions(self, device: Device) -> tuple[str, ...]:

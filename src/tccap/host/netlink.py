@@ -21,6 +21,8 @@ _SOL_NETLINK = 270  # include/linux/socket.h
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, pid
 _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
 _RECEIVE_LEN = 1 << 16
+_CONTROL_LEN = 256
+OWN = -1  # our network namespace, in `Subscription.sources`
 
 
 def connect(protocol: int = socket.NETLINK_ROUTE) -> socket.socket:
@@ -77,13 +79,14 @@ def attributes(data: bytes) -> dict[int, bytes]:
 
 
 class Subscription:
-    """Becomes readable when the kernel notifies one of the groups (RTMGRP_*).
+    """Becomes readable when the kernel notifies one of the groups, a mask.
 
     It also hears of the network namespaces to which ours has given ids, if we may.
+    OSError if the kernel has no such protocol.
     """
 
-    def __init__(self, groups: int) -> None:
-        self._socket = _socket(socket.NETLINK_ROUTE)
+    def __init__(self, groups: int, protocol: int = socket.NETLINK_ROUTE) -> None:
+        self._socket = _socket(protocol)
         self._socket.setblocking(False)
         with contextlib.suppress(OSError):  # it takes CAP_NET_BROADCAST
             self._socket.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
@@ -95,19 +98,37 @@ class Subscription:
 
     def clear(self) -> None:
         """Discard what has arrived; call it before looking at the present state."""
+        self.sources()  # notifications that were lost do no harm here
+
+    def sources(self) -> set[int] | None:
+        """Discard what has arrived; return the ids of the namespaces that it is from.
+
+        OWN is ours; None stands for all, because notifications were lost (ENOBUFS).
+        """
+        found: set[int] | None = set()
         while True:
             try:
-                self._socket.recv(_RECEIVE_LEN)
+                _, extra, _, _ = self._socket.recvmsg(_RECEIVE_LEN, _CONTROL_LEN)
             except BlockingIOError:
-                return
+                return found
             except OSError:
-                continue  # ENOBUFS: notifications were lost, which does no harm here
+                found = None
+                continue
+            if found is not None:
+                found.add(_source(extra))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+
+
+def _source(extra: list[tuple[int, int, bytes]]) -> int:
+    for level, kind, data in extra:
+        if (level, kind) == (_SOL_NETLINK, _LISTEN_ALL_NSID):
+            return int.from_bytes(data[:4], sys.byteorder, signed=True)
+    return OWN
 
 
 def _socket(protocol: int) -> socket.socket:

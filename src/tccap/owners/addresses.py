@@ -6,32 +6,27 @@ socket lookup (bpf/owners/socket_lookup.h) does not check that.
 
 import contextlib
 import ctypes
-import os
 import socket
 import struct
-import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from tccap.bpf.collection import Collection
-from tccap.host import netlink, proc
+from tccap.host import netlink
 from tccap.host.cpus import not_preempted
 from tccap.ipc.status import log
+from tccap.owners import namespaces
 
 OWN_NAMESPACE = -1
-# Where `ip netns` and Docker keep namespaces that may have no processes.
-_NAMED = ("/run/netns", "/run/docker/netns")
 _TOO_MANY = (
     "This host has {} addresses, more than tccap can remember: packets for them have "
     "no label if their socket is bound to no address."
 )
 _ADDRESS_LENS = {socket.AF_INET: 4, socket.AF_INET6: 16}
-# include/uapi/linux/rtnetlink.h, if_addr.h and net_namespace.h
-_RTM_GETADDR, _RTM_GETNSID = 22, 90
+# include/uapi/linux/rtnetlink.h and if_addr.h
+_RTM_GETADDR = 22
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_TARGET_NETNSID = 1, 2, 4, 10
-_NETNSA_NSID, _NETNSA_FD = 1, 3
 _IFADDRMSG = struct.Struct("=B7x")  # struct ifaddrmsg: the family, the rest is 0
-_RTGENMSG_LEN = 4  # struct rtgenmsg, padded
 
 
 class LocalAddress(NamedTuple):
@@ -48,7 +43,7 @@ class LocalAddresses:
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
         self._table = collection.table("local_addresses")
-        collection.fill("own_netns", {0: _own_namespace()})
+        collection.fill("own_netns", {0: namespaces.own_inode()})
         self._known: set[LocalAddress] = set()
 
     def refresh(self) -> None:
@@ -78,52 +73,12 @@ def _present() -> set[LocalAddress]:
     """Return the addresses of this namespace and of those that it has ids for."""
     with netlink.connect() as here:
         found = _addresses(here, OWN_NAMESPACE)
-        for namespace_id in _far_namespaces(here):
+        for namespace_id in namespaces.far(here):
             try:
                 found |= _addresses(here, namespace_id)
             except OSError as error:  # gone, or not supported
                 log("info", f"A container's addresses cannot be read: {error}.")
     return found
-
-
-def _own_namespace() -> int:
-    """Return the inode number of our network namespace."""
-    return os.stat("/proc/self/ns/net").st_ino  # noqa: PTH116  # a link
-
-
-def _far_namespaces(here: socket.socket) -> Iterator[int]:
-    """Yield the ids that our namespace has for others."""
-    seen = {_own_namespace()}
-    for path in _namespace_files():
-        with contextlib.suppress(OSError):
-            number = os.stat(path).st_ino  # noqa: PTH116  # a link
-            if number in seen:
-                continue
-            seen.add(number)
-            with open(path, "rb") as namespace:  # noqa: PTH123  # a link
-                namespace_id = _namespace_id(here, namespace.fileno())
-                if namespace_id >= 0:
-                    yield namespace_id
-
-
-def _namespace_files() -> Iterator[str]:
-    """Yield the files of all namespaces, with and without processes."""
-    for pid in proc.pids():
-        yield f"/proc/{pid}/ns/net"
-    for folder in _NAMED:
-        with contextlib.suppress(OSError):
-            for name in os.listdir(folder):  # noqa: PTH208  # as above
-                yield f"{folder}/{name}"
-
-
-def _namespace_id(here: socket.socket, namespace_fd: int) -> int:
-    """Return the id that our namespace has for another one; -1: none."""
-    body = bytes(_RTGENMSG_LEN) + netlink.attribute(_NETNSA_FD, namespace_fd)
-    for answer in netlink.ask(here, _RTM_GETNSID, body):
-        found = netlink.attributes(answer[_RTGENMSG_LEN:])
-        number = found.get(_NETNSA_NSID, b"\xff" * 4)
-        return int.from_bytes(number[:4], sys.byteorder, signed=True)
-    return -1
 
 
 def _addresses(here: socket.socket, namespace_id: int) -> set[LocalAddress]:

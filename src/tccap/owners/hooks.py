@@ -42,6 +42,7 @@ HOOKS = (
     Hook("on_socket_call", ("inet6_recvmsg",), needed=False),
     Hook("on_socket_call", ("inet_sendpage",), needed=False),  # sendfile before 6.5
     Hook("on_socket_call", ("tcp_splice_read",), needed=False),
+    Hook("on_getsockopt", ("sock_common_getsockopt",), needed=False),
     Hook("on_accept_call", ("inet_accept",)),
     Hook("on_connection", ("inet_csk_reqsk_queue_add",), in_softirq=True),
     Hook("on_handshake", ("inet_csk_complete_hashdance",), in_softirq=True),

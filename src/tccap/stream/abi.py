@@ -20,6 +20,7 @@ LABEL_LEN_SHORT = 128
 LABEL_LEN_FULL = 1024
 # In place of a pid: the process is on another host.
 ELSEWHERE = 0xFFFFFFFF
+TRANSLATED_DESTINATIONS, TRANSLATED_SOURCES = 1, 2
 
 _PROCESS_MESSAGE = struct.Struct("=QIIII16sB")
 _HELLO_MESSAGE = struct.Struct("=40s32sIIB")

@@ -5,22 +5,34 @@ Importing the package enters all cases into `registry.CASES`.
 
 from truth.cases import (
     chosen,
+    chosen_sockets,
+    containers,
+    crowded,
     descriptors,
+    gone,
     icmp,
     namespaces,
     older_sockets,
+    other_hosts,
     processes,
     tcp,
+    translated,
     udp,
 )
 
 __all__ = [
     "chosen",
+    "chosen_sockets",
+    "containers",
+    "crowded",
     "descriptors",
+    "gone",
     "icmp",
     "namespaces",
     "older_sockets",
+    "other_hosts",
     "processes",
     "tcp",
+    "translated",
     "udp",
 ]

@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from truth.cases.registry import CaseContext, case
@@ -18,7 +19,15 @@ from truth.sockets import (
     udp,
     wait_for_datagram,
 )
-from truth.workers import Script, Worker, alternate, end_this_thread, rename
+from truth.workers import (
+    Script,
+    Worker,
+    alternate,
+    end_this_thread,
+    rename,
+    set_thread_filesystem_user,
+    set_thread_users,
+)
 
 LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
 ATTEMPTS = 50
@@ -152,6 +161,31 @@ def executes_another_program(context: CaseContext) -> None:
     server.step()
     server.step()
     client.wait()
+
+
+@case
+def thread_with_its_own_user(context: CaseContext) -> None:
+    """A thread takes on another user; the process keeps its own, as ps(1) shows it.
+
+    Python and the C library change all threads: the system call changes one.
+    """
+
+    def script() -> Script:
+        context.claim("udp", remote=port)
+        with udp(LO4) as sock:
+            for change in (set_thread_users, set_thread_filesystem_user):
+
+                def send(change: Callable[[int], None] = change) -> None:
+                    change(4321)
+                    sock.sendto(b"statement", (LO4, port))
+
+                in_thread(send)
+                yield
+                sock.sendto(b"statement", (LO4, port))
+                yield
+
+    port = context.port()
+    alternate(Worker(context.scripts.udp_receiver(port, 4)), Worker(script()))
 
 
 def speaking(context: CaseContext, port: int) -> socket.socket:

@@ -1,6 +1,8 @@
 """The list of cases, and what each case is given."""
 
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from truth.claims import ClaimLog
 from truth.network import Network
@@ -14,10 +16,16 @@ CASES: dict[str, Case] = {}
 
 
 class CaseContext:
-    """The network, the log of claims, and ports for the cases of one run."""
+    """The network, the log of claims, and ports for the cases of one run.
 
-    def __init__(self, network: Network, log: ClaimLog, many: int) -> None:
+    ``capture`` is the file of the running capture.
+    """
+
+    def __init__(
+        self, network: Network, log: ClaimLog, many: int, capture: Path
+    ) -> None:
         self.network = network
+        self.capture = capture
         self.many = many
         self.log = log
         self.claim = log.claim
@@ -27,6 +35,10 @@ class CaseContext:
     def port(self) -> int:
         """Return a port, or ICMP identifier, that no other case uses."""
         return next(self._ports)
+
+    def lacks(self, facility: str) -> None:
+        """Print what the kernel lacks for a case, which then shows nothing."""
+        sys.stderr.write(f"{self.log.case} is not shown: no {facility}\n")
 
 
 def case(function: Case) -> Case:

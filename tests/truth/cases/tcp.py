@@ -243,6 +243,7 @@ def tcp_io_uring(context: CaseContext) -> None:
             yield
 
     if not uring.is_available():
+        context.lacks("io_uring")
         return
     port = context.port()
     alternate(Worker(context.scripts.server(port)), Worker(client()))

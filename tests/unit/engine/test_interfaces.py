@@ -11,6 +11,7 @@ from tccap.engine import devices
 from tccap.engine.classifier import DeviceEntry
 from tccap.engine.devices import Device
 from tccap.engine.interfaces import Interfaces
+from tccap.engine.surroundings import Survey
 from tccap.errors import TccapError
 from tccap.front import options, request
 from tccap.ipc.values import Direction
@@ -18,7 +19,7 @@ from tccap.stream.blocks import Section
 
 
 def _device(ifindex: int, name: str, hardware_type: int = 1) -> Device:
-    return Device(ifindex, name, hardware_type, b"", (), (), 0, -1, is_hardware=True)
+    return Device(ifindex, name, hardware_type, b"", (), (), 0, is_hardware=True)
 
 
 @pytest.fixture
@@ -34,6 +35,7 @@ def present(monkeypatch: pytest.MonkeyPatch) -> dict[int, Device]:
 
     monkeypatch.setattr(devices, "names", names)
     monkeypatch.setattr(devices, "describe", describe)
+    monkeypatch.setattr(Survey, "read", lambda _: {})
     return there
 
 

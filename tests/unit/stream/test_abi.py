@@ -41,6 +41,8 @@ MIRRORED = {
     "MESSAGE_HELD": MessageKind.HELD,
     "MESSAGE_HELD_SERVER_HELLO": MessageKind.HELD_SERVER_HELLO,
     "ELSEWHERE": abi.ELSEWHERE,
+    "TRANSLATED_DESTINATIONS": abi.TRANSLATED_DESTINATIONS,
+    "TRANSLATED_SOURCES": abi.TRANSLATED_SOURCES,
     "OWN_NAMESPACE": addresses.OWN_NAMESPACE,
     "COMM_LEN": values.COMM_LEN_MAX + 1,
 }
@@ -128,7 +130,7 @@ def test_labels_and_options_fit(length: int) -> None:
 def test_every_definition_is_documented_and_given() -> None:
     comment = HEADER[: HEADER.index("*/")]
     documented = set(re.findall(r"^ \*   (\w+)", comment, re.MULTILINE))
-    given = set(abi.defines(96, 2)) | {"RING_PAGES", "KERNEL_OFFSETS"}
+    given = set(abi.defines(96, 2)) | {"RING_PAGES", "KERNEL_OFFSETS", "HAS_MPTCP"}
     assert given < documented
     assert documented - given == ATTRIBUTION | TLS
 

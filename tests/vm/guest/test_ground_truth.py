@@ -7,18 +7,15 @@ from pathlib import Path
 import pytest
 
 from truth import run
+from truth.missing import MAY_MISS
 from truth.run import Run
 
 MANY = int(os.environ.get("TCCAP_TRUTH_MANY", run.MANY_BY_DEFAULT))
 # On a busy host, softirqs of an emulated machine take long, and a few labels are
 # missing: never more than this share. make ground-truth KERNEL= allows none.
 STRAY_MAX = 0.0 if "TCCAP_TRUTH_MANY" in os.environ else 0.01
+SMALL = ("--sockets", "1024")
 CASES = tuple(os.environ.get("TCCAP_TRUTH_CASES", "").split())
-# Cases without an answer, with the reason; see docs/limitations.md.
-MAY_MISS = {
-    "container-pings": "an echo request that comes out of a container's veth no "
-    "longer carries its socket, and there is no port by which to find it",
-}
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +34,19 @@ def test_all_cases_ran(done: Run) -> None:
 def test_labels(done: Run) -> None:
     report = done.report()
     print("", *report.lines(), sep="\n")  # noqa: T201  # the table to be seen
-    for case in sorted(report.cases_with("missing") & set(MAY_MISS)):
-        print(f"{case} may miss some: {MAY_MISS[case]}")  # noqa: T201
+    print(*report.reasons(MAY_MISS), sep="\n")  # noqa: T201
     assert report.counts
     assert not report.cases_with("wrong")
     assert report.share("missing", without=MAY_MISS) <= STRAY_MAX
+
+
+@pytest.mark.timeout(1800)
+def test_labels_when_the_table_of_sockets_is_full(tmp_path: Path) -> None:
+    full = run.run_cases(tmp_path, 1, ("more-sockets-than-the-table-holds",), SMALL)
+    report = full.report()
+    print("", *report.lines(), sep="\n")  # noqa: T201  # the table to be seen
+    assert not full.problems
+    assert not report.cases_with("wrong")
 
 
 def test_a_chosen_process_is_complete_and_alone(done: Run) -> None:

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * How a socket shares its port with others. Where it does, the kernel's choice among
+ * them may differ from that of a lookup.
+ */
+#ifndef TCCAP_SHARING_H
+#define TCCAP_SHARING_H
+
+#include "abi.h"
+#include "kernel.h"
+
+/* The byte of struct sock_common that holds the bit fields skc_reuse (SO_REUSEADDR) and
+ * skc_reuseport (SO_REUSEPORT), on little-endian processors. */
+#define SHARES_ADDRESS 0x0f
+#define SHARES_LOAD 0x10
+#define SHARES_PORT (SHARES_ADDRESS | SHARES_LOAD)
+/* A BPF program chooses among the sockets; lookups by programs do not run it. */
+#define CHOSEN_BY_PROGRAM 0x100
+#define SHARING_KNOWN 0x200
+/* Read by the socket iterator, and so not while the socket was being set up. */
+#define SHARING_SETTLED 0x400
+
+/* Ports of which a socket that is bound to a device was seen (SO_BINDTODEVICE). */
+struct device_port {
+	u16 protocol;
+	u16 port; /* in host order */
+};
+BPF_TABLE("lru_hash", struct device_port, u32, device_ports, 1024);
+
+#if KERNEL_OFFSETS
+static __always_inline u32 read_sharing(u64 sk)
+{
+	u32 sharing = SHARING_KNOWN |
+		      (FIELD(u8, sk, SOCK_COMMON__SKC_REUSE) & SHARES_PORT);
+	u64 group;
+
+	if (!(sharing & SHARES_LOAD))
+		return sharing;
+	group = FIELD(u64, sk, SOCK__SK_REUSEPORT_CB);
+	if (group && FIELD(u64, group, SOCK_REUSEPORT__PROG))
+		sharing |= CHOSEN_BY_PROGRAM;
+	return sharing;
+}
+
+/* Remembers the port of a socket that is bound to a device. */
+static __always_inline void remember_device_port(u64 sk)
+{
+	struct device_port key = {};
+	u32 one = 1;
+
+	if (!FIELD(u32, sk, SOCK_COMMON__SKC_BOUND_DEV_IF))
+		return;
+	key.protocol = FIELD(u16, sk, SOCK__SK_PROTOCOL);
+	key.port = FIELD(u16, sk, SOCK_COMMON__SKC_NUM);
+	if (key.port)
+		device_ports.update(&key, &one);
+}
+#endif
+
+#endif

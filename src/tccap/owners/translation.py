@@ -1,0 +1,120 @@
+"""Whether the addresses of packets are translated (NAT) in a network namespace.
+
+Netfilter does it behind the classifier, so that the socket of a packet's own addresses
+may not be the one that receives it. Only rules are looked for, not what they match.
+"""
+
+import ctypes
+import errno
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tccap.host import libc, netlink, netns
+
+_NETLINK_NETFILTER = 12
+_NFTABLES_GROUP = 1 << 6  # NFNLGRP_NFTABLES
+# include/uapi/linux/netfilter/nfnetlink.h and nf_tables.h
+_GETCHAIN = 10 << 8 | 4
+_NFGENMSG_LEN = 4
+_CHAIN_HOOK, _CHAIN_USE, _CHAIN_TYPE, _HOOK_NUMBER = 4, 6, 7, 1
+# enum nf_inet_hooks
+_PREROUTING, _POSTROUTING = 0, 4
+# The kernel has no nf_tables.
+_NO_TABLES = (errno.EPROTONOSUPPORT, errno.EINVAL, errno.EOPNOTSUPP)
+# include/uapi/linux/netfilter_ipv4/ip_tables.h: struct ipt_getinfo has the name of the
+# table, its valid hooks, first entry and policy of each hook, and two more numbers. The
+# same in ip6_tables.h.
+_GET_INFO = 64
+_INFO = struct.Struct("=32sI5I5I2I")
+_HOOKS = 5
+_LEGACY = (
+    ("ip_tables_names", socket.AF_INET, socket.IPPROTO_IP),
+    ("ip6_tables_names", socket.AF_INET6, socket.IPPROTO_IPV6),
+)
+
+
+class Watch(netlink.Subscription):
+    """Becomes readable when rules of nftables change; `sources` says where.
+
+    OSError where the kernel has no nftables. Nothing reports changes of iptables' own
+    tables.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_NFTABLES_GROUP, _NETLINK_NETFILTER)
+
+
+class Translation(NamedTuple):
+    """What is translated."""
+
+    of_destinations: bool  # such as published ports
+    of_sources: bool  # such as masquerading: answers are translated back
+
+
+NONE = Translation(of_destinations=False, of_sources=False)
+UNKNOWN = Translation(of_destinations=True, of_sources=True)
+
+
+def here() -> Translation:
+    """Return what the network namespace of this thread has rules for.
+
+    UNKNOWN where the kernel does not say.
+    """
+    try:
+        hooks = {*_nftables_hooks()}.union(*(_legacy_hooks(*each) for each in _LEGACY))
+    except OSError:
+        return UNKNOWN
+    return Translation(_PREROUTING in hooks, _POSTROUTING in hooks)
+
+
+def there(path: str) -> Translation | None:
+    """Return the same for the network namespace that a file stands for.
+
+    None where it cannot be entered: that takes CAP_SYS_ADMIN.
+    """
+    try:
+        with netns.entered(path):
+            return here()
+    except OSError:
+        return None
+
+
+def _legacy_hooks(names: str, family: int, level: int) -> set[int]:
+    """Return the hooks at which the table ``nat`` of iptables has rules."""
+    try:
+        tables = Path("/proc/thread-self/net", names).read_text("ascii").split()
+    except FileNotFoundError:
+        return set()
+    if "nat" not in tables:  # asking for it would make the kernel load it
+        return set()
+    info = ctypes.create_string_buffer(_INFO.pack(b"nat", *bytes(13)), _INFO.size)
+    length = ctypes.c_uint32(_INFO.size)
+    with socket.socket(family, socket.SOCK_DGRAM) as any_socket:
+        place = (any_socket.fileno(), level, _GET_INFO)
+        libc.call("getsockopt", *place, info, ctypes.byref(length))
+    _name, _valid, *numbers = _INFO.unpack(info.raw)
+    firsts, policies = numbers[:_HOOKS], numbers[_HOOKS : 2 * _HOOKS]
+    return {hook for hook in range(_HOOKS) if firsts[hook] != policies[hook]}
+
+
+def _nftables_hooks() -> Iterator[int]:
+    """Yield the hooks at which base chains of type ``nat`` have rules."""
+    try:
+        with netlink.connect(_NETLINK_NETFILTER) as connection:
+            body = bytes(_NFGENMSG_LEN)
+            for answer in netlink.ask(connection, _GETCHAIN, body, dump=True):
+                yield from _hook(netlink.attributes(answer[_NFGENMSG_LEN:]))
+    except OSError as error:
+        if error.errno not in _NO_TABLES:
+            raise
+
+
+def _hook(chain: dict[int, bytes]) -> Iterator[int]:
+    """Yield the hook of a chain that translates and has rules."""
+    is_nat = chain.get(_CHAIN_TYPE, b"").rstrip(b"\0") == b"nat"
+    if is_nat and any(chain.get(_CHAIN_USE, b"\xff")):
+        hook = netlink.attributes(chain.get(_CHAIN_HOOK, b""))
+        yield int.from_bytes(hook.get(_HOOK_NUMBER, b""), "big")

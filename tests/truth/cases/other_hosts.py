@@ -1,0 +1,159 @@
+"""Packets from other hosts, and from senders here that have no label."""
+
+import socket
+
+from truth.cases.registry import CaseContext, case
+from truth.cases.translated import listens
+from truth.elsewhere import RST, SYN, datagram, host, ipv4
+from truth.network import UPLINK, UPLINK_ADDRESS
+from truth.sockets import ANY4, LO4, listener, udp
+from truth.translation import rules
+from truth.workers import Script, Worker, alternate, kill_all
+
+
+def used_datagram_server(context: CaseContext, port: int) -> Script:
+    """Send once, so that the process is known; then receive."""
+    context.claim("udp", local=port)
+    with udp(LO4) as sock:
+        sock.bind((ANY4, port))
+        sock.sendto(b"statement", (LO4, port))
+        assert sock.recv(100)
+        yield
+        assert sock.recv(100)
+        yield
+
+
+@case
+def datagram_from_another_host(context: CaseContext) -> None:
+    port, source = context.port(), context.port()
+    server = Worker(used_datagram_server(context, port))
+    server.step()
+    with host() as other:
+        other.send_datagram(source, port, b"statement")
+        server.step()
+    kill_all()
+
+
+@case
+def connection_from_another_host(context: CaseContext) -> None:
+    """A listener answers, and a port without one does."""
+
+    def serves() -> Script:
+        context.claim("tcp", local=port)
+        with listener(port, ANY4):
+            yield
+
+    port, dead, source = context.port(), context.port(), context.port()
+    server = Worker(serves())
+    server.step()
+    with host() as other:
+        for number in (port, dead):
+            other.send_segment(source, number, SYN, 1)
+            assert other.receive(source)
+        other.send_segment(source, port, RST, 2)
+    kill_all()
+
+
+@case
+def dead_server_of_another_host(context: CaseContext) -> None:
+    """The listener has ended: the same tuple gets an RST of the kernel's."""
+
+    def serves() -> Script:
+        context.claim("tcp", local=port)
+        with listener(port, ANY4):
+            yield
+
+    port, source = context.port(), context.port()
+    server = Worker(serves())
+    server.step()
+    with host() as other:
+        other.send_segment(source, port, SYN, 1)
+        assert other.receive(source)
+        server.kill()
+        context.log.disclaim("tcp", local=port)
+        other.send_segment(source, port, SYN, 1000)
+        assert other.receive(source)
+
+
+@case
+def published_to_another_host(context: CaseContext) -> None:
+    """A proxy here listens on the port; a container's listener answers."""
+    port, there, source = context.port(), context.port(), context.port()
+    box = context.network.bridged[0]
+    proxy = Worker(listens(port))
+    proxy.step()
+    with box.space.entered():
+        server = Worker(context.scripts.server(there, ANY4))
+    server.step()
+    context.claim("tcp", local=port, pid=server.pid)
+    rule = f"iifname {UPLINK} tcp dport {port} dnat to {box.far_address}:{there}"
+    with rules(context.network.here, "published", prerouting=rule), host() as other:
+        other.send_segment(source, port, SYN, 1)
+        assert other.receive(source)
+        other.send_segment(source, port, RST, 2)
+    kill_all()
+
+
+@case
+def frame_of_a_packet_socket(context: CaseContext) -> None:
+    """The sender is here, and its socket has no ports: it may have no label."""
+
+    def sends() -> Script:
+        context.claim("udp", remote=port)
+        payload = datagram(source, port, b"statement")
+        packet = ipv4(socket.IPPROTO_UDP, (LO4, LO4), payload)
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+            sock.bind(("lo", 0))
+            sock.send(bytes(12) + b"\x08\x00" + packet)
+        yield
+
+    port, source = context.port(), context.port()
+    server = Worker(used_datagram_server(context, port))
+    server.step()
+    alternate(Worker(sends()))
+    kill_all()  # the kernel drops it: nothing comes from lo without a route
+
+
+@case
+def listener_on_a_local_network(context: CaseContext) -> None:
+    """Every address of the network is this host's, though no device has it."""
+    scripts, port = context.scripts, context.port()
+    here = context.network.here
+    here.ip("route", "add", "local", "10.84.0.0/24", "dev", "lo")
+    server = Worker(scripts.server(port, ANY4))
+    alternate(server, Worker(scripts.client(port, "10.84.0.7")))
+
+
+@case
+def listener_on_a_local_network_asked_by_a_container(context: CaseContext) -> None:
+    scripts, port = context.scripts, context.port()
+    container = context.network.containers[1]
+    context.network.here.ip("route", "add", "local", "10.85.0.0/24", "dev", "lo")
+    container.space.ip("route", "add", "10.85.0.0/24", "via", container.near_address)
+    with container.space.entered():
+        client = Worker(scripts.client(port, "10.85.0.7"))
+    alternate(Worker(scripts.server(port, ANY4)), client)
+
+
+@case
+def datagram_of_another_host_to_the_other_address(context: CaseContext) -> None:
+    """Of two sockets on a port the one that is bound to the address receives."""
+
+    def binds(address: str) -> Script:
+        context.claim("udp", local=port, address=address)
+        with udp(LO4) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((address, port))
+            sock.sendto(b"statement", (address, port))
+            assert sock.recv(100)
+            yield
+            assert sock.recv(100)
+
+    port, source = context.port(), context.port()
+    specific, other_one = Worker(binds(UPLINK_ADDRESS)), Worker(binds(LO4))
+    specific.step()
+    other_one.step()
+    with host() as other:
+        other.send_datagram(source, port, b"statement")
+        specific.step()
+    kill_all()

@@ -1,0 +1,218 @@
+"""Address translation: the same tuple means two sockets, here and in a container."""
+
+from truth.cases.registry import CaseContext, case
+from truth.cases.tcp import alternate_once
+from truth.sockets import ANY4, LO4, listener, udp
+from truth.translation import masquerade, published, rules, untracked
+from truth.workers import Script, Worker, alternate, kill_all
+
+
+@case
+def masqueraded(context: CaseContext) -> None:
+    """A container behind a bridge asks a server outside."""
+    scripts, port = context.scripts, context.port()
+    network = context.network
+    with network.outside.space.entered():
+        server = Worker(scripts.server(port, ANY4))
+    with network.bridged[0].space.entered():
+        client = Worker(scripts.client(port, network.outside.far_address))
+    with masquerade(network.here):
+        alternate(server, client)
+
+
+@case
+def masqueraded_as_a_closed_connection(context: CaseContext) -> None:
+    """The tuple on the outer device is that of a process's connection before."""
+    network, scripts = context.network, context.scripts
+    port, source = context.port(), context.port()
+    address = network.outside.far_address
+    with network.outside.space.entered():
+        server = Worker(scripts.resetting_server(port, rounds=2))
+    server.step()
+    with untracked(network.here, port):
+        alternate_once(Worker(scripts.reset_client(port, address, source)), server)
+    with network.bridged[0].space.entered():
+        client = Worker(scripts.reset_client(port, address, source))
+    with masquerade(network.here):
+        alternate_once(client, server)
+    kill_all()
+
+
+@case
+def masqueraded_from_a_listeners_port(context: CaseContext) -> None:
+    """A process here listens on the port that the container's connection has."""
+    network, scripts = context.network, context.scripts
+    port, source = context.port(), context.port()
+    bystander = Worker(listens(source))
+    bystander.step()
+    with network.outside.space.entered():
+        server = Worker(scripts.server(port, ANY4))
+    with network.bridged[0].space.entered():
+        client = Worker(scripts.client(port, network.outside.far_address, source))
+    with masquerade(network.here):
+        alternate(server, client)
+    kill_all()
+
+
+def listens(port: int) -> Script:
+    """Listen, and get no connection: claim nothing."""
+    with listener(port, ANY4):
+        yield
+
+
+def binds(context: CaseContext, port: int) -> Script:
+    """Bind a datagram socket that gets only what it has sent to itself."""
+    context.claim("udp", local=port, address=LO4)
+    with udp(LO4) as sock:
+        sock.bind((ANY4, port))
+        sock.sendto(b"statement", (LO4, port))
+        assert sock.recv(100)
+        yield
+
+
+@case
+def published_port(context: CaseContext) -> None:
+    """A proxy here listens on the port, as Docker's does, and gets no connection."""
+    network, scripts = context.network, context.scripts
+    port, there = context.port(), context.port()
+    box, outside = network.bridged[0], network.outside
+    proxy = Worker(listens(port))
+    proxy.step()
+    with box.space.entered():
+        server = Worker(scripts.server(there, ANY4))
+    server.step()
+    context.claim("tcp", local=port, pid=server.pid)
+    with outside.space.entered():
+        client = Worker(scripts.client(port, outside.near_address))
+    context.claim("tcp", remote=there, pid=client.pid)
+    with published(network.here, "tcp", port, (box.far_address, there)):
+        alternate(client, server)
+    kill_all()
+
+
+@case
+def published_udp_port(context: CaseContext) -> None:
+    network, scripts = context.network, context.scripts
+    port, there = context.port(), context.port()
+    box, outside = network.bridged[0], network.outside
+    proxy = Worker(binds(context, port))
+    proxy.step()
+    with box.space.entered():
+        server = Worker(scripts.udp_server(there, ANY4))
+    server.step()
+    context.claim("udp", local=port, pid=server.pid)
+    with outside.space.entered():
+        client = Worker(scripts.udp_client(port, outside.near_address))
+    context.claim("udp", remote=there, pid=client.pid)
+    with published(network.here, "udp", port, (box.far_address, there)):
+        alternate(client, server)
+    kill_all()
+
+
+@case
+def published_port_of_a_dead_proxy(context: CaseContext) -> None:
+    """No process here has the port: nothing is to be found on the outer device."""
+    network, scripts = context.network, context.scripts
+    port, box = context.port(), network.bridged[0]
+    with box.space.entered():
+        server = Worker(scripts.server(port, ANY4))
+    with network.outside.space.entered():
+        client = Worker(scripts.client(port, network.outside.near_address))
+    context.claim("tcp", remote=port, pid=client.pid)
+    with published(network.here, "tcp", port, (box.far_address, port)):
+        alternate(server, client)
+
+
+@case
+def box_in_a_box(context: CaseContext) -> None:
+    """The outer box translates, and has a listener on the inner connection's port."""
+    network, scripts = context.network, context.scripts
+    port, source = context.port(), context.port()
+    box = network.bridged[0]
+    with box.space.entered():
+        bystander = Worker(listens(source))
+    bystander.step()
+    server = Worker(scripts.server(port, ANY4))
+    with network.inner.space.entered():
+        client = Worker(scripts.client(port, box.near_address, source))
+    with rules(box.space, "inner", postrouting="oifname eth0 masquerade"):
+        alternate(server, client)
+    kill_all()
+
+
+@case
+def box_in_a_box_serves(context: CaseContext) -> None:
+    """The outer box passes a port on, on which a process of its own listens."""
+    network, scripts = context.network, context.scripts
+    port, box, inner = context.port(), network.bridged[0], network.inner
+    with box.space.entered():
+        bystander = Worker(listens(port))
+    bystander.step()
+    with inner.space.entered():
+        server = Worker(scripts.server(port, ANY4))
+    client = Worker(scripts.client(port, box.far_address))
+    context.claim("tcp", remote=port, pid=client.pid)
+    rule = f"iifname eth0 tcp dport {port} dnat to {inner.far_address}:{port}"
+    with rules(box.space, "inner", prerouting=rule):
+        alternate(server, client)
+    kill_all()
+
+
+@case
+def error_about_a_masqueraded_datagram(context: CaseContext) -> None:
+    """A process here has the port from which the datagram left."""
+
+    def script() -> Script:
+        context.claim("udp", remote=port)
+        with udp(LO4) as sock:
+            sock.bind((ANY4, source))
+            sock.connect((network.outside.far_address, port))
+            sock.send(b"statement")
+            try:
+                sock.recv(100)
+            except ConnectionRefusedError:
+                yield
+
+    network, port, source = context.network, context.port(), context.port()
+    bystander = Worker(binds(context, source))
+    bystander.step()
+    with network.bridged[0].space.entered():
+        client = Worker(script())
+    with masquerade(network.here):
+        alternate(client)
+    kill_all()
+
+
+@case
+def bridged_boxes(context: CaseContext) -> None:
+    """Two containers on a bridge; the bridge device itself does not see them."""
+    scripts, port = context.scripts, context.port()
+    one, two = context.network.bridged
+    with one.space.entered():
+        server = Worker(scripts.server(port, ANY4))
+    with two.space.entered():
+        client = Worker(scripts.client(port, one.far_address))
+    alternate(server, client)
+
+
+@case
+def bridged_box_asks(context: CaseContext) -> None:
+    """The host answers; the bridge sees the packets, too."""
+    scripts, port, other = context.scripts, context.port(), context.port()
+    box = context.network.bridged[0]
+    with box.space.entered():
+        client = Worker(scripts.client(port, box.near_address))
+        sender = Worker(scripts.udp_client(other, box.near_address))
+    alternate(Worker(scripts.server(port, ANY4)), client)
+    alternate(Worker(scripts.udp_server(other, ANY4)), sender)
+
+
+@case
+def bridged_box_serves(context: CaseContext) -> None:
+    scripts, port, other = context.scripts, context.port(), context.port()
+    box = context.network.bridged[0]
+    with box.space.entered():
+        server = Worker(scripts.server(port, ANY4))
+        receiver = Worker(scripts.udp_server(other, ANY4))
+    alternate(server, Worker(scripts.client(port, box.far_address)))
+    alternate(receiver, Worker(scripts.udp_client(other, box.far_address)))

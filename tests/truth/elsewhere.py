@@ -1,0 +1,81 @@
+"""Frames from another host: they come in by a tap device, and no process sends them."""
+
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from support.netns import IFF_NO_PI, IFF_TAP, TUNSETIFF
+from truth.network import ELSEWHERES_MAC, UPLINK, UPLINK_ADDRESS, UPLINK_MAC
+from truth.packets import ELSEWHERE
+
+SYN, RST = 2, 4
+_ETHERNET = bytes.fromhex((UPLINK_MAC + ELSEWHERES_MAC).replace(":", "")) + b"\x08\x00"
+
+
+class Host:
+    """The other host."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def send_datagram(self, source: int, port: int, data: bytes) -> None:
+        """Send UDP."""
+        self._send(socket.IPPROTO_UDP, datagram(source, port, data))
+
+    def send_segment(self, source: int, port: int, flags: int, sequence: int) -> None:
+        """Send a TCP segment without data."""
+        head = struct.pack(
+            ">HHIIBBHHH", source, port, sequence, 0, 5 << 4, flags, 1000, 0, 0
+        )
+        total = _checksum(_pseudo_header(socket.IPPROTO_TCP, len(head)) + head)
+        self._send(socket.IPPROTO_TCP, head[:16] + total + head[18:])
+
+    def receive(self, port: int) -> bytes:
+        """Return the next packet to a port, without its Ethernet header."""
+        while True:
+            packet = os.read(self._fd, 2048)[14:]
+            if packet[0] >> 4 == 4 and packet[22:24] == struct.pack(">H", port):
+                return packet
+
+    def _send(self, protocol: int, payload: bytes) -> None:
+        packet = ipv4(protocol, (ELSEWHERE, UPLINK_ADDRESS), payload)
+        os.write(self._fd, _ETHERNET + packet)
+
+
+def ipv4(protocol: int, addresses: tuple[str, str], payload: bytes) -> bytes:
+    """Return an IPv4 packet."""
+    ends = b"".join(map(socket.inet_aton, addresses))
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(payload), 0, 0, 64, protocol, 0)
+    return head[:10] + _checksum(head + ends) + ends + payload
+
+
+def datagram(source: int, port: int, data: bytes) -> bytes:
+    """Return a UDP datagram without a checksum."""
+    return struct.pack(">HHHH", source, port, 8 + len(data), 0) + data
+
+
+@contextmanager
+def host() -> Iterator[Host]:
+    """Yield the other host; the caller is in the captured namespace."""
+    fd = os.open("/dev/net/tun", os.O_RDWR)
+    try:
+        request = struct.pack("16sH22x", UPLINK.encode(), IFF_TAP | IFF_NO_PI)
+        fcntl.ioctl(fd, TUNSETIFF, request)
+        yield Host(fd)
+    finally:
+        os.close(fd)
+
+
+def _pseudo_header(protocol: int, length: int) -> bytes:
+    ends = socket.inet_aton(ELSEWHERE) + socket.inet_aton(UPLINK_ADDRESS)
+    return ends + struct.pack(">BBH", 0, protocol, length)
+
+
+def _checksum(data: bytes) -> bytes:
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return struct.pack(">H", ~total & 0xFFFF)

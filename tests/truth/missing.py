@@ -1,0 +1,100 @@
+"""Cases that have packets without a label of both ends, and why.
+
+No case may have a wrong label. docs/limitations.md says the same for users.
+"""
+
+_TRANSLATED = (
+    "addresses are translated, or packets are forwarded: the classifier of a device "
+    "does not see the socket, and the tuple may be another socket's in a namespace"
+)
+_BRIDGED = "what a container sends does not carry its socket on the bridge"
+_APPEARED = (
+    "a device that has just appeared is captured before its other namespace is known"
+)
+_SHARED_PORT = (
+    "a datagram that comes out of a container no longer carries its socket, and two "
+    "sockets have its port"
+)
+_DEVICE_THERE = (
+    "a lookup in a container's namespace does not know the device by which the packet "
+    "comes in there"
+)
+_PROGRAM = "the program that chooses a socket is not run by the lookup of a classifier"
+_GROUP = "a datagram to a group may be for several sockets"
+_TIME_WAIT = "a SYN to a pair in TIME_WAIT may be for another socket than the pair's"
+_GONE_THERE = "connections in a container are not remembered when their socket is gone"
+_NO_DEVICE = "no device has the address"
+
+MAY_MISS = {
+    "container-pings": "an echo request that comes out of a container's veth no "
+    "longer carries its socket, and there is no port by which to find it",
+    "masqueraded": _TRANSLATED,
+    "masqueraded-as-a-closed-connection": _TRANSLATED,
+    "masqueraded-from-a-listeners-port": _TRANSLATED,
+    "published-port": _TRANSLATED,
+    "published-udp-port": _TRANSLATED,
+    "published-port-of-a-dead-proxy": _TRANSLATED,
+    "published-to-another-host": _TRANSLATED,
+    "error-about-a-masqueraded-datagram": _TRANSLATED,
+    "box-in-a-box": _TRANSLATED,
+    "box-in-a-box-serves": _TRANSLATED,
+    "bridged-boxes": _BRIDGED,
+    "bridged-box-asks": _BRIDGED,
+    "bridged-box-serves": _BRIDGED,
+    "moved-container-on-a-bridge": _BRIDGED,
+    "moved-container-asks": _APPEARED,
+    "moved-container-serves": _APPEARED,
+    "container-with-the-address-of-one-before": _APPEARED,
+    "container-udp-on-a-shared-port": _SHARED_PORT,
+    "container-udp-connected-and-not": _SHARED_PORT,
+    "container-bound-to-its-device": _DEVICE_THERE,
+    "container-by-link-local-ipv6": _DEVICE_THERE,
+    "socket-of-a-bridge": "another socket is chosen on the bridge than on its port",
+    "reuseport-program-of-listeners": _PROGRAM,
+    "reuseport-program-of-datagrams": _PROGRAM,
+    "multicast-with-a-bystander": _GROUP,
+    "udp-multicast": _GROUP,
+    "time-wait-of-a-restarted-server": _TIME_WAIT,
+    "time-wait-of-a-worker": _TIME_WAIT,
+    "killed-worker-in-a-container": _GONE_THERE,
+    "closed-by-a-worker-that-exits": _GONE_THERE,
+    "frame-of-a-packet-socket": "AF_PACKET sockets have no label",
+    "descriptor-passed-and-only-received-by": "the new owner has not used the socket",
+    "listener-on-a-local-network": _NO_DEVICE,
+    "listener-on-a-local-network-asked-by-a-container": _NO_DEVICE,
+    "more-sockets-than-the-table-holds": "what does not fit into a table is counted",
+}
+
+_NOT_USED_YET = "a socket that is bound and was not used yet is found by polling"
+_BEFORE_USE = "a connection was not used yet, and several processes have its listener"
+_LEAVES_FIRST = (
+    "on devices other than lo, a socket's first datagrams leave before the kernel "
+    "reports them"
+)
+_OLD = "a connection from before the capture is found by polling"
+WITHOUT_KPROBES = {
+    "container-is-pinged": _LEAVES_FIRST,
+    "container-udp": _LEAVES_FIRST,
+    "fragments": _LEAVES_FIRST,
+    "same-tuple-in-two-namespaces": _LEAVES_FIRST,
+    "datagram-of-another-host-to-the-other-address": _LEAVES_FIRST,
+    "container-serves": "the kernel answers before the connection was used",
+    "tcp-killed": "the kernel answers before the connection was used",
+    "old-listener-shared": _BEFORE_USE,
+    "tcp-prefork": _BEFORE_USE,
+    "tcp-listener-taken-over": "the process that listened has exited",
+    "renamed": _NOT_USED_YET,
+    "other-user": _NOT_USED_YET,
+    "thread-with-its-own-user": _NOT_USED_YET,
+    "exec-in-a-thread": _NOT_USED_YET,
+    "first-thread-ends": _NOT_USED_YET,
+    "udp-unconnected": _NOT_USED_YET,
+    "udp-connected": _NOT_USED_YET,
+    "udp-ipv6": _NOT_USED_YET,
+    "udp-ipv4-mapped": _NOT_USED_YET,
+    "udp-silent-server": _NOT_USED_YET,
+    "old-udp": _NOT_USED_YET,
+    "old-listener": "a listener from before the capture is found by polling",
+    "old-connection-idle": _OLD,
+    "old-connection-closing": _OLD,
+}

@@ -1,0 +1,59 @@
+"""Address translation and forwarding, by nftables, while a case runs."""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+
+from support.netns import Namespace
+from truth.network import BRIDGED, OUTSIDE
+
+MASQUERADE = f"oifname {OUTSIDE} ip saddr {BRIDGED} masquerade"
+_HOOKS = {
+    "prerouting": "type nat hook prerouting priority dstnat",
+    "postrouting": "type nat hook postrouting priority srcnat",
+    "output": "type filter hook output priority raw",
+    "input": "type filter hook prerouting priority raw",
+}
+
+
+@contextlib.contextmanager
+def rules(space: Namespace, name: str, **chains: str) -> Iterator[None]:
+    """Have a table of rules while the block runs; the chains are those of _HOOKS."""
+    text = "".join(
+        f"chain {chain} {{ {_HOOKS[chain]}; {rule}\n }}\n"
+        for chain, rule in chains.items()
+    )
+    _nft(space, f"table ip case-{name} {{ {text} }}")
+    try:
+        yield
+    finally:
+        _nft(space, f"delete table ip case-{name}")
+
+
+def masquerade(space: Namespace) -> contextlib.AbstractContextManager[None]:
+    """Translate what leaves for outside from the containers behind the bridge."""
+    return rules(space, "masquerade", postrouting=MASQUERADE)
+
+
+def published(
+    space: Namespace, protocol: str, port: int, to: tuple[str, int]
+) -> contextlib.AbstractContextManager[None]:
+    """Translate what comes from outside to a port, as Docker does."""
+    address, there = to
+    rule = f"iifname {OUTSIDE} {protocol} dport {port} dnat to {address}:{there}"
+    return rules(space, "published", prerouting=rule)
+
+
+def untracked(space: Namespace, port: int) -> contextlib.AbstractContextManager[None]:
+    """Have connections to a port outside leave nothing behind in conntrack."""
+    return rules(
+        space,
+        "untracked",
+        output=f"tcp dport {port} notrack",
+        input=f"tcp sport {port} notrack",
+    )
+
+
+def _nft(space: Namespace, text: str) -> None:
+    command = ["nsenter", f"--net=/run/netns/{space.name}", "nft", "-f", "-"]
+    subprocess.run(command, input=text, text=True, check=True)
