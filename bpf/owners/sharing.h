@@ -16,6 +16,7 @@
 #define SHARES_PORT (SHARES_ADDRESS | SHARES_LOAD)
 /* A BPF program chooses among the sockets; lookups by programs do not run it. */
 #define CHOSEN_BY_PROGRAM 0x100
+#define SHARING_KNOWN 0x200
 
 /* Ports of which a socket that is bound to a device was seen (SO_BINDTODEVICE). */
 struct device_port {
@@ -27,7 +28,8 @@ BPF_TABLE("lru_hash", struct device_port, u32, device_ports, 1024);
 #if KERNEL_OFFSETS
 static __always_inline u32 read_sharing(u64 sk)
 {
-	u32 sharing = FIELD(u8, sk, SOCK_COMMON__SKC_REUSE) & SHARES_PORT;
+	u32 sharing = SHARING_KNOWN |
+		      (FIELD(u8, sk, SOCK_COMMON__SKC_REUSE) & SHARES_PORT);
 	u64 group;
 
 	if (!(sharing & SHARES_LOAD))

@@ -217,7 +217,7 @@ static __always_inline u32 sharing_of(const struct endpoint_lookup *lookup, void
 #elif HOOKS
 	return 0;
 #else
-	return lookup->record.sharing;
+	return lookup->record.sharing ?: SHARES_PORT;
 #endif
 }
 

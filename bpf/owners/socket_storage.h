@@ -33,7 +33,7 @@ struct socket_record {
 	u32 round;	     /* in this round, */
 	u32 changes;	     /* after so many process_changes */
 	u32 protocol;	     /* of the socket; 0: not read yet */
-	u32 sharing;	     /* read_sharing() when a program last could read it */
+	u32 sharing;	     /* read_sharing() at the last use; 0: not read yet */
 };
 
 /* Counts how often records of processes became stale. */
@@ -171,7 +171,7 @@ record_use(void *sk, u32 protocol, u64 task, u32 listens, u32 place)
 	if (known->user.tid == tid && same_process(&known->user.process, &id) &&
 	    known->listened == listens && known->euid == euid &&
 	    known->round == in_round && known->changes == after_changes &&
-	    known->protocol)
+	    known->protocol && known->sharing)
 		return NULL;
 	refresh_process(&id, leader, place);
 	known->user.process = id;

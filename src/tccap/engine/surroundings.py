@@ -140,10 +140,11 @@ def _links(here: socket.socket) -> Iterator[Link]:
         info = netlink.attributes(found.get(_IFLA_LINKINFO, b""))
         kind = info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode("ascii", "replace")
         namespace = _number(found.get(_IFLA_LINK_NETNSID), -1)
+        is_upper = namespace < 0 and kind != "veth"  # which has its other end there
         yield Link(
             ifindex=ifindex,
             kind=kind,
-            lower=_number(found.get(_IFLA_LINK), 0) if namespace < 0 else 0,
+            lower=_number(found.get(_IFLA_LINK), 0) if is_upper else 0,
             master=_number(found.get(_IFLA_MASTER), 0),
             far_namespace=namespace if kind == "veth" else -1,
         )
