@@ -4,7 +4,9 @@ pyroute2 reads the details. A notification only wakes us up; what changed is fou
 comparing, so bursts of notifications and lost ones do no harm.
 """
 
+import os
 import socket
+from collections import defaultdict
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +15,7 @@ from pyroute2 import IPRoute
 
 from tccap.host import netlink
 
+_IFF_UP = 0x1  # include/uapi/linux/if.h
 # RTMGRP_LINK, _IPV4_IFADDR and _IPV6_IFADDR of include/uapi/linux/rtnetlink.h
 _GROUPS = 0x1 | 0x10 | 0x100
 
@@ -21,7 +24,7 @@ class Device(NamedTuple):
     """A network device."""
 
     ifindex: int
-    name: str
+    name: str  # bytes that are not UTF-8 are escaped
     hardware_type: int  # ARPHRD_*
     mac: bytes  # empty: it has none
     ipv4: tuple[IPv4Interface, ...]
@@ -29,6 +32,7 @@ class Device(NamedTuple):
     speed_bps: int  # 0: unknown
     far_namespace: int  # id of the network namespace of a veth's other end; -1: ours
     is_hardware: bool  # a network card, real or emulated
+    is_up: bool = True
 
 
 def names() -> dict[int, str]:
@@ -40,8 +44,10 @@ def describe(ifindexes: set[int]) -> list[Device]:
     """Return the devices with these ifindexes, without those that are gone."""
     with IPRoute() as route:
         links = [link for link in route.get_links() if link["index"] in ifindexes]
-        addresses = list(route.get_addr())
-    return [_device(link, addresses) for link in links]
+        addresses = defaultdict(list)
+        for address in route.get_addr():
+            addresses[address["index"]].append(address)
+    return [_device(link, addresses[link["index"]]) for link in links]
 
 
 class Watch(netlink.Subscription):
@@ -55,13 +61,12 @@ class Watch(netlink.Subscription):
 
 
 def _device(link: Any, addresses: list[Any]) -> Device:
-    own = [a for a in addresses if a["index"] == link["index"]]
-    texts = [(a["family"], f"{_local(a)}/{a['prefixlen']}") for a in own]
-    name = link.get("ifname")
+    texts = [(a["family"], f"{_local(a)}/{a['prefixlen']}") for a in addresses]
+    name = os.fsdecode(link.get("ifname"))  # pyroute2 leaves bytes if they are no text
     mac = bytes.fromhex((link.get("address") or "").replace(":", ""))
     return Device(
         ifindex=link["index"],
-        name=name,
+        name=os.fsencode(name).decode(errors="backslashreplace"),
         hardware_type=link["ifi_type"],
         mac=mac if len(mac) == 6 and any(mac) else b"",
         ipv4=tuple(IPv4Interface(t) for f, t in texts if f == socket.AF_INET),
@@ -69,6 +74,7 @@ def _device(link: Any, addresses: list[Any]) -> Device:
         speed_bps=_speed_bps(name),
         far_namespace=_far_namespace(link),
         is_hardware=Path(f"/sys/class/net/{name}/device").exists(),
+        is_up=bool(link["flags"] & _IFF_UP),
     )
 
 

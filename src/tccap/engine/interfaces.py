@@ -7,6 +7,9 @@ before the interface's packets.
 """
 
 import errno
+import math
+import time
+from collections import deque
 from collections.abc import Callable
 
 from tccap.attach.attacher import DIRECTIONS, Attacher
@@ -23,6 +26,7 @@ from tccap.stream.linktypes import LinkType
 
 DESCRIPTION = "eBPF TC (pid-aware)"
 LOOPBACK = 772  # ARPHRD_LOOPBACK
+_HINTS = {errno.EMFILE: "; raise the limit of open files (ulimit -Hn)"}
 
 
 class Interfaces:
@@ -36,7 +40,8 @@ class Interfaces:
         self._send = send
         self._known: set[int] = set()  # seen and dealt with, captured or not
         self._ids: dict[int, int] = {}  # interface ids of the present devices
-        self._waiting: list[tuple[Device, LinkType]] = []  # described, not attached
+        # Described, not attached.
+        self._waiting: deque[tuple[Device, LinkType]] = deque()
         self.count = 0  # interface ids are 0 .. count - 1
 
     def discover(self) -> list[int]:
@@ -44,27 +49,36 @@ class Interfaces:
         present = {i for i, name in devices.names().items() if self._wanted(i, name)}
         gone = self._known - present
         self._known &= present
-        for device in devices.describe(present - self._known):
+        new = devices.describe(present - self._known)
+        for device in sorted(new, key=lambda device: not device.is_up):
             self._known.add(device.ifindex)
             self._describe(device)
         if self._plan.is_any or self._known or gone:
             return sorted(gone)
         raise TccapError(f"There is no network device {self._plan.device!r}.")
 
-    def attach(self, classifier: Classifier, attacher: Attacher) -> None:
-        """Start the packets of the devices that `discover` has described."""
-        for device, link in self._waiting:
-            classifier.add_device(device.ifindex, self._entry(device, link))
-            try:
-                attacher.attach(device.ifindex, self._directions(device))
-            except OSError as error:
-                if error.errno == errno.ENODEV:
-                    continue  # gone again, which `discover` finds
-                self._refuse(f"{device.name} cannot be captured: {error.strerror}.")
-        self._waiting.clear()
+    def attach(
+        self, classifier: Classifier, attacher: Attacher, deadline: float = math.inf
+    ) -> None:
+        """Start the packets of the devices that `discover` has described.
+
+        Each attachment waits for a grace period of RCU in the kernel, some 10 ms. So
+        devices that are up come first, and those that are left at ``deadline`` (of
+        time.monotonic()) wait for the next call, which attaches at least one.
+        """
+        while self._waiting:
+            self._attach(*self._waiting.popleft(), classifier, attacher)
+            if time.monotonic() >= deadline:
+                break
+
+    @property
+    def are_waiting(self) -> bool:
+        """Return whether some devices are not attached yet."""
+        return bool(self._waiting)
 
     def detach(self, ifindex: int, classifier: Classifier, attacher: Attacher) -> None:
         """Forget a device that is gone."""
+        self._waiting = deque(w for w in self._waiting if w[0].ifindex != ifindex)
         if self._ids.pop(ifindex, None) is not None:
             attacher.detach(ifindex)
             classifier.remove_device(ifindex)
@@ -77,6 +91,22 @@ class Interfaces:
     def statistics(self, classifier: Classifier) -> list[Statistics]:
         """Return the counts of every interface, in the order of their ids."""
         return [classifier.statistics(number) for number in range(self.count)]
+
+    def _attach(
+        self,
+        device: Device,
+        link: LinkType,
+        classifier: Classifier,
+        attacher: Attacher,
+    ) -> None:
+        classifier.add_device(device.ifindex, self._entry(device, link))
+        try:
+            attacher.attach(device.ifindex, self._directions(device))
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return  # gone again, which `discover` finds
+            hint = _HINTS.get(error.errno or 0, "")
+            self._refuse(f"{device.name} cannot be captured: {error.strerror}{hint}.")
 
     def _wanted(self, ifindex: int, name: str) -> bool:
         # A device that is renamed while it is captured stays the same.

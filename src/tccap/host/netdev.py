@@ -6,6 +6,7 @@ ours.
 """
 
 import fcntl
+import os
 import socket
 import struct
 
@@ -19,7 +20,7 @@ def device_names() -> list[str]:
 
 def hardware_type(device: str) -> int | None:
     """Return the device's ARPHRD_* type; None: there is no such device."""
-    name = device.encode()[:15]
+    name = os.fsencode(device)[:15]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         try:
             answer = fcntl.ioctl(any_socket, SIOCGIFHWADDR, struct.pack("16s24x", name))
