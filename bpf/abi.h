@@ -92,7 +92,6 @@ struct counters {
 	u64 received;	  /* seen by the classifier */
 	u64 accepted;	  /* passed the filters */
 	u64 dropped;	  /* accepted, but the ring was full */
-	u64 unreported;	  /* of those dropped: not yet in an epb_dropcount */
 	u64 unattributed; /* owner unknown, so a process filter passed it over */
 };
 
