@@ -94,14 +94,19 @@ class Subscription:
         return self._socket.fileno()
 
     def clear(self) -> None:
-        """Discard what has arrived; call it before looking at the present state."""
+        """Discard what has arrived; call it before looking at the present state.
+
+        OSError where the kernel reports anything but lost notifications.
+        """
         while True:
             try:
                 self._socket.recv(_RECEIVE_LEN)
             except BlockingIOError:
                 return
-            except OSError:
-                continue  # ENOBUFS: notifications were lost, which does no harm here
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                # Notifications were lost, which does no harm here.
 
     def __enter__(self) -> Self:
         return self
