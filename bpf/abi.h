@@ -79,13 +79,18 @@ struct scratch {
  * src/tccap/bpf/collection.py. */
 struct device {
 	u32 interface_id; /* of its Interface Description Block */
-	u16 has_ethernet; /* frames begin with an Ethernet header */
+	u16 first_header; /* of frames: FIRST_... */
 	u16 is_loopback;
 	/* The id, as seen from here, of the network namespace that has the other end of
 	 * a container's veth pair; -1: none. */
 	s32 far_namespace;
 	u32 leads_away; /* its other side is not on this host */
 };
+
+#define FIRST_IP 0
+#define FIRST_ETHERNET 1
+#define FIRST_UNREAD \
+	2 /* no address of theirs is read: 802.11, or a tunnel's own header */
 
 /* For each interface and CPU; accepted = captured + dropped. */
 struct counters {

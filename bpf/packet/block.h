@@ -26,7 +26,7 @@ static __always_inline u64 wall_clock_ns(void)
 static __always_inline bool tag_in_metadata(struct __sk_buff *skb,
 					    const struct device *device)
 {
-	return device->has_ethernet && skb->vlan_present;
+	return device->first_header == FIRST_ETHERNET && skb->vlan_present;
 }
 
 /* Writes the frame with its VLAN tag. */

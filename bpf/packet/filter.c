@@ -18,7 +18,7 @@ static __always_inline bool packet_passes(struct __sk_buff *skb,
 	u64 room[FRAME_ROOM];
 	struct frame frame;
 
-	if (device->has_ethernet) {
+	if (device->first_header == FIRST_ETHERNET) {
 		frame_open(&frame, skb, 0, skb->vlan_present, (u8 *)room + 2);
 		return ETHERNET_PACKETS_PASS;
 	}

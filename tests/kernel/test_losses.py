@@ -66,12 +66,15 @@ def test_losses_are_reported_from_whichever_processor() -> None:
     if len(cpus) == 1:
         pytest.skip("there is one processor")
     read_fd, write_fd = os.pipe()
-    with netns.pair() as pair, os.fdopen(read_fd, "rb") as reader:
-        with running.engine(
+    with (
+        netns.pair() as pair,
+        os.fdopen(read_fd, "rb") as reader,
+        running.engine(
             pair.near, "veth0", stdout=write_fd, ring_mib=1, direction="out"
-        ) as engine:
-            os.close(write_fd)
-            found = _flood_from(cpus[:2], pair, engine, reader)
+        ) as engine,
+    ):
+        os.close(write_fd)
+        found = _flood_from(cpus[:2], pair, engine, reader)
     assert found.counts[0].dropped > SENT / 2
     assert sum(f.dropcount for f in found.frames) == found.counts[0].dropped
 

@@ -15,6 +15,7 @@ from pyroute2 import IPRoute
 
 from tccap.host import netlink
 
+_IPGRE, _IP6GRE = 778, 823  # ARPHRD_*
 _IFF_UP = 0x1  # include/uapi/linux/if.h
 # RTMGRP_LINK, _IPV4_IFADDR and _IPV6_IFADDR of include/uapi/linux/rtnetlink.h
 _GROUPS = 0x1 | 0x10 | 0x100
@@ -33,6 +34,7 @@ class Device(NamedTuple):
     far_namespace: int  # id of the network namespace of a veth's other end; -1: ours
     is_hardware: bool  # a network card, real or emulated
     is_up: bool = True
+    has_outer_header: bool = False  # frames of a tunnel begin with the outer packet's
 
 
 def names() -> dict[int, str]:
@@ -74,8 +76,25 @@ def _device(link: Any, addresses: list[Any]) -> Device:
         speed_bps=_speed_bps(name),
         far_namespace=_far_namespace(link),
         is_hardware=Path(f"/sys/class/net/{name}/device").exists(),
+        has_outer_header=_has_outer_header(link),
         is_up=bool(link["flags"] & _IFF_UP),
     )
+
+
+def _has_outer_header(link: Any) -> bool:
+    """Return whether frames of a GRE device begin with the outer IP header.
+
+    They do where the device has header operations: without a remote address, with IPv4
+    also with a multicast one (ipgre_tunnel_init in net/ipv4/ip_gre.c, and
+    ip6gre_tunnel_init). The kernel keeps the remote address as the broadcast address.
+    """
+    if link["ifi_type"] not in (_IPGRE, _IP6GRE):
+        return False
+    if link.get(("linkinfo", "data", "gre_collect_metadata")):
+        return False
+    remote = bytes.fromhex((link.get("broadcast") or "").replace(":", ""))
+    is_multicast = link["ifi_type"] == _IPGRE and remote[:1] >= b"\xe0"
+    return is_multicast or not any(remote)
 
 
 def _far_namespace(link: Any) -> int:

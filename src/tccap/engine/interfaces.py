@@ -118,6 +118,9 @@ class Interfaces:
             kind = device.hardware_type
             self._refuse(f"{device.name} cannot be captured: unknown link type {kind}.")
             return
+        if self._plan.filters and (reason := self._unfiltered(device, link)):
+            self._refuse(f"{device.name} is not captured with a filter: {reason}.")
+            return
         if self.count == abi.INTERFACES:
             self._refuse(f"{device.name} is not captured: {self.count} devices before.")
             return
@@ -127,6 +130,14 @@ class Interfaces:
         self.count += 1
         self._send(block)
         self._waiting.append((device, link))
+
+    def _unfiltered(self, device: Device, link: LinkType) -> str:
+        """Return why filters do not apply to a device's frames; empty: they do."""
+        if device.has_outer_header:
+            return "its frames begin with the tunnel's own header"
+        if link.is_air and self._plan.is_any:
+            return "its frames are of 802.11, capture it alone"
+        return ""
 
     def _interface(self, device: Device, link: LinkType) -> Interface:
         return Interface(
@@ -144,7 +155,7 @@ class Interfaces:
     def _entry(self, device: Device, link: LinkType) -> DeviceEntry:
         return DeviceEntry(
             interface_id=self._ids[device.ifindex],
-            has_ethernet=link.has_ethernet,
+            first_header=_first_header(device, link),
             is_loopback=device.hardware_type == LOOPBACK,
             far_namespace=device.far_namespace,
             leads_away=device.is_hardware,
@@ -160,6 +171,12 @@ class Interfaces:
         if not self._plan.is_any:
             raise TccapError(message)
         log("warning", message)
+
+
+def _first_header(device: Device, link: LinkType) -> int:
+    if link.is_air or device.has_outer_header:
+        return abi.FIRST_UNREAD
+    return abi.FIRST_ETHERNET if link.has_ethernet else abi.FIRST_IP
 
 
 def _joined(filters: tuple[str, ...]) -> str:

@@ -22,6 +22,11 @@ class LinkType:
         self.display = display
         self.has_ethernet = has_ethernet
 
+    @property
+    def is_air(self) -> bool:
+        """Return whether frames are those of 802.11."""
+        return self in (IEEE802_11, RADIOTAP)
+
 
 ETHERNET = LinkType(1, 1, "EN10MB", "Ethernet", has_ethernet=True)
 RAW_IP = LinkType(101, 12, "RAW", "Raw IP", has_ethernet=False)
