@@ -30,7 +30,7 @@ static __always_inline bool store(struct scratch *block, u64 block_len)
 #if FILTERS_BY_WORDS
 /* Whether the frame passes the whole capture filter, process words included. */
 static __always_inline bool words_pass(struct __sk_buff *skb,
-				       const struct device *device,
+				       const struct device *device, u32 direction,
 				       const struct endpoint *sender,
 				       const struct endpoint *receiver)
 {
@@ -55,14 +55,14 @@ static __always_inline bool endpoints_pass(const struct endpoint *sender,
 }
 
 static __always_inline bool processes_pass(struct __sk_buff *skb,
-					   const struct device *device,
+					   const struct device *device, u32 direction,
 					   const struct endpoint *sender,
 					   const struct endpoint *receiver)
 {
 	if (FILTER_PROCESSES && !endpoints_pass(sender, receiver))
 		return false;
 #if FILTERS_BY_WORDS
-	return words_pass(skb, device, sender, receiver);
+	return words_pass(skb, device, direction, sender, receiver);
 #else
 	return true;
 #endif
@@ -118,7 +118,7 @@ static __always_inline void capture(struct __sk_buff *skb,
 		sender = (struct endpoint){};
 		receiver = (struct endpoint){};
 	}
-	if (!processes_pass(skb, device, &sender, &receiver)) {
+	if (!processes_pass(skb, device, direction, &sender, &receiver)) {
 		if (!sender.known && !receiver.known)
 			count->unattributed++;
 		return;

@@ -13,7 +13,7 @@
 
 /* Whether the frame passes the part of the capture filter that needs no processes. */
 static __always_inline bool packet_passes(struct __sk_buff *skb,
-					  const struct device *device)
+					  const struct device *device, u32 direction)
 {
 	u64 room[FRAME_ROOM];
 	struct frame frame;
@@ -58,7 +58,7 @@ static __always_inline int enter(struct __sk_buff *skb, u32 direction)
 	if (!count)
 		return TC_ACT_UNSPEC;
 	count->received++;
-	if (!packet_passes(skb, &context->device))
+	if (!packet_passes(skb, &context->device, direction))
 		return TC_ACT_UNSPEC;
 	context->direction = direction;
 	stages.call(skb, CLASSIFY);

@@ -95,9 +95,15 @@ def _answer_to_person(arguments: argparse.Namespace) -> str:
 def _filter_error(arguments: argparse.Namespace) -> str:
     """Return what is wrong with the filter in Wireshark's box; empty if it is valid."""
     from tccap.front import filtercheck
+    from tccap.host import netdev
 
-    link = _link_type(arguments) or ETHERNET
-    message = filtercheck.validate(arguments.extcap_capture_filter, link.linktype)
+    link = _link_type(arguments)
+    device = listing.device_of(arguments.extcap_interface)
+    message = filtercheck.validate(
+        arguments.extcap_capture_filter,
+        (link or ETHERNET).linktype,
+        netdev.netmask(device) if link else None,
+    )
     return f"{message}\n" if message else ""
 
 

@@ -11,7 +11,8 @@ import fcntl
 import os
 import struct
 
-SIOCGIFHWADDR = 0x8927  # include/uapi/linux/sockios.h
+# include/uapi/linux/sockios.h
+SIOCGIFNETMASK, SIOCGIFHWADDR = 0x891B, 0x8927
 
 
 def device_names() -> list[str]:
@@ -21,13 +22,24 @@ def device_names() -> list[str]:
 
 def hardware_type(device: str) -> int | None:
     """Return the device's ARPHRD_* type; None: there is no such device."""
+    answer = _ask(SIOCGIFHWADDR, device)
+    return int(struct.unpack_from("=H", answer)[0]) if answer else None
+
+
+def netmask(device: str) -> int | None:
+    """Return the netmask of the device's first IPv4 address; None: it has none."""
+    answer = _ask(SIOCGIFNETMASK, device)
+    return int(struct.unpack_from("!4xI", answer)[0]) if answer else None
+
+
+def _ask(request: int, device: str) -> bytes:
+    """Return the struct sockaddr that the kernel answers with; empty if it refuses."""
     name = os.fsencode(device)[:15]
     any_socket = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
     try:
-        answer = fcntl.ioctl(any_socket, SIOCGIFHWADDR, struct.pack("16s24x", name))
+        answer = fcntl.ioctl(any_socket, request, struct.pack("16s24x", name))
     except OSError:
-        return None
+        return b""
     finally:
         any_socket.close()
-    # struct ifreq: 16 bytes of name, then a struct sockaddr.
-    return int(struct.unpack_from("=H", answer, 16)[0])
+    return answer[16:]  # behind the name in struct ifreq
