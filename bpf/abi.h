@@ -80,7 +80,7 @@ struct scratch {
  * src/tccap/bpf/collection.py. */
 struct device {
 	u32 interface_id; /* of its Interface Description Block */
-	u16 has_ethernet; /* frames begin with an Ethernet header */
+	u16 first_header; /* of frames: FIRST_... */
 	u16 is_loopback;
 	/* The id, as seen from here, of the network namespace that has the other end of
 	 * a container's veth pair; -1: none. */
@@ -97,13 +97,16 @@ struct device {
 
 #define TRANSLATED_DESTINATIONS 1
 #define TRANSLATED_SOURCES 2
+#define FIRST_IP 0
+#define FIRST_ETHERNET 1
+#define FIRST_UNREAD \
+	2 /* no address of theirs is read: 802.11, or a tunnel's own header */
 
 /* For each interface and CPU; accepted = captured + dropped. */
 struct counters {
 	u64 received;	  /* seen by the classifier */
 	u64 accepted;	  /* passed the filters */
 	u64 dropped;	  /* accepted, but the ring was full */
-	u64 unreported;	  /* of those dropped: not yet in an epb_dropcount */
 	u64 unattributed; /* owner unknown, so a process filter passed it over */
 };
 

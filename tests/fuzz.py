@@ -20,7 +20,7 @@ from unittest import mock
 import hostile
 from tccap.errors import TccapError
 from tccap.filter import language
-from tccap.front import extcap, front, options, request
+from tccap.front import front, listing, options, request
 from tccap.host import proc
 from tccap.ipc import status, values
 from tccap.ipc.plan import Plan
@@ -126,7 +126,7 @@ def proc_contents(rng: Random) -> None:
         proc.comm(1)
         proc.start_ticks(1)
         proc.details(1, rng.randrange(1 << 40))
-    assert extcap.is_listable(proc._listable(raw(rng)))
+    assert listing.is_listable(proc._listable(raw(rng)))
 
 
 def _proc_file(rng: Random) -> bytes:

@@ -26,7 +26,7 @@ static __always_inline u64 wall_clock_ns(void)
 static __always_inline bool tag_in_metadata(struct __sk_buff *skb,
 					    const struct device *device)
 {
-	return device->has_ethernet && skb->vlan_present;
+	return device->first_header == FIRST_ETHERNET && skb->vlan_present;
 }
 
 /* Writes the frame with its VLAN tag. */
@@ -156,8 +156,7 @@ static __always_inline u64 write_endpoints(u8 *at, const struct endpoint *sender
 }
 
 /* Writes all options and the trailing length of the block; returns their length. */
-static __always_inline u64 write_options(u8 *at, u32 direction, u64 head_len,
-					 const struct counters *count,
+static __always_inline u64 write_options(u8 *at, u32 direction, u64 head_len, u64 lost,
 					 const struct endpoint *sender,
 					 const struct endpoint *receiver)
 {
@@ -166,10 +165,10 @@ static __always_inline u64 write_options(u8 *at, u32 direction, u64 head_len,
 
 	word[0] = EPB_FLAGS | 4 << 16;
 	word[1] = direction;
-	if (count->unreported) {
+	if (lost) {
 		word[2] = EPB_DROPCOUNT | 8 << 16;
-		word[3] = (u32)count->unreported;
-		word[4] = (u32)(count->unreported >> 32);
+		word[3] = (u32)lost;
+		word[4] = (u32)(lost >> 32);
 		len = 20;
 	}
 	if (LABELS)
@@ -183,10 +182,12 @@ static __always_inline u64 write_options(u8 *at, u32 direction, u64 head_len,
 }
 
 /* Builds the block of a frame; returns its length, or 0 on failure. */
-static __always_inline u64 build_block(
-	struct __sk_buff *skb, const struct cursor *cursor, const struct device *device,
-	struct scratch *block, u32 direction, const struct counters *count,
-	const struct endpoint *sender, const struct endpoint *receiver)
+static __always_inline u64 build_block(struct __sk_buff *skb,
+				       const struct cursor *cursor,
+				       const struct device *device,
+				       struct scratch *block, u32 direction, u64 lost,
+				       const struct endpoint *sender,
+				       const struct endpoint *receiver)
 {
 	bool tagged = tag_in_metadata(skb, device);
 	u64 original_len = skb->len + (tagged ? VLAN_TAG_LEN : 0);
@@ -216,7 +217,7 @@ static __always_inline u64 build_block(
 
 	block_len = EPB_HEADER_LEN + padded_len;
 	options_len =
-		write_options(options, direction, block_len, count, sender, receiver);
+		write_options(options, direction, block_len, lost, sender, receiver);
 	if (!options_len)
 		return 0;
 	block_len += options_len;

@@ -12,6 +12,7 @@
 #include "owners/lookup.h"
 #include "owners/process.h"
 #include "packet/block.h"
+#include "packet/losses.h"
 #include "packet/parse.h"
 #include "packet/stages.h"
 #include "ring.h"
@@ -29,14 +30,14 @@ static __always_inline bool store(struct scratch *block, u64 block_len)
 #if FILTERS_BY_WORDS
 /* Whether the frame passes the whole capture filter, process words included. */
 static __always_inline bool words_pass(struct __sk_buff *skb,
-				       const struct device *device,
+				       const struct device *device, u32 direction,
 				       const struct endpoint *sender,
 				       const struct endpoint *receiver)
 {
 	u64 room[FRAME_ROOM];
 	struct frame frame;
 
-	if (device->has_ethernet) {
+	if (device->first_header == FIRST_ETHERNET) {
 		frame_open(&frame, skb, 0, skb->vlan_present, (u8 *)room + 2);
 		return ETHERNET_ALL_PASS;
 	}
@@ -54,14 +55,14 @@ static __always_inline bool endpoints_pass(const struct endpoint *sender,
 }
 
 static __always_inline bool processes_pass(struct __sk_buff *skb,
-					   const struct device *device,
+					   const struct device *device, u32 direction,
 					   const struct endpoint *sender,
 					   const struct endpoint *receiver)
 {
 	if (FILTER_PROCESSES && !endpoints_pass(sender, receiver))
 		return false;
 #if FILTERS_BY_WORDS
-	return words_pass(skb, device, sender, receiver);
+	return words_pass(skb, device, direction, sender, receiver);
 #else
 	return true;
 #endif
@@ -94,8 +95,9 @@ static __always_inline void capture(struct __sk_buff *skb,
 	struct counters *count;
 	struct scratch *block;
 	struct cursor *cursor;
+	struct loss_report report = {};
 	struct reader reader;
-	bool parsed = false;
+	bool parsed = false, stored;
 	u64 block_len;
 	u32 id = device->interface_id, zero = 0;
 
@@ -103,7 +105,8 @@ static __always_inline void capture(struct __sk_buff *skb,
 	packet = packets.lookup(&zero);
 	block = scratch.lookup(&cpu);
 	cursor = cursors.lookup(&zero);
-	if (!count || !packet || !block || !cursor)
+	report.losses = losses.lookup(&id);
+	if (!count || !packet || !block || !cursor || !report.losses)
 		return;
 	reader = (struct reader){ skb, block->body, cursor };
 	if (ATTRIBUTION || TLS)
@@ -115,7 +118,7 @@ static __always_inline void capture(struct __sk_buff *skb,
 		sender = (struct endpoint){};
 		receiver = (struct endpoint){};
 	}
-	if (!processes_pass(skb, device, &sender, &receiver)) {
+	if (!processes_pass(skb, device, direction, &sender, &receiver)) {
 		if (!sender.known && !receiver.known)
 			count->unattributed++;
 		return;
@@ -125,14 +128,13 @@ static __always_inline void capture(struct __sk_buff *skb,
 	if (parsed)
 		look_for_tls(skb, context, packet, &sender, &receiver, &tail);
 #endif
-	block_len = build_block(skb, cursor, device, block, direction, count, &sender,
-				&receiver);
-	if (store(block, with_tail(block, block_len, &tail))) {
-		count->unreported = 0;
-	} else {
+	begin_report(&report, id);
+	block_len = build_block(skb, cursor, device, block, direction, report.count,
+				&sender, &receiver);
+	stored = store(block, with_tail(block, block_len, &tail));
+	if (!stored)
 		count->dropped++;
-		count->unreported++;
-	}
+	end_report(&report, stored);
 }
 
 int tccap_classify(struct __sk_buff *skb)

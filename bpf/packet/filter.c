@@ -13,12 +13,12 @@
 
 /* Whether the frame passes the part of the capture filter that needs no processes. */
 static __always_inline bool packet_passes(struct __sk_buff *skb,
-					  const struct device *device)
+					  const struct device *device, u32 direction)
 {
 	u64 room[FRAME_ROOM];
 	struct frame frame;
 
-	if (device->has_ethernet) {
+	if (device->first_header == FIRST_ETHERNET) {
 		frame_open(&frame, skb, 0, skb->vlan_present, (u8 *)room + 2);
 		return ETHERNET_PACKETS_PASS;
 	}
@@ -58,7 +58,7 @@ static __always_inline int enter(struct __sk_buff *skb, u32 direction)
 	if (!count)
 		return TC_ACT_UNSPEC;
 	count->received++;
-	if (!packet_passes(skb, &context->device))
+	if (!packet_passes(skb, &context->device, direction))
 		return TC_ACT_UNSPEC;
 	context->direction = direction;
 	stages.call(skb, CLASSIFY);

@@ -388,7 +388,9 @@ static __always_inline bool parse(const struct reader *reader,
 {
 	__builtin_memset(packet, 0, sizeof(*packet));
 	read_head(reader);
-	if (device->has_ethernet && !parse_ethernet(reader))
+	if (device->first_header == FIRST_UNREAD)
+		return false;
+	if (device->first_header == FIRST_ETHERNET && !parse_ethernet(reader))
 		return false;
 	if (!parse_ip(reader, packet))
 		return false;

@@ -35,6 +35,17 @@ BPF_PROG_ARRAY(stages, 2);
 
 #define TC_ACT_UNSPEC (-1)
 
+/* Words of capture filters. On lo every packet is inbound, as for tcpdump. */
+static __always_inline bool is_inbound(const struct device *device, u32 direction)
+{
+	return device->is_loopback || direction == EPB_INBOUND;
+}
+
+static __always_inline bool is_outbound(const struct device *device, u32 direction)
+{
+	return !is_inbound(device, direction);
+}
+
 static __always_inline struct frame_context *frame_context(void)
 {
 	u32 zero = 0;

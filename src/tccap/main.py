@@ -33,9 +33,9 @@ def main() -> int:
         from tccap.tls.finder import entry
 
         return entry.main()
-    from tccap.front import front
+    from tccap.front import listing
 
-    return front.main(sys.argv[1:])
+    return listing.main(sys.argv[1:])
 
 
 def _is_engine_python() -> bool:

@@ -1,11 +1,14 @@
 """The answers of `tccap check`, against what this kernel really does."""
 
+import json
 import os
 import platform
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from support import running
 
 SCRIPT = Path(__file__).parents[2] / "extcap" / "tccap.py"
 SERIES = tuple(int(number) for number in platform.release().split(".")[:2])
@@ -40,3 +43,44 @@ def test_kprobes_are_found_where_the_kernel_has_them(findings: dict[str, str]) -
     symbols = Path("/proc/kallsyms").read_text(encoding="ascii")
     built_in = " register_kprobe\n" in symbols
     assert findings["kprobes"].startswith("ok: " if built_in else "note: ")
+
+
+def _without(capabilities: str, *command: str, text: str = "") -> str:
+    """Run a command as root without some capabilities; return what it says."""
+    bounds = ",".join(f"-{name}" for name in capabilities.split())
+    done = subprocess.run(
+        ["setpriv", f"--bounding-set={bounds}", *command],
+        input=text,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "options"),
+    [
+        ("sys_admin bpf", "--cap-add BPF"),
+        ("sys_admin bpf perfmon", "--cap-add BPF --cap-add PERFMON"),
+        ("net_admin", "--cap-add NET_ADMIN"),
+    ],
+)
+def test_capabilities_that_a_container_lacks_are_named(
+    capabilities: str, options: str
+) -> None:
+    plan = json.dumps({**running.PLAN, "device": "lo"})
+    engine = _without(capabilities, *running.engine_command(), text=f"{plan}\n")
+    checked = _without(capabilities, str(SCRIPT), "check")
+    for said in (engine, checked):
+        assert f"start the container with docker run {options}." in said
+    assert "could not prepare" not in checked
+
+
+def test_without_sys_admin_a_capture_works() -> None:
+    plan = json.dumps({**running.PLAN, "device": "lo"})
+    engine = _without("sys_admin", *running.engine_command(), text=f"{plan}\n")
+    assert '"error"' not in engine
+    classifiers = _without("sys_admin", str(SCRIPT), "check")
+    assert "load; that they attach was not tried" in classifiers

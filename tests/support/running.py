@@ -139,9 +139,10 @@ def engine(
     *,
     stdout: int | None = None,
     without_tcx: bool = False,
+    begun: str = '"ready"',
     **changes: Any,
 ) -> Iterator[Engine]:
-    """Yield an engine that is ready; its stream goes to ``stdout`` if given."""
+    """Yield an engine that has reported ``begun``; its stream may go to ``stdout``."""
     with subprocess.Popen(
         space.command(*engine_command(without_tcx=without_tcx)),
         stdin=subprocess.PIPE,
@@ -154,7 +155,7 @@ def engine(
             text = json.dumps({**PLAN, "device": device, **changes})
             process.stdin.write(text.encode() + b"\n")
             process.stdin.flush()
-            running.wait_for('"ready"')
+            running.wait_for(begun)
             yield running
         finally:
             process.kill()

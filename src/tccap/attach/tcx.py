@@ -3,9 +3,12 @@
 Neither bcc nor pyroute2 can create these links, so bpf(2) is called directly.
 """
 
+import contextlib
 import errno
 import os
+import resource
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Self
 
 from tccap.bpf.syscall import bpf
@@ -13,6 +16,11 @@ from tccap.bpf.uapi import F_BEFORE, AttachType, Command, LinkCreateTcx
 
 _ATTACH_TYPES = {"in": AttachType.TCX_INGRESS, "out": AttachType.TCX_EGRESS}
 _NO_DEVICE = 0x7FFFFFFF
+# Descriptors that links leave to the rest of the engine, such as probes; of a lower
+# limit, a quarter.
+_SPARE_FILES = 256
+# Closing a link waits for a grace period of RCU in the kernel, some 10 ms.
+_CLOSED_AT_ONCE = 64
 
 
 class TcxAttacher:
@@ -23,7 +31,11 @@ class TcxAttacher:
         self._links: dict[int, list[int]] = {}  # descriptors, by ifindex
 
     def attach(self, ifindex: int, directions: tuple[str, ...]) -> None:
-        """Attach to a device; OSError as bpf(2) reports it."""
+        """Attach to a device; OSError as bpf(2) reports it.
+
+        EMFILE comes before the last descriptors are used, and with nothing attached.
+        """
+        _need_files(len(directions))
         links = self._links.setdefault(ifindex, [])
         for direction in directions:
             links.append(_link(self._programs[direction], ifindex, direction))
@@ -37,8 +49,13 @@ class TcxAttacher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for ifindex in list(self._links):
-            self.detach(ifindex)
+        """Detach from all devices; with many, a child does, and outlives the engine."""
+        links = {link for links in self._links.values() for link in links}
+        self._links.clear()
+        if len(links) > _CLOSED_AT_ONCE:
+            _leave_to_child(links)
+        for link in links:
+            os.close(link)
 
 
 def is_supported(program_fd: int) -> bool:
@@ -48,6 +65,32 @@ def is_supported(program_fd: int) -> bool:
     except OSError as error:
         return error.errno == errno.ENODEV
     return True
+
+
+def _leave_to_child(links: set[int]) -> None:
+    """Let a child hold the links until this process has exited."""
+    reader, _writer = os.pipe()  # the writer closes when this process exits
+    if os.fork() == 0:
+        _close_all_but({*links, reader})
+        os.read(reader, 1)
+        os._exit(0)  # the kernel closes the links
+
+
+def _close_all_but(kept: set[int]) -> None:
+    """Close all other descriptors: the readers of the engine's wait for their end."""
+    for path in list(Path("/proc/self/fd").iterdir()):
+        if int(path.name) not in kept:
+            with contextlib.suppress(OSError):  # it was that of the listing
+                os.close(int(path.name))
+
+
+def _need_files(count: int) -> None:
+    """Raise OSError (EMFILE) unless so many descriptors can be spared for links."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    free_fd = os.dup(0)  # the lowest number that is free
+    os.close(free_fd)
+    if free_fd + count > limit - min(_SPARE_FILES, limit // 4):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 def _link(program_fd: int, ifindex: int, direction: str) -> int:

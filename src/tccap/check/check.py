@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from tccap import __version__
 from tccap.bpf import bcclib, features
+from tccap.engine import privileges
 from tccap.errors import TccapError
 from tccap.front import launcher
 from tccap.paths import SCRIPT, TOP
@@ -101,6 +102,7 @@ def _program() -> Iterator[Finding]:
 
 def _rights() -> Iterator[Finding]:
     if os.geteuid() == 0:
+        privileges.need()
         yield Finding(OK, "rights", "root")
     else:
         launcher.sweep()  # an engine, with nothing to do
@@ -158,6 +160,10 @@ def _kernel() -> Iterator[Finding]:
         text = "what it can do was not tried, that needs bcc"
         yield Finding(NOTE, "kernel", text)
         return
+    if privileges.missing():
+        text = "what it can do was not tried, that needs these rights"
+        yield Finding(NOTE, "kernel", text)
+        return
     yield from findings({"classifiers": _classifiers, "probes": _probes})
 
 
@@ -167,10 +173,15 @@ def _classifiers() -> Iterator[Finding]:
     if features.has_ring_buffer():
         yield Finding(OK, "ring buffer", "BPF programs can use it")
     else:
-        text = "refused to BPF programs: they need root and Linux 5.8 or later"
+        text = "refused to BPF programs: they need Linux 5.8 or later"
         yield Finding(MISSING, "ring buffer", text)
-    way = probes.attach_classifiers()
-    yield Finding(OK, "classifiers", f"load, and attach through {way}")
+    try:
+        way = probes.attach_classifiers()
+    except PermissionError:
+        text = "load; that they attach was not tried, which needs CAP_SYS_ADMIN"
+        yield Finding(NOTE, "classifiers", text)
+    else:
+        yield Finding(OK, "classifiers", f"load, and attach through {way}")
 
 
 def _probes() -> Iterator[Finding]:

@@ -6,6 +6,7 @@ behind, and no other program notices. What else a kernel can do, `features` says
 
 import contextlib
 import ctypes
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,8 +51,9 @@ class Uprobe(NamedTuple):
 def attach_classifiers() -> str:
     """Load the classifiers of a capture and attach them; return by what way.
 
-    TccapError where that fails. They are attached to the loopback device of a new
-    network namespace, in which this process stays.
+    TccapError where that fails, PermissionError where it cannot be tried. They are
+    attached to the loopback device of a new network namespace, in which this process
+    stays.
     """
     plan = request.plan("tccap-lo", "", options.Options())
     with _silence():
@@ -103,7 +105,10 @@ def _attach(attacher: Attacher) -> None:
 def _leave_network_namespace() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET):
-        reason = os.strerror(ctypes.get_errno())
+        code = ctypes.get_errno()
+        if code == errno.EPERM:
+            raise PermissionError(code, os.strerror(code))
+        reason = os.strerror(code)
         raise TccapError(f"No network namespace can be made to try in ({reason}).")
 
 

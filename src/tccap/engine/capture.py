@@ -42,6 +42,10 @@ from tccap.stream.ring import Ring
 
 # Waking up for a few packets costs more than the packets themselves.
 BATCHING_S = 0.001
+# How long the start waits for devices to be attached: the rest is attached while the
+# others are captured.
+ATTACH_S = 0.2
+ATTACH_MORE_S = 0.05  # at a time
 # On stop: how long the reader may take for the rest before it is given up.
 REST_S = 8.0
 
@@ -132,14 +136,12 @@ def _started(
     with _timed("attach"):
         clsact.sweep()
         attacher: Attacher = stack.enter_context(make_attacher(classifier.programs))
-        setup.interfaces.attach(classifier, attacher)
+        setup.interfaces.attach(classifier, attacher, time.monotonic() + ATTACH_S)
     carrier = Carrier(setup.events, ring, setup.writer, parts.answer)
     # Before there are threads: these limits are a thread's.
     privileges.narrow(privileges.TRACING if parts.set_probes else privileges.KEPT)
     parts.start(last=True)
-    capture = Capture(setup, parts, carrier, classifier, attacher)
-    report(Ready())
-    return capture
+    return Capture(setup, parts, carrier, classifier, attacher)
 
 
 def _ring(collection: Collection, plan: Plan) -> Ring:
@@ -184,6 +186,7 @@ class Capture:
         self._classifier = classifier
         self._attacher = attacher
         self._losses = Losses(setup.section)
+        self._is_ready = False  # all devices that were there are attached
         self._trouble = ""  # why it stopped by itself
         self._events.watch(self._links.fileno(), lambda _: self._on_links())
         self._events.watch(self._alarm.fileno(), lambda _: self._on_clock())
@@ -215,6 +218,7 @@ class Capture:
     def _loop(self) -> None:
         more = False
         while not self._control.is_stopping:
+            self._attach_rest()
             self._events.wait(0 if more else self._timeout_s())
             if text := self._control.take_text():
                 self._writer.send(*self._parts.read_text(text))
@@ -229,6 +233,8 @@ class Capture:
 
     def _timeout_s(self) -> float | None:
         """Return how long to sleep: for ever, unless there is something to do."""
+        if self._interfaces.are_waiting:
+            return 0
         waits_s = (self._parts.timeout_s, self._losses.timeout_s)
         return min((wait for wait in waits_s if wait is not None), default=None)
 
@@ -251,7 +257,14 @@ class Capture:
         if gone and not self._plan.is_any:
             self._trouble = f"The network device {self._plan.device!r} is gone."
             self._control.stop()
-        self._interfaces.attach(self._classifier, self._attacher)
+
+    def _attach_rest(self) -> None:
+        """Attach some of the devices that wait, and report when there are no more."""
+        deadline = time.monotonic() + ATTACH_MORE_S
+        self._interfaces.attach(self._classifier, self._attacher, deadline)
+        if not (self._is_ready or self._interfaces.are_waiting):
+            self._is_ready = True
+            report(Ready())
 
     def _on_rules(self) -> None:
         assert self._rules

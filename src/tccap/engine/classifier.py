@@ -15,7 +15,7 @@ class DeviceEntry(NamedTuple):
     """What the classifier must know of a device: struct device of bpf/abi.h."""
 
     interface_id: int
-    has_ethernet: bool
+    first_header: int  # abi.FIRST_*
     is_loopback: bool
     far_namespace: int
     leads_away: bool

@@ -4,7 +4,9 @@ pyroute2 reads the details. A notification only wakes us up; what changed is fou
 comparing, so bursts of notifications and lost ones do no harm.
 """
 
+import os
 import socket
+from collections import defaultdict
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +15,8 @@ from pyroute2 import IPRoute
 
 from tccap.host import netlink
 
+_IPGRE, _IP6GRE = 778, 823  # ARPHRD_*
+_IFF_UP = 0x1  # include/uapi/linux/if.h
 # RTMGRP_LINK, _IPV4_IFADDR and _IPV6_IFADDR of include/uapi/linux/rtnetlink.h
 _GROUPS = 0x1 | 0x10 | 0x100
 
@@ -21,13 +25,15 @@ class Device(NamedTuple):
     """A network device."""
 
     ifindex: int
-    name: str
+    name: str  # bytes that are not UTF-8 are escaped
     hardware_type: int  # ARPHRD_*
     mac: bytes  # empty: it has none
     ipv4: tuple[IPv4Interface, ...]
     ipv6: tuple[IPv6Interface, ...]
     speed_bps: int  # 0: unknown
     is_hardware: bool  # a network card, real or emulated
+    is_up: bool = True
+    has_outer_header: bool = False  # frames of a tunnel begin with the outer packet's
 
 
 def names() -> dict[int, str]:
@@ -39,8 +45,10 @@ def describe(ifindexes: set[int]) -> list[Device]:
     """Return the devices with these ifindexes, without those that are gone."""
     with IPRoute() as route:
         links = [link for link in route.get_links() if link["index"] in ifindexes]
-        addresses = list(route.get_addr())
-    return [_device(link, addresses) for link in links]
+        addresses = defaultdict(list)
+        for address in route.get_addr():
+            addresses[address["index"]].append(address)
+    return [_device(link, addresses[link["index"]]) for link in links]
 
 
 class Watch(netlink.Subscription):
@@ -54,20 +62,37 @@ class Watch(netlink.Subscription):
 
 
 def _device(link: Any, addresses: list[Any]) -> Device:
-    own = [a for a in addresses if a["index"] == link["index"]]
-    texts = [(a["family"], f"{_local(a)}/{a['prefixlen']}") for a in own]
-    name = link.get("ifname")
+    texts = [(a["family"], f"{_local(a)}/{a['prefixlen']}") for a in addresses]
+    name = os.fsdecode(link.get("ifname"))  # pyroute2 leaves bytes if they are no text
     mac = bytes.fromhex((link.get("address") or "").replace(":", ""))
     return Device(
         ifindex=link["index"],
-        name=name,
+        name=os.fsencode(name).decode(errors="backslashreplace"),
         hardware_type=link["ifi_type"],
         mac=mac if len(mac) == 6 and any(mac) else b"",
         ipv4=tuple(IPv4Interface(t) for f, t in texts if f == socket.AF_INET),
         ipv6=tuple(IPv6Interface(t) for f, t in texts if f == socket.AF_INET6),
         speed_bps=_speed_bps(name),
         is_hardware=Path(f"/sys/class/net/{name}/device").exists(),
+        has_outer_header=_has_outer_header(link),
+        is_up=bool(link["flags"] & _IFF_UP),
     )
+
+
+def _has_outer_header(link: Any) -> bool:
+    """Return whether frames of a GRE device begin with the outer IP header.
+
+    They do where the device has header operations: without a remote address, with IPv4
+    also with a multicast one (ipgre_tunnel_init in net/ipv4/ip_gre.c, and
+    ip6gre_tunnel_init). The kernel keeps the remote address as the broadcast address.
+    """
+    if link["ifi_type"] not in (_IPGRE, _IP6GRE):
+        return False
+    if link.get(("linkinfo", "data", "gre_collect_metadata")):
+        return False
+    remote = bytes.fromhex((link.get("broadcast") or "").replace(":", ""))
+    is_multicast = link["ifi_type"] == _IPGRE and remote[:1] >= b"\xe0"
+    return is_multicast or not any(remote)
 
 
 def _local(address: Any) -> str:

@@ -49,6 +49,7 @@ def main() -> int:
         caller = access.caller()
         text = _read_plan()
         if text:
+            privileges.need()
             _run(Plan.from_json(text), caller)
         else:
             sweep()

@@ -7,6 +7,9 @@ before the interface's packets.
 """
 
 import errno
+import math
+import time
+from collections import deque
 from collections.abc import Callable
 
 from tccap.attach.attacher import DIRECTIONS, Attacher
@@ -24,6 +27,7 @@ from tccap.stream.linktypes import LinkType
 
 DESCRIPTION = "eBPF TC (pid-aware)"
 LOOPBACK = 772  # ARPHRD_LOOPBACK
+_HINTS = {errno.EMFILE: "; raise the limit of open files (ulimit -Hn)"}
 
 
 class Interfaces:
@@ -37,7 +41,8 @@ class Interfaces:
         self._send = send
         self._known: set[int] = set()  # seen and dealt with, captured or not
         self._ids: dict[int, int] = {}  # interface ids of the present devices
-        self._waiting: list[tuple[Device, LinkType]] = []  # described, not attached
+        # Described, not attached.
+        self._waiting: deque[tuple[Device, LinkType]] = deque()
         self._survey = Survey()
         self._entries: dict[int, tuple[Device, LinkType, DeviceEntry]] = {}
         self.count = 0  # interface ids are 0 .. count - 1
@@ -47,29 +52,37 @@ class Interfaces:
         present = {i for i, name in devices.names().items() if self._wanted(i, name)}
         gone = self._known - present
         self._known &= present
-        for device in devices.describe(present - self._known):
+        new = devices.describe(present - self._known)
+        for device in sorted(new, key=lambda device: not device.is_up):
             self._known.add(device.ifindex)
             self._describe(device)
         if self._plan.is_any or self._known or gone:
             return sorted(gone)
         raise TccapError(f"There is no network device {self._plan.device!r}.")
 
-    def attach(self, classifier: Classifier, attacher: Attacher) -> None:
+    def attach(
+        self, classifier: Classifier, attacher: Attacher, deadline: float = math.inf
+    ) -> None:
         """Start the packets of the devices that `discover` has described.
 
-        The entries of the others follow their surroundings.
+        Each attachment waits for a grace period of RCU in the kernel, some 10 ms. So
+        devices that are up come first, and those that are left at ``deadline`` (of
+        time.monotonic()) wait for the next call, which attaches at least one. The
+        entries of the others follow their surroundings.
         """
         around = self._survey.read()
         self._update(around, classifier)
-        for device, link in self._waiting:
+        while self._waiting:
+            device, link = self._waiting.popleft()
             self._enter(device, link, around, classifier)
-            try:
-                attacher.attach(device.ifindex, self._directions(device))
-            except OSError as error:
-                if error.errno == errno.ENODEV:
-                    continue  # gone again, which `discover` finds
-                self._refuse(f"{device.name} cannot be captured: {error.strerror}.")
-        self._waiting.clear()
+            self._attach(device, attacher)
+            if time.monotonic() >= deadline:
+                break
+
+    @property
+    def are_waiting(self) -> bool:
+        """Return whether some devices are not attached yet."""
+        return bool(self._waiting)
 
     def rules_changed(self, sources: set[int] | None, classifier: Classifier) -> None:
         """Take note that rules have changed; see `Survey.rules_changed`."""
@@ -77,6 +90,7 @@ class Interfaces:
 
     def detach(self, ifindex: int, classifier: Classifier, attacher: Attacher) -> None:
         """Forget a device that is gone."""
+        self._waiting = deque(w for w in self._waiting if w[0].ifindex != ifindex)
         if self._ids.pop(ifindex, None) is not None:
             self._entries.pop(ifindex, None)
             attacher.detach(ifindex)
@@ -91,6 +105,15 @@ class Interfaces:
         """Return the counts of every interface, in the order of their ids."""
         return [classifier.statistics(number) for number in range(self.count)]
 
+    def _attach(self, device: Device, attacher: Attacher) -> None:
+        try:
+            attacher.attach(device.ifindex, self._directions(device))
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return  # gone again, which `discover` finds
+            hint = _HINTS.get(error.errno or 0, "")
+            self._refuse(f"{device.name} cannot be captured: {error.strerror}{hint}.")
+
     def _wanted(self, ifindex: int, name: str) -> bool:
         # A device that is renamed while it is captured stays the same.
         return self._plan.is_any or name == self._plan.device or ifindex in self._known
@@ -101,6 +124,9 @@ class Interfaces:
             kind = device.hardware_type
             self._refuse(f"{device.name} cannot be captured: unknown link type {kind}.")
             return
+        if self._plan.filters and (reason := self._unfiltered(device, link)):
+            self._refuse(f"{device.name} is not captured with a filter: {reason}.")
+            return
         if self.count == abi.INTERFACES:
             self._refuse(f"{device.name} is not captured: {self.count} devices before.")
             return
@@ -110,6 +136,14 @@ class Interfaces:
         self.count += 1
         self._send(block)
         self._waiting.append((device, link))
+
+    def _unfiltered(self, device: Device, link: LinkType) -> str:
+        """Return why filters do not apply to a device's frames; empty: they do."""
+        if device.has_outer_header:
+            return "its frames begin with the tunnel's own header"
+        if link.is_air and self._plan.is_any:
+            return "its frames are of 802.11, capture it alone"
+        return ""
 
     def _interface(self, device: Device, link: LinkType) -> Interface:
         return Interface(
@@ -147,7 +181,7 @@ class Interfaces:
         is_loopback = device.hardware_type == LOOPBACK
         return DeviceEntry(
             interface_id=self._ids[device.ifindex],
-            has_ethernet=link.has_ethernet,
+            first_header=_first_header(device, link),
             is_loopback=is_loopback,
             far_namespace=there.far_namespace,
             leads_away=device.is_hardware,
@@ -169,6 +203,12 @@ class Interfaces:
         if not self._plan.is_any:
             raise TccapError(message)
         log("warning", message)
+
+
+def _first_header(device: Device, link: LinkType) -> int:
+    if link.is_air or device.has_outer_header:
+        return abi.FIRST_UNREAD
+    return abi.FIRST_ETHERNET if link.has_ethernet else abi.FIRST_IP
 
 
 def _joined(filters: tuple[str, ...]) -> str:

@@ -47,6 +47,9 @@ STARTING: Mapping[int, str] = {
     SYSLOG: "addresses in /proc/kallsyms",
 }
 
+# There is no capture without these. SYS_ADMIN includes the first two.
+NEEDED = {BPF: "BPF", PERFMON: "PERFMON", NET_ADMIN: "NET_ADMIN"}
+
 _VERSION_3 = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
 # include/uapi/linux/prctl.h
 _PR_SET_NO_NEW_PRIVS, _PR_CAPBSET_DROP, _PR_CAPBSET_READ = 38, 24, 23
@@ -69,6 +72,24 @@ class _Data(ctypes.Structure):
     )
 
 
+def missing() -> list[str]:
+    """Return the names of the capabilities that are needed and not there."""
+    held = _effective()
+    if SYS_ADMIN in held:
+        held |= {BPF, PERFMON}
+    return [name for number, name in NEEDED.items() if number not in held]
+
+
+def need() -> None:
+    """Raise TccapError, which names the capabilities that a capture lacks."""
+    if lacking := missing():
+        names = " and ".join(f"CAP_{name}" for name in lacking)
+        options = " ".join(f"--cap-add {name}" for name in lacking)
+        raise TccapError(
+            f"root lacks {names} here: start the container with docker run {options}."
+        )
+
+
 def narrow(wanted: Mapping[int, str]) -> None:
     """Drop all capabilities but the wanted ones, for good, and for children, too.
 
@@ -85,6 +106,12 @@ def narrow(wanted: Mapping[int, str]) -> None:
         raise TccapError(
             f"tccap could not give up its privileges: {error.strerror}."
         ) from None
+
+
+def _effective() -> set[int]:
+    header, data = _Header(_VERSION_3, 0), (_Data * 2)()
+    libc.call("capget", ctypes.byref(header), data)
+    return {n for n in range(64) if data[n // 32].effective >> n % 32 & 1}
 
 
 def _drop_inherited(wanted: Mapping[int, str]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tccap.bpf.code import Code
 from tccap.filter import emit, language, libpcap
 from tccap.filter.cbpf import FilterError, Program
-from tccap.filter.language import All, Filter, Packet, Process
+from tccap.filter.language import All, Context, Filter, Packet, Process
 from tccap.stream.linktypes import LinkType
 
 if TYPE_CHECKING:
@@ -36,15 +36,22 @@ class _Leaf(NamedTuple):
 class CaptureFilter:
     """A filter, for devices with the given link types.
 
-    FilterError carries libpcap's own message, or says what else is wrong. libpcap
+    ``netmask`` is that of the one device, for `ip broadcast`. FilterError carries
+    libpcap's own message, or says what else is wrong. libpcap
     compiles in a child process, so make the filter before there are threads.
     """
 
     sets_probes = False
     starts_last = False
 
-    def __init__(self, texts: tuple[str, ...], links: tuple[LinkType, ...]) -> None:
+    def __init__(
+        self,
+        texts: tuple[str, ...],
+        links: tuple[LinkType, ...],
+        netmask: int | None = None,
+    ) -> None:
         self._filter = _parsed(texts)
+        self._netmask = netmask
         self._leaves = dict(self._compiled(links))
         programs = [leaf.program for leaf in self._leaves.values() if leaf.program]
         self._head = emit.head_len(programs)
@@ -84,7 +91,7 @@ class CaptureFilter:
         """Yield a leaf for each text and each kind of device."""
         packets = language.packets(self._filter) if self._filter else ()
         for number, packet in enumerate(dict.fromkeys(packets)):
-            programs = _programs(packet.text, links)
+            programs = _programs(packet.text, links, self._netmask)
             for link in links:
                 ethernet = link.has_ethernet
                 name = f"{'ethernet' if ethernet else 'raw'}_{number}"
@@ -130,7 +137,7 @@ def _process_words(of: Filter) -> list[Process]:
     match of:
         case Process():
             return [of]
-        case Packet():
+        case Packet() | Context():
             return []
         case language.Not(inner):
             return _process_words(inner)
@@ -138,7 +145,9 @@ def _process_words(of: Filter) -> list[Process]:
             return [word for term in terms for word in _process_words(term)]
 
 
-def _programs(text: str, links: tuple[LinkType, ...]) -> dict[LinkType, Program | None]:
+def _programs(
+    text: str, links: tuple[LinkType, ...], netmask: int | None
+) -> dict[LinkType, Program | None]:
     """Compile for each link type; at least one must accept the text.
 
     ``arp``, for example, is an error on a device without Ethernet, where it can never
@@ -148,7 +157,7 @@ def _programs(text: str, links: tuple[LinkType, ...]) -> dict[LinkType, Program 
     errors = []
     for link in links:
         try:
-            programs[link] = libpcap.compile_filter(text, link.linktype)
+            programs[link] = libpcap.compile_filter(text, link.linktype, netmask)
         except FilterError as error:
             programs[link] = None
             errors.append(error)

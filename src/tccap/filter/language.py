@@ -1,16 +1,19 @@
-"""The capture filter's language: libpcap's, and words about the process.
+"""The capture filter's language: libpcap's, and words of tccap's own.
 
     pid 1234 and tcp port 443
     comm curl and (port 80 or port 443)
     not uid root
+    inbound and ifindex 2
 
 `pid N`, `uid N` (or a user's name) and `comm NAME` are allowed wherever a primitive
 of pcap-filter(7) is, and combine with `and`, `or`, `not` and parentheses; an `==` or
-`=` before the value is allowed, too. A text without a process word goes to libpcap as
-it is, so it keeps libpcap's meaning.
+`=` before the value is allowed, too. So are `inbound`, `outbound` and `ifindex N`,
+which libpcap compiles for its own live captures only: they are about what the frame
+itself does not hold. A text without such a word goes to libpcap as it is, so it keeps
+libpcap's meaning.
 
 In libpcap `and` and `or` have the same precedence, from left to right, and in
-`port 80 or 443` the `port` applies to both numbers. Beside a process word that would
+`port 80 or 443` the `port` applies to both numbers. Beside such a word that would
 surprise people, so there one level of parentheses has either `and` or `or`, not both.
 Its conditions on the packet are joined, in their order, into one text for libpcap.
 """
@@ -21,14 +24,16 @@ from typing import Final, NamedTuple
 
 from tccap.filter.cbpf import FilterError
 from tccap.filter.tokens import (
+    DIRECTIONS,
     EQUALS,
+    IFINDEX,
     JOINS,
     NO_VALUE,
     NOT,
     QUOTES,
     Token,
     split,
-    starts_process,
+    starts_own,
 )
 from tccap.host import users
 from tccap.ipc.values import FILTER_LEN_MAX, number_of
@@ -71,6 +76,16 @@ class Process(NamedTuple):
     value: int | str
 
 
+class Context(NamedTuple):
+    """A condition on the frame's way: `word` is inbound, outbound or ifindex.
+
+    `number` is the index of the device for ifindex, else 0.
+    """
+
+    word: str
+    number: int
+
+
 class Not(NamedTuple):
     """True where `of` is false."""
 
@@ -89,17 +104,17 @@ class Any(NamedTuple):
     terms: "tuple[Filter, ...]"
 
 
-Filter = Packet | Process | Not | All | Any
+Filter = Packet | Process | Context | Not | All | Any
 
 
 def parse(text: str) -> Filter:
-    """Return the conditions in a text; Packet(text) if it has no process word.
+    """Return the conditions in a text; Packet(text) if it has no word of tccap's.
 
     Raises FilterError with a sentence about the mistake. libpcap checks the
     conditions on the packet later.
     """
     tokens = split(text)
-    if not any(starts_process(tokens, at) for at in range(len(tokens))):
+    if not any(starts_own(tokens, at) for at in range(len(tokens))):
         return Packet(text)
     if any(token.text in QUOTES for token in tokens):
         raise FilterError(
@@ -159,24 +174,28 @@ class _Parser:
         while self._next() in NOT:
             self.at += 1
         negated = (self.at - start) % 2 == 1
-        if self.at < len(self._tokens) and starts_process(self._tokens, self.at):
-            term: Filter = self._process_term()
-        elif self._group_has_process():
+        if self.at < len(self._tokens) and starts_own(self._tokens, self.at):
+            term: Filter = self._own_term()
+        elif self._group_has_own():
             term = self._group(depth)
         else:
             return self._packet(start)
         return Not(term) if negated else term
 
-    def _process_term(self) -> Process:
-        """`pid 1`, or `pid == 1` as in display filters."""
+    def _own_term(self) -> Process | Context:
+        """`pid 1`, or `pid == 1` as in display filters; `inbound`."""
         word = self._next()
         self.at += 1
+        if word in DIRECTIONS:
+            return Context(word, 0)
         if self._next() in EQUALS:
             self.at += 1
         value = self._next()
         if value in ("", *EQUALS, *NO_VALUE):
             raise FilterError(f'The capture filter lacks a value after "{word}".')
         self.at += 1
+        if word == IFINDEX:
+            return Context(word, _number(word, value))
         return _process(word, value)
 
     def _group(self, depth: int) -> Filter:
@@ -187,11 +206,11 @@ class _Parser:
         self.at += 1
         return inner
 
-    def _group_has_process(self) -> bool:
+    def _group_has_own(self) -> bool:
         if self._next() != "(":
             return False
         group = range(self.at, self._group_end(self.at))
-        return any(starts_process(self._tokens, at) for at in group)
+        return any(starts_own(self._tokens, at) for at in group)
 
     def _group_end(self, at: int) -> int:
         """Return the index behind the parenthesis that closes the one at `at`."""
@@ -205,7 +224,7 @@ class _Parser:
     def _packet(self, start: int) -> Packet:
         """Take everything up to the next join or parenthesis, for libpcap to check."""
         while self._next() not in ("", ")", *JOINS):
-            if starts_process(self._tokens, self.at):
+            if starts_own(self._tokens, self.at):
                 raise self._join_missing(None)
             opens = self._next() == "("
             self.at = self._group_end(self.at) if opens else self.at + 1
@@ -218,7 +237,7 @@ class _Parser:
 
 def _process(word: str, value: str) -> Process:
     if word == "pid":
-        return Process(word, _number(value))
+        return Process(word, _number(word, value))
     name = value[1:-1] if value[0] in QUOTES else value
     if word == "uid":
         return Process(word, _uid(name))
@@ -226,10 +245,10 @@ def _process(word: str, value: str) -> Process:
     return Process(word, kept.decode(errors="ignore"))
 
 
-def _number(value: str) -> int:
+def _number(word: str, value: str) -> int:
     number = number_of(value)
     if number is None:
-        raise FilterError('In the capture filter, "pid" takes a number.')
+        raise FilterError(f'In the capture filter, "{word}" takes a number.')
     return number
 
 
@@ -248,7 +267,7 @@ def _joined(terms: list[Filter], joins: list[str]) -> Filter:
     kinds = {All if join in ("and", "&&") else Any for join in joins}
     if len(kinds) > 1:
         raise FilterError(
-            'The capture filter mixes "and" with "or" beside a process word: '
+            'The capture filter mixes "and" with "or" beside a word of tccap\'s: '
             "put parentheses around the conditions that belong together, as in "
             '"pid 1 and (port 80 or port 443)".'
         )
@@ -274,18 +293,18 @@ def packets(of: Filter) -> Iterator[Packet]:
         case All(terms) | Any(terms):
             for term in terms:
                 yield from packets(term)
-        case Process():
+        case Process() | Context():
             return
 
 
 def packet_only(of: Filter) -> Filter | None:
-    """Return the strictest condition on the packet that `of` implies; None: none."""
+    """Return the strictest condition without processes that `of` implies; or None."""
     return _implied(of, negated=False)
 
 
 def _implied(of: Filter, *, negated: bool) -> Filter | None:
     match of:
-        case Packet():
+        case Packet() | Context():
             return Not(of) if negated else of
         case Process():
             return None
@@ -311,6 +330,10 @@ def to_c(
             return packet(of)
         case Process():
             return process(of)
+        case Context("ifindex", number):
+            return f"(skb->ifindex == {number}U)"
+        case Context(word, _):
+            return f"is_{word}(device, direction)"
         case Not(inner):
             return f"!{to_c(inner, packet, process)}"
         case All(terms) | Any(terms):

@@ -11,7 +11,7 @@ import functools
 import os
 import signal
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NoReturn
 
 from tccap.filter import language
@@ -59,18 +59,22 @@ class _Program(ctypes.Structure):
 def compile_filter(
     expression: str,
     linktype: int,
+    netmask: int | None = None,
     *,
     deadline_s: float | None = None,
 ) -> Program:
     """Compile a filter expression (pcap-filter(7)).
 
-    `linktype` is a LINKTYPE_ number. Raises FilterError with libpcap's own message,
+    `linktype` is a LINKTYPE_ number. `netmask` is a number of 32 bits, whose most
+    significant byte is the address's first; libpcap refuses `ip broadcast` without it.
+    Raises FilterError with libpcap's own message,
     or if the text cannot be given to libpcap, or if the deadline has passed (by
     default some seconds, more for a long text).
     """
     text = language.encode(expression)
     wait_s = deadline_s or DEADLINE_S + len(text) * DEADLINE_S_PER_BYTE
-    answers, status = _in_child(text, linktype, wait_s)
+    mask = _NETMASK_UNKNOWN if netmask is None else netmask
+    answers, status = _in_child(lambda: _compilations(text, linktype, mask), wait_s)
     if not answers:
         raise FilterError(_unanswered(status, wait_s))
     kind, payload = answers[-1]
@@ -92,25 +96,29 @@ def _unanswered(status: int, wait_s: float) -> str:
 
 
 def _in_child(
-    text: bytes, linktype: int, wait_s: float
+    compilations: Callable[[], Iterator[tuple[bytes, bytes]]], wait_s: float
 ) -> tuple[list[tuple[bytes, bytes]], int]:
     """Return the child's answers, each (kind, payload), and its wait status."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        _child(writer, text, linktype, wait_s)
+        _child(writer, compilations, wait_s)
     os.close(writer)
     with open(reader, "rb") as pipe:  # noqa: PTH123 - a descriptor, not a path
         answers = list(_split(pipe.read()))
     return answers, os.waitpid(child, 0)[1]
 
 
-def _child(writer: int, text: bytes, linktype: int, wait_s: float) -> NoReturn:
+def _child(
+    writer: int,
+    compilations: Callable[[], Iterator[tuple[bytes, bytes]]],
+    wait_s: float,
+) -> NoReturn:
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         signal.setitimer(signal.ITIMER_REAL, wait_s)
-        for kind, payload in _compilations(text, linktype):
+        for kind, payload in compilations():
             _write_all(writer, kind + struct.pack("=I", len(payload)) + payload)
     finally:
         # On any exception, too: the exit handlers are the parent's.
@@ -133,24 +141,26 @@ def _split(stream: bytes) -> Iterator[tuple[bytes, bytes]]:
         stream = stream[end:]
 
 
-def _compilations(text: bytes, linktype: int) -> Iterator[tuple[bytes, bytes]]:
+def _compilations(
+    text: bytes, linktype: int, netmask: int
+) -> Iterator[tuple[bytes, bytes]]:
     """Yield the plain program first, in case optimising takes too long."""
-    plain = _compile(text, linktype, optimise=False)
+    plain = _compile(text, linktype, netmask, optimise=False)
     yield plain
     if plain[0] == _PROGRAM and len(plain[1]) <= MAX_OPTIMISED_INSNS * _INSN.size:
-        optimised = _compile(text, linktype, optimise=True)
+        optimised = _compile(text, linktype, netmask, optimise=True)
         # Any other message is about the optimiser, not about the filter.
         if optimised[0] == _PROGRAM or optimised[1].startswith(_REJECTS_ALL):
             yield optimised
 
 
-def _compile(text: bytes, linktype: int, *, optimise: bool) -> tuple[bytes, bytes]:
+def _compile(
+    text: bytes, linktype: int, netmask: int, *, optimise: bool
+) -> tuple[bytes, bytes]:
     pcap = _library()
     handle = pcap.pcap_open_dead(_DLT.get(linktype, linktype), _SNAPLEN)
     program = _Program()
-    failed = pcap.pcap_compile(
-        handle, ctypes.byref(program), text, optimise, _NETMASK_UNKNOWN
-    )
+    failed = pcap.pcap_compile(handle, ctypes.byref(program), text, optimise, netmask)
     if failed:
         return _MESSAGE, pcap.pcap_geterr(handle)
     size = program.length * ctypes.sizeof(_Insn)

@@ -1,4 +1,4 @@
-"""The tokens of a capture filter, and which of them are words about the process."""
+"""The tokens of a capture filter, and which of them are tccap's own words."""
 
 import re
 from typing import Final, NamedTuple
@@ -8,6 +8,9 @@ NOT: Final = ("not", "!")
 EQUALS: Final = ("=", "==")
 QUOTES: Final = ('"', "'")
 _PROCESS: Final = ("pid", "uid", "comm")
+# libpcap knows these, but only for its own live captures.
+DIRECTIONS: Final = ("inbound", "outbound")
+IFINDEX: Final = "ifindex"
 # If one of these follows "comm", it is a name in libpcap's language.
 NO_VALUE: Final = frozenset([*JOINS, *NOT, "(", ")", "[", "]"])
 # libpcap expects a name after these, which may be "pid".
@@ -21,7 +24,7 @@ _TAKES_NAME: Final = frozenset(
 )
 _TOKEN: Final = re.compile(
     r"""\s*(?:(?P<quoted>"[^"]*"|'[^']*')|(?P<sign>&&|\|\||==?|[()!\[\]])"""
-    r"""|(?P<process>(?:pid|uid|comm)(?==))"""
+    r"""|(?P<process>(?:pid|uid|comm|ifindex)(?==))"""
     r"""|(?P<word>(?:(?!&&|\|\|)[^\s()!\[\]"'])+)|(?P<open_quote>["']))"""
 )
 
@@ -43,9 +46,12 @@ def split(text: str) -> list[Token]:
     ]
 
 
-def starts_process(tokens: list[Token], at: int) -> bool:
-    """Return whether a condition on the process begins with the token at index `at`."""
-    if tokens[at].text not in _PROCESS or at + 1 == len(tokens):
+def starts_own(tokens: list[Token], at: int) -> bool:
+    """Return whether a condition in tccap's words begins with the token at `at`."""
+    if at > 0 and tokens[at - 1].text in _TAKES_NAME:
         return False
-    after_qualifier = at > 0 and tokens[at - 1].text in _TAKES_NAME
-    return not after_qualifier and tokens[at + 1].text not in NO_VALUE
+    if tokens[at].text in DIRECTIONS:
+        return True
+    if tokens[at].text not in (*_PROCESS, IFINDEX) or at + 1 == len(tokens):
+        return False
+    return tokens[at + 1].text not in NO_VALUE

@@ -1,40 +1,16 @@
-"""The sentences of the extcap protocol that Wireshark reads from stdout.
+"""The sentences that describe the options to Wireshark's dialog.
 
-Each function returns the whole text of one call. Wireshark splits a sentence
-at ``{key=value}``; a value must not hold a brace.
+Wireshark splits a sentence at ``{key=value}``; a value must not hold a brace. Run by
+itself, this module writes the answer that listing.py has ready:
+``python -m tccap.front.extcap > src/tccap/front/config.txt``.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Sequence
 
-from tccap import __version__
-from tccap.errors import TccapError
 from tccap.front.options import OPTIONS, Option
-from tccap.ipc.values import ANY
-from tccap.stream.linktypes import ETHERNET, LinkType
-
-DISPLAY = "eBPF TC (pid-aware)"
-PREFIX = "tccap-"
 
 Choices = Sequence[tuple[str, str]]  # the values of a selector, and their texts
-
-
-def interfaces(devices: Iterable[str], help_uri: str) -> str:
-    """Answer --extcap-interfaces: ``tccap-any``, then one line a device."""
-    head = f"extcap {{version={__version__}}}{{help={help_uri}}}{{display={DISPLAY}}}"
-    names = [ANY, *(name for name in devices if is_listable(name))]
-    lines = [f"interface {{value={PREFIX}{n}}}{{display={DISPLAY}}}" for n in names]
-    return _text([head, *lines])
-
-
-def dlts(link: LinkType | None) -> str:
-    """Answer --extcap-dlts for a link type, or for ``tccap-any`` (None).
-
-    ``tccap-any`` mixes link types; most packets are Ethernet.
-    """
-    link = link or ETHERNET
-    return _text(
-        [f"dlt {{number={link.dlt}}}{{name={link.name}}}{{display={link.display}}}"]
-    )
 
 
 def _nothing(_option: str) -> Choices:
@@ -55,21 +31,6 @@ def config(reload: str = "", changing: Callable[[str], Choices] = _nothing) -> s
             choices = [*option.entry.choices, *present]
             sentences += _values(number, choices, option.default)
     return _text(sentences)
-
-
-def device_of(interface: str | None) -> str:
-    """Return the device of one of our interfaces: ``eth0`` of ``tccap-eth0``.
-
-    TccapError if the interface is not one of ours.
-    """
-    if not interface or not interface.startswith(PREFIX):
-        raise TccapError(f"Interfaces are named {PREFIX}..., not {interface or ''!r}.")
-    return interface.removeprefix(PREFIX)
-
-
-def is_listable(text: str) -> bool:
-    """Return whether a text can stand in a sentence, such as a device's name."""
-    return not set(text) & set("{}")
 
 
 def _arg(number: int, option: Option) -> str:
@@ -115,3 +76,7 @@ def _braced(parts: dict[str, object]) -> str:
 
 def _text(lines: list[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(config())

@@ -8,14 +8,15 @@ from tccap.filter import cbpf, language, libpcap
 from tccap.filter.cbpf import FilterError
 
 
-def validate(text: str, linktype: int) -> str | None:
-    """Return what is wrong with a filter for a link type, in one line, or None.
+def validate(text: str, linktype: int, netmask: int | None = None) -> str | None:
+    """Return what is wrong with a filter for a device, in one line, or None.
 
-    An error of libpcap is in libpcap's words.
+    ``netmask`` is the device's, see `libpcap.compile_filter`. An error of libpcap is
+    in libpcap's words.
     """
     try:
         for packet in language.packets(language.parse(text)):
-            cbpf.check(libpcap.compile_filter(packet.text, linktype))
+            cbpf.check(libpcap.compile_filter(packet.text, linktype, netmask))
     except FilterError as error:
         return " ".join(str(error).split())
     return None

@@ -1,7 +1,7 @@
 """The front: the unprivileged half, which speaks the extcap protocol.
 
-It answers Wireshark's short calls by itself and leaves a capture to
-`supervisor`.
+It answers Wireshark's short calls by itself, those for every device by way of
+`listing`, and leaves a capture to `supervisor`.
 """
 
 import argparse
@@ -10,10 +10,7 @@ import sys
 from typing import NoReturn
 
 from tccap.errors import TccapError
-from tccap.front import extcap, options
-from tccap.ipc.values import ANY
-from tccap.paths import README
-from tccap.stream import linktypes
+from tccap.front import extcap, listing, options
 from tccap.stream.linktypes import ETHERNET, LinkType
 
 _FLAGS = (
@@ -60,15 +57,26 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _answer(arguments: argparse.Namespace) -> str:
     if arguments.extcap_interfaces:
-        return extcap.interfaces(_capturable_devices(), f"file://{README}")
+        return listing.interfaces(listing.capturable_devices())
     if arguments.extcap_dlts:
-        return extcap.dlts(_link_type(extcap.device_of(arguments.extcap_interface)))
+        return listing.dlts(_link_type(arguments))
     if arguments.extcap_config:
-        extcap.device_of(arguments.extcap_interface)
-        return extcap.config(arguments.extcap_reload_option or "", _present_values)
+        return _config(arguments)
     if arguments.extcap_capture_filter:
         return _filter_error(arguments)
     return _answer_to_person(arguments)
+
+
+def _config(arguments: argparse.Namespace) -> str:
+    reload = arguments.extcap_reload_option
+    if not reload:
+        return listing.config(arguments.extcap_interface)
+    listing.device_of(arguments.extcap_interface)
+    return extcap.config(reload, _present_values)
+
+
+def _link_type(arguments: argparse.Namespace) -> LinkType | None:
+    return listing.link_type(listing.device_of(arguments.extcap_interface))
 
 
 def _answer_to_person(arguments: argparse.Namespace) -> str:
@@ -87,20 +95,16 @@ def _answer_to_person(arguments: argparse.Namespace) -> str:
 def _filter_error(arguments: argparse.Namespace) -> str:
     """Return what is wrong with the filter in Wireshark's box; empty if it is valid."""
     from tccap.front import filtercheck
-
-    link = _link_type(extcap.device_of(arguments.extcap_interface)) or ETHERNET
-    message = filtercheck.validate(arguments.extcap_capture_filter, link.linktype)
-    return f"{message}\n" if message else ""
-
-
-def _capturable_devices() -> list[str]:
     from tccap.host import netdev
 
-    types = {name: netdev.hardware_type(name) for name in netdev.device_names()}
-    known = {
-        n: linktypes.of_hardware_type(t) for n, t in types.items() if t is not None
-    }
-    return [name for name, link in known.items() if link]
+    link = _link_type(arguments)
+    device = listing.device_of(arguments.extcap_interface)
+    message = filtercheck.validate(
+        arguments.extcap_capture_filter,
+        (link or ETHERNET).linktype,
+        netdev.netmask(device) if link else None,
+    )
+    return f"{message}\n" if message else ""
 
 
 def _present_values(option: str) -> extcap.Choices:
@@ -111,21 +115,6 @@ def _present_values(option: str) -> extcap.Choices:
         (str(found.pid), f"{found.pid} {found.comm} {found.user}")
         for found in proc.with_sockets()
     ]
-
-
-def _link_type(device: str) -> LinkType | None:
-    """Return the device's link type; None for all devices together."""
-    from tccap.host import netdev
-
-    if device == ANY:
-        return None
-    hardware_type = netdev.hardware_type(device)
-    if hardware_type is None:
-        raise TccapError(f"There is no network device {device!r}.")
-    link = linktypes.of_hardware_type(hardware_type)
-    if link is None:
-        raise TccapError(f"Frames of {device!r} have a link type that is not known.")
-    return link
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

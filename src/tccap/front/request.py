@@ -2,7 +2,7 @@
 
 from tccap.errors import TccapError, quoted
 from tccap.filter import language
-from tccap.front import extcap, processfilter
+from tccap.front import listing, processfilter
 from tccap.front.options import Options
 from tccap.ipc.plan import Plan, is_path
 
@@ -17,7 +17,7 @@ def plan(interface: str, box_filter: str, options: Options) -> Plan:
     for text in filters:
         language.encode(text)  # for its error message
     return Plan(
-        device=extcap.device_of(interface),
+        device=listing.device_of(interface),
         filters=filters,
         direction=options.direction,
         snaplen=options.snaplen,

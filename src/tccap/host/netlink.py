@@ -97,13 +97,17 @@ class Subscription:
         return self._socket.fileno()
 
     def clear(self) -> None:
-        """Discard what has arrived; call it before looking at the present state."""
+        """Discard what has arrived; call it before looking at the present state.
+
+        OSError where the kernel reports anything but lost notifications.
+        """
         self.sources()  # notifications that were lost do no harm here
 
     def sources(self) -> set[int] | None:
         """Discard what has arrived; return the ids of the namespaces that it is from.
 
         OWN is ours; None stands for all, because notifications were lost (ENOBUFS).
+        OSError where the kernel reports anything else.
         """
         found: set[int] | None = set()
         while True:
@@ -111,7 +115,9 @@ class Subscription:
                 _, extra, _, _ = self._socket.recvmsg(_RECEIVE_LEN, _CONTROL_LEN)
             except BlockingIOError:
                 return found
-            except OSError:
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
                 found = None
                 continue
             if found is not None:

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Self, get_args
 
 from tccap.errors import TccapError
+from tccap.ipc.names import ANY
 from tccap.ipc.values import (
-    ANY,
     COMM_LEN_MAX,
     FILTER_LEN_MAX,
     FILTERS_MAX,

@@ -6,7 +6,6 @@ these; dataclasses take a fifth of the time of such a call to import.
 
 from typing import Literal
 
-ANY = "any"  # in place of a device's name: all of them, later ones included
 LIST_MAX = 1024  # entries of each table of bpf/owners/process_filter.h
 PID_MAX = (1 << 22) - 1  # PID_MAX_LIMIT, include/linux/threads.h
 UID_MAX = (1 << 32) - 2

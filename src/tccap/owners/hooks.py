@@ -12,6 +12,7 @@ from tccap.bpf.bcclib import bcc
 from tccap.bpf.collection import Collection
 from tccap.bpf.uapi import AttachType, ProgType
 from tccap.errors import TccapError
+from tccap.ipc.status import log
 
 # Where bcc puts a probe.
 ENTRY, RETURN = 0, 1
@@ -103,7 +104,7 @@ def attach(
                 AttachType.TRACE_FENTRY, number, hook.program, instructions
             )
         elif function:
-            _attach(collection.program(hook.program, ProgType.KPROBE), hook, function)
+            _attach(collection, hook, function)
         elif hook.needed:
             raise TccapError(f"The kernel has no function {hook.functions[0]}.")
     at_tracepoints = (EXIT, STATE, FORK) if follow_children else (EXIT, STATE)
@@ -116,9 +117,14 @@ def _choose(hook: Hook, known: Container[str]) -> str | None:
     return next((function for function in hook.functions if function in known), None)
 
 
-def _attach(program_fd: int, hook: Hook, function: str) -> None:
+def _attach(collection: Collection, hook: Hook, function: str) -> None:
+    """Attach a kprobe; one that is not needed may fail."""
+    program_fd = collection.program(hook.program, ProgType.KPROBE)
     side, most = (RETURN, ACCEPTS_AT_ONCE) if hook.on_return else (ENTRY, 0)
     name = f"{'pr'[side]}_{function}".encode()
     lib = bcc().lib
     if lib.bpf_attach_kprobe(program_fd, side, name, function.encode(), 0, most) < 0:
-        raise TccapError(f"The kernel has no probe at its function {function}.")
+        message = f"The kernel has no probe at its function {function}."
+        if hook.needed:
+            raise TccapError(message)
+        log("warning", message)

@@ -15,6 +15,8 @@ CAPLEN_MAX = BLOCK_MAX - EPB_HEADER_LEN - OPTIONS_MAX
 # Interfaces that one capture can describe; counters[] has as many entries.
 INTERFACES = 4096
 PAGE_LEN = 4096
+# DeviceEntry.first_header: the first header of a device's frames.
+FIRST_IP, FIRST_ETHERNET, FIRST_UNREAD = 0, 1, 2
 # Bytes of a label, by the option of that name.
 LABEL_LEN_SHORT = 128
 LABEL_LEN_FULL = 1024

@@ -4,17 +4,28 @@ The kernel gives each device a hardware type (ARPHRD_*, include/uapi/linux/if_ar
 Capture files have a LINKTYPE_* value for each link layer, and libpcap a DLT_* value.
 """
 
-from typing import NamedTuple
 
+class LinkType:
+    """How the frames of a device begin; no NamedTuple, see front/listing.py.
 
-class LinkType(NamedTuple):
-    """How the frames of a device begin."""
+    ``linktype`` is LINKTYPE_*, for the Interface Description Block; ``dlt`` is DLT_*,
+    for libpcap and --extcap-dlts. With ``has_ethernet`` frames begin with an Ethernet
+    header.
+    """
 
-    linktype: int  # LINKTYPE_*, for the Interface Description Block
-    dlt: int  # DLT_*, for libpcap and --extcap-dlts
-    name: str
-    display: str
-    has_ethernet: bool  # frames begin with an Ethernet header
+    def __init__(
+        self, linktype: int, dlt: int, name: str, display: str, *, has_ethernet: bool
+    ) -> None:
+        self.linktype = linktype
+        self.dlt = dlt
+        self.name = name
+        self.display = display
+        self.has_ethernet = has_ethernet
+
+    @property
+    def is_air(self) -> bool:
+        """Return whether frames are those of 802.11."""
+        return self in (IEEE802_11, RADIOTAP)
 
 
 ETHERNET = LinkType(1, 1, "EN10MB", "Ethernet", has_ethernet=True)

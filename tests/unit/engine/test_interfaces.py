@@ -15,6 +15,7 @@ from tccap.engine.surroundings import Survey
 from tccap.errors import TccapError
 from tccap.front import options, request
 from tccap.ipc.values import Direction
+from tccap.stream import abi
 from tccap.stream.blocks import Section
 
 
@@ -126,3 +127,87 @@ def test_no_such_device(present: dict[int, Device]) -> None:
     with pytest.raises(TccapError, match="There is no network device 'eth9'"):
         _interfaces("eth9", []).discover()
     assert _interfaces("any", []).discover() == []
+
+
+AIR, RADIOTAP = 801, 803
+
+
+def _entries(*there: Device, present: dict[int, Device]) -> list[int]:
+    """Return how the frames of devices begin, for a capture of all of them."""
+    present.update({device.ifindex: device for device in there})
+    interfaces, classifier = _interfaces("any", []), MagicMock()
+    interfaces.discover()
+    interfaces.attach(classifier, MagicMock())
+    return [call.args[1].first_header for call in classifier.add_device.mock_calls]
+
+
+def test_no_addresses_are_read_from_frames_that_begin_otherwise(
+    present: dict[int, Device],
+) -> None:
+    tunnel = _device(3, "gre1", 778)
+    found = _entries(
+        _device(1, "mon0", AIR),
+        _device(2, "mon1", RADIOTAP),
+        tunnel,
+        tunnel._replace(ifindex=4, has_outer_header=True),
+        present=present,
+    )
+    unread = abi.FIRST_UNREAD
+    assert found == [unread, unread, abi.FIRST_IP, unread]
+
+
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [
+        (_device(2, "mon0", AIR), "its frames are of 802.11, capture it alone"),
+        (
+            _device(2, "gre1", 778)._replace(has_outer_header=True),
+            "its frames begin with the tunnel's own header",
+        ),
+    ],
+)
+def test_a_filter_leaves_out_frames_that_begin_otherwise(
+    present: dict[int, Device],
+    capfd: pytest.CaptureFixture[str],
+    device: Device,
+    reason: str,
+) -> None:
+    present[2] = device
+    the_plan = request.plan("tccap-any", "icmp", options.Options())
+    sent: list[bytes] = []
+    Interfaces(the_plan, Section("os", "hardware"), sent.append).discover()
+    assert sent == []
+    assert reason in capfd.readouterr().err
+
+
+def test_an_802_11_device_alone_has_a_filter_of_its_own(
+    present: dict[int, Device],
+) -> None:
+    present[2] = _device(2, "mon0", AIR)
+    the_plan = request.plan("tccap-mon0", "type mgt", options.Options())
+    sent: list[bytes] = []
+    Interfaces(the_plan, Section("os", "hardware"), sent.append).discover()
+    assert len(sent) == 1
+
+
+def test_devices_that_are_up_come_first(present: dict[int, Device]) -> None:
+    present[1] = _device(1, "down")._replace(is_up=False)
+    present[2] = _device(2, "up")
+    interfaces, attacher = _interfaces("any", []), MagicMock()
+    interfaces.discover()
+    interfaces.attach(MagicMock(), attacher, deadline=0)
+    assert [call.args[0] for call in attacher.attach.mock_calls] == [2]
+    assert interfaces.are_waiting
+    interfaces.attach(MagicMock(), attacher, deadline=0)
+    assert not interfaces.are_waiting
+
+
+def test_a_device_that_goes_is_not_waited_for(present: dict[int, Device]) -> None:
+    present.update({1: _device(1, "one"), 2: _device(2, "two")})
+    interfaces, attacher = _interfaces("any", []), MagicMock()
+    interfaces.discover()
+    interfaces.attach(MagicMock(), attacher, deadline=0)
+    del present[2]
+    for ifindex in interfaces.discover():
+        interfaces.detach(ifindex, MagicMock(), attacher)
+    assert not interfaces.are_waiting

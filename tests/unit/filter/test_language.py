@@ -10,6 +10,7 @@ from tccap.filter.cbpf import FilterError
 from tccap.filter.language import (
     All,
     Any,
+    Context,
     Filter,
     Not,
     Packet,
@@ -155,13 +156,13 @@ def test_a_mistake_gets_a_sentence(text: str, part: str) -> None:
 def evaluate(
     of: Filter,
     packet: Callable[[Packet], bool],
-    process: Callable[[Process], bool],
+    process: Callable[[Process | Context], bool],
 ) -> bool:
     """Compute the filter's verdict from the verdicts of its conditions."""
     match of:
         case Packet():
             return packet(of)
-        case Process():
+        case Process() | Context():
             return process(of)
         case Not(inner):
             return not evaluate(inner, packet, process)
@@ -184,7 +185,7 @@ filters: st.SearchStrategy[Filter] = st.recursive(
 truths = st.fixed_dictionaries({condition: st.booleans() for condition in LEAVES})
 
 
-def no_process(condition: Process) -> bool:
+def no_process(condition: Process | Context) -> bool:
     raise AssertionError(condition)
 
 
@@ -222,3 +223,33 @@ def test_the_strictest_condition() -> None:
 def test_a_name_as_the_kernel_holds_it() -> None:
     assert comm_words("ab") == (0x6261, 0)
     assert comm_words("abcdefghi") == (0x6867666564636261, 0x69)
+
+
+INBOUND = Context("inbound", 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("inbound", INBOUND),
+        ("outbound", Context("outbound", 0)),
+        ("ifindex 7", Context("ifindex", 7)),
+        ("ifindex=7", Context("ifindex", 7)),
+        ("not inbound", Not(INBOUND)),
+        ("inbound and tcp", All((Packet("tcp"), INBOUND))),
+        ("host inbound", Packet("host inbound")),
+        ("host ifindex", Packet("host ifindex")),
+    ],
+)
+def test_words_about_the_way_of_a_frame(text: str, expected: Filter) -> None:
+    assert parse(text) == expected
+
+
+def test_the_way_of_a_frame_is_known_before_its_processes() -> None:
+    found = parse("inbound and pid 1 and ifindex 2")
+    assert packet_only(found) == All((INBOUND, Context("ifindex", 2)))
+
+
+def test_an_index_is_a_number() -> None:
+    with pytest.raises(FilterError, match='"ifindex" takes a number'):
+        parse("ifindex lo")

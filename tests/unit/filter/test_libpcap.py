@@ -16,9 +16,9 @@ IPV4 = bytes(12) + b"\x08\x00" + b"\x45" + bytes(40)
 NAMELESS = "host 10.0.0.1"
 
 
-def message(text: str, **more: float) -> str:
+def message(text: str, deadline_s: float | None = None) -> str:
     with pytest.raises(FilterError) as caught:
-        libpcap.compile_filter(text, ETHERNET, **more)
+        libpcap.compile_filter(text, ETHERNET, deadline_s=deadline_s)
     return str(caught.value)
 
 
@@ -78,15 +78,21 @@ def test_a_resolver_that_hangs_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> 
     assert "did not finish" in message(NAMELESS, deadline_s=0.1)
 
 
+def test_a_broadcast_depends_on_the_netmask() -> None:
+    assert "netmask not known" in message("ip broadcast")
+    program = libpcap.compile_filter("ip broadcast", ETHERNET, 0xFFFFFF00)
+    assert 0xFF in [instruction.k for instruction in program]
+
+
 def test_an_optimiser_that_hangs_leaves_the_plain_program(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compile_once = libpcap._compile
 
-    def slow(text: bytes, linktype: int, *, optimise: bool) -> object:
+    def slow(text: bytes, link: int, netmask: int, *, optimise: bool) -> object:
         if optimise:
             time.sleep(60)
-        return compile_once(text, linktype, optimise=optimise)
+        return compile_once(text, link, netmask, optimise=optimise)
 
     monkeypatch.setattr(libpcap, "_compile", slow)
     plain = libpcap.compile_filter(NAMELESS, ETHERNET, deadline_s=0.5)
@@ -99,10 +105,10 @@ def test_an_optimiser_that_fails_leaves_the_plain_program(
 ) -> None:
     compile_once = libpcap._compile
 
-    def fails(text: bytes, linktype: int, *, optimise: bool) -> object:
+    def fails(text: bytes, link: int, netmask: int, *, optimise: bool) -> object:
         if optimise:
             return b"E", b"filter is too complex to optimize"
-        return compile_once(text, linktype, optimise=False)
+        return compile_once(text, link, netmask, optimise=False)
 
     monkeypatch.setattr(libpcap, "_compile", fails)
     assert len(libpcap.compile_filter(NAMELESS, ETHERNET)) == 26

@@ -32,11 +32,14 @@ def test_split(text: str, expected: list[str]) -> None:
         ("comm == and", True),
         ("pid", False),
         ("process 1", False),
+        ("inbound", True),
+        ("ifindex 2", True),
+        ("ifindex", False),
     ],
 )
-def test_starts_process(text: str, expected: bool) -> None:
-    assert tokens.starts_process(tokens.split(text), 0) == expected
+def test_starts_own(text: str, expected: bool) -> None:
+    assert tokens.starts_own(tokens.split(text), 0) == expected
 
 
 def test_a_name_behind_a_qualifier_is_libpcaps() -> None:
-    assert not tokens.starts_process(tokens.split("host comm x"), 1)
+    assert not tokens.starts_own(tokens.split("host comm x"), 1)

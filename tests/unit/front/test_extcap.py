@@ -2,16 +2,15 @@ import re
 
 import pytest
 
-from tccap.errors import TccapError
-from tccap.front import extcap
+from tccap.front import extcap, listing
 from tccap.front.options import OPTIONS, Option
 from tccap.stream.linktypes import ETHERNET, RAW_IP
 
 SENTENCE = re.compile(r"(extcap|interface|dlt|arg|value) (\{[a-z]+=[^{}]*\})+")
 CALLS = [
-    extcap.interfaces(["lo", "eth0", "odd}name"], "file:///README.md"),
-    extcap.dlts(None),
-    extcap.dlts(RAW_IP),
+    listing.interfaces(["lo", "eth0", "odd}name", "d\udcff"]),
+    listing.dlts(None),
+    listing.dlts(RAW_IP),
     extcap.config(),
     extcap.config("direction"),
 ]
@@ -30,7 +29,7 @@ def test_interfaces_are_any_and_the_devices() -> None:
 
 
 def test_any_is_ethernet() -> None:
-    assert extcap.dlts(None) == extcap.dlts(ETHERNET)
+    assert listing.dlts(None) == listing.dlts(ETHERNET)
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
@@ -41,14 +40,5 @@ def test_reload_gives_the_values_of_one_option(option: Option) -> None:
     assert extcap.config(OPTIONS[number].name).splitlines() == wanted
 
 
-def test_device_of() -> None:
-    assert extcap.device_of("tccap-eth0") == "eth0"
-    assert extcap.device_of("tccap-tccap-x") == "tccap-x"
-    for other in (None, "", "eth0"):
-        with pytest.raises(TccapError):
-            extcap.device_of(other)
-
-
-@pytest.mark.parametrize(("device", "can"), [("eth0.7", True), ("a{b", False)])
-def test_is_listable(device: str, can: bool) -> None:
-    assert extcap.is_listable(device) == can
+def test_the_answer_that_is_kept_ready_is_current() -> None:
+    assert listing.config("tccap-any") == extcap.config()

@@ -68,3 +68,17 @@ def test_a_subscription_is_quiet_while_nothing_changes() -> None:
     with netlink.Subscription(0) as quiet:
         quiet.clear()
         assert select.select([quiet], [], [], 0)[0] == []
+
+
+def test_only_lost_notifications_are_passed_over() -> None:
+    refusals = [OSError(errno.ENOBUFS, ""), OSError(errno.ENOMEM, "")]
+    with (
+        netlink.Subscription(0) as subscription,
+        mock.patch.object(subscription, "_socket") as fake,
+    ):
+        fake.recv.side_effect = refusals
+        with pytest.raises(OSError) as caught:  # noqa: PT011  # its number is checked
+            subscription.clear()
+        assert caught.value.errno == errno.ENOMEM
+        fake.recv.side_effect = [refusals[0], BlockingIOError]
+        subscription.clear()
