@@ -92,7 +92,7 @@ def choose(plan: Plan, caller: Caller) -> tuple[Choice, ...]:
 
     Call it before there are threads. The order is that of their C.
     """
-    capture_filter = CaptureFilter(plan.filters, _link_types(plan))
+    capture_filter = CaptureFilter(plan.filters, _link_types(plan), caller.uid)
     needs_owners = capture_filter.needs_processes
     return (
         OwnersChoice(plan, caller, filter_needs_it=needs_owners),

@@ -14,6 +14,7 @@ from tccap.bpf.code import Code
 from tccap.filter import emit, language, libpcap
 from tccap.filter.cbpf import FilterError, Program
 from tccap.filter.language import All, Filter, Packet, Process
+from tccap.host import sandbox
 from tccap.stream.linktypes import LinkType
 
 if TYPE_CHECKING:
@@ -37,13 +38,17 @@ class CaptureFilter:
     """A filter, for devices with the given link types.
 
     FilterError carries libpcap's own message, or says what else is wrong. libpcap
-    compiles in a child process, so make the filter before there are threads.
+    compiles in a child process, so make the filter before there are threads. It does
+    so with the rights of the user ``uid``, or if that is root, with nobody's.
     """
 
     sets_probes = False
     starts_last = False
 
-    def __init__(self, texts: tuple[str, ...], links: tuple[LinkType, ...]) -> None:
+    def __init__(
+        self, texts: tuple[str, ...], links: tuple[LinkType, ...], uid: int = 0
+    ) -> None:
+        self._uid = uid
         self._filter = _parsed(texts)
         self._leaves = dict(self._compiled(links))
         programs = [leaf.program for leaf in self._leaves.values() if leaf.program]
@@ -84,7 +89,7 @@ class CaptureFilter:
         """Yield a leaf for each text and each kind of device."""
         packets = language.packets(self._filter) if self._filter else ()
         for number, packet in enumerate(dict.fromkeys(packets)):
-            programs = _programs(packet.text, links)
+            programs = _programs(packet.text, links, self._uid)
             for link in links:
                 ethernet = link.has_ethernet
                 name = f"{'ethernet' if ethernet else 'raw'}_{number}"
@@ -138,7 +143,9 @@ def _process_words(of: Filter) -> list[Process]:
             return [word for term in terms for word in _process_words(term)]
 
 
-def _programs(text: str, links: tuple[LinkType, ...]) -> dict[LinkType, Program | None]:
+def _programs(
+    text: str, links: tuple[LinkType, ...], uid: int
+) -> dict[LinkType, Program | None]:
     """Compile for each link type; at least one must accept the text.
 
     ``arp``, for example, is an error on a device without Ethernet, where it can never
@@ -146,9 +153,10 @@ def _programs(text: str, links: tuple[LinkType, ...]) -> dict[LinkType, Program 
     """
     programs: dict[LinkType, Program | None] = {}
     errors = []
+    user = sandbox.user(uid) if uid else None
     for link in links:
         try:
-            programs[link] = libpcap.compile_filter(text, link.linktype)
+            programs[link] = libpcap.compile_filter(text, link.linktype, user=user)
         except FilterError as error:
             programs[link] = None
             errors.append(error)
