@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from tccap.engine import limits, parts, privileges
+from tccap.engine import limits, parts, privileges, slots
 from tccap.engine.parts import Choice
 from tccap.errors import TccapError
 from tccap.host import access
@@ -47,6 +47,7 @@ def main() -> int:
         limits.reset()
         privileges.narrow(privileges.STARTING)
         caller = access.caller()
+        slots.take(caller)
         text = _read_plan()
         if text:
             _run(Plan.from_json(text), caller)

@@ -121,6 +121,7 @@ _NUMBERS: Final[Mapping[str, tuple[int, int | None]]] = {
     "write": (1, 64),
     "writev": (20, 66),
 }
+_SECCOMP: Final = (317, 277)
 _COLUMNS: Final = {"x86_64": 0, "aarch64": 1}
 # linux/audit.h
 _ARCHITECTURES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -128,6 +129,7 @@ _X32_BIT: Final = 0x40000000  # calls of x32 programs, which are numbered anew
 
 # linux/seccomp.h
 KILL, REFUSE, ALLOW = 0x80000000, 0x00050000 | errno.EPERM, 0x7FFF0000
+_SET_MODE_FILTER, _ALL_THREADS = 1, 1
 # struct seccomp_data: the number, the architecture, and six arguments of 64 bits.
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 # Instructions of classic BPF (linux/bpf_common.h).
@@ -135,7 +137,7 @@ _LOAD, _AND, _JUMP_EQUAL, _JUMP_AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
 _INSN: Final = struct.Struct("=HBBI")  # struct sock_filter
 
 # linux/prctl.h
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
+_PR_SET_NO_NEW_PRIVS: Final = 38
 
 
 class Only(NamedTuple):
@@ -166,11 +168,19 @@ class _Program(ctypes.Structure):
 
 
 def install(rules: Rules) -> None:
-    """Apply the rules to this thread for good; OSError if the kernel has no seccomp."""
-    code = assemble(rules, os.uname().machine)
+    """Apply the rules to this process for good; OSError if the kernel has no seccomp.
+
+    That includes threads that a library may have started.
+    """
+    machine = os.uname().machine
+    code = assemble(rules, machine)
     program = _Program(len(code) // _INSN.size, code)
     libc.call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    libc.call("prctl", _PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program), 0, 0)
+    number = _SECCOMP[_COLUMNS[machine]]
+    pointer = ctypes.byref(program)
+    unlike = libc.call("syscall", number, _SET_MODE_FILTER, _ALL_THREADS, pointer)
+    if unlike:
+        raise OSError(errno.EBUSY, f"thread {unlike} has other filters")
 
 
 def assemble(rules: Rules, machine: str) -> bytes:
