@@ -29,13 +29,22 @@ def main() -> int:
         from tccap.check import inspection
 
         return inspection.main(sys.argv[2:])
-    if verb == "finder":
-        from tccap.tls.finder import entry
-
-        return entry.main()
+    if verb in ("compiler", "finder"):
+        return _helper(verb)
     from tccap.front import front
 
     return front.main(sys.argv[1:])
+
+
+def _helper(verb: str) -> int:
+    """Run a process that the engine starts; it gives up its rights."""
+    if verb == "compiler":
+        from tccap.bpf import compilation
+
+        return compilation.main()
+    from tccap.tls.finder import entry
+
+    return entry.main()
 
 
 def _is_engine_python() -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import progrun
-from tccap.bpf import bcclib, compiler
+from tccap.bpf import compiler
 from tccap.bpf.collection import Collection
 from tccap.bpf.uapi import ProgType
 from tccap.engine import parts, programs
@@ -35,11 +35,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> None:
+    def missing(*_: object) -> None:
         raise AssertionError("the compiler was asked for")
 
     compiler.compiled(TEXT, DEFINES)
-    monkeypatch.setattr(bcclib, "bcc", missing)
+    monkeypatch.setattr(compiler, "_started", missing)
 
 
 @pytest.mark.usefixtures("no_compiler")

@@ -51,7 +51,7 @@ _FILES: Final = frozenset(
     (
         *("access", "faccessat", "faccessat2", "stat", "lstat", "newfstatat"),
         *("statx", "statfs", "fstatfs", "readlink", "readlinkat", "getdents64"),
-        *("getcwd", "fcntl", "flock"),
+        *("getcwd", "chdir", "fchdir", "fcntl", "flock"),
     )
 )
 _SOCKETS: Final = frozenset(
@@ -79,16 +79,20 @@ def _opening(then: int) -> dict[str, Only]:
 COMPUTING: Final = Rules(
     _MEMORY, {**_NO_THREADS, **_opening(REFUSE)}, _ATTACKS | {"socket"}
 )
-# Reads files, too, and asks name servers.
-RESOLVING: Final = Rules(
-    _MEMORY | _FILES | _SOCKETS,
+# Reads files, too. Not every ioctl: some write into a terminal (TIOCSTI).
+READING: Final = Rules(
+    _MEMORY | _FILES,
     {
         **_NO_THREADS,
         **_opening(ALLOW),
-        "socket": Only(0, (_UNIX, _INET, _INET6, _NETLINK)),
-        # Not others: some write into a terminal (TIOCSTI).
         "ioctl": Only(1, (_FIONREAD,), otherwise=REFUSE),
     },
+    _ATTACKS | {"socket"},
+)
+# Asks name servers, too.
+RESOLVING: Final = Rules(
+    READING.allowed | _SOCKETS,
+    {**READING.only, "socket": Only(0, (_UNIX, _INET, _INET6, _NETLINK))},
     _ATTACKS,
 )
 
