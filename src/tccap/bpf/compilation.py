@@ -21,7 +21,7 @@ from tccap.host import sandbox
 from tccap.host.seccomp import REFUSE, Only
 from tccap.paths import BPF_DIR
 
-# The exit status for a text that is not right. LLVM ends with 1 or a signal where it fails.
+# The exit status for a text that is not right. LLVM itself fails with 1 or a signal.
 REFUSED = 2
 _CPU_S = 60  # the largest of tccap's own texts takes 2; emulated machines are slow
 _MEMORY_LEN = 1 << 30  # address space; LLVM itself has some 300 MiB

@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tccap.bpf.bcclib import CompileError, bcc
@@ -33,24 +33,28 @@ class TooLargeError(CompileError):
     """The compiler needed too much time or memory, or crashed."""
 
 
-def compiled(text: str, defines: dict[str, int | str]) -> Object:
-    """Return the programs of a C text, compiled now or before; see `start`."""
-    return start(text, defines)()
+def compiled(texts: Sequence[str], defines: dict[str, int | str]) -> list[Object]:
+    """Return the programs of C texts, compiled now, side by side, or before.
 
-
-def start(text: str, defines: dict[str, int | str]) -> Callable[[], Object]:
-    """Begin to compile a C text; the function that is returned waits for the programs.
-
-    ``defines`` become -D flags. The function raises CompileError if compiling fails,
-    and `start` TccapError without bcc.
+    ``defines`` become -D flags. TccapError without bcc, CompileError if it fails.
     """
     flags = [f"-D{name}={value}" for name, value in defines.items()]
+    with contextlib.ExitStack() as running:
+        started = [_start(text, flags, running) for text in texts]
+        return [finish() for finish in started]
+
+
+def _start(
+    text: str, flags: list[str], running: contextlib.ExitStack
+) -> Callable[[], Object]:
+    """Begin to compile; the function that is returned waits for the Object."""
     name = _name(text, flags)
     kept = _CACHE.get(name, Object.from_bytes)
     if kept:
         return lambda: kept
     bcc()  # or TccapError, which says what to install
-    process = _started(text, flags)
+    process = running.enter_context(_started(text, flags))
+    running.callback(process.kill)
     return lambda: _finished(process, name)
 
 
@@ -70,14 +74,14 @@ def _started(text: str, flags: list[str]) -> "subprocess.Popen[bytes]":
 
 def _finished(process: "subprocess.Popen[bytes]", name: str) -> Object:
     """Return the process's Object; keep it for the next time."""
-    with process:
-        assert process.stdout
-        answer = process.stdout.read(_OBJECT_LEN_MAX)
-        process.stdout.close()
-    if process.returncode == REFUSED:
+    assert process.stdout
+    answer = process.stdout.read(_OBJECT_LEN_MAX)
+    process.stdout.close()
+    status = process.wait()
+    if status == REFUSED:
         raise CompileError(answer.decode(errors="replace"))
-    if process.returncode:
-        raise TooLargeError(_why_ended(process.returncode))
+    if status:
+        raise TooLargeError(_why_ended(status))
     try:
         made = Object.from_bytes(answer)
     except TccapError as error:

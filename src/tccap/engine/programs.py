@@ -21,8 +21,7 @@ def prepare(plan: Plan, choices: Sequence[Choice]) -> Collection:
     codes = [choice.code for choice in choices]
     defines = _defines(plan, codes)
     try:
-        started = [compiler.start(text, defines) for text in _texts(codes)]
-        objects = [finish() for finish in started]
+        objects = compiler.compiled(_texts(codes), defines)
     except TooLargeError as error:
         raise TccapError(_too_large(plan, error)) from None
     except (CompileError, OSError) as error:
