@@ -67,7 +67,7 @@ else
 	$(FAULTS)
 endif
 
-# What ordinary users, and somebody inside each cage, could try; prints the counts
+# What ordinary users, and somebody inside each sandbox, could try; prints the counts
 attack:
 	$(PYTHON) -m pytest -q tests/attack
 

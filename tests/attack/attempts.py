@@ -34,8 +34,8 @@ ON_THE_ENGINE = {
     "plant an answer": "open('/var/cache/tccap/tls/planted', 'w')",
 }
 
-# From inside a cage: what somebody would try who has broken into what runs there.
-IN_A_CAGE = {
+# From inside a sandbox: what somebody would try who has broken into what runs there.
+IN_A_SANDBOX = {
     "read a secret file": "open('/etc/shadow').read()",
     "write a file": "open('/tmp/made-by-an-attack', 'w')",
     "write where all may": "open('/dev/shm/made-by-an-attack', 'w')",
@@ -70,8 +70,8 @@ IN_A_CAGE = {
     "raise a limit": "resource.setrlimit(resource.RLIMIT_NPROC, (99, 99))",
     "call as x32": "did(libc.syscall(0x40000000 | 39))",
 }
-# The attempts that succeed for root outside of a cage, and do no harm there. They show
-# that a cage, and not a mistake here, is what stops the others.
+# The attempts that succeed for root without a sandbox, and do no harm there. They show
+# that the sandbox, and not a mistake here, is what stops the others.
 WORK_FOR_ROOT = (
     *("read a secret file", "write a file", "make a folder", "remove a file"),
     *("signal a process", "trace a process", "read a process's memory"),

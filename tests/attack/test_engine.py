@@ -175,7 +175,7 @@ def test_nobody_becomes_root_by_saying_so(claimed: str, counted: Counter[str]) -
     """Without sudo the engine has its user's rights, whatever it is told."""
     plan_fd, write_fd = os.pipe()  # open, so that the engine is not asked to stop
     os.write(write_fd, json.dumps({**running.PLAN, "device": "lo"}).encode() + b"\n")
-    with open(plan_fd, "rb") as plan, open(write_fd, "wb"):
+    with os.fdopen(plan_fd, "rb") as plan, os.fdopen(write_fd, "wb"):
         done = subprocess.run(
             ["env", f"SUDO_UID={claimed}", *running.engine_command()],
             stdin=plan,

@@ -138,7 +138,7 @@ def test_a_filter_that_the_compiler_fails_on_gets_a_sentence(
 
 
 def rights(code: str) -> "subprocess.CompletedProcess[str]":
-    """Run some Python in the compiler's cage."""
+    """Run some Python in the compiler's sandbox."""
     return subprocess.run(
         running.python(
             "import ctypes, os, socket",

@@ -26,7 +26,7 @@ KEPT: Mapping[int, str] = {
     PERFMON: "setting probes while the capture runs",
     DAC_READ_SEARCH: "reading the programs that are probed",
     CHECKPOINT_RESTORE: "the same, if their files are deleted (map_files)",
-    SETUID: "inspecting such programs as the user nobody",
+    SETUID: "inspecting such programs as a user that does not exist",
     SETGID: "the same",
     KILL: "killing an inspection that takes too long",
 }

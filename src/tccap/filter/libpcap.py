@@ -4,8 +4,8 @@ Needs no privileges: the handle is from pcap_open_dead(3PCAP). A child process
 compiles, for two reasons. libpcap cannot be given a time limit: it may look up a name
 at a name server that does not answer, and its optimiser takes 12 seconds for 500 hosts.
 And the text is a user's, so libpcap and the resolver must not read it with root's
-rights: the child enters its cage (host/sandbox.py) before libpcap is loaded. A filter
-that makes libpcap crash ends only the child.
+rights: the child enters its sandbox (host/sandbox.py) before libpcap is loaded. A
+filter that makes libpcap crash ends only the child.
 """
 
 import ctypes

@@ -1,7 +1,7 @@
 """Giving up for good the rights that work on somebody else's input does not need.
 
-Each cage belongs to one process that reads what a user, or any file, could have made:
-docs/security.md has the table. A process enters its cage before it reads that.
+Each sandbox belongs to one process that reads what a user, or any file, could have
+made: docs/security.md has the table. A process enters its sandbox before it reads that.
 """
 
 import contextlib

@@ -125,7 +125,7 @@ def test_a_crash_of_libpcap_is_a_message(monkeypatch: pytest.MonkeyPatch) -> Non
 STATUS = Path("/proc/self/status")
 
 
-def cage(monkeypatch: pytest.MonkeyPatch, user: User | None) -> dict[str, str]:
+def sandbox(monkeypatch: pytest.MonkeyPatch, user: User | None) -> dict[str, str]:
     monkeypatch.setattr(
         libpcap, "_compile", lambda *_, **__: (b"E", STATUS.read_bytes())
     )
@@ -142,7 +142,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes oth
 def test_libpcap_has_no_rights_but_the_callers(
     monkeypatch: pytest.MonkeyPatch, user: User | None
 ) -> None:
-    status = cage(monkeypatch, user)
+    status = sandbox(monkeypatch, user)
     uids, gids = set(status["Uid"].split()), set(status["Gid"].split())
     if user:
         assert (uids, gids) == ({"4711"}, {"4712"})
@@ -152,6 +152,15 @@ def test_libpcap_has_no_rights_but_the_callers(
     for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd"):
         assert int(status[kind], 16) == 0, kind
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+
+
+@needs_root
+@pytest.mark.parametrize("user", [User(4711, 4712), None], ids=["member", "root"])
+def test_names_are_looked_up_without_rights(user: User | None) -> None:
+    by_name = libpcap.compile_filter("ip host localhost", ETHERNET, user=user)
+    assert by_name == libpcap.compile_filter("ip host 127.0.0.1", ETHERNET)
+    by_service = libpcap.compile_filter("tcp port domain", ETHERNET, user=user)
+    assert by_service == libpcap.compile_filter("tcp port 53", ETHERNET)
 
 
 def test_libpcap_cannot_reach_what_the_parent_has_open(

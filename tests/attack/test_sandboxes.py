@@ -1,4 +1,4 @@
-"""From inside each cage nothing can be reached: attempts, each in a process."""
+"""From inside each sandbox nothing can be reached: attempts, each in a process."""
 
 import subprocess
 from collections import Counter
@@ -41,7 +41,7 @@ def attempt(enter: str, name: str, target: int) -> "subprocess.CompletedProcess[
     code = (
         f"{attempts.PREPARE}\nTARGET = {target}\n{enter}\n"
         "print('entered', flush=True)\n"
-        f"{attempts.IN_A_CAGE[name]}\nprint('succeeded', flush=True)"
+        f"{attempts.IN_A_SANDBOX[name]}\nprint('succeeded', flush=True)"
     )
     return subprocess.run(
         running.python(code),
@@ -53,14 +53,14 @@ def attempt(enter: str, name: str, target: int) -> "subprocess.CompletedProcess[
     )
 
 
-@pytest.mark.parametrize("name", attempts.IN_A_CAGE)
-@pytest.mark.parametrize("cage", ENTER)
-def test_it_fails(cage: str, name: str, target: int, counted: Counter[str]) -> None:
-    done = attempt(ENTER[cage], name, target)
+@pytest.mark.parametrize("name", attempts.IN_A_SANDBOX)
+@pytest.mark.parametrize("where", ENTER)
+def test_it_fails(where: str, name: str, target: int, counted: Counter[str]) -> None:
+    done = attempt(ENTER[where], name, target)
     assert done.stdout == "entered\n", done.stderr
     assert not any(path.exists() for path in MADE)
     assert KEPT.exists()
-    counted[f"inside the cage of {cage}"] += 1
+    counted[f"inside the sandbox of {where}"] += 1
 
 
 @pytest.mark.parametrize("name", attempts.WORK_FOR_ROOT)
