@@ -1,7 +1,7 @@
 # Everything a contributor runs. test and test-vm install what they need.
 PYTHON = .venv/bin/python
 
-.PHONY: deps requirements lint unit test tls-matrix test-vm vm-shell cycles faults suites fuzz soak bench \
+.PHONY: deps requirements lint unit test tls-matrix test-vm vm-shell cycles faults suites attack fuzz soak bench \
 	bench-vm ground-truth label-model filters screenshots finder-matrix finder-census fuzz-elf
 
 deps:
@@ -29,7 +29,7 @@ unit:
 # The README's test command: sudo make test
 test: deps lint
 	$(PYTHON) -m pytest tests/unit tests/golden tests/finder tests/kernel \
-		tests/e2e tests/faults tests/install
+		tests/e2e tests/faults tests/attack tests/install
 
 # TLS of real programs, 200 connections a library. It installs Chromium and fetches wheels.
 tls-matrix: deps
@@ -66,6 +66,10 @@ ifdef KERNEL
 else
 	$(FAULTS)
 endif
+
+# What ordinary users, and somebody inside each sandbox, could try; prints the counts
+attack:
+	$(PYTHON) -m pytest -q tests/attack
 
 # A million cases of bad input, and the counts; TCCAP_FUZZ_SEED=2 for other ones
 fuzz:

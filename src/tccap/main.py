@@ -29,13 +29,32 @@ def main() -> int:
         from tccap.check import inspection
 
         return inspection.main(sys.argv[2:])
-    if verb == "finder":
-        from tccap.tls.finder import entry
+    if verb in ("compiler", "finder"):
+        return _helper(verb)
+    return _front(sys.argv[1:])
 
-        return entry.main()
+
+def _front(argv: list[str]) -> int:
+    """Serve a call of Wireshark or of a person."""
     from tccap.front import listing
 
-    return listing.main(sys.argv[1:])
+    status = listing.main(argv)
+    if status is not None:
+        return status
+    from tccap.front import front
+
+    return front.main(argv)
+
+
+def _helper(verb: str) -> int:
+    """Run a process that the engine starts; it gives up its rights."""
+    if verb == "compiler":
+        from tccap.bpf import compilation
+
+        return compilation.main()
+    from tccap.tls.finder import entry
+
+    return entry.main()
 
 
 def _is_engine_python() -> bool:

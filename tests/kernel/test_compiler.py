@@ -1,12 +1,18 @@
 """A program that was compiled once is loaded again without a compiler."""
 
+import re
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 import progrun
-from tccap.bpf import bcclib, compiler
+from support import running
+from tccap.bpf import compiler
+from tccap.bpf.bcclib import CompileError
 from tccap.bpf.collection import Collection
+from tccap.bpf.compiler import TooLargeError
 from tccap.bpf.uapi import ProgType
 from tccap.engine import parts, programs
 from tccap.errors import TccapError
@@ -35,16 +41,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> None:
+    def missing(*_: object) -> None:
         raise AssertionError("the compiler was asked for")
 
-    compiler.compiled(TEXT, DEFINES)
-    monkeypatch.setattr(bcclib, "bcc", missing)
+    compiler.compiled([TEXT], DEFINES)
+    monkeypatch.setattr(compiler, "_started", missing)
 
 
 @pytest.mark.usefixtures("no_compiler")
 def test_a_compiled_program_runs() -> None:
-    loaded = Collection([compiler.compiled(TEXT, DEFINES)])
+    loaded = Collection(compiler.compiled([TEXT], DEFINES))
     program_fd = loaded.program("classify", ProgType.SCHED_CLS)
     numbers, shares = loaded.table("numbers"), loaded.table("shares")
     numbers[numbers.Key(2)] = numbers.Leaf(42)
@@ -60,14 +66,14 @@ def test_a_compiled_program_runs() -> None:
 )
 def test_another_text_is_compiled(text: str, defines: dict[str, int | str]) -> None:
     with pytest.raises(AssertionError, match="asked for"):
-        compiler.compiled(text, defines)
+        compiler.compiled([text], defines)
 
 
 def test_a_damaged_entry_is_replaced(cache: Path) -> None:
-    made = compiler.compiled(TEXT, DEFINES)
+    [made] = compiler.compiled([TEXT], DEFINES)
     [kept] = cache.iterdir()
     kept.write_bytes(kept.read_bytes()[:-1])
-    assert compiler.compiled(TEXT, DEFINES) == made
+    assert compiler.compiled([TEXT], DEFINES) == [made]
     assert kept.read_bytes() == made.to_bytes()
 
 
@@ -85,7 +91,100 @@ def test_another_filter_is_compiled_alone(cache: Path) -> None:
 def test_the_verifiers_log_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
     wild = 'u64 x; asm volatile("%0 = *(u64 *)(%1 + 0)" : "=r"(x) : "r"(7ULL))'
     text = f"int classify(struct __sk_buff *skb) {{ {wild}; return x; }}"
-    loaded = Collection([compiler.compiled(text, {})])
+    loaded = Collection(compiler.compiled([text], {}))
     with pytest.raises(TccapError, match="could not load classify"):
         loaded.program("classify", ProgType.SCHED_CLS)
     assert "invalid mem access" in capfd.readouterr().err
+
+
+FAILURES = {
+    "a crash": "#pragma clang __debug crash",
+    "a failure of LLVM": "#pragma clang __debug llvm_fatal_error",
+    "too much memory": "\n".join(
+        [
+            "#define D0 x++; x++;",
+            *(f"#define D{n + 1} D{n} D{n}" for n in range(30)),
+            "int f(struct __sk_buff *skb) { int x = 0; D30 return x; }",
+        ]
+    ),
+}
+
+
+@pytest.mark.same_everywhere
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failure_of_the_compiler_is_an_error(failure: str, cache: Path) -> None:
+    with pytest.raises(TooLargeError, match="the compiler"):
+        compiler.compiled([FAILURES[failure]], {})
+    assert not cache.exists()
+
+
+@pytest.mark.same_everywhere
+def test_a_text_that_is_not_c_is_an_error() -> None:
+    with pytest.raises(CompileError, match="Failed to compile") as caught:
+        compiler.compiled(["int f("], {})
+    assert not isinstance(caught.value, TooLargeError)
+
+
+@pytest.mark.same_everywhere
+def test_a_filter_that_the_compiler_fails_on_gets_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    the_plan = request.plan("tccap-lo", "tcp port 1", options.Options())
+    choices = parts.choose(the_plan, access.caller())
+    texts = (FAILURES["a crash"], "")
+    monkeypatch.setattr(programs, "_texts", lambda _: texts)
+    with pytest.raises(TccapError, match="filter is too large to be compiled: use"):
+        programs.prepare(the_plan, choices)
+
+
+def rights(code: str) -> "subprocess.CompletedProcess[str]":
+    """Run some Python in the compiler's sandbox."""
+    return subprocess.run(
+        running.python(
+            "import ctypes, os, socket",
+            "from tccap.bpf import compilation",
+            "status = open('/proc/self/status')",
+            "libc = ctypes.CDLL(None)",
+            f"compilation._confine()\n{code}",
+        ),
+        env={"PYTHONPATH": str(Path(compiler.__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.same_everywhere
+def test_the_compiler_is_nobody_and_may_only_make_maps() -> None:
+    shown = dict(
+        re.findall(
+            r"^(\w+):\t(.*)$", rights("print(status.read())").stdout, re.MULTILINE
+        )
+    )
+    assert int(shown["Uid"].split()[0]) > 2_000_000_000
+    assert int(shown["CapEff"], 16) & ~(1 << 39 | 1 << 21) == 0
+    assert (shown["NoNewPrivs"], shown["Seccomp"]) == ("1", "2")
+
+
+@pytest.mark.same_everywhere
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "socket.socket()",
+        "os.execv('/bin/true', ['true'])",
+        "libc.ptrace(16, os.getppid(), 0, 0)",
+        "libc.setns(0, 0)",
+        "libc.mount(b'none', b'/mnt', b'tmpfs', 0, None)",
+        "open('/tmp/made-by-the-compiler', 'w')",
+    ],
+)
+def test_an_attack_ends_the_compiler(attack: str) -> None:
+    assert rights(attack).returncode == -signal.SIGSYS
+
+
+@pytest.mark.same_everywhere
+@pytest.mark.parametrize(
+    "attempt", ["open('/etc/shadow')", "os.fork()", "os.kill(os.getppid(), 0)"]
+)
+def test_the_compiler_is_refused(attempt: str) -> None:
+    assert "PermissionError" in rights(attempt).stderr

@@ -1,5 +1,6 @@
 """Every way in which a capture ends, and that it ends."""
 
+import contextlib
 import json
 import os
 import signal
@@ -109,6 +110,50 @@ def test_a_stop_during_the_start(quiet: netns.Pair) -> None:
     assert done.returncode == 0
     found = stream.parse(done.stdout)
     assert [interface.name for interface in found.interfaces] == ["veth0"]
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for each in tasks for child in each.read_text().split()]
+
+
+@pytest.mark.same_everywhere
+def test_a_stop_while_compiling_ends_the_compiler(quiet: netns.Pair) -> None:
+    """A filter that was never compiled before takes the compiler some time."""
+    hosts = (
+        f"host 10.{os.getpid() >> 8 & 255}.{n}.{os.getpid() & 255}" for n in range(99)
+    )
+    changes = {"device": "veth0", "filters": [" or ".join(hosts)]}
+    with subprocess.Popen(
+        quiet.near.command(*running.engine_command()),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin
+        process.stdin.write(json.dumps({**running.PLAN, **changes}).encode() + b"\n")
+        process.stdin.flush()
+        confined: list[int] = []
+
+        def is_compiling() -> bool:
+            confined[:] = [
+                child for child in _children(process.pid) if _is_confined(child)
+            ]
+            return bool(confined)
+
+        running.until(is_compiling, "a compiler")
+        process.stdin.close()
+        assert process.wait(running.DEADLINE_S) == 0
+        running.until(
+            lambda: not any(Path(f"/proc/{pid}").exists() for pid in confined),
+            "an end of the compiler",
+        )
+
+
+def _is_confined(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return "\nSeccomp:\t2\n" in Path(f"/proc/{pid}/status").read_text()
+    return False
 
 
 def test_the_engine_ends_without_a_plan(quiet: netns.Pair) -> None:

@@ -1,50 +1,99 @@
 """Compiles C to an Object with bcc, or returns what was compiled before.
 
 The compiler takes longer than all the rest of a capture's start. Its results are
-valid for the same text, compiler and kernel, and are kept where only root can write.
+valid for the same text, compiler and kernel, and are kept where only root can write. It
+runs in a process of its own (compilation.py), which ends with the thread that waits.
 """
 
-import atexit
-import ctypes
+import contextlib
 import hashlib
 import importlib.util
+import json
 import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tccap.bpf import bcclib, uapi
-from tccap.bpf.bcclib import bcc
-from tccap.bpf.objects import MapSpec, Object, with_maps
-from tccap.bpf.syscall import bpf
-from tccap.bpf.uapi import Command, MapType
+from tccap.bpf.bcclib import CompileError, bcc
+from tccap.bpf.compilation import REFUSED
+from tccap.bpf.objects import Object
+from tccap.errors import TccapError
 from tccap.host.rootcache import RootCache
-from tccap.paths import BPF_DIR
+from tccap.paths import BPF_DIR, SCRIPT, engine_python
 
-FORMAT = 2  # part of the cache's file names: raise it when Object or _FLAGS changes
+# Part of the cache's file names: raise it when Object or compilation.FLAGS changes.
+FORMAT = 2
 _CACHE = RootCache("bpf", at_most=64)
-# bcc optimises clang's output, so clang need not: that halves the time. As in the
-# kernel, memory may be read as another type than it is declared to be.
-_FLAGS = ("-Xclang", "-disable-llvm-passes", "-fno-strict-aliasing")
+_OBJECT_LEN_MAX = 64 << 20
+_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
 
-def compiled(text: str, defines: dict[str, int | str]) -> Object:
-    """Return the programs of a C text, compiled now or before.
+class TooLargeError(CompileError):
+    """The compiler needed too much time or memory, or crashed."""
+
+
+def compiled(texts: Sequence[str], defines: dict[str, int | str]) -> list[Object]:
+    """Return the programs of C texts, compiled now, side by side, or before.
 
     ``defines`` become -D flags. TccapError without bcc, CompileError if it fails.
     """
     flags = [f"-D{name}={value}" for name, value in defines.items()]
+    with contextlib.ExitStack() as running:
+        started = [_start(text, flags, running) for text in texts]
+        return [finish() for finish in started]
+
+
+def _start(
+    text: str, flags: list[str], running: contextlib.ExitStack
+) -> Callable[[], Object]:
+    """Begin to compile; the function that is returned waits for the Object."""
     name = _name(text, flags)
-    return _CACHE.get(name, Object.from_bytes) or _compile(name, text, flags)
+    kept = _CACHE.get(name, Object.from_bytes)
+    if kept:
+        return lambda: kept
+    bcc()  # or TccapError, which says what to install
+    process = running.enter_context(_started(text, flags))
+    running.callback(process.kill)
+    return lambda: _finished(process, name)
 
 
-def _compile(name: str, text: str, flags: list[str]) -> Object:
-    program = bcclib.program(text, f"-I{BPF_DIR}", *_FLAGS, *flags)
+def _started(text: str, flags: list[str]) -> "subprocess.Popen[bytes]":
+    process = subprocess.Popen(
+        [engine_python(), "-I", SCRIPT, "compiler"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=_ENVIRONMENT,
+        cwd="/",
+    )
+    assert process.stdin
+    with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
+        stdin.write(json.dumps([text, flags]).encode())
+    return process
+
+
+def _finished(process: "subprocess.Popen[bytes]", name: str) -> Object:
+    """Return the process's Object; keep it for the next time."""
+    assert process.stdout
+    answer = process.stdout.read(_OBJECT_LEN_MAX)
+    process.stdout.close()
+    status = process.wait()
+    if status == REFUSED:
+        raise CompileError(answer.decode(errors="replace"))
+    if status:
+        raise TooLargeError(_why_ended(status))
     try:
-        made = _extracted(program.module)
-    finally:
-        program.cleanup()
-        atexit.unregister(program.cleanup)
+        made = Object.from_bytes(answer)
+    except TccapError as error:
+        raise CompileError(str(error)) from None
     _CACHE.keep(name, made.to_bytes())
     return made
+
+
+def _why_ended(status: int) -> str:
+    if status < 0:
+        return f"the compiler was ended by {signal.Signals(-status).name}"
+    return f"the compiler ended with status {status}"
 
 
 def _name(text: str, flags: list[str]) -> str:
@@ -68,77 +117,3 @@ def _bcc_version() -> str:
 def _headers() -> list[tuple[str, bytes]]:
     files = sorted(Path(BPF_DIR).rglob("*.h"))
     return [(str(file), file.read_bytes()) for file in files]
-
-
-def _extracted(module: int) -> Object:
-    """Return the programs and maps of a module of bcc's."""
-    lib = bcc().lib
-    # The package declares no types for functions that it does not call itself.
-    lib.bpf_num_tables.argtypes = [ctypes.c_void_p]
-    lib.bpf_table_name.restype = ctypes.c_char_p
-    lib.bpf_table_name.argtypes = [ctypes.c_void_p, ctypes.c_ulonglong]
-    tables = [lib.bpf_table_name(module, n) for n in range(lib.bpf_num_tables(module))]
-    fds = [lib.bpf_table_fd(module, table) for table in tables]
-    infos = [_map_info(fd) for fd in fds]
-    places = {fd: place for place, fd in enumerate(fds)}
-    programs = {}
-    for n in range(lib.bpf_num_functions(module)):
-        name = lib.bpf_function_name(module, n)
-        start = lib.bpf_function_start(module, name)
-        code = ctypes.string_at(start, lib.bpf_function_size(module, name))
-        programs[name.decode()] = with_maps(code, places)
-    return Object(
-        tuple(
-            _spec(table, info, lib, module)
-            for table, info in zip(tables, infos, strict=True)
-        ),
-        programs,
-        next((_btf(i.btf_id) for i in infos if _needs_btf(i)), b""),
-    )
-
-
-def _needs_btf(info: uapi.MapInfo) -> bool:
-    return bool(info.type == MapType.SK_STORAGE)
-
-
-def _spec(table: bytes, info: uapi.MapInfo, lib: ctypes.CDLL, module: int) -> MapSpec:
-    typed = _needs_btf(info)
-    return MapSpec(
-        table.decode(),
-        info.type,
-        info.key_size,
-        info.value_size,
-        info.max_entries,
-        info.map_flags,
-        info.btf_key_type_id if typed else 0,
-        info.btf_value_type_id if typed else 0,
-        lib.bpf_table_key_desc(module, table).decode(),
-        lib.bpf_table_leaf_desc(module, table).decode(),
-    )
-
-
-def _map_info(fd: int) -> uapi.MapInfo:
-    info = uapi.MapInfo()
-    _get_info(fd, info)
-    return info
-
-
-def _btf(btf_id: int) -> bytes:
-    """Return type information that was loaded into the kernel."""
-    fd = bpf(Command.BTF_GET_FD_BY_ID, uapi.GetFdById(id=btf_id))
-    try:
-        info = uapi.BtfInfo()
-        _get_info(fd, info)
-        raw = ctypes.create_string_buffer(info.btf_size)
-        info.btf = ctypes.addressof(raw)
-        _get_info(fd, info)
-    finally:
-        os.close(fd)
-    return raw.raw
-
-
-def _get_info(fd: int, info: ctypes.Structure) -> None:
-    request = uapi.ObjGetInfoByFd(
-        bpf_fd=fd, info_len=ctypes.sizeof(info), info=ctypes.addressof(info)
-    )
-    bpf(Command.OBJ_GET_INFO_BY_FD, request)

@@ -15,17 +15,17 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 from tccap.attach import clsact
 from tccap.attach.attacher import Attacher, make_attacher
 from tccap.bpf.collection import Collection
 from tccap.engine import clock, devices, privileges
+from tccap.engine.background import Background
 from tccap.engine.carrier import Carrier, Writer
 from tccap.engine.classifier import Classifier
 from tccap.engine.control import Control
-from tccap.engine.events import Events, nothing
+from tccap.engine.events import Events
 from tccap.engine.interfaces import Interfaces
 from tccap.engine.losses import Losses
 from tccap.engine.parts import Choice, Parts
@@ -68,7 +68,7 @@ class Setup:
 def run(
     plan: Plan,
     choices: Sequence[Choice],
-    programs: Future[Collection],
+    programs: Background[Collection],
     control_fd: int,
     stream_fd: int,
 ) -> None:
@@ -109,18 +109,22 @@ def _rules(stack: contextlib.ExitStack) -> translation.Watch | None:
 
 
 def _compiled(
-    programs: Future[Collection], events: Events, control: Control
+    programs: Background[Collection], events: Events, control: Control
 ) -> Collection:
     """Wait for the compiler; when asked to stop, end at once."""
-    done_fd = os.eventfd(0, os.EFD_CLOEXEC)
-    programs.add_done_callback(lambda _: os.eventfd_write(done_fd, 1))
-    events.watch(done_fd, nothing)
-    while not programs.done():
+    is_done = False
+
+    def note(_: int) -> None:
+        nonlocal is_done
+        is_done = True
+
+    events.watch(programs.done_fd, note)
+    while not is_done:
         events.wait(None)
         if control.is_stopping:
-            # Nothing is in the kernel yet, and the compiler does not stop.
+            # Nothing is in the kernel yet, and the compiler ends with us.
             os._exit(0)
-    events.forget(done_fd)
+    events.forget(programs.done_fd)
     return programs.result()
 
 

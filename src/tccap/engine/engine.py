@@ -16,10 +16,10 @@ import signal
 import time
 import traceback
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from tccap.engine import limits, parts, privileges
+from tccap.engine import limits, parts, privileges, slots
+from tccap.engine.background import Background
 from tccap.engine.parts import Choice
 from tccap.errors import TccapError
 from tccap.host import access
@@ -47,6 +47,7 @@ def main() -> int:
         limits.reset()
         privileges.narrow(privileges.STARTING)
         caller = access.caller()
+        slots.take(caller)
         text = _read_plan()
         if text:
             privileges.need()
@@ -77,14 +78,12 @@ def sweep() -> int:
 
 def _run(plan: Plan, caller: Caller) -> None:
     choices = parts.choose(plan, caller)
-    with ThreadPoolExecutor(1) as pool:
-        programs = pool.submit(_prepare, plan, choices)
-        pool.shutdown(wait=False)  # its thread ends with its work
-        started = time.monotonic()
-        from tccap.engine import capture
+    programs = Background(lambda: _prepare(plan, choices))
+    started = time.monotonic()
+    from tccap.engine import capture
 
-        report(Timing("import", time.monotonic() - started))
-        capture.run(plan, choices, programs, PLAN_FD, STREAM_FD)
+    report(Timing("import", time.monotonic() - started))
+    capture.run(plan, choices, programs, PLAN_FD, STREAM_FD)
 
 
 def _prepare(plan: Plan, choices: Sequence[Choice]) -> "Collection":

@@ -93,7 +93,8 @@ def choose(plan: Plan, caller: Caller) -> tuple[Choice, ...]:
     Call it before there are threads. The order is that of their C.
     """
     netmask = None if plan.is_any else netdev.netmask(plan.device)
-    capture_filter = CaptureFilter(plan.filters, _link_types(plan), netmask)
+    links = _link_types(plan)
+    capture_filter = CaptureFilter(plan.filters, links, netmask, uid=caller.uid)
     needs_owners = capture_filter.needs_processes
     return (
         OwnersChoice(plan, caller, filter_needs_it=needs_owners),

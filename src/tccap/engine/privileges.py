@@ -5,13 +5,11 @@ while there is no other thread. They are never regained: new code that needs ano
 capability has to list it here.
 """
 
-import contextlib
-import ctypes
 import threading
 from collections.abc import Mapping
 
 from tccap.errors import TccapError
-from tccap.host import libc
+from tccap.host import capabilities, libc
 
 # include/uapi/linux/capability.h
 DAC_READ_SEARCH, KILL, SETGID, SETUID = 2, 5, 6, 7
@@ -28,7 +26,7 @@ KEPT: Mapping[int, str] = {
     PERFMON: "setting probes while the capture runs",
     DAC_READ_SEARCH: "reading the programs that are probed",
     CHECKPOINT_RESTORE: "the same, if their files are deleted (map_files)",
-    SETUID: "inspecting such programs as the user nobody",
+    SETUID: "inspecting such programs as a user that does not exist",
     SETGID: "the same",
     KILL: "killing an inspection that takes too long",
 }
@@ -50,31 +48,12 @@ STARTING: Mapping[int, str] = {
 # There is no capture without these. SYS_ADMIN includes the first two.
 NEEDED = {BPF: "BPF", PERFMON: "PERFMON", NET_ADMIN: "NET_ADMIN"}
 
-_VERSION_3 = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
-# include/uapi/linux/prctl.h
-_PR_SET_NO_NEW_PRIVS, _PR_CAPBSET_DROP, _PR_CAPBSET_READ = 38, 24, 23
-_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
-
-
-class _Header(ctypes.Structure):
-    """struct __user_cap_header_struct."""
-
-    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
-
-
-class _Data(ctypes.Structure):
-    """struct __user_cap_data_struct: 32 capabilities."""
-
-    _fields_ = (
-        ("effective", ctypes.c_uint32),
-        ("permitted", ctypes.c_uint32),
-        ("inheritable", ctypes.c_uint32),
-    )
+_PR_SET_NO_NEW_PRIVS = 38  # include/uapi/linux/prctl.h
 
 
 def missing() -> list[str]:
     """Return the names of the capabilities that are needed and not there."""
-    held = _effective()
+    held = capabilities.effective()
     if SYS_ADMIN in held:
         held |= {BPF, PERFMON}
     return [name for number, name in NEEDED.items() if number not in held]
@@ -99,42 +78,9 @@ def narrow(wanted: Mapping[int, str]) -> None:
     if threading.active_count() > 1:
         raise TccapError("tccap cannot give up privileges while it has threads.")
     try:
-        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-        _drop_inherited(wanted)
-        _drop_own(wanted)
+        libc.call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        capabilities.keep_only(wanted)
     except OSError as error:
         raise TccapError(
             f"tccap could not give up its privileges: {error.strerror}."
         ) from None
-
-
-def _effective() -> set[int]:
-    header, data = _Header(_VERSION_3, 0), (_Data * 2)()
-    libc.call("capget", ctypes.byref(header), data)
-    return {n for n in range(64) if data[n // 32].effective >> n % 32 & 1}
-
-
-def _drop_inherited(wanted: Mapping[int, str]) -> None:
-    """Empty the ambient set and narrow the bounding set, if we may (CAP_SETPCAP)."""
-    with contextlib.suppress(OSError):
-        _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    for number in range(64):
-        with contextlib.suppress(OSError):
-            if number not in wanted and _prctl(_PR_CAPBSET_READ, number):
-                _prctl(_PR_CAPBSET_DROP, number)
-
-
-def _drop_own(wanted: Mapping[int, str]) -> None:
-    """Narrow the permitted and effective sets, and empty the inheritable one."""
-    header, data = _Header(_VERSION_3, 0), (_Data * 2)()
-    libc.call("capget", ctypes.byref(header), data)
-    for half, part in enumerate(data):
-        mask = sum(1 << n % 32 for n in wanted if n // 32 == half)
-        part.permitted &= mask
-        part.effective = part.permitted
-        part.inheritable = 0
-    libc.call("capset", ctypes.byref(header), data)
-
-
-def _prctl(option: int, argument: int) -> int:
-    return libc.call("prctl", option, argument, 0, 0, 0)

@@ -6,6 +6,7 @@ from tccap.bpf import btf, collection, compiler, source
 from tccap.bpf.bcclib import CompileError
 from tccap.bpf.code import Code
 from tccap.bpf.collection import Collection
+from tccap.bpf.compiler import TooLargeError
 from tccap.engine import realtime
 from tccap.engine.parts import Choice
 from tccap.errors import TccapError
@@ -20,12 +21,23 @@ def prepare(plan: Plan, choices: Sequence[Choice]) -> Collection:
     codes = [choice.code for choice in choices]
     defines = _defines(plan, codes)
     try:
-        objects = [compiler.compiled(text, defines) for text in _texts(codes)]
+        objects = compiler.compiled(_texts(codes), defines)
+    except TooLargeError as error:
+        raise TccapError(_too_large(plan, error)) from None
     except (CompileError, OSError) as error:
         raise TccapError(
             collection.refusal("prepare the BPF programs", error)
         ) from None
     return Collection(objects)
+
+
+def _too_large(plan: Plan, error: TooLargeError) -> str:
+    if any(plan.filters):
+        return (
+            "The capture filter is too large to be compiled: use fewer conditions, "
+            "such as one network for many hosts, or one portrange for many ports."
+        )
+    return collection.refusal("prepare the BPF programs", error)
 
 
 def _texts(codes: list[Code]) -> tuple[str, str]:

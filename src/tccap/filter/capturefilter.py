@@ -14,6 +14,7 @@ from tccap.bpf.code import Code
 from tccap.filter import emit, language, libpcap
 from tccap.filter.cbpf import FilterError, Program
 from tccap.filter.language import All, Context, Filter, Packet, Process
+from tccap.host import sandbox
 from tccap.stream.linktypes import LinkType
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ class CaptureFilter:
     """A filter, for devices with the given link types.
 
     ``netmask`` is that of the one device, for `ip broadcast`. FilterError carries
-    libpcap's own message, or says what else is wrong. libpcap
-    compiles in a child process, so make the filter before there are threads.
+    libpcap's own message, or says what else is wrong. libpcap compiles in a child
+    process, so make the filter before there are threads. It does so with the rights of
+    the user ``uid``, or if that is root, with nobody's.
     """
 
     sets_probes = False
@@ -49,7 +51,9 @@ class CaptureFilter:
         texts: tuple[str, ...],
         links: tuple[LinkType, ...],
         netmask: int | None = None,
+        uid: int = 0,
     ) -> None:
+        self._uid = uid
         self._filter = _parsed(texts)
         self._netmask = netmask
         self._leaves = dict(self._compiled(links))
@@ -91,7 +95,7 @@ class CaptureFilter:
         """Yield a leaf for each text and each kind of device."""
         packets = language.packets(self._filter) if self._filter else ()
         for number, packet in enumerate(dict.fromkeys(packets)):
-            programs = _programs(packet.text, links, self._netmask)
+            programs = _programs(packet.text, links, self._netmask, self._uid)
             for link in links:
                 ethernet = link.has_ethernet
                 name = f"{'ethernet' if ethernet else 'raw'}_{number}"
@@ -146,7 +150,7 @@ def _process_words(of: Filter) -> list[Process]:
 
 
 def _programs(
-    text: str, links: tuple[LinkType, ...], netmask: int | None
+    text: str, links: tuple[LinkType, ...], netmask: int | None, uid: int
 ) -> dict[LinkType, Program | None]:
     """Compile for each link type; at least one must accept the text.
 
@@ -155,9 +159,12 @@ def _programs(
     """
     programs: dict[LinkType, Program | None] = {}
     errors = []
+    user = sandbox.user(uid) if uid else None
     for link in links:
         try:
-            programs[link] = libpcap.compile_filter(text, link.linktype, netmask)
+            programs[link] = libpcap.compile_filter(
+                text, link.linktype, netmask, user=user
+            )
         except FilterError as error:
             programs[link] = None
             errors.append(error)

@@ -1,21 +1,30 @@
 """libpcap's filter compiler, through ctypes.
 
 Needs no privileges: the handle is from pcap_open_dead(3PCAP). A child process
-compiles, because libpcap cannot be given a time limit: it may look up a name at a name
-server that does not answer, and its optimiser takes 12 seconds for 500 hosts. A
-timer ends the child; a filter that makes libpcap crash ends only the child.
+compiles, for two reasons. libpcap cannot be given a time limit: it may look up a name
+at a name server that does not answer, and its optimiser takes 12 seconds for 500 hosts.
+And the text is a user's, so libpcap and the resolver must not read it with root's
+rights: the child enters its sandbox (host/sandbox.py) before libpcap is loaded. A
+filter that makes libpcap crash ends only the child.
 """
 
 import ctypes
 import functools
+import mmap
 import os
+import resource
+import select
 import signal
 import struct
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final, NoReturn
 
 from tccap.filter import language
 from tccap.filter.cbpf import FilterError, Insn, Program
+from tccap.host import sandbox
+from tccap.host.sandbox import User
 
 # Looking up names takes time, but nobody waits longer without a message.
 DEADLINE_S: Final = 3.0
@@ -24,6 +33,14 @@ DEADLINE_S_PER_BYTE: Final = 0.002
 # The optimiser's time grows with the cube: 10 ms here, 12 s at fifteen times
 # as many. Only tccap's own passes simplify longer programs.
 MAX_OPTIMISED_INSNS: Final = 1500
+
+# The child may be stopped by the user that it became, and its timer with it.
+_GRACE_S: Final = 1.0
+_MEMORY_LEN: Final = 512 << 20  # in addition to what the parent has mapped
+_ANSWERS_LEN_MAX: Final = 32 << 20
+_READ_LEN: Final = 1 << 16
+_OPEN_FILES: Final = 64
+_TOO_SLOW: Final = (signal.SIGALRM, signal.SIGXCPU)
 
 # LINKTYPE_RAW is DLT_RAW, which has another number (pcap/dlt.h).
 _DLT: Final = {101: 12}
@@ -61,20 +78,23 @@ def compile_filter(
     linktype: int,
     netmask: int | None = None,
     *,
+    user: User | None = None,
     deadline_s: float | None = None,
 ) -> Program:
     """Compile a filter expression (pcap-filter(7)).
 
     `linktype` is a LINKTYPE_ number. `netmask` is a number of 32 bits, whose most
     significant byte is the address's first; libpcap refuses `ip broadcast` without it.
-    Raises FilterError with libpcap's own message,
-    or if the text cannot be given to libpcap, or if the deadline has passed (by
-    default some seconds, more for a long text).
+    Root compiles as `user`, by default as one that does not exist. Raises FilterError
+    with libpcap's own message, or if the text cannot be given to libpcap, or if the
+    deadline has passed (by default some seconds, more for a long text).
     """
     text = language.encode(expression)
     wait_s = deadline_s or DEADLINE_S + len(text) * DEADLINE_S_PER_BYTE
     mask = _NETMASK_UNKNOWN if netmask is None else netmask
-    answers, status = _in_child(lambda: _compilations(text, linktype, mask), wait_s)
+    answers, status = _in_child(
+        lambda: _compilations(text, linktype, mask), user, wait_s
+    )
     if not answers:
         raise FilterError(_unanswered(status, wait_s))
     kind, payload = answers[-1]
@@ -84,7 +104,7 @@ def compile_filter(
 
 
 def _unanswered(status: int, wait_s: float) -> str:
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in _TOO_SLOW:
         return (
             f"libpcap did not finish with the capture filter in {wait_s:.0f} seconds. "
             "Names may need a name server that does not answer: use addresses."
@@ -96,33 +116,79 @@ def _unanswered(status: int, wait_s: float) -> str:
 
 
 def _in_child(
-    compilations: Callable[[], Iterator[tuple[bytes, bytes]]], wait_s: float
+    compilations: Callable[[], Iterator[tuple[bytes, bytes]]],
+    user: User | None,
+    wait_s: float,
 ) -> tuple[list[tuple[bytes, bytes]], int]:
     """Return the child's answers, each (kind, payload), and its wait status."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        _child(writer, compilations, wait_s)
+        _child(writer, compilations, user, wait_s)
     os.close(writer)
-    with open(reader, "rb") as pipe:  # noqa: PTH123 - a descriptor, not a path
-        answers = list(_split(pipe.read()))
-    return answers, os.waitpid(child, 0)[1]
+    try:
+        stream, ended = _read_until(reader, time.monotonic() + wait_s + _GRACE_S)
+    finally:
+        os.close(reader)
+        os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+    return list(_split(stream)), status if ended else signal.SIGALRM
+
+
+def _read_until(reader: int, deadline: float) -> tuple[bytes, bool]:
+    """Return what the child writes, and whether it ended before the deadline."""
+    poller = select.poll()
+    poller.register(reader, select.POLLIN)
+    stream = b""
+    while len(stream) < _ANSWERS_LEN_MAX:
+        left_s = max(0.0, deadline - time.monotonic())
+        if not poller.poll(1000 * left_s):
+            return stream, False
+        more = os.read(reader, _READ_LEN)
+        if not more:
+            break
+        stream += more
+    return stream, True
 
 
 def _child(
     writer: int,
     compilations: Callable[[], Iterator[tuple[bytes, bytes]]],
+    user: User | None,
     wait_s: float,
 ) -> NoReturn:
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         signal.setitimer(signal.ITIMER_REAL, wait_s)
+        _close_all_but(writer)
+        sandbox.enter(user, _limits(wait_s), sandbox.RESOLVING)
         for kind, payload in compilations():
             _write_all(writer, kind + struct.pack("=I", len(payload)) + payload)
     finally:
         # On any exception, too: the exit handlers are the parent's.
         os._exit(0)
+
+
+def _close_all_but(kept: int) -> None:
+    """Close what the parent has open, such as the stream, and use /dev/null instead."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in {0, 1, 2} - {kept}:
+        os.dup2(null, standard)
+    os.closerange(3, kept)
+    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _limits(wait_s: float) -> dict[int, int]:
+    mapped = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+    return {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CPU: int(wait_s) + 1,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_NPROC: 0,
+        resource.RLIMIT_NOFILE: _OPEN_FILES,
+        resource.RLIMIT_AS: mapped * mmap.PAGESIZE + _MEMORY_LEN,
+    }
 
 
 def _write_all(writer: int, data: bytes) -> None:

@@ -26,17 +26,15 @@ PREFIX = "tccap-"
 CONFIG = os.path.join(os.path.dirname(__file__), "config.txt")
 
 
-def main(argv: list[str]) -> int:
-    """Serve a call if it is one of these, else leave it to `front`."""
+def main(argv: list[str]) -> int | None:
+    """Serve a call and return the exit status; None if it is none of these."""
     try:
         text = _answer(argv)
     except TccapError as error:
         print(error, file=sys.stderr)  # noqa: T201  # where Wireshark reads it
         return 1
     if text is None:
-        from tccap.front import front
-
-        return front.main(argv)
+        return None
     sys.stdout.write(text)
     return 0
 

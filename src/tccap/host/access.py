@@ -15,12 +15,23 @@ from tccap.errors import TccapError
 
 CONFIGURATION = Path("/etc/tccap.conf")
 OWN, ALL = "own", "all"
-# The settings of the file with their defaults: a member of the group gets these of
-# the member's own processes, or of all.
-DEFAULTS = {"details": OWN, "secrets": OWN}
+# The settings of the file with their defaults. A member of the group gets details and
+# secrets of the member's own processes, or of all.
+DEFAULTS: dict[str, Any] = {"details": OWN, "secrets": OWN}
+# How many captures may run at once. The kernel takes 64 programs on each device and
+# direction (BPF_MPROG_MAX in kernel/bpf/mprog.c), and other programs need some, too.
+LIMITS = {"captures-per-user": 8, "captures": 24}
+_LIMITS_RANGE = range(1, 1001)
 ROOT = 0
 # Set by a front that runs as root through sudo: the user id of who ran sudo.
 BEHIND_ROOT = "TCCAP_BEHIND_ROOT"
+
+
+class Limits(NamedTuple):
+    """How many captures may run at once."""
+
+    per_user: int = LIMITS["captures-per-user"]  # not root
+    in_all: int = LIMITS["captures"]
 
 
 class Caller(NamedTuple):
@@ -34,6 +45,7 @@ class Caller(NamedTuple):
     details: str
     secrets: str
     own: int
+    limits: Limits = Limits()
 
     def sees_details_of(self, uids: set[int]) -> bool:
         """Return whether the user may see a process's path, arguments and so on.
@@ -51,9 +63,23 @@ def caller() -> Caller:
     """
     uid = _uid()
     if uid == ROOT:
-        return Caller(uid, ALL, ALL, own=_behind_root())
+        return Caller(uid, ALL, ALL, own=_behind_root(), limits=_limits_of_root())
     _need_pipes(uid)
-    return Caller(uid, **_configuration(CONFIGURATION), own=uid)
+    settings = _configuration(CONFIGURATION)
+    details, secrets = settings["details"], settings["secrets"]
+    return Caller(uid, details, secrets, own=uid, limits=_limits(settings))
+
+
+def _limits_of_root() -> Limits:
+    """Return the administrator's limits; a wrong file does not keep root out."""
+    try:
+        return _limits(_configuration(CONFIGURATION))
+    except TccapError:
+        return Limits()
+
+
+def _limits(settings: dict[str, Any]) -> Limits:
+    return Limits(settings["captures-per-user"], settings["captures"])
 
 
 def _uid() -> int:
@@ -82,24 +108,28 @@ def _need_pipes(uid: int) -> None:
     raise TccapError(reason)
 
 
-def _configuration(path: Path) -> dict[str, str]:
+def _configuration(path: Path) -> dict[str, Any]:
+    defaults = DEFAULTS | LIMITS
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             if status.st_uid != ROOT or status.st_mode & 0o022:
                 _refuse(path, "somebody else than root can write it")
-            return DEFAULTS | _checked(path, tomllib.load(file))
+            return defaults | _checked(path, tomllib.load(file))
     except FileNotFoundError:
-        return DEFAULTS
+        return defaults
     except (OSError, ValueError) as error:
         _refuse(path, str(error))
 
 
-def _checked(path: Path, settings: dict[str, Any]) -> dict[str, str]:
+def _checked(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     for key, value in settings.items():
-        if key not in DEFAULTS:
+        if key in LIMITS:
+            if type(value) is not int or value not in _LIMITS_RANGE:
+                _refuse(path, f"{key} is a number from 1 to 1000")
+        elif key not in DEFAULTS:
             _refuse(path, f"there is no setting {key!r}")
-        if value not in (OWN, ALL):
+        elif value not in (OWN, ALL):
             _refuse(path, f'{key} is "{OWN}" or "{ALL}"')
     return settings
 

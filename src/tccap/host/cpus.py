@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# The system call membarrier, by machine (uname).
 from tccap.host import libc
 
+# The policies under which any process may take over the CPU (sched(7)).
+_PREEMPTED = (os.SCHED_OTHER, os.SCHED_BATCH, os.SCHED_IDLE)
+# The system call membarrier, by machine (uname).
 _MEMBARRIER = {"x86_64": 324, "aarch64": 283}
 _MEMBARRIER_CMD_GLOBAL = 1
 
@@ -27,8 +29,13 @@ def not_preempted() -> Iterator[None]:
     The kernel skips kprobe programs on a CPU in the middle of such a call
     (bpf_disable_instrumentation) but may run other processes there, whose use of
     sockets would then go unseen. Without the right to it (CAP_SYS_NICE) the gap
-    stays; it is small.
+    stays; it is small. Who started us chose the scheduling policy: it comes back, and
+    one of real time stays.
     """
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    if policy & ~os.SCHED_RESET_ON_FORK not in _PREEMPTED:
+        yield
+        return
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     except OSError:
@@ -37,7 +44,7 @@ def not_preempted() -> Iterator[None]:
     try:
         yield
     finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def wait_for_rcu_readers() -> None:

@@ -1,6 +1,12 @@
+import ctypes
+import os
+import re
 import signal
+import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +17,7 @@ from support import libpcap_oracle
 from support.libpcap_oracle import ETHERNET, RAW
 from tccap.filter import libpcap
 from tccap.filter.cbpf import FilterError, Insn
+from tccap.host.sandbox import User
 
 IPV4 = bytes(12) + b"\x08\x00" + b"\x45" + bytes(40)
 NAMELESS = "host 10.0.0.1"
@@ -119,6 +126,107 @@ def test_a_crash_of_libpcap_is_a_message(monkeypatch: pytest.MonkeyPatch) -> Non
         libpcap, "_compile", lambda *_, **__: signal.raise_signal(signal.SIGKILL)
     )
     assert "without a message" in message(NAMELESS)
+
+
+STATUS = Path("/proc/self/status")
+
+
+def sandbox(monkeypatch: pytest.MonkeyPatch, user: User | None) -> dict[str, str]:
+    monkeypatch.setattr(
+        libpcap, "_compile", lambda *_, **__: (b"E", STATUS.read_bytes())
+    )
+    with pytest.raises(FilterError) as caught:
+        libpcap.compile_filter(NAMELESS, ETHERNET, user=user)
+    return dict(re.findall(r"^(\w+):\t(.*)$", str(caught.value), re.MULTILINE))
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes others")
+
+
+@needs_root
+@pytest.mark.parametrize("user", [User(4711, 4712), None], ids=["member", "root"])
+def test_libpcap_has_no_rights_but_the_callers(
+    monkeypatch: pytest.MonkeyPatch, user: User | None
+) -> None:
+    status = sandbox(monkeypatch, user)
+    uids, gids = set(status["Uid"].split()), set(status["Gid"].split())
+    if user:
+        assert (uids, gids) == ({"4711"}, {"4712"})
+    else:
+        assert min(map(int, uids | gids)) > 2_000_000_000
+    assert status["Groups"].strip() == ""
+    for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd"):
+        assert int(status[kind], 16) == 0, kind
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+
+
+@needs_root
+@pytest.mark.parametrize("user", [User(4711, 4712), None], ids=["member", "root"])
+def test_names_are_looked_up_without_rights(user: User | None) -> None:
+    by_name = libpcap.compile_filter("ip host localhost", ETHERNET, user=user)
+    assert by_name == libpcap.compile_filter("ip host 127.0.0.1", ETHERNET)
+    by_service = libpcap.compile_filter("tcp port domain", ETHERNET, user=user)
+    assert by_service == libpcap.compile_filter("tcp port 53", ETHERNET)
+
+
+def test_libpcap_cannot_reach_what_the_parent_has_open(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (tmp_path / "secret").open("wb") as secret:
+
+        def attempt(*_: object, **__: object) -> tuple[bytes, bytes]:
+            try:
+                os.fstat(secret.fileno())
+            except OSError:
+                return b"E", b"closed"
+            return b"E", b"open"
+
+        monkeypatch.setattr(libpcap, "_compile", attempt)
+        assert message(NAMELESS) == "closed"
+
+
+@pytest.mark.parametrize("attack", ["fork", "write a file", "execute", "trace"])
+def test_an_attack_by_a_filter_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, attack: str
+) -> None:
+    tmp_path.chmod(0o777)
+    attacks: dict[str, Callable[[], object]] = {
+        "fork": os.fork,
+        "write a file": (tmp_path / "made").touch,
+        "execute": lambda: os.execv("/bin/true", ["true"]),
+        "trace": lambda: ctypes.CDLL(None).ptrace(0, 0, 0, 0),
+    }
+
+    def attempt(*_: object, **__: object) -> tuple[bytes, bytes]:
+        attacks[attack]()
+        return b"E", b"allowed"
+
+    monkeypatch.setattr(libpcap, "_compile", attempt)
+    assert "without a message" in message(NAMELESS)
+    assert not (tmp_path / "made").exists()
+
+
+@needs_root
+def test_a_child_that_its_user_stops_does_not_stop_the_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stopped(*_: object, **__: object) -> tuple[bytes, bytes]:
+        os.write(told, str(os.getpid()).encode())
+        time.sleep(60)
+        return b"E", b"went on"
+
+    hear, told = os.pipe()
+    os.set_inheritable(told, True)
+    monkeypatch.setattr(libpcap, "_close_all_but", lambda _: None)
+    monkeypatch.setattr(libpcap, "_compile", stopped)
+    stopper = threading.Thread(
+        target=lambda: os.kill(int(os.read(hear, 20)), signal.SIGSTOP)
+    )
+    stopper.start()
+    assert "did not finish" in message(NAMELESS, deadline_s=0.5)
+    stopper.join()
+    os.close(hear)
+    os.close(told)
 
 
 def test_both_compilations_judge_alike(monkeypatch: pytest.MonkeyPatch) -> None:

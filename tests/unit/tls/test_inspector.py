@@ -1,4 +1,5 @@
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -335,27 +336,69 @@ def test_an_absent_file_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "/nowhere: No such file or directory.\n"
 
 
-@needs_root
-def test_the_finder_has_no_rights(tmp_path: Path) -> None:
-    """It prints its ids after it has given up its rights."""
+def confined(tmp_path: Path, body: str) -> "subprocess.CompletedProcess[str]":
+    """Run some Python that has given up its rights as the finder does."""
     program = tmp_path / "confined.py"
     program.write_text(
-        "import os, socket\n"
+        "import ctypes, os, socket\n"
         "from tccap.tls.finder.confine import confine\n"
-        "confine(0)\n"
-        "print(os.getuid(), os.getgroups())\n"
-        "for attempt in (lambda: open('/etc/passwd'), socket.socket, os.fork):\n"
-        "    try:\n"
-        "        attempt()\n"
-        "        print('allowed')\n"
-        "    except OSError:\n"
-        "        print('refused')\n"
+        "status = open('/proc/self/status')\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        f"confine(0)\n{body}\n"
     )
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, program],
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
         env={"PYTHONPATH": str(Path(inspector.__file__).parents[2])},
     )
-    assert done.stdout == "65534 []\nrefused\nrefused\nrefused\n"
+
+
+@needs_root
+def test_the_finder_has_no_rights(tmp_path: Path) -> None:
+    shown = dict(
+        line.split(":\t", 1)
+        for line in confined(tmp_path, "print(status.read())").stdout.splitlines()
+        if ":\t" in line
+    )
+    for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd"):
+        assert int(shown[kind], 16) == 0, kind
+    assert (shown["NoNewPrivs"], shown["Seccomp"]) == ("1", "2")
+    assert shown["Groups"].strip() == ""
+
+
+@needs_root
+def test_each_finder_is_another_user_that_does_not_exist(tmp_path: Path) -> None:
+    ids = {confined(tmp_path, "print(os.getuid())").stdout for _ in range(3)}
+    assert len(ids) == 3
+    assert all(int(uid) > 2_000_000_000 for uid in ids)
+
+
+@needs_root
+@pytest.mark.parametrize("attempt", ["open('/etc/passwd')", "os.fork()", "os.pipe()"])
+def test_the_finder_is_refused(tmp_path: Path, attempt: str) -> None:
+    done = confined(tmp_path, attempt)
+    assert "PermissionError" in done.stderr.splitlines()[-1]
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "socket.socket()",
+        "libc.ptrace(16, os.getppid(), 0, 0)",
+        "libc.unshare(0x10000000)",
+        "libc.setns(0, 0)",
+        "libc.syscall(56, 0x10000000 | 17, 0, 0, 0, 0)",  # clone, CLONE_NEWUSER
+        "libc.process_vm_readv(os.getppid(), 0, 0, 0, 0, 0)",
+        "os.execv('/bin/true', ['true'])",
+        "open('/tmp/made-by-the-finder', 'w')",
+        "libc.syscall(321, 0, 0, 0)",  # bpf
+        "libc.syscall(425, 1, 0)",  # io_uring_setup
+        "libc.syscall(0x40000000 | 39)",  # getpid of x32
+    ],
+)
+def test_an_attack_ends_the_finder(tmp_path: Path, attack: str) -> None:
+    done = confined(tmp_path, attack)
+    assert done.returncode == -signal.SIGSYS, done.stderr
