@@ -14,7 +14,7 @@ SHORT_CALLS = (
     "--extcap-config --extcap-interface tccap-any",
     "--extcap-dlts --extcap-interface tccap-lo",
 )
-# What a user's shell may hold and tccap must not heed.
+# What a user's shell may hold and tccap must ignore.
 HOSTILE = {
     "PATH": f"/opt/other:{PATH}",
     "BCC_KERNEL_SOURCE": "/nonsense",
@@ -94,7 +94,7 @@ def test_the_fields_of_processes_are_there(machine: Machine) -> None:
         assert "\ttccap.pid\t" in fields, user
 
 
-def test_without_sudo_an_ordinary_user_is_told(machine: Machine) -> None:
+def test_without_sudo_an_ordinary_user_gets_the_reason(machine: Machine) -> None:
     result = machine.run("tshark", "-i", "tccap-any", "-a", "duration:5", user="ada")
     assert "Capturing needs root where there is no sudo: start" in result.stderr
     assert "Traceback" not in result.stderr
@@ -108,7 +108,7 @@ def test_check_finds_nothing_missing(command: str, machine: Machine) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_check_tells_an_ordinary_user_what_it_could_not_try(machine: Machine) -> None:
+def test_check_names_what_an_ordinary_user_cannot_try(machine: Machine) -> None:
     result = machine.run("tccap", "check", user="ada")
     missing = [x for x in result.stdout.splitlines() if x.startswith("missing")]
     assert missing == [
@@ -304,7 +304,7 @@ def test_uninstall_leaves_nothing_but_packages(
 
 
 def is_of_dpkg(path: str) -> bool:
-    """Tell whether packages make such files as they are installed."""
+    """Return whether packages make such files when they are installed."""
     return re.match(MADE_BY_PACKAGES, path) is not None
 
 
@@ -422,5 +422,5 @@ def listing(machine: Machine) -> dict[str, str]:
 
 
 def is_cached(path: str) -> bool:
-    """Tell whether a path holds what was compiled: it is made where it lacks."""
+    """Return whether a path is in the cache, which each capture can fill."""
     return path.startswith("/var/cache/tccap/")

@@ -37,8 +37,8 @@ def ask(
     """Send a request; yield the body of each answer.
 
     ``message_type`` is RTM_* or another of the protocol. There is one answer, or with
-    ``dump`` any number. OSError
-    carries the errno that the kernel answers with; EBADMSG marks a malformed answer.
+    ``dump`` any number. OSError carries the errno that the kernel answers with; EBADMSG
+    marks a malformed answer.
     """
     flags = _REQUEST | _DUMP if dump else _REQUEST
     length = _HEADER.size + len(body)
@@ -79,7 +79,7 @@ def attributes(data: bytes) -> dict[int, bytes]:
 class Subscription:
     """Becomes readable when the kernel notifies one of the groups (RTMGRP_*).
 
-    It also hears of the network namespaces to which ours has given ids, if we may.
+    It also reports the network namespaces to which ours has given ids, if we may.
     """
 
     def __init__(self, groups: int) -> None:

@@ -95,7 +95,7 @@ def test_a_failure_is_one_sentence(
 
 @contextlib.contextmanager
 def _root_logger() -> Iterator[None]:
-    """Let the front set up the log, and undo it."""
+    """Undo the front's setup of the log after each test."""
     root = logging.getLogger()
     before, level, root.handlers = root.handlers, root.level, []
     yield

@@ -188,9 +188,7 @@ def test_made_from_the_defaults() -> None:
         ({"uid": "nobody-of-that-name"}, "There is no user 'nobody-of-that-name'"),
     ],
 )
-def test_what_is_no_process_or_user_is_named(
-    change: dict[str, Any], message: str
-) -> None:
+def test_a_bad_process_or_user_is_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(TccapError, match=message):
         request.plan("tccap-any", "", options.Options()._replace(**change))
 
