@@ -124,12 +124,17 @@ def test_the_log_says_at_its_default_level_why_a_capture_ended(
     code: tuple[str, ...],
     sentence: str,
 ) -> None:
-    monkeypatch.setattr(launcher, "start", lambda _stream_fd: _engine(*code))
+    engines = contextlib.ExitStack()
+
+    def start(_stream_fd: int) -> "subprocess.Popen[bytes]":
+        return engines.enter_context(_engine(*code))
+
+    monkeypatch.setattr(launcher, "start", start)
     monkeypatch.setattr(signals, "on_stop", lambda _handler: None)
     log, stream = tmp_path / "log", tmp_path / "stream"
     stream.touch()
     call = ("--capture", "--extcap-interface", interface)
-    with _root_logger():
+    with _root_logger(), engines:
         assert front.main([*call, f"--fifo={stream}", f"--log-file={log}"]) == 1
     [line] = log.read_text().splitlines()
     assert f" ERROR {sentence}" in line
