@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,14 @@ def test_the_fields_are_those_of_the_plugin() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_are_there(command: str) -> None:
     assert re.search(rf"^ +{re.escape(command)}( +#.*)?$", TEXT, re.MULTILINE)
+
+
+def test_the_kernels_are_those_of_the_table() -> None:
+    table = Path(TOP, "tests/vm/kernels.toml").read_text(encoding="utf-8")
+    (named,) = re.findall(r"make test-vm +# on Linux (.*), in", TEXT)
+    assert re.findall(r"[\d.]+", named) == [
+        k["name"] for k in tomllib.loads(table)["kernel"]
+    ]
 
 
 def test_the_commands_work_for_root_without_sudo() -> None:
