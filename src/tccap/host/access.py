@@ -59,7 +59,7 @@ def caller() -> Caller:
 def _uid() -> int:
     text = os.environ.get("SUDO_UID", str(os.getuid()))
     if not (text.isascii() and text.isdecimal()):
-        raise TccapError("sudo did not say which user starts the engine.")
+        raise TccapError("sudo did not tell who starts the engine.")
     return int(text)
 
 
@@ -87,7 +87,7 @@ def _configuration(path: Path) -> dict[str, str]:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             if status.st_uid != ROOT or status.st_mode & 0o022:
-                _refuse(path, "users other than root can write it")
+                _refuse(path, "somebody else than root can write it")
             return DEFAULTS | _checked(path, tomllib.load(file))
     except FileNotFoundError:
         return DEFAULTS
@@ -105,4 +105,4 @@ def _checked(path: Path, settings: dict[str, Any]) -> dict[str, str]:
 
 
 def _refuse(path: Path, reason: str) -> NoReturn:
-    raise TccapError(f"An administrator must correct {path}: {reason}.")
+    raise TccapError(f"An administrator has to mend {path}: {reason}.")

@@ -1,4 +1,4 @@
-"""CPUs: their number, and waiting for or keeping off what runs on them."""
+"""CPUs: how many there are, and what runs on them meanwhile."""
 
 import contextlib
 import functools
@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# The system call membarrier, by machine (uname).
 from tccap.host import libc
 
-# The system call membarrier, by machine (uname).
 _MEMBARRIER = {"x86_64": 324, "aarch64": 283}
 _MEMBARRIER_CMD_GLOBAL = 1
 

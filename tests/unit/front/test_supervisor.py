@@ -95,7 +95,7 @@ def test_a_failure_is_one_sentence(
 
 @contextlib.contextmanager
 def _root_logger() -> Iterator[None]:
-    """Undo the front's setup of the log after each test."""
+    """Let the front set up the log, and undo it."""
     root = logging.getLogger()
     before, level, root.handlers = root.handlers, root.level, []
     yield
@@ -124,17 +124,12 @@ def test_the_log_says_at_its_default_level_why_a_capture_ended(
     code: tuple[str, ...],
     sentence: str,
 ) -> None:
-    engines = contextlib.ExitStack()
-
-    def start(_stream_fd: int) -> "subprocess.Popen[bytes]":
-        return engines.enter_context(_engine(*code))
-
-    monkeypatch.setattr(launcher, "start", start)
     monkeypatch.setattr(signals, "on_stop", lambda _handler: None)
     log, stream = tmp_path / "log", tmp_path / "stream"
     stream.touch()
     call = ("--capture", "--extcap-interface", interface)
-    with _root_logger(), engines:
+    with _root_logger(), _engine(*code) as engine:
+        monkeypatch.setattr(launcher, "start", lambda _stream_fd: engine)
         assert front.main([*call, f"--fifo={stream}", f"--log-file={log}"]) == 1
     [line] = log.read_text().splitlines()
     assert f" ERROR {sentence}" in line

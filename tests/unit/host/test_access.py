@@ -56,7 +56,7 @@ def test_a_user_id_that_is_none_is_refused(
     monkeypatch: pytest.MonkeyPatch, uid: str
 ) -> None:
     _sudo(monkeypatch, uid)
-    with pytest.raises(TccapError, match="sudo did not say"):
+    with pytest.raises(TccapError, match="sudo did not tell"):
         access.caller()
 
 
@@ -98,7 +98,7 @@ def test_a_file_that_is_not_right_is_refused(
 ) -> None:
     _file(tmp_path, monkeypatch, "").write_bytes(text.encode("latin-1"))
     _sudo(monkeypatch, "4711")
-    with pytest.raises(TccapError, match="An administrator must correct"):
+    with pytest.raises(TccapError, match="An administrator has to mend"):
         access.caller()
 
 
@@ -108,7 +108,7 @@ def test_a_file_that_others_can_write_is_refused(
 ) -> None:
     _file(tmp_path, monkeypatch, 'details = "all"').chmod(mode)
     _sudo(monkeypatch, "4711")
-    with pytest.raises(TccapError, match="users other than root can write it"):
+    with pytest.raises(TccapError, match="somebody else than root can write it"):
         access.caller()
 
 
@@ -118,7 +118,7 @@ def test_somebody_elses_file_is_refused(
     _file(tmp_path, monkeypatch, 'details = "all"')
     monkeypatch.setattr(access, "ROOT", os.getuid() + 1)
     _sudo(monkeypatch, "4711")
-    with pytest.raises(TccapError, match="users other than root can write it"):
+    with pytest.raises(TccapError, match="somebody else than root can write it"):
         access.caller()
 
 
