@@ -79,7 +79,7 @@ def attributes(data: bytes) -> dict[int, bytes]:
 class Subscription:
     """Becomes readable when the kernel notifies one of the groups (RTMGRP_*).
 
-    It also reports the network namespaces to which ours has given ids, if we may.
+    It also hears of the network namespaces to which ours has given ids, if we may.
     """
 
     def __init__(self, groups: int) -> None:
