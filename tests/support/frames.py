@@ -4,7 +4,7 @@ import socket
 import struct
 import time
 
-NEAR, FAR = "020000000901", "020000000902"
+NEAR = "020000000901"
 # No host has it, so no stack answers, and the order is the sender's.
 NOBODY = bytes.fromhex("020000000999")
 SENDER = bytes.fromhex(NEAR)
