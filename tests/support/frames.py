@@ -4,10 +4,9 @@ import socket
 import struct
 import time
 
-NEAR = "020000000901"
 # No host has it, so no stack answers, and the order is the sender's.
 NOBODY = bytes.fromhex("020000000999")
-SENDER = bytes.fromhex(NEAR)
+SENDER = bytes.fromhex("020000000901")
 ARP, IPV4, IPV6, VLAN, QINQ = 0x0806, 0x0800, 0x86DD, 0x8100, 0x88A8
 EXPERIMENT = 0x88B5  # "local experimental", IEEE 802
 MTU_MAX = 65535
