@@ -18,7 +18,7 @@ from tccap.engine import parts, programs
 from tccap.engine.classifier import Classifier
 from tccap.errors import TccapError
 from tccap.front import options, request
-from tccap.host import access, libc
+from tccap.host import access
 from tccap.tls import uprobes
 
 CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
@@ -101,12 +101,10 @@ def _attach(attacher: Attacher) -> None:
 
 
 def _leave_network_namespace() -> None:
-    try:
-        libc.call("unshare", CLONE_NEWNET)
-    except OSError as error:
-        raise TccapError(
-            f"No network namespace can be made to try in ({error.strerror})."
-        ) from None
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET):
+        reason = os.strerror(ctypes.get_errno())
+        raise TccapError(f"No network namespace can be made to try in ({reason}).")
 
 
 @contextlib.contextmanager
