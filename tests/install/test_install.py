@@ -94,7 +94,7 @@ def test_the_fields_of_processes_are_there(machine: Machine) -> None:
         assert "\ttccap.pid\t" in fields, user
 
 
-def test_without_sudo_an_ordinary_user_gets_the_reason(machine: Machine) -> None:
+def test_without_sudo_an_ordinary_user_is_told(machine: Machine) -> None:
     result = machine.run("tshark", "-i", "tccap-any", "-a", "duration:5", user="ada")
     assert "Capturing needs root where there is no sudo: start" in result.stderr
     assert "Traceback" not in result.stderr
