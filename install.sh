@@ -92,7 +92,7 @@ do_install() {
     remove_unsafe_cache
     # This compiles the programs, so the first capture starts fast.
     "$top/venv/bin/python3" -I "$top/extcap/tccap.py" check >/dev/null 2>&1 || true
-    echo "tccap is installed in $top; 'sudo tccap check' tells what works here."
+    echo "tccap is installed in $top; 'sudo tccap check' shows what works here."
     make_rule
 }
 
@@ -145,23 +145,23 @@ need_safe_folder() { # path
 need_safe_group() { # path of a folder that its group can write
     id=$(stat -L -c %g "$1")
     members=$(members_of "$id" | sed 's/^root$//')
-    mend="sudo chmod g-w $1"
+    remedy="sudo chmod g-w $1"
     # shellcheck disable=SC2012  # stat does not show the mark of such a list
     if [ "$(ls -Lld "$1" | cut -c 11)" = + ]; then
         fail "An access control list lets others write $1 and so replace what root runs there: sudo setfacl -b $1, then run install.sh again."
     elif [ -n "$members" ]; then
-        fail "The group $(stat -L -c %G "$1") ($members) can write $1 and so replace what root runs there: $mend, then run install.sh again."
-    elif [ "$id" -ne 0 ] && ! is_told "$1"; then
-        echo "Members of the group $(stat -L -c %G "$1"), which has none now, could write $1 and so replace what root runs there: $mend" >&2
+        fail "The group $(stat -L -c %G "$1") ($members) can write $1 and so replace what root runs there: $remedy, then run install.sh again."
+    elif [ "$id" -ne 0 ] && ! is_reported "$1"; then
+        echo "Members of the group $(stat -L -c %G "$1"), which has none now, could write $1 and so replace what root runs there: $remedy" >&2
     fi
 }
 
-told=
-is_told() { # something; the first time it is not
-    case $told in
+reported=
+is_reported() { # something; the first time it is not
+    case $reported in
     *":$1:"*) return 0 ;;
     esac
-    told="$told:$1:"
+    reported="$reported:$1:"
     return 1
 }
 
@@ -335,7 +335,7 @@ make_rule() {
     members=$(members_of "$group")
     [ -z "$members" ] ||
         echo "The group $group has these members, who can capture now: $members."
-    echo "Who is in the group $group can capture: sudo usermod -aG $group USER"
+    echo "Members of the group $group can capture; to add one: sudo usermod -aG $group USER"
 }
 
 # The engine writes to Wireshark's FIFO and reads from the extcap directly, so there must

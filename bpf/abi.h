@@ -76,8 +76,8 @@ struct scratch {
 	u8 body[SNAPLEN_PADDED + OPTIONS_MAX + HELD_TAIL_LEN];
 };
 
-/* What the classifier knows of a device, by ifindex; Classified in
- * src/tccap/bpf/collection.py. */
+/* What the classifier knows of a device, by ifindex; DeviceEntry in
+ * src/tccap/engine/classifier.py. */
 struct device {
 	u32 interface_id; /* of its Interface Description Block */
 	u16 first_header; /* of frames: FIRST_... */

@@ -4,8 +4,8 @@
  *
  * A lookup in a hash table costs as much as everything else that is done for a small
  * frame. So each CPU keeps its last results and uses them until an entry changes.
- * Whoever changes or deletes an entry counts the change afterwards: the programs here,
- * the engine in a counter of its own. Evictions by the kernel do not count, because
+ * Each change or deletion of an entry is counted afterwards, in one counter by the
+ * programs and in another by the engine. Evictions by the kernel do not count, because
  * they make no cached value wrong; the entry written in place of the evicted one
  * counts.
  */

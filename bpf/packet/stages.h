@@ -28,7 +28,7 @@ struct frame_context {
 };
 BPF_PERCPU_ARRAY(frame_contexts, struct frame_context, 1);
 
-/* The order of STAGES in src/tccap/bpf/collection.py. */
+/* The order of STAGES in src/tccap/engine/classifier.py. */
 BPF_PROG_ARRAY(stages, 2);
 #define CLASSIFY 0
 #define LABEL 1

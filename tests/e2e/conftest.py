@@ -18,7 +18,7 @@ def _root() -> None:
 
 @contextlib.contextmanager
 def _open_folder() -> Iterator[Path]:
-    """Give a folder where an ordinary user gets, too.
+    """Yield a folder that an ordinary user can enter, too.
 
     pytest's own are closed to others again whenever another pytest starts.
     """
@@ -35,14 +35,14 @@ def wireshark() -> Iterator[Wireshark]:
 
 @pytest.fixture(scope="module")
 def tls_host() -> Iterator[TlsHost]:
-    """Give servers and clients that speak TLS, in a namespace."""
+    """Yield servers and clients that speak TLS, in a namespace."""
     with _open_folder() as folder, netns.namespace() as space:
         yield TlsHost(space, folder)
 
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[netns.Pair]:
-    """veth0 and veth1; at the end nothing of ours may be on them."""
+    """veth0 and veth1; at the end nothing of tccap may be left on them."""
     with netns.pair() as made:
         yield made
         assert tc.left(made.near) == []

@@ -17,7 +17,7 @@ CYCLES = int(os.environ.get("TCCAP_CYCLES", "12"))
 KILLS = int(os.environ.get("TCCAP_KILLS", "3"))
 
 
-def _tell(what: str, done: int, of: int, left: list[str]) -> None:
+def _print_progress(what: str, done: int, of: int, left: list[str]) -> None:
     sys.stdout.write(f"\r{what}: {done} of {of}, {len(left)} things left behind")
     sys.stdout.flush()
 
@@ -39,6 +39,6 @@ def test_nothing_is_left(
                 os.kill(pid, signal.SIGKILL)
             captures.finish()
             left += captures.left()
-        _tell(ending, number + 1, count, left)
+        _print_progress(ending, number + 1, count, left)
     left += [str(path) for path in folder.iterdir()]
     assert left == []

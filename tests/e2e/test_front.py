@@ -143,7 +143,7 @@ def _capture(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.skipif(Path(SUDO).exists(), reason="tests/install is with sudo")
-def test_without_sudo_an_ordinary_user_is_told(folder: Path) -> None:
+def test_without_sudo_an_ordinary_user_gets_the_reason(folder: Path) -> None:
     file = folder / "file"
     file.touch()
     for path in (file, *folder.parents[:3], folder):
@@ -167,7 +167,7 @@ def test_without_sudo_an_ordinary_user_is_told(folder: Path) -> None:
         ("tccap-far-too-long-a-name", "The plan's device is not acceptable.\n"),
     ],
 )
-def test_an_unknown_interface_is_told(
+def test_an_unknown_interface_is_reported(
     folder: Path, interface: str, sentence: str
 ) -> None:
     file = folder / "file"

@@ -1,4 +1,4 @@
-"""The real engine, and Plans that nobody means well: a sentence, and nothing else."""
+"""The real engine gets malicious Plans: it answers with a sentence and nothing else."""
 
 import json
 import re
@@ -25,12 +25,12 @@ def test_it_is_refused_in_a_sentence(pair: netns.Pair, kind: str) -> None:
         timeout=running.DEADLINE_S,
     )
     events = [json.loads(line) for line in done.stderr.splitlines()]
-    told = [event["message"] for event in events if event["event"] == "error"]
+    errors = [event["message"] for event in events if event["event"] == "error"]
     assert done.returncode == 1
-    assert len(told) == 1
-    assert len(told[0]) < 1000
-    assert "\n" not in told[0]
-    assert not re.search(r"Error|Traceback|failed:", told[0]), told[0]
+    assert len(errors) == 1
+    assert len(errors[0]) < 1000
+    assert "\n" not in errors[0]
+    assert not re.search(r"Error|Traceback|failed:", errors[0]), errors[0]
     # What is found out late, a device that is not there, may leave a header.
     found = stream.parse(done.stdout)
     assert (found.interfaces, found.frames) == ([], [])

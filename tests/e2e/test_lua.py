@@ -178,13 +178,13 @@ def test_comments_of_others_are_left_alone(comment: bytes, tshark: Tshark) -> No
     assert tshark.fields([(comment,)], *NUMBERS, *TEXTS) == [[""] * 10]
 
 
-def test_ours_is_found_among_others(tshark: Tshark) -> None:
+def test_our_comment_is_found_among_others(tshark: Tshark) -> None:
     packets = [(b"first", CURL, b"last"), (), (b"other",), (CURL,)]
     pids = tshark.fields(packets, "pid")
     assert pids == [["4242"], [""], [""], ["4242"]]
 
 
-def test_a_note_behind_ours_and_terms_to_come_do_no_harm(tshark: Tshark) -> None:
+def test_a_note_behind_our_comment_and_unknown_terms_do_no_harm(tshark: Tshark) -> None:
     packets = [(CURL + b" look here",), (CURL + b" new=1 ppid=7",)]
     assert tshark.fields(packets, "pid", "ppid") == [["4242", ""], ["4242", "7"]]
 

@@ -106,7 +106,7 @@ def test_any(wireshark: Wireshark, pair: netns.Pair) -> None:
 def test_a_tshark_that_is_killed_leaves_nothing(
     wireshark: Wireshark, pair: netns.Pair
 ) -> None:
-    """Though no packet comes that would tell dumpcap."""
+    """Even though no packet comes by which dumpcap would notice."""
     with tshark(wireshark, pair.near, "-f", "udp port 9") as captures:
         captures.process.kill()
         captures.finish()  # when dumpcap has closed the pipe, too
@@ -142,7 +142,9 @@ def _kill(captures: Captures, victim: str) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def test_an_engine_that_dies_is_told(wireshark: Wireshark, pair: netns.Pair) -> None:
+def test_an_engine_that_dies_is_reported(
+    wireshark: Wireshark, pair: netns.Pair
+) -> None:
     with tshark(wireshark, pair.near) as captures:
         _kill(captures, "engine")
         _, stderr = captures.finish()
@@ -159,7 +161,7 @@ def test_an_engine_that_dies_is_told(wireshark: Wireshark, pair: netns.Pair) -> 
         ("logfile:/nowhere/log", "The log file /nowhere/log cannot be written"),
     ],
 )
-def test_a_bad_option_is_told(
+def test_a_bad_option_is_reported(
     wireshark: Wireshark, pair: netns.Pair, preference: str, sentence: str
 ) -> None:
     option = ("-o", f"extcap.tccap_veth0.{preference}")
@@ -168,7 +170,9 @@ def test_a_bad_option_is_told(
     assert "Traceback" not in done.stderr
 
 
-def test_an_unknown_interface_is_told(wireshark: Wireshark, pair: netns.Pair) -> None:
+def test_an_unknown_interface_is_reported(
+    wireshark: Wireshark, pair: netns.Pair
+) -> None:
     done = wireshark.run(pair.near, "tshark", "-i", "tccap-absent", check=False)
     assert done.returncode != 0
     assert "tccap-absent" in done.stderr

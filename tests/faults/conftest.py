@@ -24,7 +24,7 @@ def rows() -> list[Row]:
 
 @pytest.fixture
 def pair() -> Iterator[netns.Pair]:
-    """veth0 and veth1; at the end nothing of tccap's may be on them."""
+    """veth0 and veth1; at the end nothing of tccap may be left on them."""
     with netns.pair() as made:
         yield made
         assert tc.left(made.near) == []

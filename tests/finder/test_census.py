@@ -91,7 +91,7 @@ def test_files_are_found_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\x7fELF", b"#!/bin/sh\n", bytes(100_000)])
-def test_what_is_no_elf_file_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_elf_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content or b"\0")
     answer = measure(path).answer

@@ -47,7 +47,7 @@ def installed_machine(folder: Path, fresh_machine: Machine) -> Machine:
         "Installing python3-bpfcc python3-venv tshark ...",
         (
             "tccap is installed in /usr/local/lib/tccap; "
-            "'sudo tccap check' tells what works here."
+            "'sudo tccap check' shows what works here."
         ),
         (
             "There is no sudo here: only root can capture. "
@@ -59,7 +59,7 @@ def installed_machine(folder: Path, fresh_machine: Machine) -> Machine:
 
 @pytest.fixture(scope="session")
 def machine_with_sudo(folder: Path, request: pytest.FixtureRequest) -> Machine:
-    """A machine with sudo, and what tccap needs: a guest of ours, or a fresh one."""
+    """A machine with sudo, and what tccap needs: this guest itself, or a fresh one."""
     if IN_GUEST:
         return this_one(folder)
     installed: Machine = request.getfixturevalue("installed_machine")

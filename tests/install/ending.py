@@ -1,4 +1,4 @@
-"""Runs in a machine, as root: ends ada's capture in one way and tells what was.
+"""Runs in a machine, as root: ends ada's capture in one way and reports its processes.
 
 ``ending.py WAY``; prints one JSON object.
 """

@@ -25,8 +25,8 @@ _REPOSITORY = Path(__file__).parents[2]
 _CACHE = Path("/var/cache/tccap-tests")
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 _SOURCES = "/etc/apt/sources.list"
-# How the way out of this machine is told to a fresh one; to one of another release,
-# all but the sources, which debootstrap has told it.
+# The network configuration of this machine, which a fresh one gets. One of another
+# release gets all but the sources, which debootstrap has written.
 _BUT_SOURCES = (
     "/etc/resolv.conf",
     "/etc/hosts",
@@ -38,7 +38,7 @@ _BUT_SOURCES = (
 )
 _NETWORK_FILES = (*_BUT_SOURCES, _SOURCES, f"{_SOURCES}.d")
 _NETWORK_VARIABLES = re.compile(r"(https?|no|all)_proxy|SSL_CERT_FILE", re.IGNORECASE)
-# The kernel ends the command with whoever waits for it.
+# The kernel kills the command when the process that waits for it ends.
 _UNSHARE_MOUNTS = (
     *("setpriv", "--pdeathsig", "KILL"),
     *("unshare", "--mount", "--fork", "--kill-child"),
@@ -84,7 +84,7 @@ class Machine:
         variables: Mapping[str, str] | None = None,
         timeout_s: int = 60,
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a command to its end, with a network of its own or with ours.
+        """Run a command to its end, with a network of its own or with this machine's.
 
         Without pids of its own, the command has to end what it starts.
         """

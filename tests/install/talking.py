@@ -1,4 +1,4 @@
-"""Captures with tshark what this process says to itself, until tshark has enough.
+"""Captures, with tshark, packets that this process sends to itself, until tshark ends.
 
 Arguments: tshark's, beside the interface and the filter.
 """

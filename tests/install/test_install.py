@@ -14,7 +14,7 @@ SHORT_CALLS = (
     "--extcap-config --extcap-interface tccap-any",
     "--extcap-dlts --extcap-interface tccap-lo",
 )
-# What a user's shell may hold and tccap must not heed.
+# What a user's shell may hold and tccap must ignore.
 HOSTILE = {
     "PATH": f"/opt/other:{PATH}",
     "BCC_KERNEL_SOURCE": "/nonsense",
@@ -108,7 +108,7 @@ def test_check_finds_nothing_missing(command: str, machine: Machine) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_check_tells_an_ordinary_user_what_it_could_not_try(machine: Machine) -> None:
+def test_check_names_what_an_ordinary_user_cannot_try(machine: Machine) -> None:
     result = machine.run("tccap", "check", user="ada")
     missing = [x for x in result.stdout.splitlines() if x.startswith("missing")]
     assert missing == [
@@ -305,7 +305,7 @@ def test_uninstall_leaves_nothing_but_packages(
 
 
 def is_of_dpkg(path: str) -> bool:
-    """Tell whether packages make such files as they are installed."""
+    """Return whether packages make such files when they are installed."""
     return re.match(MADE_BY_PACKAGES, path) is not None
 
 
@@ -423,5 +423,5 @@ def listing(machine: Machine) -> dict[str, str]:
 
 
 def is_cached(path: str) -> bool:
-    """Tell whether a path holds what was compiled: it is made where it lacks."""
+    """Return whether a path is in the cache, which each capture can fill."""
     return path.startswith("/var/cache/tccap/")

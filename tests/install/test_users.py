@@ -29,7 +29,7 @@ TO_OUTSIDERS = (
     "ben', then log out and in again."
 )
 TO_NEW_MEMBERS = (
-    "You came into the group wireshark after you had logged in: log out and in again."
+    "You joined the group wireshark after you had logged in: log out and in again."
 )
 
 
@@ -43,7 +43,8 @@ def base(folder: Path, machine_with_sudo: Machine) -> Machine:
     installed = machine.run("./install.sh", folder=CHECKOUT)
     assert (installed.returncode, installed.stderr) == (0, "")
     assert installed.stdout.splitlines()[-1] == (
-        "Who is in the group wireshark can capture: sudo usermod -aG wireshark USER"
+        "Members of the group wireshark can capture; "
+        "to add one: sudo usermod -aG wireshark USER"
     )
     machine.shell("usermod -aG wireshark ada")
     return machine
@@ -63,7 +64,7 @@ def test_a_member_captures_with_tshark(users: Machine) -> None:
 
 
 @pytest.mark.same_everywhere
-def test_an_outsider_is_told_what_to_do(users: Machine) -> None:
+def test_the_refusal_of_an_outsider_says_what_to_do(users: Machine) -> None:
     capture = ("tshark", "-i", "tccap-lo", "-a", "duration:5")
     result = users.run(*OUTSIDER, *capture)
     assert TO_OUTSIDERS in result.stderr
@@ -71,7 +72,7 @@ def test_an_outsider_is_told_what_to_do(users: Machine) -> None:
 
 
 @pytest.mark.same_everywhere
-def test_a_new_member_is_told_to_log_in_again(users: Machine) -> None:
+def test_a_new_member_has_to_log_in_again(users: Machine) -> None:
     # As ada, but with the groups of a log-in before.
     result = users.run("tshark", "-i", "tccap-lo", "-a", "duration:5", user="ada")
     assert TO_NEW_MEMBERS in result.stderr
@@ -190,7 +191,10 @@ def test_who_can_capture_is_printed(users: Machine) -> None:
     result = users.run(f"{CHECKOUT}/install.sh")
     assert result.stdout.splitlines()[-2:] == [
         ("The group wireshark has these members, who can capture now: ada, ben, eve."),
-        "Who is in the group wireshark can capture: sudo usermod -aG wireshark USER",
+        (
+            "Members of the group wireshark can capture; "
+            "to add one: sudo usermod -aG wireshark USER"
+        ),
     ]
 
 
@@ -255,7 +259,7 @@ trap 'kill $ben $ada' EXIT
 @pytest.mark.parametrize(
     "allowed", [False, pytest.param(True, marks=pytest.mark.same_everywhere)]
 )
-def test_other_users_arguments_are_told_if_the_administrator_says_so(
+def test_other_users_arguments_are_shown_if_the_administrator_allows_it(
     users: Machine, allowed: bool
 ) -> None:
     users.shell(f"cat >/tmp/sender.py <<'END'{SENDER}END\nchmod 644 /tmp/sender.py")

@@ -104,4 +104,4 @@ def test_the_interface_is_described(seen: Seen) -> None:
     assert veth0.linktype == 1
     assert veth0.snaplen == 262144
     assert veth0.options[4] == socket.inet_aton("10.9.0.1") + b"\xff\xff\xff\0"
-    assert veth0.options[6].hex() == frames.NEAR
+    assert veth0.options[6] == frames.SENDER

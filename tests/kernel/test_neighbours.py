@@ -75,7 +75,7 @@ def test_filters_and_qdiscs_of_others_stay(
     assert {**after, "later": ""} == {**before, "later": ""}
 
 
-def test_an_ingress_qdisc_in_the_place_of_ours(
+def test_an_ingress_qdisc_in_clsacts_place(
     fresh: netns.Pair, without_tcx: bool
 ) -> None:
     """The old ingress qdisc and clsact exclude each other; TCX works beside both."""

@@ -47,7 +47,7 @@ class Layout(NamedTuple):
         return next(m.offset for m in self.members[struct] if m.name == member)
 
     def flat(self, struct: str, start: int = 0) -> Iterator[tuple[int, int]]:
-        """Give offset and size of each member, and of the members of structures."""
+        """Return offset and size of each member, and of the members of structures."""
         for member in self.members[struct]:
             if member.kind in self.members:
                 yield from self.flat(member.kind, start + member.offset)

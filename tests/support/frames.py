@@ -4,10 +4,9 @@ import socket
 import struct
 import time
 
-NEAR, FAR = "020000000901", "020000000902"
 # No host has it, so no stack answers, and the order is the sender's.
 NOBODY = bytes.fromhex("020000000999")
-SENDER = bytes.fromhex(NEAR)
+SENDER = bytes.fromhex("020000000901")
 ARP, IPV4, IPV6, VLAN, QINQ = 0x0806, 0x0800, 0x86DD, 0x8100, 0x88A8
 EXPERIMENT = 0x88B5  # "local experimental", IEEE 802
 MTU_MAX = 65535
@@ -49,8 +48,7 @@ def udp(data: bytes) -> bytes:
     return struct.pack("!HHHH", 4660, 22136, 8 + len(data), 0) + data
 
 
-def _catalogue() -> dict[str, bytes]:
-    plain = ipv4(udp(b"in a vlan"))
+def _untagged() -> dict[str, bytes]:
     tcp = struct.pack("!HHIIBBHHH", 1, 2, 3, 4, 0x50, 2, 1024, 0, 0)
     hop_by_hop = b"\x11\x00\x05\x02\x00\x00\x01\x00" + udp(b"hop by hop")
     routing = b"\x11\x02\x04\x00" + bytes(4) + bytes(16) + udp(b"routing")
@@ -81,6 +79,12 @@ def _catalogue() -> dict[str, bytes]:
         "pppoe discovery": ethernet(0x8863, b"\x11\x09\0\0\0\x04\x01\x01\0\0"),
         "mpls": ethernet(0x8847, b"\x00\x06\x41\x40" + ipv4(udp(b"mpls"))),
         "llc": ethernet(38, b"\x42\x42\x03" + bytes(35)),
+    }
+
+
+def _tagged() -> dict[str, bytes]:
+    plain = ipv4(udp(b"in a vlan"))
+    return {
         "vlan": ethernet(IPV4, plain, tags=((VLAN, 7),)),
         "vlan priority": ethernet(IPV4, plain, tags=((VLAN, 0xF123),)),
         "vlan zero": ethernet(IPV4, plain, tags=((VLAN, 0),)),
@@ -90,6 +94,12 @@ def _catalogue() -> dict[str, bytes]:
         "two vlans": ethernet(IPV4, plain, tags=((VLAN, 1), (VLAN, 2))),
         "three tags": ethernet(IPV4, plain, tags=((QINQ, 1), (QINQ, 2), (VLAN, 3))),
         "vlan smallest": ethernet(EXPERIMENT, b"\x01\x02", tags=((VLAN, 9),)),
+        "vlan largest": ethernet(EXPERIMENT, b"\x5a" * MTU_MAX, tags=((VLAN, 10),)),
+    }
+
+
+def _of_each_length() -> dict[str, bytes]:
+    return {
         "smallest": ethernet(EXPERIMENT, b""),
         "one byte": ethernet(EXPERIMENT, b"\xff"),
         "two bytes": ethernet(EXPERIMENT, b"\xff\xff"),
@@ -97,11 +107,10 @@ def _catalogue() -> dict[str, bytes]:
         "sixty": ethernet(EXPERIMENT, bytes(range(46))),
         "1500": ethernet(EXPERIMENT, b"\xa5" * 1500),
         "largest": ethernet(EXPERIMENT, (bytes(range(251)) * 262)[:MTU_MAX]),
-        "vlan largest": ethernet(EXPERIMENT, b"\x5a" * MTU_MAX, tags=((VLAN, 10),)),
     }
 
 
-CATALOGUE = _catalogue()
+CATALOGUE = _untagged() | _tagged() | _of_each_length()
 
 
 def marker() -> bytes:

@@ -1,7 +1,8 @@
-"""What the README says, where it can be compared with what it speaks of."""
+"""The README and other documents, compared with the code and files they describe."""
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,22 @@ COMMANDS = (
     "sudo make test",
     "sudo make test-vm",
 )
+FOLDERS = ("docs", "bpf", "tests")
 PAGES = (
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
-    *(str(page.relative_to(TOP)) for page in sorted(Path(TOP, "docs").rglob("*.md"))),
+    *(
+        str(page.relative_to(TOP))
+        for folder in FOLDERS
+        for page in sorted(Path(TOP, folder).rglob("*.md"))
+    ),
+)
+# Paths in the documents start from one of these, or from the document's own folder.
+STARTS = ("", "src/tccap", "bpf", "tests")
+# A word of a path: with a slash, or with the ending of a file; nothing absolute.
+PATH = re.compile(
+    r"[\w.*-]+/(?:[\w.*-]+/?)*|[\w-]+\.(?:c|h|lua|md|py|sh|toml|txt)", re.ASCII
 )
 
 
@@ -49,6 +61,14 @@ def test_the_commands_are_there(command: str) -> None:
     assert re.search(rf"^ +{re.escape(command)}( +#.*)?$", TEXT, re.MULTILINE)
 
 
+def test_the_kernels_are_those_of_the_table() -> None:
+    table = Path(TOP, "tests/vm/kernels.toml").read_text(encoding="utf-8")
+    (named,) = re.findall(r"make test-vm +# on Linux (.*), in", TEXT)
+    assert re.findall(r"[\d.]+", named) == [
+        k["name"] for k in tomllib.loads(table)["kernel"]
+    ]
+
+
 def test_the_commands_work_for_root_without_sudo() -> None:
     (line,) = re.findall(r"^ +(command -v sudo .*)$", TEXT, re.MULTILINE)
     script = f"{line}\nsudo echo a b"
@@ -64,6 +84,37 @@ def test_links_lead_somewhere(page: str) -> None:
     links = re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8"))
     for link in links:
         assert link.startswith("https://") or (path.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_paths_in_backticks_exist(page: str) -> None:
+    text = Path(TOP, page).read_text(encoding="utf-8")
+    code = re.findall(
+        r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    )
+    words = {word for words in code for word in words.split()}
+    assert [w for w in sorted(words) if PATH.fullmatch(w) and not exists(w, page)] == []
+
+
+@pytest.mark.parametrize("folder", ["bpf", "src"])
+def test_paths_in_the_sources_exist(folder: str) -> None:
+    own = re.compile(r"(?<![\w/.-])(?:bpf|docs|src/tccap|tests)/[\w/-]+\.\w+")
+    named = {
+        (path, str(file.relative_to(TOP)))
+        for file in Path(TOP, folder).rglob("*.[chp]*")
+        if file.suffix in (".c", ".h", ".py")
+        for path in own.findall(file.read_text(encoding="utf-8"))
+    }
+    assert named
+    assert [pair for pair in sorted(named) if not exists(*pair)] == []
+
+
+def exists(path: str, page: str) -> bool:
+    """Return whether a page names a file or folder; a bare name may be anywhere."""
+    starts = (*STARTS, Path(page).parent)
+    return any(any(Path(TOP, start).glob(path)) for start in starts) or (
+        "/" not in path and any(any(Path(TOP, s).rglob(path)) for s in STARTS[1:])
+    )
 
 
 def test_the_architecture_names_every_folder() -> None:

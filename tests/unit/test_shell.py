@@ -1,4 +1,4 @@
-"""What cannot be seen by running a shell script once."""
+"""Faults in shell scripts that running them once does not show."""
 
 import subprocess
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def test_all_scripts_are_found() -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_shellcheck_has_no_complaint(script: str) -> None:
+def test_shellcheck_finds_nothing(script: str) -> None:
     result = subprocess.run(
         ["shellcheck", TOP / script], capture_output=True, text=True, check=False
     )

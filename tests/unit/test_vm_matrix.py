@@ -129,7 +129,7 @@ skipped="1"/></testsuites>"""
         (2, Outcome(problem="hung"), "hung", 2),
     ],
 )
-def test_what_counts_as_failed(
+def test_results_that_count_as_failed(
     tmp_path: Path, failures: int | None, outcome: Outcome, problem: str, failed: int
 ) -> None:
     junit = tmp_path / "junit.xml"
@@ -140,7 +140,7 @@ def test_what_counts_as_failed(
     assert (result.problem, result.failures) == (problem, failed)
 
 
-def test_the_table_tells_failures_again(tmp_path: Path) -> None:
+def test_the_table_repeats_the_failures(tmp_path: Path) -> None:
     junit = tmp_path / "junit.xml"
     junit.write_text(
         '<testsuites><testsuite><testcase classname="tests.one" name="test_a[x]">'
@@ -148,10 +148,10 @@ def test_the_table_tells_failures_again(tmp_path: Path) -> None:
         '<testcase classname="tests.one" name="test_b"/></testsuite></testsuites>'
     )
     reports = tuple(failed_tests(junit))
-    [*told, _head, _row, _total] = table([Result("5.10", failed=1, reports=reports)])
-    assert told[0] == "5.10: tests.one::test_a[x]"
-    assert told[-1] == "    last"
-    assert len(told) < 30
+    [*lines, _head, _row, _total] = table([Result("5.10", failed=1, reports=reports)])
+    assert lines[0] == "5.10: tests.one::test_a[x]"
+    assert lines[-1] == "    last"
+    assert len(lines) < 30
 
 
 def test_the_table_ends_in_a_total() -> None:

@@ -17,14 +17,14 @@ from pathlib import Path
 from tccap.bpf import progs
 from tccap.bpf.maps import Map
 from tccap.bpf.objects import MapSpec
-from tccap.bpf.uapi import ProgType
+from tccap.bpf.uapi import MapType, ProgType
+from tccap.host import libc
 
 BTF = Path("/sys/kernel/btf/vmlinux")
 LOCKDOWN = Path("/sys/kernel/security/lockdown")
 _KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe/type")
 _PROBED_FUNCTION = b"commit_creds"  # rarely called; hooks are there, too
 
-_RINGBUF = 27  # enum bpf_map_type
 # BPF_CALL bpf_get_current_task_btf, BPF_MOV r0 0, BPF_EXIT.
 _GETS_TASK = bytes.fromhex("850000009e000000b7000000000000009500000000000000")
 # BPF_MOV r1 r10, BPF_ADD r1 -8, BPF_MOV r2 1, BPF_MOV r3 0,
@@ -95,7 +95,9 @@ def has_ring_buffer() -> bool:
     """Return whether the kernel has the BPF ring buffer (Linux 5.8)."""
     size = os.sysconf("SC_PAGE_SIZE")
     try:
-        os.close(Map(MapSpec("ring", _RINGBUF, 0, 0, size, 0, 0, 0, "", ""), 0, 1).fd)
+        os.close(
+            Map(MapSpec("ring", MapType.RINGBUF, 0, 0, size, 0, 0, 0, "", ""), 0, 1).fd
+        )
     except OSError:
         return False
     return True
@@ -157,8 +159,4 @@ def _perf_event_open(attributes: _EventAttributes) -> int:
     number = _PERF_EVENT_OPEN[os.uname().machine]
     every_process, cpu, no_group = -1, 0, -1
     place = (every_process, cpu, no_group, _PERF_FLAG_FD_CLOEXEC)
-    libc = ctypes.CDLL(None, use_errno=True)
-    fd = libc.syscall(number, ctypes.byref(attributes), *place)
-    if fd < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return int(fd)
+    return libc.call("syscall", number, ctypes.byref(attributes), *place)

@@ -42,6 +42,7 @@ class MapType(IntEnum):
     PERCPU_ARRAY = 6
     LRU_PERCPU_HASH = 10
     SK_STORAGE = 24
+    RINGBUF = 27
 
 
 class ProgType(IntEnum):

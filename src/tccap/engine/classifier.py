@@ -1,4 +1,4 @@
-"""The classifier in the kernel: its programs, and the tables that it works by."""
+"""The classifier in the kernel: its programs and its tables."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What the engine obeys: the front, through stdin, and SIGTERM."""
+"""Requests to the engine: from the front through stdin, and SIGTERM."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ STOP_DEADLINE_S = 15
 
 
 class Control:
-    """Notes when to stop, and keeps what the front has sent until it is taken."""
+    """Records the request to stop, and keeps text from the front until it is taken."""
 
     def __init__(self, fd: int, events: Events) -> None:
         self.is_stopping = False

@@ -1,4 +1,4 @@
-"""What the loop sleeps for: descriptors, and who handles them."""
+"""Descriptors that wake the loop up, and their handlers."""
 
 import select
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class Events:
         self._epoll.modify(fd, events)
 
     def forget(self, fd: int) -> None:
-        """Watch the descriptor no more."""
+        """Stop watching the descriptor."""
         self._epoll.unregister(fd)
         del self._handlers[fd]
 

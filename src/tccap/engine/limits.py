@@ -28,7 +28,7 @@ _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
 def reset() -> None:
-    """Let nothing of the caller's end or mislead the engine.
+    """Replace the inherited settings that could end or mislead the engine.
 
     Where the engine may not raise a hard limit (CAP_SYS_RESOURCE: not in every
     container), it raises the soft limit to it.

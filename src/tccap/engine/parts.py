@@ -3,7 +3,7 @@
 A part is chosen and then started. Its *choice* is made from the Plan before anything is
 compiled, and says what C the programs need. `Choice.start` makes its *runner* (`Part`)
 with the programs' maps in the kernel; the runner answers messages of the programs, and
-has its say in what is written.
+adds its blocks to the stream.
 
 A further part is a class with the members of `Choice`, one with those of `Part`, and
 a line in `choose`. They are protocols, so that the folders of the parts need not know
@@ -45,7 +45,7 @@ class Part(Protocol):
         """Take what the front has sent behind the Plan; lines may be incomplete."""
 
     def addresses_changed(self) -> None:
-        """Take note that devices or addresses have come or gone."""
+        """React when devices or addresses have come or gone."""
 
     @property
     def timeout_s(self) -> float | None:
@@ -61,7 +61,7 @@ class Part(Protocol):
         """Return figures for the ``end`` event."""
 
     def close(self) -> None:
-        """Let go of the kernel, slow as that may be: the stream is closed."""
+        """Release what is in the kernel; may be slow: the stream is closed."""
 
 
 class Choice(Protocol):
@@ -135,18 +135,18 @@ class Parts:
                 self._running += [part] if part else []
 
     def answer(self, message: bytes) -> Iterable[Buffer]:
-        """Have the one part answer that knows this kind of message."""
+        """Pass a message to the part that answers its kind."""
         for part in self._running:
             if message[-1] in part.kinds:
                 return part.answer(message)
         raise TccapError("The kernel sent a message that is not known.")
 
     def read_text(self, text: bytes) -> list[Buffer]:
-        """Let all parts read what the front has sent."""
+        """Pass text from the front to all parts."""
         return [block for part in self._running for block in part.read_text(text)]
 
     def addresses_changed(self) -> None:
-        """Let all parts know that devices or addresses have come or gone."""
+        """Notify all parts that devices or addresses have come or gone."""
         for part in self._running:
             part.addresses_changed()
 
@@ -157,7 +157,7 @@ class Parts:
         return min((each for each in timeouts_s if each is not None), default=None)
 
     def poll(self) -> list[Buffer]:
-        """Let all parts do what is due."""
+        """Call `poll` of all parts."""
         return [block for part in self._running for block in part.poll()]
 
     def finish(self) -> list[Buffer]:
@@ -173,6 +173,6 @@ class Parts:
         }
 
     def close(self) -> None:
-        """Let go of the kernel."""
+        """Release what is in the kernel."""
         for part in self._running:
             part.close()

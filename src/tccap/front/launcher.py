@@ -101,7 +101,7 @@ def _need_group() -> None:
         return
     if user.pw_name in group.gr_mem or user.pw_gid == group.gr_gid:
         raise TccapError(
-            f"You came into the group {GROUP} after you had logged in: log out and in "
+            f"You joined the group {GROUP} after you had logged in: log out and in "
             "again."
         )
     raise TccapError(

@@ -40,7 +40,5 @@ def _paths(text: str) -> tuple[str, ...]:
     paths = tuple(item.strip() for item in text.split(",") if item.strip())
     for path in paths:
         if not is_path(path):
-            raise TccapError(
-                f"{quoted(path)} is not a whole path, from / on, of a file."
-            )
+            raise TccapError(f"{quoted(path)} is not the absolute path of a file.")
     return paths

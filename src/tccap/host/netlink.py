@@ -39,8 +39,8 @@ def ask(
     """Send a request; yield the body of each answer.
 
     ``message_type`` is RTM_* or another of the protocol. There is one answer, or with
-    ``dump`` any number. OSError
-    carries the errno that the kernel answers with; EBADMSG marks a malformed answer.
+    ``dump`` any number. OSError carries the errno that the kernel answers with; EBADMSG
+    marks a malformed answer.
     """
     flags = _REQUEST | _DUMP if dump else _REQUEST
     length = _HEADER.size + len(body)

@@ -3,7 +3,7 @@
 An event is the class's name in the table below, under ``event``, and the
 fields of the class. The reader checks the type of each field, and ignores
 fields that it does not know: an engine newer than its front can add some, and
-an error must be readable all the same. Any other line, such as a message of
+an error must still be readable. Any other line, such as a message of
 sudo or a Python traceback, is Output.
 """
 

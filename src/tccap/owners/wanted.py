@@ -1,7 +1,7 @@
 """The processes that a process filter wants, for the kernel's tables.
 
 Later descendants of wanted processes are found when they are forked
-(bpf/owners/hooks.c), or by looking again.
+(bpf/owners/process_events.c), or by looking again.
 """
 
 from tccap.bpf.collection import Collection
@@ -20,7 +20,7 @@ def fill(plan: Plan, collection: Collection) -> None:
 
 
 def fill_descendants(plan: Plan, collection: Collection) -> None:
-    """Write down the present descendants of wanted processes, if they are wanted."""
+    """Write the present descendants of wanted processes, if the Plan wants them."""
     if plan.children:
         collection.fill("old_descendants", _descendants(plan))
 

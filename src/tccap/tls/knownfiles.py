@@ -96,7 +96,7 @@ class KnownFiles:
             self._outcomes[content] = outcome
 
     def forget(self, content: Content) -> None:
-        """Have the file examined again, if it is seen again."""
+        """Forget the outcome: the file is examined again when it is seen again."""
         with self._lock:
             self._outcomes.pop(content, None)
 
@@ -106,7 +106,7 @@ class KnownFiles:
             return bool(self._lacking_slots())
 
     def forget_lacking_slots(self) -> None:
-        """Have those files examined again."""
+        """Forget the outcomes of files that lacked slots: they are examined again."""
         with self._lock:
             for content in self._lacking_slots():
                 del self._outcomes[content]

@@ -42,7 +42,7 @@ def test_an_object_comes_back() -> None:
     "raw",
     [b"", b"null", b"[]", b"[1, 2, 3]", b'[[["x"]], {}, ""]', b'[[], {"a": 1}, ""]'],
 )
-def test_what_is_no_object_is_refused(raw: bytes) -> None:
+def test_other_bytes_than_an_object_are_refused(raw: bytes) -> None:
     with pytest.raises(TccapError):
         Object.from_bytes(raw)
 

@@ -22,7 +22,7 @@ def bpf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_what_is_included_comes_first_and_once(bpf: Path) -> None:
+def test_an_included_file_comes_first_and_once(bpf: Path) -> None:
     bpf.joinpath("a.h").write_text("#include <linux/types.h>\nint a;\n")
     bpf.joinpath("b.h").write_text('#include "a.h"\nint b;\n')
     bpf.joinpath("c.c").write_text('#include "b.h"\n#include "a.h"\nint c;\n')

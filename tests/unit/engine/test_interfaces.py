@@ -110,7 +110,7 @@ def test_lo_has_one_side(
     attacher.attach.assert_called_once_with(1, (side,))
 
 
-def test_an_unknown_link_type_is_told(
+def test_an_unknown_link_type_is_reported(
     present: dict[int, Device], capfd: pytest.CaptureFixture[str]
 ) -> None:
     present[5] = _device(5, "odd0", 9999)

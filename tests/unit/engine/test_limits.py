@@ -75,7 +75,7 @@ def test_a_soft_limit_is_never_below_the_hard_one(name: str) -> None:
         assert soft >= before or soft == UNLIMITED
 
 
-def test_who_may_not_raise_a_hard_limit_uses_all_of_it() -> None:
+def test_a_hard_limit_that_cannot_be_raised_is_used_up() -> None:
     lower = "resource.setrlimit(resource.RLIMIT_NOFILE, (20, 30))\n"
     if os.geteuid() == 0:
         lower += "os.setuid(65534)"

@@ -1,4 +1,4 @@
-"""Parts of a capture, here a made-up one beside those that there are."""
+"""Parts of a capture: a made-up one beside the real ones."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -79,7 +79,7 @@ def test_some_start_last() -> None:
     assert made.poll() == [b"polled"]
 
 
-def test_all_have_their_say() -> None:
+def test_all_parts_are_asked() -> None:
     log: list[str] = []
     made = _parts(*(EchoChoice(Echo(each, log)) for each in (3.0, None, 2.0)))
     assert made.timeout_s is None

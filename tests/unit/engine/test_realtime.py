@@ -23,7 +23,7 @@ OLDER = "CONFIG_PREEMPT_RT=y\n"
         ("unheard-of", None, False),
     ],
 )
-def test_by_what_a_kernel_says_of_itself(
+def test_release_and_configuration_decide(
     release: str, config: str | None, *, expected: bool
 ) -> None:
     assert keeps_packets_apart(release, config) is expected

@@ -76,7 +76,7 @@ def test_interfaces_are_those_that_can_be_captured(
         ),
     ],
 )
-def test_what_is_wrong_is_one_sentence(
+def test_an_error_is_one_sentence(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     argv: list[str],
@@ -126,7 +126,7 @@ def _user_in(
         ("ada", "after you had logged in: log out and in again"),
     ],
 )
-def test_who_may_not_capture_is_told(
+def test_a_user_who_may_not_capture_gets_the_reason(
     monkeypatch: pytest.MonkeyPatch, member: str, sentence: str
 ) -> None:
     _user_in(monkeypatch, member)

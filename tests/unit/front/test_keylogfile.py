@@ -10,7 +10,7 @@ from tccap.front.keylogfile import KeylogFile
 
 
 def _news(keys: KeylogFile) -> bytes:
-    """Return what has come; the kernel has told of it before write(2) returned."""
+    """Return the new text; the kernel has reported it before write(2) returned."""
     assert select.select([keys.fd], [], [], 60)[0]
     return b"".join(keys.new_text())
 
@@ -56,7 +56,7 @@ def test_a_file_that_is_emptied_begins_anew(path: Path) -> None:
     assert _news(keys) == b"new\n"
 
 
-def test_other_files_in_the_folder_are_nothing_to_us(path: Path) -> None:
+def test_other_files_in_the_folder_are_ignored(path: Path) -> None:
     keys = KeylogFile(str(path))
     path.with_name("other").write_bytes(b"text\n")
     assert _news(keys) == b""

@@ -103,7 +103,7 @@ def test_limits_are_accepted_and_nothing_beyond(option: Option) -> None:
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
-def test_sentences_tell_the_same(option: Option) -> None:
+def test_sentences_agree_with_the_entries(option: Option) -> None:
     number = OPTIONS.index(option)
     lines = extcap.config().splitlines()
     (sentence,) = (

@@ -1,4 +1,4 @@
-"""Lists that people type: what is meant, or one sentence about what is wrong."""
+"""Lists that people type: parsed, or refused in one sentence."""
 
 import itertools
 import pwd
@@ -65,7 +65,7 @@ def test_process_ids(text: str, found: tuple[int, ...]) -> None:
         chr(0xDCFF),
     ],
 )
-def test_what_is_no_process_id_is_one_short_sentence(item: str) -> None:
+def test_a_bad_process_id_is_one_short_sentence(item: str) -> None:
     with pytest.raises(
         TccapError, match=r"^'.*'(\.\.\.)? is not a process id\.$"
     ) as raised:
@@ -123,7 +123,7 @@ def test_user_ids(text: str, found: tuple[int, ...]) -> None:
         chr(0xDCFF),
     ],
 )
-def test_who_is_no_user_is_one_short_sentence(item: str) -> None:
+def test_an_unknown_user_is_one_short_sentence(item: str) -> None:
     with pytest.raises(
         TccapError, match=r"^There is no user '.*'(\.\.\.)?\.$"
     ) as raised:
@@ -166,7 +166,7 @@ def test_a_name_is_cut_as_the_filter_word_cuts_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("item", ["a\0b", "\0", "\ud800", "x" * 10 + "\udfff"])
-def test_what_no_process_can_be_called_is_one_sentence(item: str) -> None:
+def test_an_impossible_process_name_is_one_sentence(item: str) -> None:
     with pytest.raises(TccapError, match=r"^'.*' cannot be the name of a process\.$"):
         processfilter.comms(f"x,{item}")
 

@@ -9,7 +9,7 @@ from tccap.front import signals
 
 @pytest.fixture(autouse=True)
 def _default() -> Iterator[None]:
-    """Let every test begin as a process does that a terminal has started."""
+    """Begin every test with the signals of a process that a terminal has started."""
     before = {number: signal.getsignal(number) for number in signals.STOP_SIGNALS}
     for number in before:
         signal.signal(number, signal.SIG_DFL)

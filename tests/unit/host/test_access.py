@@ -1,4 +1,4 @@
-"""Who may know what of other people's processes."""
+"""Which details of other users' processes a user may see."""
 
 import os
 import syslog

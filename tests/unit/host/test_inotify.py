@@ -38,7 +38,7 @@ def test_an_event_of_a_file_has_no_name(inotify: Inotify, tmp_path: Path) -> Non
     assert inotify.read() == [Event(watch, Mask.CLOSE_WRITE, b"")]
 
 
-def test_what_is_removed_is_not_reported(inotify: Inotify, tmp_path: Path) -> None:
+def test_a_removed_watch_reports_nothing(inotify: Inotify, tmp_path: Path) -> None:
     watch = inotify.add(bytes(tmp_path), Mask.CREATE)
     inotify.remove(watch)
     (tmp_path / "file").touch()

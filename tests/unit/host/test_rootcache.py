@@ -32,7 +32,7 @@ def names(top: Path) -> list[str]:
     return sorted(file.name for file in (top / "answers").iterdir())
 
 
-def test_what_was_used_last_stays(top: Path) -> None:
+def test_the_entry_used_last_stays(top: Path) -> None:
     cache = RootCache("answers", at_most=2)
     for age, name in enumerate(("old", "older")):
         cache.keep(name, name.encode())
@@ -77,7 +77,7 @@ def test_killed_writers_leave_one_file_until_the_next_write(top: Path) -> None:
     assert names(top) == ["name"]
 
 
-def test_what_others_left_counts_too(top: Path) -> None:
+def test_files_left_by_others_count_too(top: Path) -> None:
     cache = RootCache("answers", at_most=4)
     cache.keep("first", b"data")
     for n in range(9):

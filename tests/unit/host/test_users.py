@@ -8,5 +8,5 @@ def test_root_has_an_id() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "no-such-user", "a\0b", "\ud800"])
-def test_others_have_none(name: str) -> None:
+def test_unknown_names_have_none(name: str) -> None:
     assert users.uid_of(name) is None

@@ -186,9 +186,10 @@ def test_made_from_the_defaults() -> None:
         ({"pid": "0"}, "'0' is not a process id"),
         ({"process": "-1"}, "'-1' is not a process id"),
         ({"uid": "nobody-of-that-name"}, "There is no user 'nobody-of-that-name'"),
+        ({"tls_libraries": "/a,b"}, "'b' is not the absolute path of a file"),
     ],
 )
-def test_what_is_no_process_or_user_is_named(
+def test_a_bad_process_user_or_path_is_named(
     change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(TccapError, match=message):

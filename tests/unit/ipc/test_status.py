@@ -59,7 +59,7 @@ def test_no_message_controls_a_terminal_or_forges_an_entry(text: str) -> None:
         assert all(part.isprintable() for part in (first, *others))
 
 
-def test_what_is_not_printable_is_escaped() -> None:
+def test_unprintable_characters_are_escaped() -> None:
     line = json.dumps({"event": "error", "message": "/tmp/\x1b[2Jlib\u202e.so é\udcff"})
     shown = "/tmp/\\x1b[2Jlib\\u202e.so é\\udcff"
     assert status.parse(line) == status.Error(shown)
@@ -86,7 +86,9 @@ def test_fields_that_a_newer_engine_adds_are_ignored(event: Event) -> None:
 
 
 @pytest.mark.parametrize("values", BAD, ids=str)
-def test_what_has_other_fields_or_types_is_no_event(values: dict[str, Any]) -> None:
+def test_an_object_with_other_fields_or_types_is_no_event(
+    values: dict[str, Any],
+) -> None:
     line = json.dumps(values)
     assert status.parse(line) == Output(line)
 

@@ -30,7 +30,7 @@ class Records(dict[tuple[int, ...], Any]):
     ],
     ids=["as it was seen", "newer", "older"],
 )
-def test_what_the_kernel_wrote_meanwhile_is_not_lost(
+def test_a_write_by_the_kernel_in_between_is_not_lost(
     seen: int, left: list[SimpleNamespace]
 ) -> None:
     records: Any = Records({KEY: SimpleNamespace(version=3, block_number=0)})

@@ -24,7 +24,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 class Trickle:
-    """A writev(2) that takes what it is told to, then all."""
+    """A writev(2) that takes the given numbers of bytes, then all."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, takes: list[int]) -> None:
         self.written = b""

@@ -165,7 +165,7 @@ def test_a_batch_has_a_limit_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel.close()
 
 
-def test_it_tells_whether_another_batch_is_worth_a_write(
+def test_has_more_means_a_batch_that_is_worth_a_write(
     monkeypatch: pytest.MonkeyPatch, kernel: Kernel
 ) -> None:
     monkeypatch.setattr(ring, "MORE_BYTES", 100)
@@ -180,7 +180,7 @@ def test_it_tells_whether_another_batch_is_worth_a_write(
     assert kernel.reader.has_more()
 
 
-def test_what_follows_a_message_does_not_wait_for_more(kernel: Kernel) -> None:
+def test_blocks_behind_a_message_do_not_wait_for_more(kernel: Kernel) -> None:
     kernel.put(bytes(9))
     kernel.put(bytes(32))
     assert not kernel.reader.has_more()
@@ -208,7 +208,7 @@ def test_a_batch_holds_at_least_the_largest_block() -> None:
         max_size=60,
     ),
 )
-def test_whatever_goes_in_comes_out(
+def test_all_blocks_and_messages_come_out(
     start: int, records: list[tuple[int, bool]]
 ) -> None:
     kernel = Kernel(PAGE_LEN)

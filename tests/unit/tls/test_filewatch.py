@@ -16,7 +16,7 @@ QUEUED_MAX = Path("/proc/sys/fs/inotify/max_queued_events")
 
 @pytest.fixture
 def short_queue() -> Iterator[int]:
-    """Let new watches have a queue of few events; return how many."""
+    """Limit the queue of new watches to a few events; return how many."""
     if os.geteuid() != 0:
         pytest.skip("only root may set how long the queue is")
     before = QUEUED_MAX.read_text()

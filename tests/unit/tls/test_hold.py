@@ -101,7 +101,7 @@ def test_of_two_secrets_for_one_label_the_first_holds(held: Hold) -> None:
     assert held.counts().refused == 1
 
 
-def test_late_secrets_are_written_all_the_same(held: Hold) -> None:
+def test_late_secrets_are_written_too(held: Hold) -> None:
     held.secret(_secret("CLIENT_RANDOM"), 10.1)
     late = _secret("EXPORTER_SECRET")
     assert held.secret(late, 11.0) == [keylog.block(late)]
@@ -203,7 +203,7 @@ LABELS = st.sampled_from(["CLIENT_RANDOM", "EXPORTER_SECRET", *TLS13])
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Whatever happens: every packet comes out once, a connection's in order."""
+    """In any order of events: every packet comes out once, a connection's in order."""
 
     def __init__(self) -> None:
         super().__init__()

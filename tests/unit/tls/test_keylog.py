@@ -53,7 +53,7 @@ def test_a_good_secret_is_accepted(secret: Secret) -> None:
 
 
 @pytest.mark.parametrize(("label", "client_random", "secret"), REFUSED)
-def test_what_cannot_be_one_is_refused(
+def test_an_impossible_secret_is_refused(
     label: bytes, client_random: bytes, secret: bytes
 ) -> None:
     assert keylog.accept(label, client_random, secret) is None

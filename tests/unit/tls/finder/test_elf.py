@@ -1,4 +1,4 @@
-"""ELF files: addresses and offsets, none of them believed."""
+"""ELF files: addresses and offsets, all of them checked."""
 
 import pytest
 

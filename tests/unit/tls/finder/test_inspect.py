@@ -21,5 +21,5 @@ from tccap.tls.finder.inspect import inspect
         (elf(load(0, 0, 0x78)), "no key-log labels"),
     ],
 )
-def test_what_is_not_understood_is_refused(content: bytes, why: str) -> None:
+def test_code_that_is_not_understood_is_refused(content: bytes, why: str) -> None:
     assert why in inspect(content).refusal

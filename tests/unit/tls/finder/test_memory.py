@@ -30,7 +30,7 @@ def test_a_fakes_address_leads_back_to_its_register(fakes: Fakes) -> None:
     assert fakes.path_to(0x1234) is None
 
 
-def test_what_a_fake_points_to_leads_back_too(fakes: Fakes) -> None:
+def test_a_fake_behind_a_fake_leads_back_too(fakes: Fakes) -> None:
     value = word(fakes, fakes.make("rdi") + 168)
     assert fakes.path_to(value + 184) == Path("rdi", (168, 184))
     assert fakes.path_of_word(value) == Path("rdi", (168,))

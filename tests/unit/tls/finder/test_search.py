@@ -36,7 +36,7 @@ def test_patterns_are_found_wherever_they_stand(pattern: bytes, start: int) -> N
         assert list(found) == [(at, pattern) for at in whole]
 
 
-def test_what_overlaps_itself_is_found_each_time() -> None:
+def test_overlapping_matches_are_all_found() -> None:
     found = list(search.find(b"a" * LEN, [b"aa"]))
     assert found == [(n, b"aa") for n in range(LEN - 1)]
 

@@ -1,4 +1,4 @@
-"""The kernel facilities that captures need, each tried directly."""
+"""The kernel features that captures need, each tried directly."""
 
 import ctypes
 import os
