@@ -19,6 +19,10 @@ _DEVICE_THERE = (
     "a lookup in a container's namespace does not know the device by which the packet "
     "comes in there"
 )
+_LOWER = (
+    "a device below another one sees a packet before the kernel says which device it "
+    "is for, and sockets can be bound to a device"
+)
 _PROGRAM = "the program that chooses a socket is not run by the lookup of a classifier"
 _GROUP = "a datagram to a group may be for several sockets"
 _TIME_WAIT = "a SYN to a pair in TIME_WAIT may be for another socket than the pair's"
@@ -49,13 +53,18 @@ MAY_MISS = {
     "container-udp-connected-and-not": _SHARED_PORT,
     "container-bound-to-its-device": _DEVICE_THERE,
     "container-by-link-local-ipv6": _DEVICE_THERE,
-    "socket-of-a-bridge": "another socket is chosen on the bridge than on its port",
+    "socket-of-a-bridge": _LOWER,
+    "socket-of-a-port-of-a-bridge": _LOWER,
+    "socket-of-a-vlan": _LOWER,
+    "socket-of-a-vrf": _LOWER,
     "reuseport-program-of-listeners": _PROGRAM,
     "reuseport-program-of-datagrams": _PROGRAM,
     "multicast-with-a-bystander": _GROUP,
+    "multicast-with-a-member-of-another-group": _GROUP,
     "udp-multicast": _GROUP,
     "time-wait-of-a-restarted-server": _TIME_WAIT,
     "time-wait-of-a-worker": _TIME_WAIT,
+    "time-wait-in-a-container": _TIME_WAIT,
     "killed-worker-in-a-container": _GONE_THERE,
     "closed-by-a-worker-that-exits": _GONE_THERE,
     "frame-of-a-packet-socket": "AF_PACKET sockets have no label",

@@ -12,6 +12,7 @@ from support import stream
 ICMP, TCP, UDP, FRAGMENT, ICMPV6 = 1, 6, 17, 44, 58
 COMMENT, FLAGS, PROCESS_THREAD, NAME = 1, 2, 8, 2
 ELSEWHERE = "10.82.0.2"  # the only address that is no process's of this host
+VLAN = 0x8100
 _TERM = re.compile(r'(\w+)=("[^"]*"|[^ ]*)(?: |$)')
 
 
@@ -95,6 +96,8 @@ def _unquoted(value: str) -> str:
 
 def _ends_of_frame(data: bytes, fragments: dict[bytes, Ends | None]) -> Ends | None:
     kind = int.from_bytes(data[12:14], "big")
+    if kind == VLAN:
+        return _ends_of_frame(data[4:], fragments)
     if kind == 0x0800:
         return _ends_of_ipv4(data[14:], fragments)
     return _ends_of_ipv6(data[14:]) if kind == 0x86DD else None

@@ -16,8 +16,7 @@ from truth.model import Model
 from truth.network import Network
 
 NETWORK, EXPECTED = "network", "expected"
-PROCESSES = 150  # in all
-AT_ONCE = 10
+PROCESSES = 10  # at once; their numbers come round again
 SOCKETS_AT_ONCE = 20
 # Few, so that ports and pairs come round again.
 PORTS = range(21000, 21040)
@@ -44,7 +43,7 @@ class Schedule:
         self._network = network
         self._model = Model()
         self._actors = Actors(PROCESSES)
-        self._next_process = self._next_socket = self._next_datagram = 0
+        self._next_socket = self._next_datagram = 0
         self._addresses: dict[int, Address] = {}
         self._inside: dict[int, bool] = {}  # whether a socket is in the container
         self._unread: dict[int, int] = {}
@@ -77,11 +76,8 @@ class Schedule:
             self._model.fork(parent, number)
 
     def _new_process(self) -> int | None:
-        full = len(self._model.sockets) >= AT_ONCE or self._next_process == PROCESSES
-        if full:
-            return None
-        self._next_process += 1
-        return self._next_process - 1
+        free = [n for n in range(PROCESSES) if n not in self._model.sockets]
+        return self._random.choice(free) if free else None
 
     def _exit(self) -> None:
         if len(self._model.sockets) > 1:

@@ -3,9 +3,11 @@
 import ctypes
 import socket
 import struct
+import subprocess
 
+from support.netns import Namespace
 from truth.cases.registry import CaseContext, case
-from truth.network import BRIDGE
+from truth.network import BRIDGE, Container
 from truth.sockets import (
     ANY4,
     LO4,
@@ -22,7 +24,7 @@ from truth.workers import Script, Worker, alternate, kill_all
 SO_ATTACH_REUSEPORT_CBPF = 51
 IPPROTO_MPTCP = 262
 IP_MULTICAST_ALL = 49
-GROUP = "239.7.7.8"
+GROUP, OTHER_GROUP = "239.7.7.8", "239.7.7.9"
 MEMBERS = 4
 
 
@@ -94,66 +96,132 @@ def reuseport_program_of_datagrams(context: CaseContext) -> None:
 @case
 def socket_of_a_bridge(context: CaseContext) -> None:
     """A container's packets come by a port of the bridge to whom has the bridge."""
+    bound_or_not(context, context.network.bridged[0], BRIDGE, gets_it=True)
+
+
+@case
+def socket_of_a_port_of_a_bridge(context: CaseContext) -> None:
+    """They are the bridge's when sockets are looked for, and no longer the port's."""
+    box = context.network.bridged[0]
+    bound_or_not(context, box, box.device, gets_it=False)
+
+
+@case
+def socket_of_a_vlan(context: CaseContext) -> None:
+    here, box = context.network.here, context.network.containers[0]
+    near, far, device = "10.86.5.1", "10.86.5.2", f"{box.device}.5"
+    try:
+        _add_vlan(here, box.device, device, near)
+    except subprocess.CalledProcessError as error:
+        context.lacks(f"VLAN devices: {error.stderr}")
+        return
+    _add_vlan(box.space, "eth0", "eth0.5", far)
+    there = Container(box.space, device, near, far)
+    bound_or_not(context, there, device, gets_it=True)
+
+
+def _add_vlan(space: Namespace, device: str, name: str, address: str) -> None:
+    kind = ("type", "vlan", "id", "5")
+    space.ip("link", "add", "link", device, "name", name, *kind)
+    space.ip("addr", "add", f"{address}/24", "dev", name)
+    space.ip("link", "set", name, "up")
+
+
+@case
+def socket_of_a_vrf(context: CaseContext) -> None:
+    """A device that is enslaved: sockets of others do not get its packets."""
+    here, there = context.network.here, context.network.containers[1].space
+    near, far = "10.87.0.1", "10.87.0.2"
+    try:
+        here.ip("link", "add", "vrf0", "type", "vrf", "table", "87")
+    except subprocess.CalledProcessError as error:
+        context.lacks(f"VRF devices: {error.stderr}")
+        return
+    here.ip("link", "set", "vrf0", "up")
+    pair = ("type", "veth", "peer", "name", "slave1")
+    here.ip("link", "add", "slave0", *pair, "netns", there.name)
+    here.ip("link", "set", "slave0", "master", "vrf0")
+    here.ip("addr", "add", f"{near}/24", "dev", "slave0")
+    here.ip("link", "set", "slave0", "up")
+    there.ip("addr", "add", f"{far}/24", "dev", "slave1")
+    there.ip("link", "set", "slave1", "up")
+    bound_or_not(context, Container(there, "slave0", near, far), "vrf0", gets_it=True)
+
+
+def bound_or_not(
+    context: CaseContext, box: Container, device: str, *, gets_it: bool
+) -> None:
+    """Have a socket that is bound to a device beside another process's that is not.
+
+    ``gets_it``: whether the first one gets what the container sends.
+    """
 
     def binds(device: str) -> Script:
+        context.claim("udp", local=port)
         with udp(LO4) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if device:
-                sock.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode()
-                )
             sock.bind((ANY4, port))
-            context.claim("udp", local=port)
-            sock.sendto(b"statement", (box.far_address, away))
+            sock.sendto(b"statement", (LO4, away))
+            name = device.encode()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
             yield
             assert sock.recv(100)
 
-    port, away, box = context.port(), context.port(), context.network.bridged[0]
+    port, away = context.port(), context.port()
+    silent = Worker(context.scripts.udp_silent(away))
     with box.space.entered():
-        silent = Worker(context.scripts.udp_silent(away, ANY4))
         client = Worker(context.scripts.udp_talker(port, box.near_address))
-    silent.step()
-    wildcard, chosen = Worker(binds("")), Worker(binds(BRIDGE))
-    wildcard.step()
-    chosen.step()
+    others, chosen = Worker(binds("")), Worker(binds(device))
+    for worker in (silent, others, chosen):
+        worker.step()
+    receiver = chosen if gets_it else others
+    context.claim("udp", local=port, pid=receiver.pid)
     alternate(client)
-    chosen.step()
+    receiver.step()
     kill_all()
 
 
 @case
 def multicast_with_a_bystander(context: CaseContext) -> None:
-    """Another process has the port, too, and wants no groups but its own: none."""
+    """Another process has the port, too, and gets only its own groups: none."""
     one_member(context, bystander_first=True)
     one_member(context, bystander_first=False)
 
 
-def one_member(context: CaseContext, *, bystander_first: bool) -> None:
+@case
+def multicast_with_a_member_of_another_group(context: CaseContext) -> None:
+    one_member(context, bystander_first=True, other_group=OTHER_GROUP)
+    one_member(context, bystander_first=False, other_group=OTHER_GROUP)
+
+
+def one_member(
+    context: CaseContext, *, bystander_first: bool, other_group: str = ""
+) -> None:
     """Have a member of a group and a bystander, and send to the group."""
 
-    def has(port: int, *, member: bool) -> Script:
+    def has(port: int, group: str) -> Script:
         context.claim("udp", local=port)
         with udp(LO4) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)
             sock.bind((ANY4, port))
             sock.sendto(b"statement", (LO4, drain))
-            if member:
-                group = socket.inet_aton(GROUP) + socket.inet_aton(LO4)
-                sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+            if group:
+                member = socket.inet_aton(group) + socket.inet_aton(LO4)
+                sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
             yield
             assert sock.recv(100)
 
     port, drain = context.port(), context.port()
     dropping = Worker(context.scripts.udp_silent(drain))
     dropping.step()
-    order = (False, True) if bystander_first else (True, False)
-    workers = {member: Worker(has(port, member=member)) for member in order}
-    for member in order:
-        workers[member].step()
-    context.claim("udp", local=port, pid=workers[True].pid)
+    groups = (other_group, GROUP) if bystander_first else (GROUP, other_group)
+    workers = {group: Worker(has(port, group)) for group in groups}
+    for group in groups:
+        workers[group].step()
+    context.claim("udp", local=port, pid=workers[GROUP].pid)
     alternate(Worker(context.scripts.udp_talker(port, GROUP)))
-    workers[True].step()
+    workers[GROUP].step()
     kill_all()
 
 

@@ -106,6 +106,21 @@ def _port(end: str) -> int:
 
 
 @case
+def time_wait_in_a_container(context: CaseContext) -> None:
+    """The same where the server was, and is, in a container."""
+    scripts, port, source = context.scripts, context.port(), context.port()
+    container = context.network.containers[0]
+    address = container.far_address
+    with container.space.entered():
+        before = Worker(scripts.server(port, ANY4))
+        after = Worker(scripts.server(port, ANY4))
+    alternate(before, Worker(scripts.client(port, address, source)))
+    with container.space.entered():
+        wait_for_time_wait(port, source)
+    alternate(after, Worker(scripts.client(port, address, source)))
+
+
+@case
 def time_wait_of_a_worker(context: CaseContext) -> None:
     """The pair is in TIME_WAIT for a worker; its successor accepts the next one."""
 
