@@ -17,7 +17,7 @@
 /* A BPF program chooses among the sockets; lookups by programs do not run it. */
 #define CHOSEN_BY_PROGRAM 0x100
 #define SHARING_KNOWN 0x200
-/* Read by the socket iterator, and so not while the socket was being set up. */
+/* Read when the socket had been there for a while (socket_storage.h). */
 #define SHARING_SETTLED 0x400
 
 /* Ports of which a socket that is bound to a device was seen (SO_BINDTODEVICE). */

@@ -34,6 +34,8 @@ struct socket_record {
 	u32 changes;	     /* after so many process_changes */
 	u32 protocol;	     /* of the socket; 0: not read yet */
 	u32 sharing;	     /* read_sharing() at the last use; 0: not read yet */
+	u32 zero;
+	u64 found_ns; /* when the iterator first found it; 0: not yet */
 };
 
 /* Counts how often records of processes became stale. */
@@ -123,6 +125,21 @@ static __always_inline struct socket_record *record_of(void *sk)
 	return known;
 }
 
+/* A program is attached to a group of sockets shortly after these are made, which
+ * nothing reports. */
+#define SETTLING_NS 2000000000ull
+
+static __always_inline u32 settled_sharing(u64 sk, struct socket_record *known)
+{
+	u64 now_ns = bpf_ktime_get_ns();
+
+	if (!known->found_ns)
+		known->found_ns = now_ns;
+	if (now_ns - known->found_ns < SETTLING_NS)
+		return read_sharing(sk);
+	return read_sharing(sk) | SHARING_SETTLED;
+}
+
 /* Records a process that the iterator found to have the socket open. Of several holders
  * of a listening socket the eldest counts: the others inherited it. */
 static __always_inline void add_to_socket(u64 sk, struct owner *found, u64 state)
@@ -133,7 +150,7 @@ static __always_inline void add_to_socket(u64 sk, struct owner *found, u64 state
 
 	if (!known)
 		return;
-	known->sharing = read_sharing(sk) | SHARING_SETTLED;
+	known->sharing = settled_sharing(sk, known);
 	remember_device_port(sk);
 	holder = &known->holder;
 	same = same_process(&holder->process, &found->process);
