@@ -76,9 +76,9 @@ def test_only_lost_notifications_are_passed_over() -> None:
         netlink.Subscription(0) as subscription,
         mock.patch.object(subscription, "_socket") as fake,
     ):
-        fake.recv.side_effect = refusals
+        fake.recvmsg.side_effect = refusals
         with pytest.raises(OSError) as caught:  # noqa: PT011  # its number is checked
             subscription.clear()
         assert caught.value.errno == errno.ENOMEM
-        fake.recv.side_effect = [refusals[0], BlockingIOError]
+        fake.recvmsg.side_effect = [refusals[0], BlockingIOError]
         subscription.clear()
