@@ -66,6 +66,7 @@ static __always_inline void add_holder(struct owner *known, const struct owner *
 		known->process = found->process;
 }
 
+#if KERNEL_OFFSETS
 /* Records a process that the iterator found to have the socket open. What a hook has
  * recorded takes precedence: it is newer. */
 static __always_inline void add_to_owner_table(u64 sk, struct owner *found, u64 state)
@@ -78,6 +79,7 @@ static __always_inline void add_to_owner_table(u64 sk, struct owner *found, u64 
 	else if (known->found_in_round == found->found_in_round)
 		add_holder(known, found, state);
 }
+#endif
 #endif
 
 #endif

@@ -30,9 +30,14 @@ def rules(space: Namespace, name: str, **chains: str) -> Iterator[None]:
         _nft(space, f"delete table ip case-{name}")
 
 
-def masquerade(space: Namespace) -> contextlib.AbstractContextManager[None]:
-    """Translate what leaves for outside from the containers behind the bridge."""
-    return rules(space, "masquerade", postrouting=MASQUERADE)
+def masquerade(
+    space: Namespace, number: int
+) -> contextlib.AbstractContextManager[None]:
+    """Translate what leaves for outside from the containers behind the bridge.
+
+    The number is one that no other case has.
+    """
+    return rules(space, f"masquerade-{number}", postrouting=MASQUERADE)
 
 
 def published(
@@ -41,7 +46,7 @@ def published(
     """Translate what comes from outside to a port, as Docker does."""
     address, there = to
     rule = f"iifname {OUTSIDE} {protocol} dport {port} dnat to {address}:{there}"
-    return rules(space, "published", prerouting=rule)
+    return rules(space, f"published-{port}", prerouting=rule)
 
 
 def untracked(space: Namespace, port: int) -> contextlib.AbstractContextManager[None]:

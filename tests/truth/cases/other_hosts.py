@@ -1,6 +1,7 @@
 """Packets from other hosts, and from senders here that have no label."""
 
 import socket
+from collections.abc import Iterator
 
 from truth.cases.registry import CaseContext, case
 from truth.cases.translated import listens
@@ -76,22 +77,23 @@ def dead_server_of_another_host(context: CaseContext) -> None:
 
 
 @case
-def published_to_another_host(context: CaseContext) -> None:
+def published_to_another_host(context: CaseContext) -> Iterator[None]:
     """A proxy here listens on the port; a container's listener answers."""
     port, there, source = context.port(), context.port(), context.port()
     box = context.network.bridged[0]
-    proxy = Worker(listens(port))
-    proxy.step()
-    with box.space.entered():
-        server = Worker(context.scripts.server(there, ANY4))
-    server.step()
-    context.claim("tcp", local=port, pid=server.pid)
     rule = f"iifname {UPLINK} tcp dport {port} dnat to {box.far_address}:{there}"
-    with rules(context.network.here, "published", prerouting=rule), host() as other:
-        other.send_segment(source, port, SYN, 1)
-        assert other.receive(source)
-        other.send_segment(source, port, RST, 2)
-    kill_all()
+    with rules(context.network.here, f"elsewhere-{port}", prerouting=rule):
+        yield
+        proxy = Worker(listens(port))
+        proxy.step()
+        with box.space.entered():
+            server = Worker(context.scripts.server(there, ANY4))
+        server.step()
+        context.claim("tcp", local=port, pid=server.pid)
+        with host() as other:
+            other.send_segment(source, port, SYN, 1)
+            assert other.receive(source)
+            other.send_segment(source, port, RST, 2)
 
 
 @case

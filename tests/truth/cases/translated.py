@@ -1,10 +1,16 @@
-"""Address translation: the same tuple means two sockets, here and in a container."""
+"""Address translation: the same tuple means two sockets, here and in a container.
+
+Most cases have their rules before the capture starts: it learns of rules that are made
+later after they have begun to act.
+"""
+
+from collections.abc import Iterator
 
 from truth.cases.registry import CaseContext, case
 from truth.cases.tcp import alternate_once
 from truth.sockets import ANY4, LO4, listener, udp
 from truth.translation import masquerade, published, rules, untracked
-from truth.workers import Script, Worker, alternate, kill_all
+from truth.workers import Script, Worker, alternate
 
 
 @case
@@ -16,42 +22,42 @@ def masqueraded(context: CaseContext) -> None:
         server = Worker(scripts.server(port, ANY4))
     with network.bridged[0].space.entered():
         client = Worker(scripts.client(port, network.outside.far_address))
-    with masquerade(network.here):
+    with masquerade(network.here, port):
         alternate(server, client)
 
 
 @case
-def masqueraded_as_a_closed_connection(context: CaseContext) -> None:
+def masqueraded_as_a_closed_connection(context: CaseContext) -> Iterator[None]:
     """The tuple on the outer device is that of a process's connection before."""
     network, scripts = context.network, context.scripts
     port, source = context.port(), context.port()
     address = network.outside.far_address
-    with network.outside.space.entered():
-        server = Worker(scripts.resetting_server(port, rounds=2))
-    server.step()
-    with untracked(network.here, port):
-        alternate_once(Worker(scripts.reset_client(port, address, source)), server)
-    with network.bridged[0].space.entered():
-        client = Worker(scripts.reset_client(port, address, source))
-    with masquerade(network.here):
+    with masquerade(network.here, port):
+        yield
+        with network.outside.space.entered():
+            server = Worker(scripts.resetting_server(port, rounds=2))
+        server.step()
+        with untracked(network.here, port):
+            alternate_once(Worker(scripts.reset_client(port, address, source)), server)
+        with network.bridged[0].space.entered():
+            client = Worker(scripts.reset_client(port, address, source))
         alternate_once(client, server)
-    kill_all()
 
 
 @case
-def masqueraded_from_a_listeners_port(context: CaseContext) -> None:
+def masqueraded_from_a_listeners_port(context: CaseContext) -> Iterator[None]:
     """A process here listens on the port that the container's connection has."""
     network, scripts = context.network, context.scripts
     port, source = context.port(), context.port()
-    bystander = Worker(listens(source))
-    bystander.step()
-    with network.outside.space.entered():
-        server = Worker(scripts.server(port, ANY4))
-    with network.bridged[0].space.entered():
-        client = Worker(scripts.client(port, network.outside.far_address, source))
-    with masquerade(network.here):
+    with masquerade(network.here, port):
+        yield
+        bystander = Worker(listens(source))
+        bystander.step()
+        with network.outside.space.entered():
+            server = Worker(scripts.server(port, ANY4))
+        with network.bridged[0].space.entered():
+            client = Worker(scripts.client(port, network.outside.far_address, source))
         alternate(server, client)
-    kill_all()
 
 
 def listens(port: int) -> Script:
@@ -71,95 +77,97 @@ def binds(context: CaseContext, port: int) -> Script:
 
 
 @case
-def published_port(context: CaseContext) -> None:
+def published_port(context: CaseContext) -> Iterator[None]:
     """A proxy here listens on the port, as Docker's does, and gets no connection."""
     network, scripts = context.network, context.scripts
     port, there = context.port(), context.port()
     box, outside = network.bridged[0], network.outside
-    proxy = Worker(listens(port))
-    proxy.step()
-    with box.space.entered():
-        server = Worker(scripts.server(there, ANY4))
-    server.step()
-    context.claim("tcp", local=port, pid=server.pid)
-    with outside.space.entered():
-        client = Worker(scripts.client(port, outside.near_address))
-    context.claim("tcp", remote=there, pid=client.pid)
     with published(network.here, "tcp", port, (box.far_address, there)):
+        yield
+        proxy = Worker(listens(port))
+        proxy.step()
+        with box.space.entered():
+            server = Worker(scripts.server(there, ANY4))
+        server.step()
+        context.claim("tcp", local=port, pid=server.pid)
+        with outside.space.entered():
+            client = Worker(scripts.client(port, outside.near_address))
+        context.claim("tcp", remote=there, pid=client.pid)
         alternate(client, server)
-    kill_all()
 
 
 @case
-def published_udp_port(context: CaseContext) -> None:
+def published_udp_port(context: CaseContext) -> Iterator[None]:
+    """A datagram socket here has the port, and gets none of the datagrams."""
     network, scripts = context.network, context.scripts
     port, there = context.port(), context.port()
     box, outside = network.bridged[0], network.outside
-    proxy = Worker(binds(context, port))
-    proxy.step()
-    with box.space.entered():
-        server = Worker(scripts.udp_server(there, ANY4))
-    server.step()
-    context.claim("udp", local=port, pid=server.pid)
-    with outside.space.entered():
-        client = Worker(scripts.udp_client(port, outside.near_address))
-    context.claim("udp", remote=there, pid=client.pid)
     with published(network.here, "udp", port, (box.far_address, there)):
+        yield
+        proxy = Worker(binds(context, port))
+        proxy.step()
+        with box.space.entered():
+            server = Worker(scripts.udp_server(there, ANY4))
+        server.step()
+        context.claim("udp", local=port, pid=server.pid)
+        with outside.space.entered():
+            client = Worker(scripts.udp_client(port, outside.near_address))
+        context.claim("udp", remote=there, pid=client.pid)
         alternate(client, server)
-    kill_all()
 
 
 @case
-def published_port_of_a_dead_proxy(context: CaseContext) -> None:
+def published_port_of_a_dead_proxy(context: CaseContext) -> Iterator[None]:
     """No process here has the port: nothing is to be found on the outer device."""
     network, scripts = context.network, context.scripts
     port, box = context.port(), network.bridged[0]
-    with box.space.entered():
-        server = Worker(scripts.server(port, ANY4))
-    with network.outside.space.entered():
-        client = Worker(scripts.client(port, network.outside.near_address))
-    context.claim("tcp", remote=port, pid=client.pid)
     with published(network.here, "tcp", port, (box.far_address, port)):
+        yield
+        with box.space.entered():
+            server = Worker(scripts.server(port, ANY4))
+        with network.outside.space.entered():
+            client = Worker(scripts.client(port, network.outside.near_address))
+        context.claim("tcp", remote=port, pid=client.pid)
         alternate(server, client)
 
 
 @case
-def box_in_a_box(context: CaseContext) -> None:
+def box_in_a_box(context: CaseContext) -> Iterator[None]:
     """The outer box translates, and has a listener on the inner connection's port."""
     network, scripts = context.network, context.scripts
     port, source = context.port(), context.port()
     box = network.bridged[0]
-    with box.space.entered():
-        bystander = Worker(listens(source))
-    bystander.step()
-    server = Worker(scripts.server(port, ANY4))
-    with network.inner.space.entered():
-        client = Worker(scripts.client(port, box.near_address, source))
     with rules(box.space, "inner", postrouting="oifname eth0 masquerade"):
+        yield
+        with box.space.entered():
+            bystander = Worker(listens(source))
+        bystander.step()
+        server = Worker(scripts.server(port, ANY4))
+        with network.inner.space.entered():
+            client = Worker(scripts.client(port, box.near_address, source))
         alternate(server, client)
-    kill_all()
 
 
 @case
-def box_in_a_box_serves(context: CaseContext) -> None:
+def box_in_a_box_serves(context: CaseContext) -> Iterator[None]:
     """The outer box passes a port on, on which a process of its own listens."""
     network, scripts = context.network, context.scripts
     port, box, inner = context.port(), network.bridged[0], network.inner
-    with box.space.entered():
-        bystander = Worker(listens(port))
-    bystander.step()
-    with inner.space.entered():
-        server = Worker(scripts.server(port, ANY4))
-    client = Worker(scripts.client(port, box.far_address))
-    context.claim("tcp", remote=port, pid=client.pid)
     rule = f"iifname eth0 tcp dport {port} dnat to {inner.far_address}:{port}"
-    with rules(box.space, "inner", prerouting=rule):
+    with rules(box.space, "serves", prerouting=rule):
+        yield
+        with box.space.entered():
+            bystander = Worker(listens(port))
+        bystander.step()
+        with inner.space.entered():
+            server = Worker(scripts.server(port, ANY4))
+        client = Worker(scripts.client(port, box.far_address))
+        context.claim("tcp", remote=port, pid=client.pid)
         alternate(server, client)
-    kill_all()
 
 
 @case
-def error_about_a_masqueraded_datagram(context: CaseContext) -> None:
+def error_about_a_masqueraded_datagram(context: CaseContext) -> Iterator[None]:
     """A process here has the port from which the datagram left."""
 
     def script() -> Script:
@@ -174,13 +182,13 @@ def error_about_a_masqueraded_datagram(context: CaseContext) -> None:
                 yield
 
     network, port, source = context.network, context.port(), context.port()
-    bystander = Worker(binds(context, source))
-    bystander.step()
-    with network.bridged[0].space.entered():
-        client = Worker(script())
-    with masquerade(network.here):
+    with masquerade(network.here, port):
+        yield
+        bystander = Worker(binds(context, source))
+        bystander.step()
+        with network.bridged[0].space.entered():
+            client = Worker(script())
         alternate(client)
-    kill_all()
 
 
 @case
