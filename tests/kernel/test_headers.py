@@ -61,4 +61,5 @@ def test_the_receiver_is_found(
     kill_all()
     seen = packets.read(file.with_suffix(".pcapng").read_bytes())
     (label,) = [p.label for p in seen if p.data == frame]
-    assert label.get("pid") == pid
+    # The sender is here, and not known: an AF_PACKET socket.
+    assert label == {"peer_pid": pid, "peer_comm": label["peer_comm"]}
