@@ -34,6 +34,7 @@ class Device(NamedTuple):
     far_namespace: int  # id of the network namespace of a veth's other end; -1: ours
     is_hardware: bool  # a network card, real or emulated
     is_up: bool = True
+    is_vrf: bool = False
     has_outer_header: bool = False  # frames of a tunnel begin with the outer packet's
 
 
@@ -76,6 +77,7 @@ def _device(link: Any, addresses: list[Any]) -> Device:
         speed_bps=_speed_bps(name),
         far_namespace=_far_namespace(link),
         is_hardware=Path(f"/sys/class/net/{name}/device").exists(),
+        is_vrf=link.get(("linkinfo", "kind")) == "vrf",
         has_outer_header=_has_outer_header(link),
         is_up=bool(link["flags"] & _IFF_UP),
     )
