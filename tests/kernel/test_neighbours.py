@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from support import frames, netns, running, stream, tc
+import progrun
+from support import bpf, frames, netns, running, stream, tc
+from tccap.attach.tcx import TcxAttacher
 
 
 def _say(pair: netns.Pair) -> bytes:
@@ -92,6 +94,23 @@ def test_an_ingress_qdisc_in_clsacts_place(
         with running.engine(fresh.near, "veth0") as engine:
             engine.stop_after(_say(fresh))
     assert tc.listing(fresh.near, "veth0") == before
+
+
+# Ends what follows, as most programs do that let a frame pass, and as tc's actions do.
+TC_ACT_OK = "int passes(struct __sk_buff *skb) { return 0; }"
+
+
+@pytest.mark.skipif(not bpf.has_tcx(), reason="TCX came with Linux 6.6")
+def test_a_program_that_ends_the_chain_hides_no_packet(fresh: netns.Pair) -> None:
+    """Behind it, which would show its changes, tccap would see nothing at all."""
+    _compiled, program_fd = progrun.load(TC_ACT_OK, "passes")
+    with fresh.near.entered():
+        ifindex = socket.if_nametoindex("veth0")
+        with TcxAttacher({"out": program_fd}) as other:
+            other.attach(ifindex, ("out",))
+            with running.engine(fresh.near, "veth0") as engine:
+                found = engine.stop_after(_say(fresh))
+    assert [f.direction for f in found.frames] == [stream.OUTBOUND]
 
 
 @pytest.mark.same_everywhere

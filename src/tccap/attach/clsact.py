@@ -65,8 +65,14 @@ class ClsactAttacher:
     def attach(self, ifindex: int, directions: tuple[str, ...]) -> None:
         """Add filters ahead of the others; OSError as tc reports it."""
         try:
+            is_new = self._add_qdisc(ifindex)
+            filters = [] if is_new else [*_filters(self._netlink, ifindex)]
+            is_ours = is_new or any(f.made_qdisc for f in filters)
             for direction in directions:
-                self._add(self._programs[direction], ifindex, _PARENTS[direction])
+                parent = _PARENTS[direction]
+                if parent == _EGRESS and not is_new:
+                    self._need_egress(ifindex)
+                self._add(ifindex, direction, filters, _MADE if is_ours else _FOUND)
         except NetlinkError as error:
             raise OSError(error.code, os.strerror(error.code)) from None
 
@@ -83,20 +89,15 @@ class ClsactAttacher:
         self._netlink.close()
         self._life.close()
 
-    def _add(self, program_fd: int, ifindex: int, parent: int) -> None:
-        origin = self._ensure_qdisc(ifindex)
-        if parent == _EGRESS and self._has_ingress_only(ifindex):
-            raise OSError(
-                errno.EBUSY,
-                "outgoing packets need a clsact qdisc, but an ingress qdisc is in "
-                "its place",
-            )
-        filters = _filters(self._netlink, ifindex)
+    def _add(
+        self, ifindex: int, direction: str, filters: list[Filter], origin: str
+    ) -> None:
+        parent = _PARENTS[direction]
         self._netlink.tc(
             "add-filter",
             "bpf",
             ifindex,
-            fd=program_fd,
+            fd=self._programs[direction],
             name=f"{_PREFIX}:{self._token}:{origin}",
             parent=parent,
             direct_action=True,
@@ -104,25 +105,30 @@ class ClsactAttacher:
             protocol=_ETH_P_ALL,
         )
 
-    def _ensure_qdisc(self, ifindex: int) -> str:
-        """Add a clsact qdisc if there is none; return _MADE if it is a tccap's."""
+    def _add_qdisc(self, ifindex: int) -> bool:
+        """Add a clsact qdisc; return False if there is one, or another in its place."""
         try:
             self._netlink.tc("add", "clsact", ifindex)
         except NetlinkError as error:
             if error.code != errno.EEXIST:
                 raise
-            filters = _filters(self._netlink, ifindex)
-            return _MADE if any(f.made_qdisc for f in filters) else _FOUND
-        return _MADE
+            return False
+        return True
 
-    def _has_ingress_only(self, ifindex: int) -> bool:
-        """Return whether the older ingress qdisc is there instead of clsact.
+    def _need_egress(self, ifindex: int) -> None:
+        """Raise OSError if the older ingress qdisc is there instead of clsact.
 
         It accepts filters for outgoing packets, too, but runs them on incoming ones.
-        If there is neither, the device is gone, and the next request reports that.
+        If there is neither, the device is gone, and the next request reports that. The
+        kernel lists the qdiscs of all devices, so ask only where a qdisc was found.
         """
         qdiscs = self._netlink.get_qdiscs(index=ifindex)
-        return any(qdisc.get("kind") == "ingress" for qdisc in qdiscs)
+        if any(qdisc.get("kind") == "ingress" for qdisc in qdiscs):
+            raise OSError(
+                errno.EBUSY,
+                "outgoing packets need a clsact qdisc, but an ingress qdisc is in "
+                "its place",
+            )
 
 
 def sweep() -> int:

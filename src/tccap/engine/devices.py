@@ -33,6 +33,7 @@ class Device(NamedTuple):
     speed_bps: int  # 0: unknown
     is_hardware: bool  # a network card, real or emulated
     is_up: bool = True
+    is_vrf: bool = False
     has_outer_header: bool = False  # frames of a tunnel begin with the outer packet's
 
 
@@ -74,6 +75,7 @@ def _device(link: Any, addresses: list[Any]) -> Device:
         ipv6=tuple(IPv6Interface(t) for f, t in texts if f == socket.AF_INET6),
         speed_bps=_speed_bps(name),
         is_hardware=Path(f"/sys/class/net/{name}/device").exists(),
+        is_vrf=link.get(("linkinfo", "kind")) == "vrf",
         has_outer_header=_has_outer_header(link),
         is_up=bool(link["flags"] & _IFF_UP),
     )

@@ -124,6 +124,13 @@ class Interfaces:
             kind = device.hardware_type
             self._refuse(f"{device.name} cannot be captured: unknown link type {kind}.")
             return
+        if device.is_vrf:
+            # vrf_ip_rcv() and vrf_output_direct() call AF_PACKET's taps, and no tc.
+            self._refuse(
+                f"{device.name} cannot be captured: packets of a VRF device are only "
+                "seen on its member devices."
+            )
+            return
         if self._plan.filters and (reason := self._unfiltered(device, link)):
             self._refuse(f"{device.name} is not captured with a filter: {reason}.")
             return

@@ -211,3 +211,13 @@ def test_a_device_that_goes_is_not_waited_for(present: dict[int, Device]) -> Non
     for ifindex in interfaces.discover():
         interfaces.detach(ifindex, MagicMock(), attacher)
     assert not interfaces.are_waiting
+
+
+def test_a_vrf_device_is_refused_in_a_sentence(
+    present: dict[int, Device], capfd: pytest.CaptureFixture[str]
+) -> None:
+    present[2] = _device(2, "blue")._replace(is_vrf=True)
+    with pytest.raises(TccapError, match="a VRF device are only seen on its member"):
+        _interfaces("blue", []).discover()
+    _interfaces("any", []).discover()
+    assert "blue cannot be captured" in capfd.readouterr().err
