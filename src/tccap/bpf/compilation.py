@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from tccap.bpf import bcclib, uapi
-from tccap.bpf.bcclib import CompileError, bcc
+from tccap.bpf.bcclib import bcc
 from tccap.bpf.objects import MapSpec, Object, with_maps
 from tccap.bpf.syscall import bpf
 from tccap.bpf.uapi import Command, MapType
@@ -50,15 +50,21 @@ _RULES = sandbox.READING._replace(
 def main() -> int:
     """Compile what is on stdin; return the exit status."""
     text, flags = json.load(sys.stdin)
-    bcc()  # loaded while we may
     try:
-        _confine()
-        program = bcclib.program(text, f"-I{BPF_DIR}", *FLAGS, *flags)
-    except (CompileError, OSError) as error:
-        sys.stdout.write(str(error))
-        return REFUSED
-    sys.stdout.write(_extracted(program.module).to_bytes().decode("ascii"))
-    return 0
+        answer, status = _compiled(text, flags).decode("ascii"), 0
+    except MemoryError:
+        raise  # as LLVM ends
+    except Exception as error:  # noqa: BLE001  # the engine shows it
+        answer, status = str(error), REFUSED
+    sys.stdout.write(answer)
+    return status
+
+
+def _compiled(text: str, flags: list[str]) -> bytes:
+    bcc()  # loaded while we may
+    _confine()
+    program = bcclib.program(text, f"-I{BPF_DIR}", *FLAGS, *flags)
+    return _extracted(program.module).to_bytes()
 
 
 def _confine() -> None:

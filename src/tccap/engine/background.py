@@ -18,7 +18,8 @@ class Background(Generic[T]):
         self.done_fd = os.eventfd(0, os.EFD_CLOEXEC)
         self._result: list[T] = []
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, args=(work,))
+        # A daemon: a capture that ends before does not wait for the compiler.
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
         self._thread.start()
 
     def result(self) -> T:

@@ -39,6 +39,9 @@ _GRACE_S: Final = 1.0
 _MEMORY_LEN: Final = 512 << 20  # in addition to what the parent has mapped
 _ANSWERS_LEN_MAX: Final = 32 << 20
 _READ_LEN: Final = 1 << 16
+_NO_SANDBOX: Final = (
+    "Capture filters need a kernel that lets a process give up its rights (seccomp)"
+)
 _OPEN_FILES: Final = 64
 _TOO_SLOW: Final = (signal.SIGALRM, signal.SIGXCPU)
 
@@ -162,12 +165,25 @@ def _child(
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         signal.setitimer(signal.ITIMER_REAL, wait_s)
         _close_all_but(writer)
-        sandbox.enter(user, _limits(wait_s), sandbox.RESOLVING)
-        for kind, payload in compilations():
+        for kind, payload in _answers(compilations, user, wait_s):
             _write_all(writer, kind + struct.pack("=I", len(payload)) + payload)
     finally:
         # On any exception, too: the exit handlers are the parent's.
         os._exit(0)
+
+
+def _answers(
+    compilations: Callable[[], Iterator[tuple[bytes, bytes]]],
+    user: User | None,
+    wait_s: float,
+) -> Iterator[tuple[bytes, bytes]]:
+    try:
+        sandbox.enter(user, _limits(wait_s), sandbox.RESOLVING)
+    except OSError as error:
+        reason = f"{_NO_SANDBOX}: {error.strerror}."
+        yield _MESSAGE, reason.encode()
+        return
+    yield from compilations()
 
 
 def _close_all_but(kept: int) -> None:

@@ -1,4 +1,5 @@
 import ctypes
+import errno
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from support import libpcap_oracle
 from support.libpcap_oracle import ETHERNET, RAW
 from tccap.filter import libpcap
 from tccap.filter.cbpf import FilterError, Insn
+from tccap.host import sandbox
 from tccap.host.sandbox import User
 
 IPV4 = bytes(12) + b"\x08\x00" + b"\x45" + bytes(40)
@@ -131,7 +133,9 @@ def test_a_crash_of_libpcap_is_a_message(monkeypatch: pytest.MonkeyPatch) -> Non
 STATUS = Path("/proc/self/status")
 
 
-def sandbox(monkeypatch: pytest.MonkeyPatch, user: User | None) -> dict[str, str]:
+def status_in_sandbox(
+    monkeypatch: pytest.MonkeyPatch, user: User | None
+) -> dict[str, str]:
     monkeypatch.setattr(
         libpcap, "_compile", lambda *_, **__: (b"E", STATUS.read_bytes())
     )
@@ -148,7 +152,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes oth
 def test_libpcap_has_no_rights_but_the_callers(
     monkeypatch: pytest.MonkeyPatch, user: User | None
 ) -> None:
-    status = sandbox(monkeypatch, user)
+    status = status_in_sandbox(monkeypatch, user)
     uids, gids = set(status["Uid"].split()), set(status["Gid"].split())
     if user:
         assert (uids, gids) == ({"4711"}, {"4712"})
@@ -167,6 +171,19 @@ def test_names_are_looked_up_without_rights(user: User | None) -> None:
     assert by_name == libpcap.compile_filter("ip host 127.0.0.1", ETHERNET)
     by_service = libpcap.compile_filter("tcp port domain", ETHERNET, user=user)
     assert by_service == libpcap.compile_filter("tcp port 53", ETHERNET)
+
+
+def test_without_a_sandbox_there_are_no_filters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(sandbox, "enter", refuse)
+    assert message(NAMELESS) == (
+        "Capture filters need a kernel that lets a process give up its rights "
+        "(seccomp): Invalid argument."
+    )
 
 
 def test_libpcap_cannot_reach_what_the_parent_has_open(
