@@ -33,6 +33,9 @@
  *   TLS            1: packets of TLS connections wait for their secrets
  *   TLS_ANY_USER   1: probes (bpf/tls/secret.c) read secrets of every user's processes
  *   TLS_USER       otherwise: of this user id's
+ *   TLS_PTRACE_RULE  1: but only of those that the user may trace (ptrace(2))
+ *   TLS_GROUP      with TLS_PTRACE_RULE: the user's group id
+ *   TLS_USER_NAMESPACE  and the number of the user's namespace
  *   KERNEL_OFFSETS 1: there are also the offsets into kernel structures, from BTF
  *                  (src/tccap/bpf/btf.py)
  */

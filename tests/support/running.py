@@ -139,14 +139,19 @@ def engine(
     *,
     stdout: int | None = None,
     without_tcx: bool = False,
+    env: dict[str, str] | None = None,
     **changes: Any,
 ) -> Iterator[Engine]:
-    """Yield an engine that is ready; its stream goes to ``stdout`` if given."""
+    """Yield an engine that is ready; its stream goes to ``stdout`` if given.
+
+    ``env`` is added to its environment.
+    """
     with subprocess.Popen(
         space.command(*engine_command(without_tcx=without_tcx)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE if stdout is None else stdout,
         stderr=subprocess.PIPE,
+        env={**os.environ, **(env or {})},
     ) as process:
         assert process.stdin is not None
         running = Engine(process, Collector(process.stdout) if process.stdout else None)

@@ -7,8 +7,8 @@ from tccap.bpf.code import Code
 from tccap.bpf.collection import Collection
 from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
-from tccap.host import proc
-from tccap.host.access import ALL, Caller
+from tccap.host import ownership
+from tccap.host.access import ALL, OWN, Caller
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import log
 from tccap.tls import probetable
@@ -32,11 +32,11 @@ class TlsChoice:
         if plan.tls_libraries and not may_see_all:
             raise TccapError("Only root can name the TLS libraries to look into.")
         self._plan = plan
-        self._user = caller.own
+        self._caller = caller
         # The processes that root chooses by a filter need not be root's own.
         chosen = plan.filters_processes and may_see_all
         self._any_user = plan.tls == "all" or chosen
-        self.sets_probes = plan.tls != "off" and _users_are_known()
+        self.sets_probes = plan.tls != "off" and self._may_trace()
 
     @property
     def code(self) -> Code:
@@ -47,7 +47,10 @@ class TlsChoice:
             defines={
                 "TLS": int(self._is_on),
                 "TLS_ANY_USER": int(self._any_user),
-                "TLS_USER": self._user,
+                "TLS_USER": self._caller.own,
+                "TLS_PTRACE_RULE": int(self._caller.secrets == OWN),
+                "TLS_GROUP": self._caller.gid,
+                "TLS_USER_NAMESPACE": ownership.user_namespace(),
             },
             reads_kernel=self.sets_probes,
         )
@@ -81,7 +84,18 @@ class TlsChoice:
 
     def _wants(self, pid: int) -> bool:
         """Return whether to trace a process; bpf/tls/secret.c has the last word."""
-        return self._any_user or proc.uids(pid) == {self._user}
+        return self._any_user or self._caller.owns(pid)
+
+    def _may_trace(self) -> bool:
+        """Return whether the caller may trace; the log says why not."""
+        if self._caller.secrets == OWN and ownership.is_only_roots():
+            log(
+                "warning",
+                "TLS secrets are not read, as only root may trace processes here: "
+                f"ask an administrator about {ownership.PTRACE_SCOPE}.",
+            )
+            return False
+        return _users_are_known()
 
 
 def _users_are_known() -> bool:
