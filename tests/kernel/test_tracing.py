@@ -64,7 +64,12 @@ class Watched:
     def look_at(self, pid: int) -> None:
         """Let the thread trace this process alone, from now on."""
         self.pids = {pid}
-        self.tracing._wakeup.set()
+        self.ask()
+
+    def ask(self) -> None:
+        """Ask for the processes, as if each had sent a ClientHello."""
+        for pid in self.pids:
+            self.tracing.may_trace(pid)
 
     @property
     def probes_in_use(self) -> int:
@@ -80,7 +85,6 @@ class Watched:
         """Stop both threads; may be called again."""
         if not self.tracing._stopped.is_set():
             self.tracing.close()
-        self.tracing._wakeup.set()
         self.tracing.join(DEADLINE_S)
         assert not self.tracing.is_alive()
         assert self.tracing._probed
@@ -232,7 +236,7 @@ def test_a_replaced_build_keeps_its_probes_while_it_runs(
         watched.wait_for(path=str(path), probes=1)
         _replace(path, new)
         watched.pids = {pid, second.enter_context(probing.running(path))}
-        watched.tracing._wakeup.set()
+        watched.ask()
         message = watched.wait_for(level="warning")["message"]
         assert message == f"TLS: no secrets from {path}: All 1 probes are in use."
         assert watched.probes_in_use == 1

@@ -155,6 +155,16 @@ class Hold:
             self._early.popitem(last=False)
         return []
 
+    def give_up(self, client_random: bytes, now: float) -> list[Buffer]:
+        """Let a connection's packets pass: no secret will come."""
+        number = abi.connection_id(client_random)
+        if self._randoms.get(number) != client_random:
+            return []
+        connection = self._connections[number]
+        if connection.released or connection.secrets:
+            return []
+        return self._release(connection, now)
+
     def expire(self, now: float) -> list[Buffer]:
         """Release the connections whose deadline has passed."""
         out: list[Buffer] = []

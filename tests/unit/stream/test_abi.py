@@ -30,7 +30,10 @@ ATTRIBUTION = {
     *{"FILTER_PROCESSES", "FOLLOW_CHILDREN", "SOCKETS", "PROCESSES"},
 }
 # What tccap.tls gives.
-TLS = {"TLS", "TLS_ANY_USER", "TLS_USER"}
+TLS = {
+    *("TLS", "TLS_ANY_USER", "TLS_USER"),
+    *("TLS_PTRACE_RULE", "TLS_GROUP", "TLS_USER_NAMESPACE"),
+}
 
 MIRRORED = {
     **{name: getattr(abi, name) for name in ("BLOCK_MAX", "OPTIONS_MAX", "CAPLEN_MAX")},
