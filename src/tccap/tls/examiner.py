@@ -89,9 +89,9 @@ class Examiner:
         return content
 
     def _probe(self, fd: int, path: str, content: Content, level: Level) -> None:
-        # A file that is too large is not read here: the inspector refuses it.
-        is_small = content.size <= inspector.FILE_LEN_MAX
-        if is_small and not libraries.has_marker(fd, content.size, self._goes_on):
+        # The inspector refuses the other ones.
+        has_usual_size = 0 < content.size <= inspector.FILE_LEN_MAX
+        if has_usual_size and not libraries.has_marker(fd, content.size, self._goes_on):
             self._known.set_outcome(content, None)
             return
         file = self._probed.watch(fd, path, content)

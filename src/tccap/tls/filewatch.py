@@ -6,7 +6,7 @@ import select
 import threading
 from collections.abc import Callable, Iterator
 
-from tccap.host.inotify import Inotify, Mask
+from tccap.host.inotify import Event, Inotify, Mask
 
 _CHANGES = Mask.MODIFY | Mask.CLOSE_WRITE | Mask.ONESHOT
 
@@ -64,11 +64,15 @@ class FileWatch(threading.Thread):
         poller.register(self._end_fd, select.POLLIN)
         while self._end_fd not in dict(poller.poll()):
             for event in self._inotify.read():
-                is_overflow = Mask.Q_OVERFLOW in event.mask
-                for watch in self._watches.copy() if is_overflow else (event.watch,):
-                    self._changed(watch)
-                if is_overflow:
-                    self._lost()
+                self._report(event)
+
+    def _report(self, event: Event) -> None:
+        if Mask.Q_OVERFLOW not in event.mask:
+            self._changed(event.watch)
+            return
+        for watch in self._watches.copy():
+            self._changed(watch)
+        self._lost()
 
 
 @contextlib.contextmanager

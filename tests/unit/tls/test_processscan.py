@@ -23,6 +23,7 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> Processes:
     monkeypatch.setattr(proc, "pids", lambda: [*made])
     monkeypatch.setattr(proc, "euid", lambda pid: 1000 + pid % 2)
     monkeypatch.setattr(mapped, "files", files)
+    monkeypatch.setattr(mapped, "has_ended", lambda pid: pid not in made)
     return made
 
 
@@ -100,7 +101,9 @@ def test_a_user_whose_files_take_too_long_keeps_nobody_waiting(
     assert _examined(scan, known) == []
     monkeypatch.setattr(processscan, "USER_S", 1e-9)
     assert _examined(scan, known) == [(2, "/a"), (3, "/b")]
-    assert _examined(scan, known) == [(2, "/b")]
+    monkeypatch.setattr(processscan, "USER_S", 30.0)
+    assert _examined(scan, known) == [(2, "/a"), (2, "/b")]
+    assert _examined(scan, known) == []
 
 
 def test_the_loop_gets_an_answer_about_each_process(
