@@ -162,6 +162,7 @@ struct process {
 #define MESSAGE_SECRET 2
 #define MESSAGE_HELD 3
 #define MESSAGE_HELD_SERVER_HELLO 4
+#define MESSAGE_HELD_END 5
 
 /* Message: a process was seen for the first time, or its name or ids have changed. */
 struct process_message {
@@ -220,7 +221,7 @@ struct secret_message {
 /* Message: a packet that has to wait. Its block comes first, then this. */
 struct held_tail {
 	u64 id;	 /* struct tls_mark */
-	u8 kind; /* MESSAGE_HELD or MESSAGE_HELD_SERVER_HELLO; 0: it does not wait */
+	u8 kind; /* MESSAGE_HELD or MESSAGE_HELD_...; 0: it does not wait */
 } __attribute__((packed));
 
 #endif

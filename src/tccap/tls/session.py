@@ -42,6 +42,7 @@ class Tls:
             MessageKind.SECRET,
             MessageKind.HELD,
             MessageKind.HELD_SERVER_HELLO,
+            MessageKind.HELD_END,
         }
     )
 
