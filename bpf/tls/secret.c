@@ -112,9 +112,14 @@ static __always_inline bool has_only_group_of_user(u64 cred)
 
 static __always_inline bool is_dumpable(u64 task)
 {
+#ifdef MM_STRUCT__FLAGS
 	u64 mm = FIELD(u64, task, TASK_STRUCT__MM);
+	u64 flags = FIELD(u64, mm, MM_STRUCT__FLAGS);
 
-	return (FIELD(u64, mm, MM_STRUCT__FLAGS) & MMF_DUMPABLE_MASK) == SUID_DUMP_USER;
+	return (flags & MMF_DUMPABLE_MASK) == SUID_DUMP_USER;
+#else
+	return false;
+#endif
 }
 
 #define NAMESPACES_MAX 4

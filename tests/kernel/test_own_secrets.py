@@ -68,10 +68,12 @@ def _install(path: Path, uid: int, gid: int, mode: int) -> None:
     path.chmod(mode)
 
 
+@pytest.mark.parametrize("label", ["off", "short"])
 @pytest.mark.parametrize("title", PROGRAMS)
-def test_secrets_of_a_program(host: TlsHost, title: str) -> None:
+def test_secrets_of_a_program(host: TlsHost, title: str, label: str) -> None:
+    """Without kprobes, a capture with labels has probes that read the kernel by BTF."""
     is_own, program = PROGRAMS[title]
-    assert _is_read(host, (*AS_MEMBER, *program)) == is_own
+    assert _is_read(host, (*AS_MEMBER, *program), label) == is_own
 
 
 def test_secrets_of_a_process_with_another_group(host: TlsHost) -> None:
@@ -80,14 +82,16 @@ def test_secrets_of_a_process_with_another_group(host: TlsHost) -> None:
     assert not _is_read(host, (*words, "./plain", *FETCH))
 
 
-def _is_read(host: TlsHost, program: tuple[str, ...]) -> bool:
+def _is_read(host: TlsHost, program: tuple[str, ...], label: str = "off") -> bool:
     """Return whether a member's capture has secrets of a program, besides its own."""
     key_log = host.folder / "keys"
     key_log.unlink(missing_ok=True)
     identity = {"SUDO_UID": str(MEMBER), "SUDO_GID": str(MEMBER)}
     with (
         host.serving("python") as port,
-        running.engine(host.space, "lo", env=identity, tls="own") as engine,
+        running.engine(
+            host.space, "lo", env=identity, tls="own", label=label
+        ) as engine,
     ):
         engine.wait_for('"tls_ready"')
         host.get(program, port, "asked")

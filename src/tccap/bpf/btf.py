@@ -42,7 +42,6 @@ MEMBERS = (
     ("user_namespace", "parent"),
     ("user_namespace", "owner"),
     ("user_namespace", "ns.inum"),
-    ("mm_struct", "flags"),
     ("file", "f_op"),
     ("file", "private_data"),
     ("socket", "file"),
@@ -62,6 +61,8 @@ MEMBERS = (
     ("net", "ns"),
     ("ns_common", "inum"),
 )
+# A kernel may keep this elsewhere, which concerns TLS secrets alone.
+DUMPABLE = ("mm_struct", "flags")
 
 
 class _Btf:
@@ -124,12 +125,22 @@ class _Btf:
 
 def defines() -> dict[str, int]:
     """Return -D definitions: STRUCT__MEMBER is the member's offset in bytes."""
+    members = (*MEMBERS, DUMPABLE) if knows_dumpable() else MEMBERS
     return {
         f"{structure}__{member}".upper().replace(".", "__"): _kernel().offset(
             structure, member
         )
-        for structure, member in MEMBERS
+        for structure, member in members
     }
+
+
+def knows_dumpable() -> bool:
+    """Return whether programs can read if a process is dumpable (prctl(2))."""
+    try:
+        _kernel().offset(*DUMPABLE)
+    except TccapError:
+        return False
+    return True
 
 
 def functions(*names: str) -> dict[str, int]:

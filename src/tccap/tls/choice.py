@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tccap.bpf import features
+from tccap.bpf import btf, features
 from tccap.bpf.code import Code
 from tccap.bpf.collection import Collection
 from tccap.bpf.uapi import ProgType
@@ -87,15 +87,27 @@ class TlsChoice:
         return self._any_user or self._caller.owns(pid)
 
     def _may_trace(self) -> bool:
-        """Return whether the caller may trace; the log says why not."""
-        if self._caller.secrets == OWN and ownership.is_only_roots():
-            log(
-                "warning",
-                "TLS secrets are not read, as only root may trace processes here: "
-                f"ask an administrator about {ownership.PTRACE_SCOPE}.",
-            )
+        """Return whether secrets can be read for the caller; the log says why not."""
+        if not _users_are_known():
             return False
-        return _users_are_known()
+        reason = _why_not_own() if self._caller.secrets == OWN else ""
+        if reason:
+            log("warning", f"TLS secrets are not read: {reason}")
+        return not reason
+
+
+def _why_not_own() -> str:
+    """Return why an ordinary user's secrets cannot be told apart; empty: they can."""
+    if ownership.is_only_roots():
+        return (
+            "only root may trace processes here; ask an administrator about "
+            f"{ownership.PTRACE_SCOPE}."
+        )
+    if not btf.knows_dumpable():
+        return (
+            "this kernel does not show which processes are dumpable; capture as root."
+        )
+    return ""
 
 
 def _users_are_known() -> bool:
