@@ -33,6 +33,9 @@
  *   TLS            1: packets of TLS connections wait for their secrets
  *   TLS_ANY_USER   1: probes (bpf/tls/secret.c) read secrets of every user's processes
  *   TLS_USER       otherwise: of this user id's
+ *   TLS_PTRACE_RULE  1: but only of those that the user may trace (ptrace(2))
+ *   TLS_GROUP      with TLS_PTRACE_RULE: the user's group id
+ *   TLS_USER_NAMESPACE  and the number of the user's namespace
  *   KERNEL_OFFSETS 1: there are also the offsets into kernel structures, from BTF
  *                  (src/tccap/bpf/btf.py)
  *   HAS_MPTCP      1: those of multipath TCP are among them
@@ -173,6 +176,7 @@ struct process {
 #define MESSAGE_SECRET 2
 #define MESSAGE_HELD 3
 #define MESSAGE_HELD_SERVER_HELLO 4
+#define MESSAGE_HELD_END 5
 
 /* Message: a process was seen for the first time, or its name or ids have changed. */
 struct process_message {
@@ -231,7 +235,7 @@ struct secret_message {
 /* Message: a packet that has to wait. Its block comes first, then this. */
 struct held_tail {
 	u64 id;	 /* struct tls_mark */
-	u8 kind; /* MESSAGE_HELD or MESSAGE_HELD_SERVER_HELLO; 0: it does not wait */
+	u8 kind; /* MESSAGE_HELD or MESSAGE_HELD_...; 0: it does not wait */
 } __attribute__((packed));
 
 #endif

@@ -122,7 +122,7 @@ def proc_contents(rng: Random) -> None:
 
     with mock.patch.object(proc, "_read", read):
         proc.euid(1)
-        proc.uids(1)
+        proc.credentials(1)
         proc.comm(1)
         proc.start_ticks(1)
         proc.details(1, rng.randrange(1 << 40))

@@ -93,6 +93,19 @@ static __always_inline u32 read_hello(struct __sk_buff *skb,
 	return type;
 }
 
+#define TCP_FLAGS_AT 13
+#define TCP_FIN 1
+#define TCP_RST 4
+
+/* Whether the segment ends a direction of the connection, or all of it. */
+static __always_inline bool is_end(struct __sk_buff *skb, const struct packet *packet)
+{
+	u8 flags = 0;
+
+	bpf_skb_load_bytes(skb, packet->transport_at + TCP_FLAGS_AT, &flags, 1);
+	return flags & (TCP_FIN | TCP_RST);
+}
+
 static __always_inline u32 pid_of(const struct endpoint *endpoint, bool elsewhere)
 {
 	if (endpoint->known)
@@ -153,8 +166,10 @@ look_for_tls(struct __sk_buff *skb, const struct frame_context *context,
 	if (!mark->held)
 		return;
 	tail->id = mark->id;
-	tail->kind = hello == TLS_SERVER_HELLO ? MESSAGE_HELD_SERVER_HELLO :
-						 MESSAGE_HELD;
+	if (hello == TLS_SERVER_HELLO)
+		tail->kind = MESSAGE_HELD_SERVER_HELLO;
+	else
+		tail->kind = is_end(skb, packet) ? MESSAGE_HELD_END : MESSAGE_HELD;
 }
 #endif
 

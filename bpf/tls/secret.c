@@ -88,21 +88,83 @@ static __always_inline void read_label(const struct tls_hit *hit,
 	}
 }
 
-/* Whether all ids of the process are the user's. Secrets of set-user-ID processes are
- * never read. */
-static __always_inline bool has_only_ids_of_user(u64 task)
+/* Whether all user ids are the user's. Secrets of set-user-ID processes are never
+ * read. */
+static __always_inline bool has_only_ids_of_user(u64 cred)
 {
-	u64 cred = FIELD(u64, task, TASK_STRUCT__CRED);
-
 	return FIELD(u32, cred, CRED__UID) == TLS_USER &&
 	       FIELD(u32, cred, CRED__EUID) == TLS_USER &&
 	       FIELD(u32, cred, CRED__SUID) == TLS_USER &&
 	       FIELD(u32, cred, CRED__FSUID) == TLS_USER;
 }
 
+static __always_inline bool has_only_group_of_user(u64 cred)
+{
+	return FIELD(u32, cred, CRED__GID) == TLS_GROUP &&
+	       FIELD(u32, cred, CRED__EGID) == TLS_GROUP &&
+	       FIELD(u32, cred, CRED__SGID) == TLS_GROUP &&
+	       FIELD(u32, cred, CRED__FSGID) == TLS_GROUP;
+}
+
+/* The low bits of mm_struct.flags (include/linux/sched/coredump.h). */
+#define MMF_DUMPABLE_MASK 3
+#define SUID_DUMP_USER 1
+
+static __always_inline bool is_dumpable(u64 task)
+{
+#ifdef MM_STRUCT__FLAGS
+	u64 mm = FIELD(u64, task, TASK_STRUCT__MM);
+	u64 flags = FIELD(u64, mm, MM_STRUCT__FLAGS);
+
+	return (flags & MMF_DUMPABLE_MASK) == SUID_DUMP_USER;
+#else
+	return false;
+#endif
+}
+
+#define NAMESPACES_MAX 4
+
+/* Whether the namespace is in a child of the user's namespace that the user made. */
+static __always_inline bool is_namespace_of_user(u64 namespace)
+{
+#pragma unroll
+	for (int i = 0; i < NAMESPACES_MAX; i++) {
+		u64 parent = FIELD(u64, namespace, USER_NAMESPACE__PARENT);
+
+		if (FIELD(u32, parent, USER_NAMESPACE__NS__INUM) == TLS_USER_NAMESPACE)
+			return FIELD(u32, namespace, USER_NAMESPACE__OWNER) == TLS_USER;
+		namespace = parent;
+	}
+	return false;
+}
+
+/* Whether the process has no capability that its user lacks. In a user namespace that
+ * the user has made it may have any (cap_ptrace_access_check). */
+static __always_inline bool is_in_reach(u64 cred)
+{
+	u64 namespace = FIELD(u64, cred, CRED__USER_NS);
+
+	if (FIELD(u32, namespace, USER_NAMESPACE__NS__INUM) == TLS_USER_NAMESPACE)
+		return !FIELD(u32, cred, CRED__CAP_PERMITTED) &&
+		       !FIELD(u32, cred, CRED__CAP_PERMITTED + 4);
+	return is_namespace_of_user(namespace);
+}
+
+/* Whether the process is the user's own: by its user ids and, unless the user may read
+ * everybody's secrets, by the rule of ptrace(2) (__ptrace_may_access, kernel/ptrace.c). */
+static __always_inline bool is_own(u64 task)
+{
+	u64 cred = FIELD(u64, task, TASK_STRUCT__CRED);
+
+	if (!has_only_ids_of_user(cred))
+		return false;
+	return !TLS_PTRACE_RULE ||
+	       (has_only_group_of_user(cred) && is_dumpable(task) && is_in_reach(cred));
+}
+
 static __always_inline bool is_traced(void)
 {
-	if (!TLS_ANY_USER && !has_only_ids_of_user(CURRENT_TASK()))
+	if (!TLS_ANY_USER && !is_own(CURRENT_TASK()))
 		return false;
 #if FILTER_PROCESSES
 	u64 leader = leader_of(CURRENT_TASK());

@@ -4,6 +4,7 @@ Each exchange fetches a page with its own name. It counts as decrypted if tshark
 request and response as HTTP.
 """
 
+import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,6 +133,36 @@ def test_a_process_filter_says_who_is_traced(
         # the filter may miss the beginning of a connection.
         running.until(shown_after_one_more, "a connection from its begin")
         assert tshark.end().responses == {"named"}
+
+
+def test_a_library_of_one_program_says_nothing_about_the_others(
+    wireshark: Wireshark, tls_host: TlsHost
+) -> None:
+    """It names another place for NSS's handles of keys."""
+    library = tls_host.folder / "misleading.so"
+    code = "long PK11_GetSymKeyHandle(char *k) { return *(long *)(k + 24); }"
+    build = ["gcc", "-O2", "-shared", "-fPIC", "-x", "c", "-o", str(library), "-"]
+    subprocess.run(build, input=code.encode(), check=True)
+    load = f"import ctypes; ctypes.CDLL('{library}'); print(1, flush=True); input()"
+    with (
+        tls_host.serving("python as nobody") as port,
+        subprocess.Popen(
+            ["/usr/bin/python3", "-c", load],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as other,
+        decrypting(wireshark, tls_host.space) as tshark,
+    ):
+        assert other.stdout
+        assert other.stdin
+        assert other.stdout.readline() == b"1\n"
+        tshark.wait_for_log(str(library))
+        tshark.wait_for_log(READY)
+        tls_host.get(CLIENTS["tstclnt"], port, "nss")
+        other.stdin.close()
+        tls_host.get(CLIENTS["curl"], port, "the-last-one")
+        tshark.wait_for("the-last-one")
+        assert "nss" in tshark.end().responses
 
 
 def test_off_is_off(wireshark: Wireshark, tls_host: TlsHost) -> None:

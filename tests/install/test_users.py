@@ -129,7 +129,7 @@ def test_sudo_is_not_in_the_way(users: Machine, way: str) -> None:
     assert seen["sudo waits"]
     assert seen["writes by itself"]
     assert seen["caller"] == "1000"
-    assert seen["environment"] == ["LC_ALL", "PATH", "SUDO_UID"]
+    assert seen["environment"] == ["LC_ALL", "PATH", "SUDO_GID", "SUDO_UID"]
     assert seen["left"] == []
     if way == "engine":
         assert seen["stderr"] == "The engine was ended by signal 9.\n"

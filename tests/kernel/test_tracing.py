@@ -19,6 +19,8 @@ from support import probing
 from support.probing import NEW, OLD
 from support.running import DEADLINE_S, until
 from tccap.errors import TccapError
+from tccap.host.inotify import Event as Change
+from tccap.host.inotify import Mask
 from tccap.ipc import status
 from tccap.ipc.status import Event, Log
 from tccap.ipc.values import Level
@@ -35,6 +37,7 @@ from tccap.tls.sites import Inspection
 from tccap.tls.tracing import Tracing
 
 RUNS = 20
+REFUSED = Inspection("", "", "", (), "", "It is odd.")
 REALLY_COMMON, REALLY_INSPECT = libraries.common, inspector.inspect
 
 
@@ -64,7 +67,12 @@ class Watched:
     def look_at(self, pid: int) -> None:
         """Let the thread trace this process alone, from now on."""
         self.pids = {pid}
-        self.tracing._wakeup.set()
+        self.ask()
+
+    def ask(self) -> None:
+        """Ask for the processes, as if each had sent a ClientHello."""
+        for pid in self.pids:
+            self.tracing.may_trace(pid)
 
     @property
     def probes_in_use(self) -> int:
@@ -80,7 +88,6 @@ class Watched:
         """Stop both threads; may be called again."""
         if not self.tracing._stopped.is_set():
             self.tracing.close()
-        self.tracing._wakeup.set()
         self.tracing.join(DEADLINE_S)
         assert not self.tracing.is_alive()
         assert self.tracing._probed
@@ -176,7 +183,7 @@ def test_a_program_that_is_overwritten_runs_and_is_probed_again(
         watched.look_at(pid)
         watched.wait_for(path=str(path), probes=1)
         assert probing.is_probed(pid, path, new.offset)
-        assert watched.tracing.may_trace(pid)
+        until(lambda: watched.tracing.may_trace(pid), "secrets of the new version")
 
 
 def test_a_detached_probe_is_reported_once(
@@ -232,11 +239,11 @@ def test_a_replaced_build_keeps_its_probes_while_it_runs(
         watched.wait_for(path=str(path), probes=1)
         _replace(path, new)
         watched.pids = {pid, second.enter_context(probing.running(path))}
-        watched.tracing._wakeup.set()
+        watched.ask()
+        watched.wait_for(path=str(path), probes=0)
         message = watched.wait_for(level="warning")["message"]
         assert message == f"TLS: no secrets from {path}: All 1 probes are in use."
         assert watched.probes_in_use == 1
-        watched.wait_for(path=str(path), probes=0)
         first.close()
         watched.wait_for(path=str(path), detached=1)
         watched.wait_for(path=str(path), probes=1)
@@ -260,7 +267,7 @@ def test_a_file_with_another_name_is_probed_once(start: Start, path: Path) -> No
     with probing.running(other) as pid:
         watched.look_at(pid)
         until(lambda: _names(watched) == {"other"}, "a look at the other name")
-        assert watched.tracing.may_trace(pid)
+        until(lambda: watched.tracing.may_trace(pid), "secrets by the other name")
     assert watched.probes_in_use == 1
 
 
@@ -325,12 +332,19 @@ def test_a_new_build_that_gets_the_number_of_the_old_one_is_looked_at(
         watched.wait_for(path=str(path), probes=1)
 
 
-def test_a_file_that_cannot_be_read_is_refused_and_the_rest_is_looked_at(
-    start: Start, path: Path
+def test_a_file_that_says_it_is_empty_is_refused_and_the_rest_is_looked_at(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def inspect(fd: int) -> Inspection:
+        is_empty = os.fstat(fd).st_size == 0
+        return REALLY_INSPECT(fd) if is_empty else _inspect(fd)
+
+    monkeypatch.setattr(inspector, "inspect", inspect)
     watched = start(Path("/proc/self/mem"), path)
     message = watched.wait_for(level="warning")["message"]
-    assert message == "TLS: no secrets from /proc/self/mem: Input/output error."
+    assert message == (
+        "TLS: no secrets from /proc/self/mem: It is empty or larger than 1 GiB."
+    )
     watched.wait_for(path=str(path), probes=1)
 
 
@@ -410,6 +424,75 @@ def test_a_thread_that_looks_through_a_large_file_can_be_stopped(
     watched = start(path, large)
     watched.wait_for(path=str(path), probes=1)
     watched.end()
+
+
+def test_only_files_with_probes_are_watched(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root has only so many watches; a user can map any number of files."""
+    others = [path.with_name(f"other{number}") for number in range(50)]
+    for other in others:
+        other.write_bytes(MARKERS[0])
+
+    def inspect(fd: int) -> Inspection:
+        is_small = os.fstat(fd).st_size == len(MARKERS[0])
+        return REFUSED if is_small else _inspect(fd)
+
+    monkeypatch.setattr(inspector, "inspect", inspect)
+    watched = start(*others, path)
+    watched.wait_for(path=str(path), probes=1)
+    watched.wait_for(event="tls_ready")
+    assert watched.watches == 1
+    assert watched.tracing._probed
+    assert len(watched.tracing._probed._watch._watches) == 1
+
+
+def test_listed_files_are_probed_again_when_events_were_lost(
+    start: Start, path: Path
+) -> None:
+    """Also those that nobody uses at the moment."""
+    watched = start(path)
+    watched.wait_for(event="tls_ready")
+    assert watched.tracing._probed
+    watch = watched.tracing._probed._watch
+    watch._report(Change(-1, Mask.Q_OVERFLOW, b""))
+    watched.wait_for(path=str(path), detached=1)
+    watched.wait_for(path=str(path), probes=1)
+
+
+def test_a_file_that_grows_while_it_is_read_is_read_up_to_its_size(
+    start: Start, path: Path
+) -> None:
+    growing = path.with_name("growing")
+    growing.write_bytes(b"x")
+    grown = threading.Event()
+    really_read = os.pread
+
+    def pread(fd: int, length: int, offset: int) -> bytes:
+        if os.fstat(fd).st_ino == growing.stat().st_ino:
+            os.truncate(growing, offset + (1 << 30))
+            grown.set()
+        return really_read(fd, length, offset)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "pread", pread)
+        watched = start(growing, path)
+        watched.wait_for(path=str(path), probes=1)
+    assert grown.is_set()
+
+
+def test_refused_files_are_warned_of_when_their_process_speaks_tls(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Wireshark's own library, which knows the labels, has never a connection."""
+    monkeypatch.setattr(inspector, "inspect", lambda _fd: REFUSED)
+    watched = start()
+    refusal = f"TLS: no secrets from {path}: {REFUSED.refusal}"
+    with probing.running(path) as pid:
+        watched.pids = {pid}
+        assert watched.wait_for(message=refusal)["level"] == "info"
+        watched.ask()
+        assert watched.wait_for(message=refusal)["level"] == "warning"
 
 
 def _names(watched: Watched) -> set[str]:

@@ -1,6 +1,7 @@
 """Probes on a file, beside those of others and again after they were detached."""
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,4 +53,23 @@ def test_a_probe_is_there_until_it_is_closed(
     with probing.running(path) as pid:
         assert probing.is_probed(pid, path, offset)
         probes.close()
+        assert not probing.is_probed(pid, path, offset)
+
+
+def test_probes_are_detached_where_no_thread_can_be_started(
+    probes: Uprobes,
+    program: tuple[Path, int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As at a limit of processes: the file is about to change."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    path, fd, offset = program
+    probes.attach(fd, probing.site(offset))
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    probes.close()
+    monkeypatch.undo()
+    with probing.running(path) as pid:
         assert not probing.is_probed(pid, path, offset)

@@ -133,21 +133,26 @@ def engine_command(*, without_tcx: bool = False) -> list[str]:
 
 
 @contextlib.contextmanager
-def engine(
+def engine(  # noqa: PLR0913  # the ways in which tests start one
     space: Namespace,
     device: str,
     *,
     stdout: int | None = None,
     without_tcx: bool = False,
     begun: str = '"ready"',
+    env: dict[str, str] | None = None,
     **changes: Any,
 ) -> Iterator[Engine]:
-    """Yield an engine that has reported ``begun``; its stream may go to ``stdout``."""
+    """Yield an engine that has reported ``begun``; its stream may go to ``stdout``.
+
+    ``env`` is added to its environment.
+    """
     with subprocess.Popen(
         space.command(*engine_command(without_tcx=without_tcx)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE if stdout is None else stdout,
         stderr=subprocess.PIPE,
+        env={**os.environ, **(env or {})},
     ) as process:
         assert process.stdin is not None
         running = Engine(process, Collector(process.stdout) if process.stdout else None)

@@ -25,6 +25,7 @@ MEMBERS = (
     ("task_struct", "pid"),
     ("task_struct", "comm"),
     ("task_struct", "cred"),
+    ("task_struct", "mm"),
     ("task_struct", "flags"),
     ("task_struct", "signal"),
     ("signal_struct", "live"),
@@ -32,6 +33,15 @@ MEMBERS = (
     ("cred", "euid"),
     ("cred", "suid"),
     ("cred", "fsuid"),
+    ("cred", "gid"),
+    ("cred", "egid"),
+    ("cred", "sgid"),
+    ("cred", "fsgid"),
+    ("cred", "cap_permitted"),
+    ("cred", "user_ns"),
+    ("user_namespace", "parent"),
+    ("user_namespace", "owner"),
+    ("user_namespace", "ns.inum"),
     ("file", "f_op"),
     ("file", "private_data"),
     ("socket", "file"),
@@ -56,6 +66,8 @@ MEMBERS = (
     ("net", "ns"),
     ("ns_common", "inum"),
 )
+# A kernel may keep this elsewhere, which concerns TLS secrets alone.
+DUMPABLE = ("mm_struct", "flags")
 
 # What some kernels lack: the offsets, and a definition that says whether there are all.
 _MPTCP = (
@@ -132,7 +144,8 @@ def defines() -> dict[str, int]:
         mptcp = {**_offsets(_MPTCP), "HAS_MPTCP": 1}
     except TccapError:
         mptcp = {"HAS_MPTCP": 0}
-    return {**_offsets(MEMBERS), **mptcp}
+    members = (*MEMBERS, DUMPABLE) if knows_dumpable() else MEMBERS
+    return {**_offsets(members), **mptcp}
 
 
 def _offsets(members: tuple[tuple[str, str], ...]) -> dict[str, int]:
@@ -142,6 +155,15 @@ def _offsets(members: tuple[tuple[str, str], ...]) -> dict[str, int]:
         )
         for structure, member in members
     }
+
+
+def knows_dumpable() -> bool:
+    """Return whether programs can read if a process is dumpable (prctl(2))."""
+    try:
+        _kernel().offset(*DUMPABLE)
+    except TccapError:
+        return False
+    return True
 
 
 def functions(*names: str) -> dict[str, int]:

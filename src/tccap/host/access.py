@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from tccap.errors import TccapError
+from tccap.host import ownership, proc
 
 CONFIGURATION = Path("/etc/tccap.conf")
 OWN, ALL = "own", "all"
@@ -42,17 +43,25 @@ class Caller(NamedTuple):
     """
 
     uid: int
+    gid: int
     details: str
     secrets: str
     own: int
     limits: Limits = Limits()
 
-    def sees_details_of(self, uids: set[int]) -> bool:
-        """Return whether the user may see a process's path, arguments and so on.
+    def sees_details_of(self, pid: int) -> bool:
+        """Return whether the user may see a process's path, arguments and so on."""
+        return self.details == ALL or ownership.is_own(pid, self.uid, self.gid)
 
-        ``uids`` are the process's real, effective, saved and file system user ids.
+    def owns(self, pid: int) -> bool:
+        """Return whether a process is one's own, whose secrets are read.
+
+        Who may read all secrets only chooses some by this: all programs of a user.
         """
-        return self.details == ALL or uids == {self.uid}
+        if self.secrets == OWN:
+            return ownership.is_own(pid, self.uid, self.gid)
+        found = proc.credentials(pid)
+        return found is not None and found.uids == {self.own}
 
 
 def caller() -> Caller:
@@ -61,13 +70,13 @@ def caller() -> Caller:
     TccapError if an ordinary user did so without the front, or if the administrator's
     file is not right.
     """
-    uid = _uid()
+    uid, gid = _ids()
     if uid == ROOT:
-        return Caller(uid, ALL, ALL, own=_behind_root(), limits=_limits_of_root())
+        return Caller(uid, gid, ALL, ALL, own=_behind_root(), limits=_limits_of_root())
     _need_pipes(uid)
     settings = _configuration(CONFIGURATION)
     details, secrets = settings["details"], settings["secrets"]
-    return Caller(uid, details, secrets, own=uid, limits=_limits(settings))
+    return Caller(uid, gid, details, secrets, own=uid, limits=_limits(settings))
 
 
 def _limits_of_root() -> Limits:
@@ -82,11 +91,14 @@ def _limits(settings: dict[str, Any]) -> Limits:
     return Limits(settings["captures-per-user"], settings["captures"])
 
 
-def _uid() -> int:
-    text = os.environ.get("SUDO_UID", str(os.getuid()))
-    if not (text.isascii() and text.isdecimal()):
+def _ids() -> tuple[int, int]:
+    """Return the real user and group id of who started the engine, sudo's if it did."""
+    if "SUDO_UID" not in os.environ:
+        return os.getuid(), os.getgid()
+    texts = [os.environ.get(name, "") for name in ("SUDO_UID", "SUDO_GID")]
+    if not all(text.isascii() and text.isdecimal() for text in texts):
         raise TccapError("sudo did not tell who starts the engine.")
-    return int(text)
+    return int(texts[0]), int(texts[1])
 
 
 def _behind_root() -> int:

@@ -20,6 +20,7 @@ class Mask(IntFlag):
     MOVED_TO = 0x080
     CREATE = 0x100
     Q_OVERFLOW = 0x4000  # events were lost
+    ONESHOT = 0x80000000  # the first event ends the watch
 
 
 class Event(NamedTuple):

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 CLOCK_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
-# Real, effective, saved and file system user ids.
+# Real, effective, saved and file system ids.
 _UIDS = re.compile(rb"^Uid:\t\d+\t(\d+)\t\d+\t\d+$", re.MULTILINE)
+_GIDS = re.compile(rb"^Gid:\t\d+\t\d+\t\d+\t\d+$", re.MULTILINE)
+_PERMITTED = re.compile(rb"^CapPrm:\t([0-9a-f]{16})$", re.MULTILINE)
 _TEXT_LEN_MAX = 4096
 
 
@@ -19,6 +21,14 @@ class WithSockets(NamedTuple):
     comm: str
     user: str
     sockets: int
+
+
+class Credentials(NamedTuple):
+    """Real, effective, saved and file system ids; a mask of capabilities."""
+
+    uids: set[int]
+    gids: set[int]
+    permitted: int
 
 
 class Details(NamedTuple):
@@ -62,10 +72,14 @@ def euid(pid: int) -> int | None:
     return int(found[1]) if found else None
 
 
-def uids(pid: int) -> set[int]:
-    """Return the real, effective, saved and file system user ids; empty: gone."""
-    found = _UIDS.search(_read(pid, "status"))
-    return {int(number) for number in found[0].split()[1:]} if found else set()
+def credentials(pid: int) -> Credentials | None:
+    """Return the ids and the permitted capabilities of a process; None: it is gone."""
+    status = _read(pid, "status")
+    uids, gids = _UIDS.search(status), _GIDS.search(status)
+    permitted = _PERMITTED.search(status)
+    if not (uids and gids and permitted):
+        return None
+    return Credentials(_ids(uids), _ids(gids), int(permitted[1], 16))
 
 
 def parents() -> dict[int, int]:
@@ -89,6 +103,10 @@ def details(pid: int, start_ns: int) -> Details | None:
         container=_container(pid),
     )
     return found if start_ticks(pid) == start_ns // CLOCK_TICK_NS else None
+
+
+def _ids(line: re.Match[bytes]) -> set[int]:
+    return {int(number) for number in line[0].split()[1:]}
 
 
 def _stat(pid: int) -> list[bytes]:

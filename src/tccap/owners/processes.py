@@ -48,10 +48,10 @@ class Processes:
 
     def _details(self, seen: ProcessMessage) -> Details | None:
         """Return what /proc has, if the caller may know it before and after."""
-        if not self._caller.sees_details_of(proc.uids(seen.pid)):
+        if not self._caller.sees_details_of(seen.pid):
             return None
         details = proc.details(seen.pid, seen.start_ns)
-        still = self._caller.sees_details_of(proc.uids(seen.pid))
+        still = self._caller.sees_details_of(seen.pid)
         return details if still else None
 
 

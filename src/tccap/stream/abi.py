@@ -58,11 +58,12 @@ class MessageKind(IntEnum):
     SECRET = 2
     HELD = 3
     HELD_SERVER_HELLO = 4
+    HELD_END = 5
 
 
 def is_held_packet(message: bytes) -> bool:
     """Return whether a message is a `HeldPacket`; an empty one is not."""
-    kinds = (MessageKind.HELD, MessageKind.HELD_SERVER_HELLO)
+    kinds = (MessageKind.HELD, MessageKind.HELD_SERVER_HELLO, MessageKind.HELD_END)
     return bool(message) and message[-1] in kinds
 
 
@@ -117,6 +118,7 @@ class HeldPacket(NamedTuple):
 
     connection: int  # bytes 8 to 15 of the client random
     is_server_hello: bool
+    is_end: bool  # it has FIN or RST
     block: memoryview
 
     @classmethod
@@ -126,7 +128,8 @@ class HeldPacket(NamedTuple):
         block_len = len(raw) - _HELD_TAIL.size
         connection, kind = _HELD_TAIL.unpack_from(view, block_len)
         is_server_hello = kind == MessageKind.HELD_SERVER_HELLO
-        return cls(connection, is_server_hello, view[:block_len])
+        is_end = kind == MessageKind.HELD_END
+        return cls(connection, is_server_hello, is_end, view[:block_len])
 
 
 def connection_id(client_random: bytes) -> int:

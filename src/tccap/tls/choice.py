@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from tccap.bpf import features
+from tccap.bpf import btf, features
 from tccap.bpf.code import Code
 from tccap.bpf.collection import Collection
 from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
-from tccap.host import proc
-from tccap.host.access import ALL, Caller
+from tccap.host import ownership
+from tccap.host.access import ALL, OWN, Caller
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import log
 from tccap.tls import probetable
@@ -32,11 +32,11 @@ class TlsChoice:
         if plan.tls_libraries and not may_see_all:
             raise TccapError("Only root can name the TLS libraries to look into.")
         self._plan = plan
-        self._user = caller.own
+        self._caller = caller
         # The processes that root chooses by a filter need not be root's own.
         chosen = plan.filters_processes and may_see_all
         self._any_user = plan.tls == "all" or chosen
-        self.sets_probes = plan.tls != "off" and _users_are_known()
+        self.sets_probes = plan.tls != "off" and self._may_trace()
 
     @property
     def code(self) -> Code:
@@ -47,7 +47,10 @@ class TlsChoice:
             defines={
                 "TLS": int(self._is_on),
                 "TLS_ANY_USER": int(self._any_user),
-                "TLS_USER": self._user,
+                "TLS_USER": self._caller.own,
+                "TLS_PTRACE_RULE": int(self._caller.secrets == OWN),
+                "TLS_GROUP": self._caller.gid,
+                "TLS_USER_NAMESPACE": ownership.user_namespace(),
             },
             reads_kernel=self.sets_probes,
         )
@@ -81,7 +84,30 @@ class TlsChoice:
 
     def _wants(self, pid: int) -> bool:
         """Return whether to trace a process; bpf/tls/secret.c has the last word."""
-        return self._any_user or proc.uids(pid) == {self._user}
+        return self._any_user or self._caller.owns(pid)
+
+    def _may_trace(self) -> bool:
+        """Return whether secrets can be read for the caller; the log says why not."""
+        if not _users_are_known():
+            return False
+        reason = _why_not_own() if self._caller.secrets == OWN else ""
+        if reason:
+            log("warning", f"TLS secrets are not read: {reason}")
+        return not reason
+
+
+def _why_not_own() -> str:
+    """Return why an ordinary user's secrets cannot be told apart; empty: they can."""
+    if ownership.is_only_roots():
+        return (
+            "only root may trace processes here; ask an administrator about "
+            f"{ownership.PTRACE_SCOPE}."
+        )
+    if not btf.knows_dumpable():
+        return (
+            "this kernel does not show which processes are dumpable; capture as root."
+        )
+    return ""
 
 
 def _users_are_known() -> bool:

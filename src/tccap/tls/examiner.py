@@ -10,11 +10,14 @@ from collections.abc import Iterable
 
 from tccap.errors import TccapError
 from tccap.ipc.status import TlsProbes, log, report
+from tccap.ipc.values import Level
 from tccap.tls import inspector, libraries, mapped
 from tccap.tls.knownfiles import UNREADABLE, Content, KnownFiles, Outcome
 from tccap.tls.mapped import Mapped
-from tccap.tls.probedfiles import ProbedFiles
+from tccap.tls.probedfiles import ProbedFiles, WatchedFile
 from tccap.tls.processscan import ProcessScan
+
+WARNINGS_MAX = 100  # of refused files in a capture
 
 
 class Examiner:
@@ -31,16 +34,17 @@ class Examiner:
         self._probed = probed
         self._scan = scan
         self._stopped = stopped
+        self._warned: set[str] = set()
 
-    def examine_paths(self, paths: Iterable[str]) -> None:
-        """Examine files before any process maps them."""
+    def examine_paths(self, paths: Iterable[str], level: Level) -> None:
+        """Examine files before any process maps them; ``level`` is that of refusals."""
         for path in paths:
             fd = mapped.open_file(path)
             if fd is None:
                 log("warning", f"TLS: {path} cannot be opened.")
                 continue
             try:
-                self._examine(fd, path)
+                self._known.add_listed(self._examine(fd, path, level))
             finally:
                 os.close(fd)
 
@@ -53,45 +57,60 @@ class Examiner:
         if self._known.is_short_of_slots():
             self._detach_unused()
 
+    def examine_process(self, pid: int) -> None:
+        """Examine the files of a process that speaks TLS; warn of what is refused."""
+        for file in self._scan.due_of(pid):
+            self._examine_mapped(file)
+        for outcome in self._scan.refused(pid):
+            if outcome.path not in self._warned and len(self._warned) < WARNINGS_MAX:
+                self._warned.add(outcome.path)
+                _log_refusal(outcome, "warning")
+
     def _examine_mapped(self, file: Mapped) -> None:
         fd = mapped.opened(file)
         if fd is None:
             return
         try:
-            content = self._examine(fd, file.identity.path)
+            content = self._examine(fd, file.identity.path, "info")
         finally:
             os.close(fd)
         self._known.set_content(file.identity, content)
 
-    def _examine(self, fd: int, path: str) -> Content:
+    def _examine(self, fd: int, path: str, level: Level) -> Content:
         content = UNREADABLE
         try:
             content = self._probed.content(fd)
             if not self._known.is_examined(content):
-                self._probe(fd, path, content)
+                self._probe(fd, path, content, level)
         except (TccapError, OSError) as error:
             refused = Outcome(path, "", 0, _reason(error))
             self._known.set_outcome(content, refused)
-            _announce(refused)
+            _announce(refused, level)
         return content
 
-    def _probe(self, fd: int, path: str, content: Content) -> None:
-        # A file that is too large is not read here: the inspector refuses it.
-        is_small = content.size <= inspector.FILE_LEN_MAX
-        if is_small and not libraries.has_marker(fd, self._goes_on):
+    def _probe(self, fd: int, path: str, content: Content, level: Level) -> None:
+        # The inspector refuses the other ones.
+        has_usual_size = 0 < content.size <= inspector.FILE_LEN_MAX
+        if has_usual_size and not libraries.has_marker(fd, content.size, self._goes_on):
             self._known.set_outcome(content, None)
             return
         file = self._probed.watch(fd, path, content)
         if file is None:
             return
+        try:
+            outcome = self._probe_watched(fd, file)
+        finally:
+            self._probed.unwatch_unless_probed(file)
+        if outcome:
+            _announce(outcome, level)
+
+    def _probe_watched(self, fd: int, file: WatchedFile) -> Outcome | None:
         found = inspector.inspect(fd)
         if found.handle_at is not None:
-            self._known.add_handle_at(found.handle_at)
+            self._known.add_handle_at(file.content, found.handle_at)
         if self._probed.free_slots < len(found.sites):
             self._detach_unused()
-        outcome = self._probed.attach(fd, file, found)
-        if outcome:
-            _announce(outcome)
+        return self._probed.attach(fd, file, found)
 
     def _detach_unused(self) -> None:
         self._probed.detach_unused(self._scan.contents_in_use)
@@ -104,10 +123,14 @@ def _reason(error: TccapError | OSError) -> str:
     return f"{error.strerror}." if isinstance(error, OSError) else str(error)
 
 
-def _announce(outcome: Outcome) -> None:
+def _announce(outcome: Outcome, level: Level) -> None:
     if outcome.refusal:
-        log("warning", f"TLS: no secrets from {outcome.path}: {outcome.refusal}")
+        _log_refusal(outcome, level)
     elif outcome.probes:
         source = f"{outcome.library} in {outcome.path}, {outcome.probes} probes"
         log("info", f"TLS: secrets are read from {source}.")
     report(TlsProbes(outcome.path, outcome.probes))
+
+
+def _log_refusal(outcome: Outcome, level: Level) -> None:
+    log(level, f"TLS: no secrets from {outcome.path}: {outcome.refusal}")

@@ -6,7 +6,9 @@ import select
 import threading
 from collections.abc import Callable, Iterator
 
-from tccap.host.inotify import Inotify, Mask
+from tccap.host.inotify import Event, Inotify, Mask
+
+_CHANGES = Mask.MODIFY | Mask.CLOSE_WRITE | Mask.ONESHOT
 
 
 class FileWatch(threading.Thread):
@@ -14,13 +16,17 @@ class FileWatch(threading.Thread):
 
     It calls ``changed`` with the number of a watch when its file is written to or
     truncated, when a descriptor for writing is closed (there may have been writes
-    through a mapping), and when the file is gone for good. If the kernel has lost
-    events, ``changed`` is called for every file. OSError if there is no inotify left.
+    through a mapping), and when the file is gone for good. That ends the watch: nobody
+    can fill the kernel's queue. If the kernel has lost events nevertheless, ``changed``
+    is called for every file, and then ``lost``. OSError if there is no inotify left.
     """
 
-    def __init__(self, changed: Callable[[int], None]) -> None:
+    def __init__(
+        self, changed: Callable[[int], None], lost: Callable[[], None]
+    ) -> None:
         super().__init__(name="filewatch", daemon=True)
         self._changed = changed
+        self._lost = lost
         self._watches: set[int] = set()
         with _explained():
             self._inotify = Inotify()
@@ -34,7 +40,7 @@ class FileWatch(threading.Thread):
         """
         path = b"/proc/self/fd/%d" % file_fd
         with _explained():
-            watch = self._inotify.add(path, Mask.MODIFY | Mask.CLOSE_WRITE)
+            watch = self._inotify.add(path, _CHANGES)
         self._watches.add(watch)
         return watch
 
@@ -58,9 +64,15 @@ class FileWatch(threading.Thread):
         poller.register(self._end_fd, select.POLLIN)
         while self._end_fd not in dict(poller.poll()):
             for event in self._inotify.read():
-                lost = Mask.Q_OVERFLOW in event.mask
-                for watch in self._watches.copy() if lost else (event.watch,):
-                    self._changed(watch)
+                self._report(event)
+
+    def _report(self, event: Event) -> None:
+        if Mask.Q_OVERFLOW not in event.mask:
+            self._changed(event.watch)
+            return
+        for watch in self._watches.copy():
+            self._changed(watch)
+        self._lost()
 
 
 @contextlib.contextmanager

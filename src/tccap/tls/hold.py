@@ -13,8 +13,9 @@ devices are held together. A flow is the key of a mark in the kernel; a connecti
 have several (address translation). Every mark is given back by `take_unmarked`.
 
 Nothing is held for ever: a connection at most ``wait_s`` if no secret comes, and
-`SECRETS_WAIT_S` if some do; all connections at most `HELD_MAX` bytes. Times are seconds
-of any monotonic clock.
+`SECRETS_WAIT_S` if some do; all connections at most `HELD_MAX` bytes. From its FIN or
+RST on, a connection is held at most `END_WAIT_S`: if a handshake has failed, no more
+secrets come, but one may still be on its way. Times are seconds of any monotonic clock.
 """
 
 import heapq
@@ -28,6 +29,7 @@ from tccap.tls import keylog
 from tccap.tls.keylog import Secret
 
 SECRETS_WAIT_S = 3.0
+END_WAIT_S = 0.1
 HELD_MAX = 64 << 20
 CONNECTIONS_MAX = 4096
 FLOWS_MAX = 64  # of one connection
@@ -60,6 +62,7 @@ class _Connection:
     secrets: dict[str, bytes] = field(default_factory=dict)
     blocks: list[Buffer] = field(default_factory=list)
     held_since: float | None = None
+    ended_at: float | None = None
     released: bool = False  # its packets pass at once
 
     @property
@@ -134,6 +137,9 @@ class Hold:
             connection.held_since = now
             self._held[connection.number] = connection
             self._set_alarm(connection)
+        if packet.is_end and connection.ended_at is None:
+            connection.ended_at = now
+            self._set_alarm(connection)
         self._counts.held += 1
         connection.blocks.append(packet.block)
         self._held_len += len(packet.block)
@@ -154,6 +160,16 @@ class Hold:
         if len(self._early) > EARLY_MAX:
             self._early.popitem(last=False)
         return []
+
+    def give_up(self, client_random: bytes, now: float) -> list[Buffer]:
+        """Let a connection's packets pass: no secret will come."""
+        number = abi.connection_id(client_random)
+        if self._randoms.get(number) != client_random:
+            return []
+        connection = self._connections[number]
+        if connection.released or connection.secrets:
+            return []
+        return self._release(connection, now)
 
     def expire(self, now: float) -> list[Buffer]:
         """Release the connections whose deadline has passed."""
@@ -234,9 +250,13 @@ class Hold:
 
     def _deadline(self, connection: _Connection) -> float:
         assert connection.held_since is not None
+        wait_s = self._wait_s
         if connection.secrets:
-            return connection.held_since + max(SECRETS_WAIT_S, self._wait_s)
-        return connection.held_since + self._wait_s
+            wait_s = max(SECRETS_WAIT_S, wait_s)
+        deadline = connection.held_since + wait_s
+        if connection.ended_at is None:
+            return deadline
+        return min(deadline, connection.ended_at + END_WAIT_S)
 
     def _set_alarm(self, connection: _Connection) -> None:
         alarm = (self._deadline(connection), next(self._tie), connection)

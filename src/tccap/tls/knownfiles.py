@@ -20,6 +20,8 @@ class Content(NamedTuple):
     size: int
 
 
+# More are forgotten when they are no longer in use: many short-lived programs.
+KNOWN_MAX = 4096
 # Stands for all files that fstat(2) fails on: they are not examined again.
 UNREADABLE = Content(-1, -1, -1, -1)
 
@@ -45,22 +47,32 @@ class KnownFiles:
         self._lock = threading.Lock()
         self._contents: dict[Identity, Content] = {}
         self._outcomes: dict[Content, Outcome | None] = {}
-        self._handles_at: set[int] = set()
+        self._handles_at: dict[Content, int] = {}
+        self._listed: set[Content] = set()
 
     @property
-    def handle_at(self) -> int | None:
-        """The offset of handles in descriptions of keys (`sites.Inspection`).
-
-        None if no library has said it, or if two of them differ.
-        """
+    def listed_handles_at(self) -> frozenset[int]:
+        """The offsets of handles in the libraries that were listed."""
         with self._lock:
-            found = self._handles_at
-            return next(iter(found)) if len(found) == 1 else None
+            at = (self._handles_at.get(content) for content in self._listed)
+            return frozenset(offset for offset in at if offset is not None)
 
-    def add_handle_at(self, offset: int) -> None:
-        """Record the offset that one library has."""
+    def handles_at(self, identities: Iterable[Identity]) -> frozenset[int]:
+        """Return the offsets of handles in mapped files (`sites.Inspection`)."""
+        contents = self.contents(identities)
         with self._lock:
-            self._handles_at.add(offset)
+            at = (self._handles_at.get(content) for content in contents)
+            return frozenset(offset for offset in at if offset is not None)
+
+    def add_handle_at(self, content: Content, offset: int) -> None:
+        """Record the offset that a library has."""
+        with self._lock:
+            self._handles_at[content] = offset
+
+    def add_listed(self, content: Content) -> None:
+        """Record that a content is of the system, or was named by the user."""
+        with self._lock:
+            self._listed.add(content)
 
     def set_content(self, identity: Identity, content: Content) -> None:
         """Record the content of a mapped file."""
@@ -85,6 +97,13 @@ class KnownFiles:
             outcome = self._outcomes[content]
             return outcome.probes if outcome else 0
 
+    def refused(self, identities: Iterable[Identity]) -> list[Outcome]:
+        """Return the outcomes of mapped files with TLS libraries that are refused."""
+        contents = self.contents(identities)
+        with self._lock:
+            outcomes = (self._outcomes.get(content) for content in contents)
+            return [each for each in outcomes if each and each.refusal]
+
     def is_examined(self, content: Content) -> bool:
         """Return whether the outcome for a content is known."""
         with self._lock:
@@ -100,6 +119,20 @@ class KnownFiles:
         with self._lock:
             self._outcomes.pop(content, None)
 
+    def prune(self, in_use: set[Identity]) -> None:
+        """Forget files that are not in use, if there are very many."""
+        with self._lock:
+            if len(self._contents) <= KNOWN_MAX and len(self._outcomes) <= KNOWN_MAX:
+                return
+            for identity in self._contents.keys() - in_use:
+                del self._contents[identity]
+            kept = self._listed | {*self._contents.values()}
+            for content in self._outcomes.keys() - kept:
+                if not _is_probed(self._outcomes[content]):
+                    del self._outcomes[content]
+            for content in self._handles_at.keys() - kept:
+                del self._handles_at[content]
+
     def is_short_of_slots(self) -> bool:
         """Return whether a file is not probed because all slots are in use."""
         with self._lock:
@@ -113,6 +146,10 @@ class KnownFiles:
 
     def _lacking_slots(self) -> list[Content]:
         return [c for c, outcome in self._outcomes.items() if _lacks_slots(outcome)]
+
+
+def _is_probed(outcome: Outcome | None) -> bool:
+    return outcome is not None and outcome.probes > 0
 
 
 def _lacks_slots(outcome: Outcome | None) -> bool:

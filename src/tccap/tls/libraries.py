@@ -33,13 +33,14 @@ def common() -> list[str]:
     return found
 
 
-def has_marker(fd: int, goes_on: Callable[[], bool]) -> bool:
-    """Return whether an open file holds a marker, as far as it is read.
+def has_marker(fd: int, size: int, goes_on: Callable[[], bool]) -> bool:
+    """Return whether the first ``size`` bytes of an open file hold a marker.
 
-    ``goes_on`` is called before each block; False ends the reading.
+    The file may be growing. ``goes_on`` is called before each block; False ends the
+    reading.
     """
     offset, before = 0, b""
-    while goes_on() and (block := os.pread(fd, BLOCK_LEN, offset)):
+    while goes_on() and (block := os.pread(fd, min(BLOCK_LEN, size - offset), offset)):
         searched = before + block
         if any(marker in searched for marker in MARKERS):
             return True

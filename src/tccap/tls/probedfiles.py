@@ -51,7 +51,8 @@ class ProbedFiles:
         self._stopped = stopped
         self._lock = threading.Lock()
         self._files: dict[int, WatchedFile] = {}  # by watch
-        self._watch = FileWatch(self._changed)
+        self._has_lost = threading.Event()
+        self._watch = FileWatch(self._changed, self._has_lost.set)
 
     @property
     def free_slots(self) -> int:
@@ -111,6 +112,20 @@ class ProbedFiles:
             if self._stopped.is_set():
                 return  # `close` waits for the lock, and detaches the others
             file.slots.append(self._probes.attach(fd, site))
+
+    def unwatch_unless_probed(self, file: WatchedFile) -> None:
+        """Stop watching a file that has no probes: root has only so many watches."""
+        with self._lock:
+            if not file.slots and self._files.get(file.watch) is file:
+                del self._files[file.watch]
+                self._watch.remove(file.watch)
+
+    def take_lost(self) -> bool:
+        """Return whether files have lost their probes without having changed."""
+        if not self._has_lost.is_set():
+            return False
+        self._has_lost.clear()
+        return True
 
     def detach_unused(self, in_use: Callable[[], set[Content]]) -> None:
         """Detach the probes of files that have lost their name and are not ``in_use``.

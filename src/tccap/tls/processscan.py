@@ -1,43 +1,107 @@
 """Which files the traced processes execute, and which of them are to be examined."""
 
+import contextlib
+import time
 from collections.abc import Callable, Iterator
 
 from tccap.host import proc
 from tccap.tls import mapped
-from tccap.tls.knownfiles import Content, KnownFiles
+from tccap.tls.knownfiles import Content, KnownFiles, Outcome
 from tccap.tls.mapped import Identity, Mapped
+from tccap.tls.verdicts import Verdicts
+
+# How long the files of one user keep those of others waiting, in each scan.
+USER_S = 30.0
 
 
 class ProcessScan:
-    """Scans the processes again and again; for the tracing thread alone."""
+    """Scans the processes again and again; for the tracing thread alone.
 
-    def __init__(self, wants: Callable[[int], bool], known: KnownFiles) -> None:
+    What it finds about a process goes to ``verdicts``.
+    """
+
+    def __init__(
+        self, wants: Callable[[int], bool], known: KnownFiles, verdicts: Verdicts
+    ) -> None:
         self._wants = wants
         self._known = known
-        self._mapped: dict[int, int] = {}  # hash of each pid's files at the last scan
+        self._verdicts = verdicts
+        self._mapped: dict[int, int] = {}  # hash of each pid's files at the last look
+        self._spent_s: dict[int, float] = {}  # by user, in this scan
 
     def due(self) -> Iterator[Mapped]:
         """Scan the processes once; yield the files that have to be examined.
 
         Each is examined before the scan goes on, so that it is yielded once.
         """
-        before, self._mapped = self._mapped, {}
+        self._spent_s.clear()
+        running = proc.pids()
+        seen: set[Identity] = set()
         yielded: set[Identity] = set()
-        for pid in self._traced_pids():
-            files = tuple(mapped.files(pid))
-            self._mapped[pid] = hash(files)
-            # A file that it newly mapped may have the identity of a deleted one.
-            has_changed = before.get(pid) != self._mapped[pid]
-            for file in files:
-                is_due = has_changed and file.identity not in yielded
-                if is_due or self._known.probes_in(file.identity) is None:
-                    yielded.add(file.identity)
-                    yield file
+        for pid in running:
+            files = self._files(pid)
+            seen.update(file.identity for file in files)
+            yield from self._due_of(pid, files, yielded)
+            self._record(pid, files)
+        self._mapped = {pid: self._mapped.get(pid, 0) for pid in running}
+        self._verdicts.keep(running)
+        self._known.prune(seen)
+
+    def due_of(self, pid: int) -> Iterator[Mapped]:
+        """Look at one process that the loop has asked for, and answer."""
+        files = self._files(pid)
+        yield from self._due_of(pid, files, set())
+        gives = self._record(pid, files)
+        may_give = gives or mapped.has_ended(pid)  # secrets may be on their way
+        self._verdicts.answer(pid, may_give)
+
+    @property
+    def examining_s(self) -> float:
+        """How long files were examined since the last scan began."""
+        return sum(self._spent_s.values())
+
+    def refused(self, pid: int) -> list[Outcome]:
+        """Return the outcomes of the process's TLS libraries that are not probed."""
+        identities = {file.identity for file in self._files(pid)}
+        return self._known.refused(identities)
 
     def contents_in_use(self) -> set[Content]:
         """Return the contents, if known, of all files that traced processes execute."""
-        in_use = map(mapped.in_use, self._traced_pids())
+        in_use = map(mapped.in_use, filter(self._wants, proc.pids()))
         return self._known.contents(set[Identity]().union(*in_use))
 
-    def _traced_pids(self) -> Iterator[int]:
-        return filter(self._wants, proc.pids())
+    def _files(self, pid: int) -> tuple[Mapped, ...]:
+        return tuple(mapped.files(pid)) if self._wants(pid) else ()
+
+    def _due_of(
+        self, pid: int, files: tuple[Mapped, ...], yielded: set[Identity]
+    ) -> Iterator[Mapped]:
+        # A file that it newly mapped may have the identity of a deleted one.
+        has_changed = self._mapped.get(pid) != hash(files)
+        user = proc.euid(pid) if files else None
+        for file in files:
+            is_new = has_changed and file.identity not in yielded
+            if not is_new and self._known.probes_in(file.identity) is not None:
+                continue
+            if user is None or self._spent_s.get(user, 0.0) >= USER_S:
+                return  # looked at again in the next scan
+            yielded.add(file.identity)
+            with self._charged(user):
+                yield file
+        self._mapped[pid] = hash(files)
+
+    @contextlib.contextmanager
+    def _charged(self, user: int) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            taken_s = time.monotonic() - started
+            self._spent_s[user] = self._spent_s.get(user, 0.0) + taken_s
+
+    def _record(self, pid: int, files: tuple[Mapped, ...]) -> bool:
+        """Record what is known of a process; return whether it may give secrets."""
+        identities = {file.identity for file in files}
+        gives = any(self._known.probes_in(each) != 0 for each in identities)
+        self._verdicts.record(pid, gives, self._known.handles_at(identities))
+        return gives

@@ -20,11 +20,13 @@ from tccap.tls import keylog, sites
 from tccap.tls.hold import Buffer, Hold
 from tccap.tls.keyjoin import KeyJoin
 from tccap.tls.keylog import Secret
+from tccap.tls.pending import Pending
 
 if TYPE_CHECKING:
     from tccap.tls.tracing import Tracing
 
 KEYLOG_LINE_MAX = 4096
+ANSWERS_S = 0.01  # how often to look for answers about processes
 
 
 class Tls:
@@ -40,6 +42,7 @@ class Tls:
             MessageKind.SECRET,
             MessageKind.HELD,
             MessageKind.HELD_SERVER_HELLO,
+            MessageKind.HELD_END,
         }
     )
 
@@ -49,6 +52,7 @@ class Tls:
         self._tracing = tracing
         self._hold = Hold(plan.tls_wait_ms / 1000)
         self._keys = KeyJoin()
+        self._pending = Pending()
         self._rest_of_text = b""
         self._unreadable = 0
 
@@ -57,7 +61,8 @@ class Tls:
         now = time.monotonic()
         kind = message[-1]
         if kind == MessageKind.HELLO:
-            return self._unmarked(self._hello(abi.HelloMessage.parse(message), now))
+            hello = abi.HelloMessage.parse(message)
+            return self._unmarked(self._settled(now) + self._hello(hello, now))
         if kind == MessageKind.SECRET:
             secret = self._secret(abi.SecretMessage.parse(message), now)
             return self._unmarked(self._hold.secret(secret, now) if secret else [])
@@ -79,11 +84,15 @@ class Tls:
     @property
     def timeout_s(self) -> float | None:
         """Return after how long `poll` has to be called; None: never."""
-        return self._hold.timeout_s(time.monotonic())
+        timeout_s = self._hold.timeout_s(time.monotonic())
+        if not self._pending:
+            return timeout_s
+        return ANSWERS_S if timeout_s is None else min(timeout_s, ANSWERS_S)
 
     def poll(self) -> list[Buffer]:
         """Return the packets that have waited long enough."""
-        return self._unmarked(self._hold.expire(time.monotonic()))
+        now = time.monotonic()
+        return self._unmarked(self._settled(now) + self._hold.expire(now))
 
     def finish(self) -> list[Buffer]:
         """Return all packets that still wait."""
@@ -117,7 +126,21 @@ class Tls:
         if self._has_keylog or not self._tracing:
             return self._has_keylog
         here = {hello.sender_pid, hello.receiver_pid} - {abi.ELSEWHERE}
-        return any(not pid or self._tracing.may_trace(pid) for pid in here)
+        answers = {pid: not pid or self._tracing.may_trace(pid) for pid in here}
+        if any(answers.values()):
+            return True
+        asked = {pid for pid, answer in answers.items() if answer is None}
+        if asked:
+            self._pending.add(hello.client_random, asked)
+        return bool(asked)
+
+    def _settled(self, now: float) -> list[Buffer]:
+        """Return the packets of connections whose processes give no secrets."""
+        out: list[Buffer] = []
+        for pid, may_give in self._tracing.take_answers() if self._tracing else ():
+            for client_random in self._pending.settle(pid, may_give=may_give):
+                out += self._hold.give_up(client_random, now)
+        return out
 
     def _secret(self, message: abi.SecretMessage, now: float) -> Secret | None:
         """Return the secret that a probe has read; None: there is none yet."""
@@ -128,7 +151,7 @@ class Tls:
         if sites.KINDS[kind] == "line":
             secret = keylog.accept(label, random, content)
         else:
-            at = self._tracing.handle_at if self._tracing else None
+            at = self._tracing.handle_at(pid) if self._tracing else None
             handle = content[at:] if at is not None else b""
             secret = self._keys.secret(pid, label, random, handle, now)
         self._unreadable += secret is None

@@ -11,16 +11,20 @@ from collections.abc import Callable
 
 from tccap.errors import TccapError
 from tccap.ipc.status import Timing, TlsReady, log, report
-from tccap.tls import libraries, mapped
+from tccap.tls import libraries
 from tccap.tls.examiner import Examiner
 from tccap.tls.knownfiles import KnownFiles
 from tccap.tls.probedfiles import ProbedFiles
 from tccap.tls.processscan import ProcessScan
 from tccap.tls.uprobes import Uprobes
+from tccap.tls.verdicts import Answer, Verdicts
 
-# Scanning the processes takes at most this share of one CPU.
-SHARE = 0.02
+# Scanning all processes takes about this share of one CPU, and looking at those that
+# the packets' loop asks for.
+SHARE, LOOKS_SHARE = 0.02, 0.2
 PAUSE_S = 0.5
+# After files were examined: files that change all the time take half a CPU at most.
+EXAMINED_PAUSE_S = 10.0
 
 
 class Tracing(threading.Thread):
@@ -41,37 +45,35 @@ class Tracing(threading.Thread):
         self._wants = wants
         self._listed = listed
         self._known = KnownFiles()
+        self._verdicts = Verdicts()
         self._probed: ProbedFiles | None = None  # until the thread has made the probes
-        self._wakeup = threading.Event()
         self._stopped = threading.Event()
 
-    @property
-    def handle_at(self) -> int | None:
-        """The offset of handles in descriptions of keys; None: not (uniquely) known."""
-        return self._known.handle_at
+    def handle_at(self, pid: int) -> int | None:
+        """Return the offset of handles in descriptions of keys in a process.
 
-    def may_trace(self, pid: int) -> bool:
+        None if its libraries do not say it, or if two of them differ. As long as the
+        process is not known, the listed libraries count: nobody but root has made them.
+        """
+        found = self._verdicts.handles_at(pid) or self._known.listed_handles_at
+        return next(iter(found)) if len(found) == 1 else None
+
+    def may_trace(self, pid: int) -> bool | None:
         """Return whether secrets of a process may come: a file that it has is probed.
 
-        So may those of a process with a file that is yet to be examined, and those of a
-        process that has ended: they may be on their way.
+        None if that is not known yet: `take_answers` will tell. Secrets of a process
+        that has ended may come: they may be on their way.
         """
-        if not self._wants(pid):
-            return mapped.has_ended(pid)
-        files = mapped.in_use(pid)
-        for identity in files:
-            probes = self._known.probes_in(identity)
-            if probes is None:
-                self._wakeup.set()
-                return True
-            if probes:
-                return True
-        return not files
+        return self._verdicts.may_give(pid)
+
+    def take_answers(self) -> list[Answer]:
+        """Return what has become known of processes since the last call."""
+        return self._verdicts.take_answers()
 
     def close(self) -> None:
         """Detach all probes; does not wait for the thread, which may be reading."""
         self._stopped.set()
-        self._wakeup.set()
+        self._verdicts.wake()
         started = time.monotonic()
         if self._probed:
             self._probed.close()
@@ -86,19 +88,47 @@ class Tracing(threading.Thread):
             log("warning", f"TLS secrets cannot be read: {error}")
         except OSError as error:
             log("warning", f"TLS secrets cannot be read: {error.strerror}.")
+        finally:
+            self._verdicts.close()
 
     def _look(self, probed: ProbedFiles) -> None:
-        scan = ProcessScan(self._wants, self._known)
+        scan = ProcessScan(self._wants, self._known, self._verdicts)
         examiner = Examiner(self._known, probed, scan, self._stopped)
-        examiner.examine_paths((*_common_libraries(), *self._listed))
+        self._examine_listed(examiner)
         examiner.examine_processes()
         report(TlsReady())
+        due = 0.0
         while not self._stopped.is_set():
-            started = time.monotonic()
-            examiner.examine_processes()
-            taken_s = time.monotonic() - started
-            self._wakeup.wait(max(PAUSE_S, taken_s / SHARE))
-            self._wakeup.clear()
+            if time.monotonic() >= due:
+                pause_s = self._scan(probed, scan, examiner)
+                due = time.monotonic() + pause_s
+            self._answer(examiner)
+            self._verdicts.wait(due - time.monotonic())
+
+    def _examine_listed(self, examiner: Examiner) -> None:
+        examiner.examine_paths(_common_libraries(), "info")
+        examiner.examine_paths(self._listed, "warning")
+
+    def _scan(
+        self, probed: ProbedFiles, scan: ProcessScan, examiner: Examiner
+    ) -> float:
+        """Scan all processes; return the seconds until the next time."""
+        started = time.monotonic()
+        if probed.take_lost():
+            self._examine_listed(examiner)
+        examiner.examine_processes()
+        examining_s = scan.examining_s
+        scanning_s = time.monotonic() - started - examining_s
+        return max(PAUSE_S, scanning_s / SHARE, min(examining_s, EXAMINED_PAUSE_S))
+
+    def _answer(self, examiner: Examiner) -> None:
+        """Look at the processes that the loop has asked for."""
+        started = time.monotonic()
+        for pid in self._verdicts.take_asked():
+            if not self._stopped.is_set():
+                examiner.examine_process(pid)
+        taken_s = time.monotonic() - started
+        self._stopped.wait(taken_s / LOOKS_SHARE - taken_s)
 
 
 def _common_libraries() -> list[str]:

@@ -1,7 +1,7 @@
 """Uprobes on TLS libraries: the programs of bpf/tls/secret.c, at sites of files."""
 
+import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 from tccap.bpf.bcclib import bcc
 from tccap.bpf.maps import Map
@@ -31,6 +31,10 @@ def attach(program_fd: int, path: bytes, offset: int, pid: int) -> int:
     if probe_fd < 0:
         raise TccapError("The kernel attaches no probe there.")
     return probe_fd
+
+
+def _close(probe_fd: int) -> None:
+    bcc().lib.bpf_close_perf_event_fd(probe_fd)
 
 
 class Uprobes:
@@ -68,10 +72,17 @@ class Uprobes:
 
     def detach(self, slots: Iterable[int]) -> None:
         """Detach the probes in these slots, all at once: the kernel waits for each."""
-        fds = [self._fds.pop(slot) for slot in slots]
-        if fds:
-            with ThreadPoolExecutor(len(fds)) as pool:
-                list(pool.map(bcc().lib.bpf_close_perf_event_fd, fds))
+        threads = []
+        for fd in [self._fds.pop(slot) for slot in slots]:
+            thread = threading.Thread(target=_close, args=(fd,))
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads: then one after the other
+                _close(fd)
+            else:
+                threads.append(thread)
+        for thread in threads:
+            thread.join()
 
     def close(self) -> None:
         """Detach all probes."""

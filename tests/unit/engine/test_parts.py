@@ -13,7 +13,7 @@ from tccap.errors import TccapError
 from tccap.front import options, request
 from tccap.host.access import ALL, Caller
 
-ROOT = Caller(0, ALL, ALL, own=0)
+ROOT = Caller(0, 0, ALL, ALL, own=0)
 
 
 class Echo:

@@ -100,8 +100,8 @@ def test_a_folder_that_others_can_change_is_not_used(
     (top / slots.FOLDER).chmod(0o770)
     monkeypatch.setattr(slots, "TOP", top)
     with pytest.raises(TccapError, match="cannot be used to count captures"):
-        slots.take(Caller(1000, OWN, OWN, own=1000))
-    slots.take(Caller(0, OWN, OWN, own=0))
+        slots.take(Caller(1000, 0, OWN, OWN, own=1000))
+    slots.take(Caller(0, 0, OWN, OWN, own=0))
 
 
 def test_the_numbers_are_the_administrators(

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from tccap.errors import TccapError
-from tccap.host import access
+from tccap.host import access, ownership
 from tccap.host.access import ALL, OWN, Caller
 
 
 def _sudo(monkeypatch: pytest.MonkeyPatch, uid: str) -> None:
     monkeypatch.setenv("SUDO_UID", uid)
+    monkeypatch.setenv("SUDO_GID", "100")
     monkeypatch.setattr(access, "_need_pipes", lambda _uid: None)
 
 
@@ -27,19 +28,32 @@ def _file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Path:
 def test_root_may_know_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SUDO_UID", raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 0)
-    assert access.caller() == Caller(0, ALL, ALL, own=0)
-    assert access.caller().sees_details_of({1000})
+    monkeypatch.setattr(os, "getgid", lambda: 0)
+    root = access.caller()
+    assert root == Caller(0, 0, ALL, ALL, own=0)
+    assert root.sees_details_of(1)
 
 
 def test_others_know_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     _sudo(monkeypatch, "1000")
     monkeypatch.setattr(access, "CONFIGURATION", Path("/nowhere/tccap.conf"))
     ada = access.caller()
-    assert ada == Caller(1000, OWN, OWN, own=1000)
-    assert ada.sees_details_of({1000})
-    assert not ada.sees_details_of({1000, 0})  # a setuid program
-    assert not ada.sees_details_of({0})
-    assert not ada.sees_details_of(set())  # gone
+    assert ada == Caller(1000, 100, OWN, OWN, own=1000)
+    monkeypatch.setattr(ownership, "is_own", lambda *ids: ids == (7, 1000, 100))
+    for may_know in (ada.sees_details_of, ada.owns):
+        assert may_know(7)
+        assert not may_know(8)
+
+
+def test_who_may_read_all_secrets_owns_all_programs_of_a_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also those that the user may not trace."""
+    monkeypatch.setattr(ownership, "is_own", lambda *_ids: False)
+    own = Caller(0, 0, ALL, ALL, own=os.getuid())
+    assert own.owns(os.getpid())
+    assert not own._replace(own=4711).owns(os.getpid())
+    assert not own.owns(1 << 22)
 
 
 def test_behind_a_root_who_came_by_sudo_is_a_user(
@@ -47,8 +61,9 @@ def test_behind_a_root_who_came_by_sudo_is_a_user(
 ) -> None:
     monkeypatch.delenv("SUDO_UID", raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 0)
+    monkeypatch.setattr(os, "getgid", lambda: 0)
     monkeypatch.setenv(access.BEHIND_ROOT, "1000")
-    assert access.caller() == Caller(0, ALL, ALL, own=1000)
+    assert access.caller() == Caller(0, 0, ALL, ALL, own=1000)
 
 
 @pytest.mark.parametrize("uid", ["", "-1", "root", "0x0", "1 ", "٣"])
@@ -56,6 +71,13 @@ def test_a_user_id_that_is_none_is_refused(
     monkeypatch: pytest.MonkeyPatch, uid: str
 ) -> None:
     _sudo(monkeypatch, uid)
+    with pytest.raises(TccapError, match="sudo did not tell"):
+        access.caller()
+
+
+def test_sudo_has_to_tell_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    _sudo(monkeypatch, "1000")
+    monkeypatch.delenv("SUDO_GID")
     with pytest.raises(TccapError, match="sudo did not tell"):
         access.caller()
 
@@ -77,7 +99,7 @@ def test_the_administrator_may_allow_more(
 ) -> None:
     _file(tmp_path, monkeypatch, text)
     _sudo(monkeypatch, "4711")
-    assert access.caller() == Caller(4711, details, secrets, own=4711)
+    assert access.caller() == Caller(4711, 100, details, secrets, own=4711)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +148,7 @@ def test_only_pipes_are_written_for_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SUDO_UID", "4711")
+    monkeypatch.setenv("SUDO_GID", "4711")
     logged: list[str] = []
     monkeypatch.setattr(syslog, "syslog", lambda _level, text: logged.append(text))
     file = (tmp_path / "file").open("wb")

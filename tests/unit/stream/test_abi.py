@@ -30,7 +30,10 @@ ATTRIBUTION = {
     *{"FILTER_PROCESSES", "FOLLOW_CHILDREN", "SOCKETS", "PROCESSES"},
 }
 # What tccap.tls gives.
-TLS = {"TLS", "TLS_ANY_USER", "TLS_USER"}
+TLS = {
+    *("TLS", "TLS_ANY_USER", "TLS_USER"),
+    *("TLS_PTRACE_RULE", "TLS_GROUP", "TLS_USER_NAMESPACE"),
+}
 
 MIRRORED = {
     **{name: getattr(abi, name) for name in ("BLOCK_MAX", "OPTIONS_MAX", "CAPLEN_MAX")},
@@ -40,6 +43,7 @@ MIRRORED = {
     "MESSAGE_SECRET": MessageKind.SECRET,
     "MESSAGE_HELD": MessageKind.HELD,
     "MESSAGE_HELD_SERVER_HELLO": MessageKind.HELD_SERVER_HELLO,
+    "MESSAGE_HELD_END": MessageKind.HELD_END,
     "ELSEWHERE": abi.ELSEWHERE,
     "TRANSLATED_DESTINATIONS": abi.TRANSLATED_DESTINATIONS,
     "TRANSLATED_SOURCES": abi.TRANSLATED_SOURCES,
@@ -175,12 +179,15 @@ def test_a_secret_is_read() -> None:
     assert abi.SecretMessage.parse(raw) == (7, 2, b"LABEL", b"r" * 32, b"s" * 32)
 
 
-@pytest.mark.parametrize("kind", [MessageKind.HELD, MessageKind.HELD_SERVER_HELLO])
+@pytest.mark.parametrize(
+    "kind", [MessageKind.HELD, MessageKind.HELD_SERVER_HELLO, MessageKind.HELD_END]
+)
 def test_a_packet_that_waits_is_read(kind: int) -> None:
     client_random = bytes(range(32))
     number = abi.connection_id(client_random)
     raw = b"b" * 64 + client_random[8:16] + bytes([kind])
-    connection, is_server_hello, block = abi.HeldPacket.parse(raw)
+    connection, is_server_hello, is_end, block = abi.HeldPacket.parse(raw)
+    assert is_end == (kind == MessageKind.HELD_END)
     assert (connection, is_server_hello) == (
         number,
         kind == MessageKind.HELD_SERVER_HELLO,

@@ -39,7 +39,8 @@ def test_when_the_kernel_loses_count_each_file_may_have_changed(
         is_busy.set()
         assert go_on.wait(DEADLINE_S)
 
-    watch = FileWatch(on_change)
+    is_lost = threading.Event()
+    watch = FileWatch(on_change, is_lost.set)
     files = [(tmp_path / str(n)).open("wb", buffering=0) for n in range(short_queue)]
     untouched = (tmp_path / "untouched").open("wb", buffering=0)
     numbers = [watch.add(file.fileno()) for file in (*files, untouched)]
@@ -52,7 +53,27 @@ def test_when_the_kernel_loses_count_each_file_may_have_changed(
     seen: set[int] = set()
     while seen != set(numbers):
         seen.add(changed.get(timeout=DEADLINE_S))
+    assert is_lost.wait(DEADLINE_S)
     watch.remove(numbers[-1])
     watch.close()
     for file in (*files, untouched):
         file.close()
+
+
+def test_each_watch_ends_with_its_first_change(tmp_path: Path) -> None:
+    """So a file that is written to again and again fills no queue."""
+    changed: queue.SimpleQueue[int] = queue.SimpleQueue()
+    watch = FileWatch(changed.put, lambda: None)
+    with (
+        (tmp_path / "a").open("wb", buffering=0) as first,
+        (tmp_path / "b").open("wb", buffering=0) as second,
+    ):
+        numbers = [watch.add(file.fileno()) for file in (first, second)]
+        for _ in range(100):
+            first.write(b"x")
+        second.write(b"x")
+        seen: list[int] = []
+        while seen[-1:] != numbers[-1:]:
+            seen.append(changed.get(timeout=DEADLINE_S))
+        assert seen.count(numbers[0]) <= 2  # one more when the watch is gone
+    watch.close()

@@ -33,10 +33,11 @@ def _secret(label: str, number: int = 0, fill: bytes = b"s") -> Secret:
     return Secret(label, _random(number), fill * 32)
 
 
-def _packet(name: bytes, number: int = 0, *, server_hello: bool = False) -> HeldPacket:
-    return HeldPacket(
-        abi.connection_id(_random(number)), server_hello, memoryview(name)
-    )
+def _packet(
+    name: bytes, number: int = 0, *, server_hello: bool = False, end: bool = False
+) -> HeldPacket:
+    connection = abi.connection_id(_random(number))
+    return HeldPacket(connection, server_hello, end, memoryview(name))
 
 
 @pytest.fixture
@@ -47,6 +48,43 @@ def held() -> Hold:
     assert made.packet(_packet(b"hello", server_hello=True), 10.0) == []
     assert made.take_unmarked() == []
     return made
+
+
+def test_a_failed_handshake_goes_on_soon_after_its_end(held: Hold) -> None:
+    """Half of its secrets came; the others never will."""
+    secrets = [_secret(label) for label in TLS13[:2]]
+    for secret in secrets:
+        assert held.secret(secret, 10.0) == [keylog.block(secret)]
+    assert held.expire(10.4) == []
+    assert held.packet(_packet(b"fin", end=True), 10.5) == []
+    assert held.packet(_packet(b"reset", end=True), 10.55) == []
+    assert held.timeout_s(10.55) == pytest.approx(0.05)
+    assert held.expire(10.59) == []
+    assert held.expire(10.61) == [b"hello", b"fin", b"reset"]
+
+
+def test_a_secret_that_is_read_soon_after_the_end_is_in_time(held: Hold) -> None:
+    assert held.packet(_packet(b"fin", end=True), 10.1) == []
+    secret = _secret("CLIENT_RANDOM")
+    assert held.secret(secret, 10.15) == [keylog.block(secret), b"hello", b"fin"]
+
+
+def test_an_end_makes_no_wait_longer(held: Hold) -> None:
+    assert held.packet(_packet(b"fin", end=True), 10.25) == []
+    assert held.expire(10.31) == [b"hello", b"fin"]
+
+
+def test_packets_pass_when_it_is_known_that_no_secret_comes(held: Hold) -> None:
+    assert held.give_up(_random(1), 10.1) == []
+    assert held.give_up(_random(0), 10.1) == [b"hello"]
+    assert held.take_unmarked() == [FLOW]
+    assert held.packet(_packet(b"late"), 10.2) == [b"late"]
+    assert held.give_up(_random(0), 10.2) == []
+
+
+def test_secrets_prove_that_more_may_come(held: Hold) -> None:
+    held.secret(_secret(TLS13[0]), 10.0)
+    assert held.give_up(_random(0), 10.1) == []
 
 
 def test_tls_1_2_goes_on_with_its_one_secret(held: Hold) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tccap.tls import knownfiles
 from tccap.tls.knownfiles import Content, KnownFiles, Outcome
 from tccap.tls.mapped import Identity
 
@@ -61,8 +62,48 @@ def test_only_files_that_lack_slots_are_examined_again(known: KnownFiles) -> Non
     assert known.is_examined(other)
 
 
-def test_handles_are_read_where_all_libraries_have_them(known: KnownFiles) -> None:
-    assert known.handle_at is None
-    for offset, found in ((8, 8), (8, 8), (16, None)):
-        known.add_handle_at(offset)
-        assert known.handle_at == found
+def test_handles_belong_to_the_files_that_have_them(known: KnownFiles) -> None:
+    """A library of one process says nothing about the keys of another one."""
+    other = MAPPED._replace(inode="8")
+    known.set_content(other, CONTENT._replace(inode=8))
+    known.add_handle_at(CONTENT, 8)
+    known.add_handle_at(CONTENT._replace(inode=8), 16)
+    assert known.handles_at([MAPPED]) == {8}
+    assert known.handles_at([other]) == {16}
+    assert known.handles_at([MAPPED, other]) == {8, 16}
+    assert known.listed_handles_at == set()
+    known.add_listed(CONTENT)
+    assert known.listed_handles_at == {8}
+
+
+def test_many_files_that_are_no_longer_in_use_are_forgotten(
+    known: KnownFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(knownfiles, "KNOWN_MAX", 10)
+    probed, listed = CONTENT._replace(inode=-1), CONTENT._replace(inode=-2)
+    known.set_outcome(CONTENT, REFUSED)
+    known.set_outcome(probed, PROBED)
+    known.set_outcome(listed, REFUSED)
+    known.add_listed(listed)
+    for n in range(8, 19):
+        assert known.is_examined(CONTENT)
+        known.set_content(MAPPED._replace(inode=str(n)), CONTENT._replace(inode=n))
+        known.set_outcome(CONTENT._replace(inode=n), REFUSED)
+        known.add_handle_at(CONTENT._replace(inode=n), 8)
+    known.prune({MAPPED})
+    assert {*known._contents} == {MAPPED}
+    assert {*known._outcomes} == {CONTENT, probed, listed}
+    assert not known._handles_at
+
+
+def test_few_files_are_kept(known: KnownFiles) -> None:
+    known.set_outcome(CONTENT, REFUSED)
+    known.prune(set())
+    assert known.probes_in(MAPPED) == 0
+
+
+def test_refusals_of_a_process_are_those_of_its_files(known: KnownFiles) -> None:
+    known.set_outcome(CONTENT, REFUSED)
+    assert known.refused([MAPPED]) == [REFUSED]
+    known.set_outcome(CONTENT, PROBED)
+    assert known.refused([MAPPED]) == []

@@ -11,12 +11,13 @@ from tccap.tls import libraries
 MARKER = libraries.MARKERS[0]
 
 
-def _has_marker(path: Path, blocks: int = 9) -> bool:
-    """Read at most ``blocks`` blocks."""
+def _has_marker(path: Path, blocks: int = 9, size: int = 0) -> bool:
+    """Read at most ``blocks`` blocks, or ``size`` bytes."""
     left = iter(range(blocks))
     fd = os.open(path, os.O_RDONLY)
     try:
-        return libraries.has_marker(fd, lambda: next(left, None) is not None)
+        size = size or path.stat().st_size
+        return libraries.has_marker(fd, size, lambda: next(left, None) is not None)
     finally:
         os.close(fd)
 
@@ -39,6 +40,13 @@ def test_reading_can_be_ended(tmp_path: Path) -> None:
     file.write_bytes(bytes(2 * libraries.BLOCK_LEN) + MARKER)
     assert _has_marker(file, blocks=3)
     assert not _has_marker(file, blocks=2)
+
+
+def test_a_file_that_grows_is_read_up_to_its_size(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"x" * 100 + MARKER)
+    assert not _has_marker(file, size=100)
+    assert _has_marker(file, size=100 + len(MARKER))
 
 
 def test_the_linker_is_asked_for_common_ones(

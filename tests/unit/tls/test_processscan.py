@@ -3,10 +3,11 @@
 import pytest
 
 from tccap.host import proc
-from tccap.tls import mapped
-from tccap.tls.knownfiles import Content, KnownFiles
+from tccap.tls import mapped, processscan
+from tccap.tls.knownfiles import Content, KnownFiles, Outcome
 from tccap.tls.mapped import Identity, Mapped
 from tccap.tls.processscan import ProcessScan
+from tccap.tls.verdicts import Answer, Verdicts
 
 Processes = dict[int, list[str]]
 
@@ -20,7 +21,9 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> Processes:
         return [Mapped(_identity(path), pid, "0-1") for path in made[pid]]
 
     monkeypatch.setattr(proc, "pids", lambda: [*made])
+    monkeypatch.setattr(proc, "euid", lambda pid: 1000 + pid % 2)
     monkeypatch.setattr(mapped, "files", files)
+    monkeypatch.setattr(mapped, "has_ended", lambda pid: pid not in made)
     return made
 
 
@@ -30,8 +33,13 @@ def known() -> KnownFiles:
 
 
 @pytest.fixture
-def scan(known: KnownFiles) -> ProcessScan:
-    return ProcessScan(lambda pid: pid != 1, known)
+def verdicts() -> Verdicts:
+    return Verdicts()
+
+
+@pytest.fixture
+def scan(known: KnownFiles, verdicts: Verdicts) -> ProcessScan:
+    return ProcessScan(lambda pid: pid != 1, known, verdicts)
 
 
 def _identity(path: str) -> Identity:
@@ -82,3 +90,49 @@ def test_contents_in_use_are_those_of_traced_processes(
     _examined(scan, known)
     del processes[2]
     assert scan.contents_in_use() == {_content("/b")}
+
+
+@pytest.mark.usefixtures("processes")
+def test_a_user_whose_files_take_too_long_keeps_nobody_waiting(
+    scan: ProcessScan, known: KnownFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left out is due in the next scan."""
+    monkeypatch.setattr(processscan, "USER_S", 0.0)
+    assert _examined(scan, known) == []
+    monkeypatch.setattr(processscan, "USER_S", 1e-9)
+    assert _examined(scan, known) == [(2, "/a"), (3, "/b")]
+    monkeypatch.setattr(processscan, "USER_S", 30.0)
+    assert _examined(scan, known) == [(2, "/a"), (2, "/b")]
+    assert _examined(scan, known) == []
+
+
+def test_the_loop_gets_an_answer_about_each_process(
+    scan: ProcessScan, known: KnownFiles, verdicts: Verdicts, processes: Processes
+) -> None:
+    known.set_content(_identity("/a"), _content("/a"))
+    known.set_outcome(_content("/a"), Outcome("/a", "OpenSSL", 1, ""))
+    assert [verdicts.may_give(pid) for pid in (2, 3)] == [None, None]
+    for pid in sorted(verdicts.take_asked()):
+        for file in scan.due_of(pid):
+            known.set_content(file.identity, _content(file.identity.path))
+            if not known.is_examined(_content(file.identity.path)):
+                known.set_outcome(_content(file.identity.path), None)
+    assert verdicts.take_answers() == [Answer(2, True), Answer(3, False)]
+    assert verdicts.may_give(2)
+    assert verdicts.may_give(3) is False
+    del processes[2]
+    assert _examined(scan, known) == []
+    assert verdicts.may_give(2) is None
+
+
+def test_what_a_library_says_stays_with_its_processes(
+    scan: ProcessScan, known: KnownFiles, verdicts: Verdicts, processes: Processes
+) -> None:
+    """Somebody's library with other offsets changes nothing for the others."""
+    processes[4] = ["/c"]
+    _examined(scan, known)
+    known.add_handle_at(_content("/b"), 8)
+    known.add_handle_at(_content("/c"), 16)
+    _examined(scan, known)
+    handles = [verdicts.handles_at(pid) for pid in (1, 2, 3, 4)]
+    assert handles == [frozenset(), {8}, {8}, {16}]

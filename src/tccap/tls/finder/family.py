@@ -13,6 +13,7 @@ _VERSIONS = {
 }
 # BoringSSL has "OpenSSL 1.1.1 (compatible; BoringSSL)"; OpenSSL has a date there.
 _BORINGSSL = (b"BoringSSL", b"boringssl")
+_RUSTLS = (b"rustls-", b"rustls/src")
 _OPENSSL = re.compile(rb"OpenSSL \d+\.\d+\.\d+[a-z]* +\d+ [A-Z]")
 
 
@@ -25,6 +26,11 @@ def of_lines(image: Image) -> str:
         if is_boring and not search.first_match(data, _OPENSSL)
         else "OpenSSL"
     )
+
+
+def is_rustls(image: Image) -> bool:
+    """Return whether a file names the sources of rustls, as its panics do."""
+    return any(search.find(image.elf.data, _RUSTLS))
 
 
 def version(image: Image, library: str) -> str:

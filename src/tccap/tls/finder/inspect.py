@@ -87,9 +87,16 @@ def _without_labels(image: Image) -> Found:
         return Found("NSS", sites, KEY_HANDLES, handle_at)
     if softoken.GET_TABLE in image.symbols.address:
         raise RefusedError("It is NSS's softoken, but its keys were not understood.")
-    raise RefusedError(
-        "It holds no key-log labels: it is no TLS library that is known."
-    )
+    if len(labels.counted(image)) < LABELS_MIN:
+        raise RefusedError(
+            "It holds no key-log labels: it is no TLS library that is known."
+        )
+    if family.is_rustls(image):
+        raise RefusedError(
+            "It uses rustls, which is not understood: if the program can write a key "
+            "log, name that in the option keylog-file."
+        )
+    raise RefusedError("It holds key-log labels in a form that is not understood.")
 
 
 def _key_log(image: Image) -> Found:

@@ -35,6 +35,15 @@ def strings(image: Image) -> dict[int, str]:
     return found
 
 
+def counted(image: Image) -> set[str]:
+    """Return the labels that are there with or without a NUL, as Rust has them."""
+    patterns = {label.encode(): label for label in LABELS}
+    found = set()
+    for _, pattern in search.find(image.elf.data, patterns):
+        found.add(patterns[pattern])
+    return found
+
+
 def _find(
     image: Image, patterns: Iterable[bytes], segment: Segment
 ) -> Iterator[tuple[int, bytes]]:

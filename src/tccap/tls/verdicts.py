@@ -1,0 +1,107 @@
+"""Which processes may give secrets: asked by the packets' loop, answered by a thread.
+
+The loop must not read /proc, where a process can have as much to read as it likes. So
+it asks, and goes on; the tracing thread looks at the process and answers. Meanwhile the
+connection's packets wait, as if the process gave secrets.
+"""
+
+import threading
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+# Until a process is looked at again: it may have loaded a library since.
+NO_VALID_S = 0.5
+ASKED_MAX = 4096
+
+
+class Answer(NamedTuple):
+    """About a process that the loop has asked for."""
+
+    pid: int
+    may_give: bool
+
+
+class Verdicts:
+    """What is known of processes, by pid; for any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wakeup = threading.Event()
+        self._is_closed = False
+        self._giving: set[int] = set()
+        self._not_giving: dict[int, float] = {}  # since when
+        self._handles_at: dict[int, frozenset[int]] = {}
+        self._asked: set[int] = set()
+        self._answers: list[Answer] = []
+
+    def may_give(self, pid: int) -> bool | None:
+        """Return whether a process may give secrets; None: there will be an answer."""
+        with self._lock:
+            since = self._not_giving.get(pid, -NO_VALID_S)
+            if self._is_closed or time.monotonic() - since < NO_VALID_S:
+                return False
+            if pid in self._giving or len(self._asked) == ASKED_MAX:
+                return True
+            self._asked.add(pid)
+        self._wakeup.set()
+        return None
+
+    def handles_at(self, pid: int) -> frozenset[int]:
+        """Return the offsets of handles that the process's libraries have."""
+        with self._lock:
+            return self._handles_at.get(pid, frozenset())
+
+    def take_answers(self) -> list[Answer]:
+        """Return the answers since the last call."""
+        with self._lock:
+            answers, self._answers = self._answers, []
+            return answers
+
+    # For the thread.
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when there is a question, or after the timeout."""
+        self._wakeup.wait(max(0.0, timeout_s))
+        self._wakeup.clear()
+
+    def wake(self) -> None:
+        """End `wait`."""
+        self._wakeup.set()
+
+    def take_asked(self) -> set[int]:
+        """Return the processes that the loop has asked for since the last call."""
+        with self._lock:
+            asked, self._asked = self._asked, set()
+            return asked
+
+    def record(self, pid: int, gives: bool, handles_at: frozenset[int]) -> None:
+        """Record what a look at a process has found."""
+        with self._lock:
+            (self._giving.add if gives else self._giving.discard)(pid)
+            self._handles_at.pop(pid, None)
+            if handles_at:
+                self._handles_at[pid] = handles_at
+
+    def answer(self, pid: int, may_give: bool) -> None:
+        """Answer the loop."""
+        with self._lock:
+            self._answers.append(Answer(pid, may_give))
+            if not may_give:
+                self._not_giving[pid] = time.monotonic()
+
+    def keep(self, pids: Iterable[int]) -> None:
+        """Forget all other processes: they have ended."""
+        with self._lock:
+            running = set(pids)
+            self._giving &= running
+            for pid in self._not_giving.keys() - running:
+                del self._not_giving[pid]
+            for pid in self._handles_at.keys() - running:
+                del self._handles_at[pid]
+
+    def close(self) -> None:
+        """From now on no process gives secrets."""
+        with self._lock:
+            self._is_closed = True
+            self._answers += [Answer(pid, may_give=False) for pid in self._asked]

@@ -1,0 +1,50 @@
+"""Packets of handshakes that fail, as the client does not trust the server."""
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import netns, running, stream
+from support.tls import ADDRESS, TlsHost
+
+ETHERNET_LEN, IP_LEN, TCP_FLAGS_AT = 14, 20, 13
+FIN_OR_RST = 0x05
+BEGIN_LEN = 20  # of an Enhanced Packet Block's body, before the frame
+
+
+@pytest.fixture
+def host() -> Iterator[TlsHost]:
+    with (
+        tempfile.TemporaryDirectory(prefix="tccap-test-") as name,
+        netns.namespace() as space,
+    ):
+        yield TlsHost(space, Path(name))
+
+
+def test_they_are_not_late(host: TlsHost) -> None:
+    """Some secrets have come, so without its end it would wait for the others."""
+    with (
+        host.serving("python", version="1.3") as port,
+        running.engine(host.space, "lo", tls="own") as engine,
+    ):
+        engine.wait_for('"tls_ready"')
+        fetch = ("curl", "-s", f"https://{ADDRESS}:{port}/")
+        done = subprocess.run(host.space.command(*fetch), check=False)
+        assert done.returncode == 60  # CURLE_PEER_FAILED_VERIFICATION
+        running.until(lambda: _ends(engine) >= 2, "the end of the connection")
+        engine.end()
+        [counts] = [e for e in engine.events() if e["event"] == "tls_counts"]
+    assert counts["counts"]["secrets"] > 0
+    assert 0 < counts["counts"]["longest_wait_s"] < 2
+
+
+def _ends(engine: running.Engine) -> int:
+    """Return how many frames with FIN or RST the stream has so far."""
+    assert engine.output
+    at = BEGIN_LEN + ETHERNET_LEN + IP_LEN + TCP_FLAGS_AT
+    whole = stream.whole_blocks(engine.output.so_far())
+    bodies = [body for kind, body in stream.blocks(whole) if kind == stream.EPB]
+    return sum(bool(body[at] & FIN_OR_RST) for body in bodies)

@@ -1,0 +1,60 @@
+"""Whose TLS secrets are read, and the reasons for reading none."""
+
+from dataclasses import replace
+
+import pytest
+
+from tccap.bpf import btf, features
+from tccap.front import options, request
+from tccap.host import ownership
+from tccap.host.access import ALL, OWN, Caller
+from tccap.tls import choice
+from tccap.tls.choice import TlsChoice
+
+PLAN = replace(request.plan("tccap-lo", "", options.Options()), tls="own")
+ROOT = Caller(0, 0, ALL, ALL, own=0)
+MEMBER = Caller(1000, 100, OWN, OWN, own=1000)
+
+
+@pytest.fixture(autouse=True)
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    made: list[str] = []
+    monkeypatch.setattr(choice, "log", lambda _level, message: made.append(message))
+    monkeypatch.setattr(features, "has_btf", lambda: True)
+    monkeypatch.setattr(btf, "knows_dumpable", lambda: True)
+    monkeypatch.setattr(ownership, "is_only_roots", lambda: False)
+    return made
+
+
+def test_a_members_probes_follow_the_rule_of_ptrace() -> None:
+    defines = TlsChoice(PLAN, MEMBER).code.defines
+    assert defines["TLS_PTRACE_RULE"] == 1
+    assert (defines["TLS_USER"], defines["TLS_GROUP"]) == (1000, 100)
+    assert defines["TLS_USER_NAMESPACE"] == ownership.user_namespace()
+
+
+def test_for_root_the_user_ids_count() -> None:
+    assert TlsChoice(PLAN, ROOT).code.defines["TLS_PTRACE_RULE"] == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "value", "why"),
+    [
+        ((ownership, "is_only_roots"), True, "only root may trace"),
+        ((btf, "knows_dumpable"), False, "dumpable"),
+    ],
+)
+def test_a_member_gets_none_where_the_rule_does_not_allow_it(
+    monkeypatch: pytest.MonkeyPatch,
+    logged: list[str],
+    changed: tuple[object, str],
+    value: bool,
+    why: str,
+) -> None:
+    monkeypatch.setattr(*changed, lambda: value)
+    assert TlsChoice(PLAN, ROOT).sets_probes
+    assert logged == []
+    assert not TlsChoice(PLAN, MEMBER).sets_probes
+    [message] = logged
+    assert message.startswith("TLS secrets are not read: ")
+    assert why in message
