@@ -1,7 +1,7 @@
 """The front: the unprivileged half, which speaks the extcap protocol.
 
 It answers Wireshark's short calls by itself and leaves a capture to
-`supervisor`.
+`supervisor`. A person's arguments are for `commandline`.
 """
 
 import argparse
@@ -10,11 +10,9 @@ import sys
 from typing import NoReturn
 
 from tccap.errors import TccapError
-from tccap.front import extcap, options
-from tccap.ipc.values import ANY
+from tccap.front import devices, extcap, options
 from tccap.paths import README
-from tccap.stream import linktypes
-from tccap.stream.linktypes import ETHERNET, LinkType
+from tccap.stream.linktypes import ETHERNET
 
 _FLAGS = (
     "--extcap-interfaces",
@@ -22,8 +20,6 @@ _FLAGS = (
     "--extcap-config",
     "--capture",
     "--extcap-cleanup-postkill",
-    "--help",
-    "--version",
 )
 _VALUES = (
     "--extcap-interface",
@@ -32,10 +28,15 @@ _VALUES = (
     "--extcap-capture-filter",
     "--fifo",
 )
+_OF_WIRESHARK = ("--extcap-", "--capture", "--fifo")
 
 
 def main(argv: list[str]) -> int:
     """Serve one call; return the exit status."""
+    if not any(word.startswith(_OF_WIRESHARK) for word in argv):
+        from tccap.front import commandline
+
+        return commandline.main(argv)
     try:
         return _serve(_parse(argv))
     except TccapError as error:
@@ -60,27 +61,18 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _answer(arguments: argparse.Namespace) -> str:
     if arguments.extcap_interfaces:
-        return extcap.interfaces(_capturable_devices(), f"file://{README}")
+        return extcap.interfaces(devices.capturable(), f"file://{README}")
     if arguments.extcap_dlts:
-        return extcap.dlts(_link_type(extcap.device_of(arguments.extcap_interface)))
+        return extcap.dlts(
+            devices.link_type(extcap.device_of(arguments.extcap_interface))
+        )
     if arguments.extcap_config:
         extcap.device_of(arguments.extcap_interface)
         return extcap.config(arguments.extcap_reload_option or "", _present_values)
     if arguments.extcap_capture_filter:
         return _filter_error(arguments)
-    return _answer_to_person(arguments)
-
-
-def _answer_to_person(arguments: argparse.Namespace) -> str:
-    from tccap.front import usage
-
-    if arguments.help:
-        return usage.HELP
-    if arguments.version:
-        return usage.VERSION
     raise TccapError(
-        "Wireshark runs this program; to see packets, run: sudo tshark -i tccap-any; "
-        "to see what works here: tccap check"
+        "The command line has none of Wireshark's calls: see tccap --help."
     )
 
 
@@ -88,19 +80,9 @@ def _filter_error(arguments: argparse.Namespace) -> str:
     """Return what is wrong with the filter in Wireshark's box; empty if it is valid."""
     from tccap.front import filtercheck
 
-    link = _link_type(extcap.device_of(arguments.extcap_interface)) or ETHERNET
+    link = devices.link_type(extcap.device_of(arguments.extcap_interface)) or ETHERNET
     message = filtercheck.validate(arguments.extcap_capture_filter, link.linktype)
     return f"{message}\n" if message else ""
-
-
-def _capturable_devices() -> list[str]:
-    from tccap.host import netdev
-
-    types = {name: netdev.hardware_type(name) for name in netdev.device_names()}
-    known = {
-        n: linktypes.of_hardware_type(t) for n, t in types.items() if t is not None
-    }
-    return [name for name, link in known.items() if link]
 
 
 def _present_values(option: str) -> extcap.Choices:
@@ -111,21 +93,6 @@ def _present_values(option: str) -> extcap.Choices:
         (str(found.pid), f"{found.pid} {found.comm} {found.user}")
         for found in proc.with_sockets()
     ]
-
-
-def _link_type(device: str) -> LinkType | None:
-    """Return the device's link type; None for all devices together."""
-    from tccap.host import netdev
-
-    if device == ANY:
-        return None
-    hardware_type = netdev.hardware_type(device)
-    if hardware_type is None:
-        raise TccapError(f"There is no network device {device!r}.")
-    link = linktypes.of_hardware_type(hardware_type)
-    if link is None:
-        raise TccapError(f"Frames of {device!r} have a link type that is not known.")
-    return link
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
