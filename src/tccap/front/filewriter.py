@@ -1,8 +1,8 @@
-"""Writes the engine's stream into the file that the user named, in a process of its own.
+"""Writes the engine's stream into the user's file, in a process of its own.
 
-The engine writes only into pipes for anybody but root, so this process, with the
-user's rights, is at the other end. It reads until the engine has closed the stream: even
-if the front is killed, the engine then ends in order, and the file is complete.
+For anybody but root the engine writes only into pipes, so this process, with the
+user's rights, is at the other end. It reads until the engine has closed the stream:
+even if the front is killed, the engine ends in order, and the file is complete.
 
 It writes whole blocks, so the file is valid pcapng whenever it ends.
 """

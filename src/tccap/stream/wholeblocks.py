@@ -61,7 +61,7 @@ class WholeBlocks:
 
 def _descriptions(text: bytes, at: int) -> tuple[bytes, int]:
     """Return the blocks from ``at`` on that describe interfaces, and where all end."""
-    kept = []
+    kept: list[bytes] = []
     while True:
         kind, end = _block(text, at)
         if end > len(text):
