@@ -19,6 +19,7 @@ packages="
     libnss3-tools
     libc6-dev
     nginx-light
+    man-db
     openssl
     procps
     python3-bpfcc
