@@ -256,7 +256,7 @@ fetch_packages() {
 make_copy() {
     rm -rf "$new" "$old"
     mkdir -p "$new"
-    for part in extcap sbin src bpf wireshark docs requirements \
+    for part in extcap sbin src bpf man wireshark docs requirements \
         README.md LICENSE pyproject.toml install.sh; do
         if [ -e "$here/$part" ] || [ -L "$here/$part" ]; then
             cp -RP "$here/$part" "$new/"
@@ -354,6 +354,7 @@ END
 
 wanted_links() { # a part of the copy and the path of its link, one link a line
     echo "extcap/tccap.py /usr/local/bin/tccap"
+    echo "man/tccap.1 /usr/local/share/man/man1/tccap.1"
     for_folders '\(Global \)\{0,1\}Extcap path' extcap/tccap.py
     for_folders 'Global Lua Plugins' wireshark/tccap.lua
 }

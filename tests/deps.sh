@@ -20,6 +20,7 @@ packages="
     libc6-dev
     nftables
     nginx-light
+    man-db
     openssl
     procps
     python3-bpfcc

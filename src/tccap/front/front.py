@@ -1,7 +1,8 @@
 """The front: the unprivileged half, which speaks the extcap protocol.
 
 It answers Wireshark's short calls by itself, those for every device by way of
-`listing`, and leaves a capture to `supervisor`.
+`listing`, and leaves a capture to `supervisor`. A person's arguments are for
+`commandline`.
 """
 
 import argparse
@@ -19,8 +20,6 @@ _FLAGS = (
     "--extcap-config",
     "--capture",
     "--extcap-cleanup-postkill",
-    "--help",
-    "--version",
 )
 _VALUES = (
     "--extcap-interface",
@@ -29,10 +28,15 @@ _VALUES = (
     "--extcap-capture-filter",
     "--fifo",
 )
+_OF_WIRESHARK = ("--extcap-", "--capture", "--fifo")
 
 
 def main(argv: list[str]) -> int:
     """Serve one call; return the exit status."""
+    if not any(word.startswith(_OF_WIRESHARK) for word in argv):
+        from tccap.front import commandline
+
+        return commandline.main(argv)
     try:
         return _serve(_parse(argv))
     except TccapError as error:
@@ -64,7 +68,9 @@ def _answer(arguments: argparse.Namespace) -> str:
         return _config(arguments)
     if arguments.extcap_capture_filter:
         return _filter_error(arguments)
-    return _answer_to_person(arguments)
+    raise TccapError(
+        "The command line has none of Wireshark's calls: see tccap --help."
+    )
 
 
 def _config(arguments: argparse.Namespace) -> str:
@@ -77,19 +83,6 @@ def _config(arguments: argparse.Namespace) -> str:
 
 def _link_type(arguments: argparse.Namespace) -> LinkType | None:
     return listing.link_type(listing.device_of(arguments.extcap_interface))
-
-
-def _answer_to_person(arguments: argparse.Namespace) -> str:
-    from tccap.front import usage
-
-    if arguments.help:
-        return usage.HELP
-    if arguments.version:
-        return usage.VERSION
-    raise TccapError(
-        "Wireshark runs this program; to see packets, run: sudo tshark -i tccap-any; "
-        "to see what works here: tccap check"
-    )
 
 
 def _filter_error(arguments: argparse.Namespace) -> str:

@@ -265,10 +265,17 @@ OPTIONS = tuple(
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add every option to ``parser`` as a text; `from_arguments` converts."""
+def add_arguments(
+    parser: argparse.ArgumentParser, *, flags_take_values: bool = True
+) -> None:
+    """Add every option to ``parser`` as a text; `from_arguments` converts.
+
+    A flag may have a value behind it, except where a filter's word may stand there.
+    """
     for option in OPTIONS:
-        if option.entry.kind == "boolflag":  # comes without a value
+        if option.entry.kind == "boolflag" and not flags_take_values:
+            parser.add_argument(f"--{option.name}", action="store_const", const="true")
+        elif option.entry.kind == "boolflag":
             parser.add_argument(f"--{option.name}", nargs="?", const="true")
         else:
             parser.add_argument(f"--{option.name}")

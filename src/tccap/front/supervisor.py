@@ -7,21 +7,23 @@ status lines.
 
 import argparse
 import contextlib
+import math
 import os
 import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from tccap.errors import TccapError
 from tccap.front import launcher, logfile, options, request, signals
 from tccap.front.keylogfile import KeylogFile
 from tccap.front.logfile import LEVELS, LOG
 from tccap.ipc import status
-from tccap.ipc.status import End, Error, Event, Log, Lost, Output
+from tccap.ipc.status import End, Error, Event, Log, Lost, Output, Ready
 
 # Wireshark waits 30 s after its SIGTERM, so an engine that hangs is killed before.
 # An engine behind sudo can only end itself; it does so earlier.
@@ -31,7 +33,7 @@ LINES_LEN = 1 << 16
 
 def capture(arguments: argparse.Namespace) -> int:
     """Serve --capture until it is stopped; return the exit status."""
-    signals.on_stop(_exit)
+    signals.on_stop(exit_at_once)
     # Before anything can fail: Wireshark 4.0 waits forever for a writer.
     stream_fd = _open_stream(arguments.fifo)
     chosen = options.from_arguments(arguments)
@@ -47,14 +49,39 @@ def capture(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _nothing(_event: Event) -> None:
+    pass
+
+
+class Client(NamedTuple):
+    """Whom the capture is for.
+
+    A readable ``stop_fd`` ends it, and so do ``duration_s`` seconds of capturing.
+    """
+
+    stop_fd: int | None
+    warn: Callable[[str], None]
+    on_event: Callable[[Event], None] = _nothing
+    duration_s: float | None = None
+
+
+def _wireshark() -> Client:
+    return Client(stop_fd=_parent(), warn=_warn)
+
+
 class Supervisor:
     """Watches one engine."""
 
     def __init__(
-        self, engine: "subprocess.Popen[bytes]", keys: KeylogFile | None = None
+        self,
+        engine: "subprocess.Popen[bytes]",
+        keys: KeylogFile | None = None,
+        client: Client | None = None,
     ) -> None:
         self._engine = engine
         self._keys = keys
+        self._client = client or _wireshark()
+        self._stop_at: float | None = None  # time.monotonic()
         self._wakeup_fd = signals.wakeup()
         self._handlers = self._sources()
         self._lost = 0
@@ -88,9 +115,8 @@ class Supervisor:
         found: dict[int, Callable[[], None]] = {}
         if self._keys:
             found[self._keys.fd] = self._forward_keys
-        parent_fd = _parent()
-        if parent_fd is not None:
-            found[parent_fd] = self._stop
+        if self._client.stop_fd is not None:
+            found[self._client.stop_fd] = self._stop
         found[self._wakeup_fd] = self._on_signals
         return found
 
@@ -104,6 +130,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         self._handlers = {self._wakeup_fd: self._on_signals}
+        self._stop_at = None
         signal.alarm(STOP_DEADLINE_S)
         assert self._engine.stdin is not None
         with contextlib.suppress(OSError):
@@ -141,14 +168,26 @@ class Supervisor:
             poller = select.poll()
             for fd in (wanted_fd, *self._handlers):
                 poller.register(fd, select.POLLIN)
-            ready = {fd for fd, _ in poller.poll()}
+            ready = {fd for fd, _ in poller.poll(self._timeout_ms())}
+            if self._timeout_ms() == 0:
+                self._stop()
             for handler in [h for fd, h in self._handlers.items() if fd in ready]:
                 handler()
 
+    def _timeout_ms(self) -> int | None:
+        """Return when the capture has lasted long enough; None: never."""
+        if self._stop_at is None:
+            return None
+        return max(0, math.ceil((self._stop_at - time.monotonic()) * 1000))
+
     def _take(self, event: Event | Output) -> None:
         _log(event)
-        self._has_reported |= not isinstance(event, Output)
+        if not isinstance(event, Output):
+            self._has_reported = True
+            self._client.on_event(event)
         match event:
+            case Ready() if self._client.duration_s is not None:
+                self._stop_at = time.monotonic() + self._client.duration_s
             case Output(text):
                 self._output.append(text)
             case Error(message):
@@ -170,12 +209,12 @@ class Supervisor:
         end = self._end
         if self._lost:
             of_all = f" of {end.accepted}" if end and end.accepted else ""
-            _warn(
+            self._client.warn(
                 f"{self._lost}{of_all} packets were lost because the reader was too "
                 "slow; a larger ring size or a capture filter helps."
             )
         if end and not end.complete:
-            _warn(
+            self._client.warn(
                 f"The last {end.undelivered} packets were lost because the reader "
                 "did not take them before the end."
             )
@@ -214,7 +253,7 @@ def _limit_stop(*_: object) -> None:
     signal.alarm(STOP_DEADLINE_S)
 
 
-def _exit(*_: object) -> NoReturn:
+def exit_at_once(*_: object) -> NoReturn:
     """End at once, without a traceback: nothing is running yet that needs an end."""
     os._exit(0)
 

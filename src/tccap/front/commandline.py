@@ -1,0 +1,58 @@
+"""Captures into a file, for a person without Wireshark: ``tccap -i any -w FILE``."""
+
+import sys
+from typing import Literal
+
+from tccap.errors import TccapError
+from tccap.front import arguments, listing, usage
+from tccap.front.arguments import Request
+from tccap.ipc.names import ANY
+from tccap.stream.linktypes import ETHERNET
+
+Status = Literal[0, 1, 2]
+
+
+def main(argv: list[str]) -> Status:
+    """Do what a person asks for; return the exit status, which is 2 for bad usage."""
+    try:
+        call = arguments.parse(argv)
+    except TccapError as error:
+        return _failed(error, 2)
+    try:
+        if call.request is None:
+            sys.stdout.write(_answer(call))
+        else:
+            _capture(call.request)
+    except TccapError as error:
+        return _failed(error, 1)
+    return 0
+
+
+def _failed(error: TccapError, status: Status) -> Status:
+    print(error, file=sys.stderr)  # noqa: T201  # for the person who runs this
+    return status
+
+
+def _answer(call: arguments.Call) -> str:
+    if call.list:
+        return "".join(f"{name}\n" for name in (ANY, *listing.capturable_devices()))
+    return usage.VERSION if call.version else usage.help_text()
+
+
+def _capture(request: Request) -> None:
+    from tccap.front import filecapture
+
+    _check_filters(request)
+    filecapture.capture(request)
+
+
+def _check_filters(request: Request) -> None:
+    """Raise TccapError before anything starts if the device or a filter is wrong."""
+    from tccap.front import filtercheck
+    from tccap.host import netdev
+
+    link = listing.link_type(request.device)
+    netmask = netdev.netmask(request.device) if link else None
+    for text in (request.filter, request.options.filter):
+        if message := filtercheck.validate(text, (link or ETHERNET).linktype, netmask):
+            raise TccapError(f"The capture filter is not right: {message}.")
