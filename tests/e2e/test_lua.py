@@ -25,6 +25,7 @@ FULL = label.full(
     2048,
 )
 PEER = b" peer_pid=80 peer_comm=%s" % label.quoted(b"my server")
+PEER_ALONE = PEER[1:]
 # Comments that people, or other programs, may write.
 FOREIGN = (
     b"",
@@ -42,6 +43,11 @@ FOREIGN = (
     b'pid=12 comm="curl uid=1',
     b"pid=4294967296 comm=curl uid=1",
     b"pid=12 comm=curl uid=99999999999999999999",
+    b"peer_pid=80",
+    b"peer_pid=80 uid=1",
+    b"peer_comm=curl peer_pid=80",
+    b"peer_pid=4294967296 peer_comm=curl",
+    b"see peer_pid=80 peer_comm=curl",
 )
 
 
@@ -167,7 +173,7 @@ def test_names_that_tshark_escapes(name: bytes, literal: str, tshark: Tshark) ->
     where = f'tccap.comm == "{literal}"'
     assert tshark.fields([comment], "pid", where=where) == [["1"]]
     tree = tshark.read([comment], "-V")
-    assert len([x for x in tree.splitlines() if "Process" in x]) == 3
+    assert len([x for x in tree.splitlines() if "Process" in x]) == 5
 
 
 @pytest.mark.parametrize("comment", FOREIGN, ids=repr)
@@ -189,13 +195,55 @@ def test_a_note_behind_ours_and_terms_to_come_do_no_harm(tshark: Tshark) -> None
 def test_the_tree_has_a_summary(tshark: Tshark) -> None:
     tree = tshark.read([(CURL + PEER,)], "-V").splitlines()
     start = tree.index("[Process: curl (4242), user 1000, to my server (80)]")
-    assert [line.strip() for line in tree[start + 1 : start + 6]] == [
+    assert [line.strip() for line in tree[start + 1 : start + 10]] == [
         "[Process id: 4242]",
         "[Process name: curl]",
         "[User id: 1000]",
         "[Peer's process id: 80]",
         "[Peer's process name: my server]",
+        "[Process name at either end: curl]",
+        "[Process name at either end: my server]",
+        "[Process id at either end: 4242]",
+        "[Process id at either end: 80]",
     ]
+
+
+def test_one_field_finds_both_directions(tshark: Tshark) -> None:
+    answer = label.basic(80, b"my server", 0) + b" peer_pid=4242 peer_comm=curl"
+    packets = [(CURL + PEER,), (answer,), (), (label.basic(7, b"wget", 0),)]
+    for where in (
+        'tccap.process == "curl"',
+        'tccap.process == "my server"',
+        "tccap.process.pid == 4242",
+        "tccap.process.pid == 80",
+    ):
+        found = tshark.fields(packets, "pid", where=where)
+        assert found == [["4242"], ["80"]], where
+
+
+def test_a_label_may_know_the_receiver_alone(tshark: Tshark) -> None:
+    names = ("pid", "comm", "peer_pid", "peer_comm", "process", "process.pid", "label")
+    assert tshark.fields([(PEER_ALONE,)], *names, where="tccap") == [
+        ["", "", *["80", "my server"], "my server", "80", "not known, to my server (80)"]
+    ]
+
+
+def test_the_protocols_of_a_packet_are_those_without_the_plugin(
+    tshark: Tshark,
+) -> None:
+    pdml = tshark.read([(CURL + PEER,)], "-T", "pdml")
+    # The protocol hierarchy counts the protocols at the top of the tree.
+    top = re.findall(r'^  <proto name="([^"]+)"', pdml, re.MULTILINE)
+    assert top[:3] == ["geninfo", "pkt_comment", "frame"]
+    assert "tccap" not in top
+    chain = tshark.read([(CURL,)], "-T", "fields", "-e", "frame.protocols")
+    assert "tccap" not in chain
+
+
+def test_loading_the_plugin_twice_does_no_harm(tshark: Tshark) -> None:
+    again = ("-X", f"lua_script:{TOP}/wireshark/tccap.lua")
+    shown = tshark.read([(CURL,)], *again, "-T", "fields", "-e", "tccap.pid")
+    assert shown == "4242\n"
 
 
 def test_a_file_without_comments_looks_as_without_the_plugin(

@@ -40,8 +40,8 @@ def test_the_table_of_options_is_that_of_the_program() -> None:
 
 
 def test_the_fields_are_those_of_the_plugin() -> None:
-    defined = set(re.findall(r'"(tccap\.\w+)"', LUA))
-    assert set(re.findall(r"^\| `(tccap\.\w+)`", TEXT, re.MULTILINE)) == defined
+    defined = set(re.findall(r'"(tccap\.[\w.]+)"', LUA))
+    assert set(re.findall(r"^\| `(tccap\.[\w.]+)`", TEXT, re.MULTILINE)) == defined
 
 
 @pytest.mark.parametrize("command", COMMANDS)
