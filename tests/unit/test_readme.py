@@ -12,7 +12,7 @@ from tccap.paths import README, TOP
 TEXT = Path(README).read_text(encoding="utf-8")
 LUA = Path(TOP, "wireshark", "tccap.lua").read_text(encoding="utf-8")
 COMMANDS = (
-    "sudo ./install.sh && sudo tshark -i tccap-any -a duration:10",
+    "sudo ./install.sh && sudo tshark -C tccap -i tccap-any -a duration:10",
     "sudo make test",
     "sudo make test-vm",
 )
