@@ -96,10 +96,13 @@ def test_the_fields_of_processes_are_there(machine: Machine) -> None:
 
 def test_the_profile_has_columns_buttons_and_colours(machine: Machine) -> None:
     for user, home in (("root", "/root"), ("ada", "/home/ada")):
-        shown = machine.run("tshark", "-C", "tccap", "-G", "currentprefs", user=user)
-        assert '"Process", "%Cus:tccap.comm:0:R"' in shown.stdout, shown.stderr
         # Wireshark and tshark copy a global profile to those of the user.
-        copied = machine.shell(f"ls {home}/.config/wireshark/profiles/tccap").split()
+        shown = machine.run("tshark", "-C", "tccap", "-D", user=user)
+        assert shown.returncode == 0, shown.stderr
+        copy = f"{home}/.config/wireshark/profiles/tccap"
+        columns = machine.shell(f"cat {copy}/preferences")
+        assert '"Process", "%Cus:tccap.comm:0:R"' in columns
+        copied = machine.shell(f"ls {copy}").split()
         assert {"colorfilters", "dfilter_buttons", "profile_settings"} < set(copied)
 
 

@@ -52,3 +52,10 @@ def test_device_of() -> None:
 @pytest.mark.parametrize(("device", "can"), [("eth0.7", True), ("a{b", False)])
 def test_is_listable(device: str, can: bool) -> None:
     assert extcap.is_listable(device) == can
+
+
+def test_wireshark_does_not_keep_what_it_could_not_show_again() -> None:
+    reloaded = [line for line in CALLS[3].splitlines() if "{reload=true}" in line]
+    assert [re.findall(r"call=--(\w+)", line) for line in reloaded] == [["process"]]
+    assert all("{save=false}" in line for line in reloaded)
+    assert CALLS[3].count("{save=") == len(reloaded)
