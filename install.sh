@@ -357,11 +357,12 @@ wanted_links() { # a part of the copy and the path of its link, one link a line
     echo "man/tccap.1 /usr/local/share/man/man1/tccap.1"
     for_folders '\(Global \)\{0,1\}Extcap path' extcap/tccap.py
     for_folders 'Global Lua Plugins' wireshark/tccap.lua
+    for_folders 'Global configuration' wireshark/profiles/tccap profiles/
 }
 
-for_folders() { # Wireshark's name of the folder, part of the copy
+for_folders() { # Wireshark's name of the folder, part of the copy, a folder in it or none
     wireshark_folders "$1" | while read -r folder; do
-        echo "$2 $folder/$(basename "$2")"
+        echo "$2 $folder/${3-}$(basename "$2")"
     done
 }
 

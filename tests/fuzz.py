@@ -21,7 +21,7 @@ import hostile
 from tccap.errors import TccapError
 from tccap.filter import language
 from tccap.front import front, listing, options, request
-from tccap.host import proc
+from tccap.host import proc, processlist
 from tccap.ipc import status, values
 from tccap.ipc.plan import Plan
 from tccap.owners import addresses, label, namespaces
@@ -126,7 +126,7 @@ def proc_contents(rng: Random) -> None:
         proc.comm(1)
         proc.start_ticks(1)
         proc.details(1, rng.randrange(1 << 40))
-    assert listing.is_listable(proc._listable(raw(rng)))
+    assert listing.is_listable(processlist._printable(os.fsdecode(raw(rng))))
 
 
 def _proc_file(rng: Random) -> bytes:

@@ -4,16 +4,21 @@
 --
 -- tccap writes the label into the packet's comment, so that every version of
 -- Wireshark can show it: "pid=4242 comm=curl uid=1000", then perhaps more terms
--- (src/tccap/owners/label.py has the grammar). This post-dissector turns it into
--- fields, which can be filtered by and shown as columns. If the sender is an unknown
--- process of this host, the label names the receiver alone: "peer_pid=80 peer_comm=nginx".
--- Comments that begin in another way are not tccap's and are left alone.
+-- (src/tccap/owners/label.py has the grammar). If the receiver alone is known, it is
+-- "peer_pid=80 peer_comm=nginx". This post-dissector turns it into fields, which can
+-- be filtered by and shown as columns. Comments that begin in another way are not
+-- tccap's and are left alone.
 --
 -- For Lua 5.2 to 5.4: Wireshark 4.0 to 4.6.
 
-local tccap = Proto("tccap", "Process (tccap)")
+-- Fails if another copy is loaded already: one from a plugin folder, one by -X.
+local is_first, tccap = pcall(Proto, "tccap", "Process (tccap)")
+if not is_first then return end
 
-local fields = {
+local label = ProtoField.string("tccap.label", "Process")
+local process = ProtoField.string("tccap.process", "Process name at either end")
+local process_pid = ProtoField.uint32("tccap.process.pid", "Process id at either end")
+local term_fields = { -- by the term's key
     pid = ProtoField.uint32("tccap.pid", "Process id"),
     tid = ProtoField.uint32("tccap.tid", "Thread id"),
     ppid = ProtoField.uint32("tccap.ppid", "Parent process id"),
@@ -28,6 +33,8 @@ local fields = {
 local is_number = { pid = true, tid = true, ppid = true, uid = true, peer_pid = true }
 local UINT32_MAX = 4294967295
 
+local fields = { label, process, process_pid }
+for _, field in pairs(term_fields) do fields[#fields + 1] = field end
 tccap.fields = fields
 
 local comments = Field.new("frame.comment")
@@ -70,52 +77,79 @@ local function value_at(comment, at)
     return comment:match("^([%w_@+,%-./:]+)()", at)
 end
 
--- Returns a comment's terms as a list of {key, value}; nil if it is not tccap's.
-local function terms_of(comment)
-    local is_peers = comment:find("^peer_pid=%d+ peer_comm=")
-    if not is_peers and not comment:find("^pid=%d+ comm=") then return nil end
+-- Returns a term's key and value and the position behind it; nil if there is none.
+local function term_at(comment, at)
+    local key, start = comment:match("^([%l_]+)=()", at)
+    if not key then return nil end
+    local value, behind = value_at(comment, start)
+    if value and is_number[key] then
+        value = value:find("^%d+$") and tonumber(value)
+        if value and value > UINT32_MAX then return nil end
+    end
+    if value then return key, value, behind end
+end
+
+-- Returns a comment's terms as a list of {key, value}, and as a table.
+local function parsed(comment)
     local terms, known, at = {}, {}, 1
     while at do
-        local key, start = comment:match("^([%l_]+)=()", at)
+        local key, value, behind = term_at(comment, at)
         if not key then break end
-        local value, behind = value_at(comment, start)
-        if not value then break end
-        if is_number[key] then
-            value = value:find("^%d+$") and tonumber(value)
-            if not value or value > UINT32_MAX then break end
-        end
         known[key] = value
         terms[#terms + 1] = { key, value }
         at = comment:match("^ ()", behind)
     end
-    if is_peers then return known.peer_comm and not known.pid and terms, known end
-    return known.comm and known.uid and terms, known
+    return terms, known
+end
+
+-- Returns what parsed() returns; nil if the comment is not tccap's.
+local function terms_of(comment)
+    local terms, known = parsed(comment)
+    if comment:find("^pid=%d+ comm=") then
+        return known.comm and known.uid and terms, known
+    elseif comment:find("^peer_pid=%d+ peer_comm=") then
+        return known.peer_comm and not known.pid and terms, known
+    end
 end
 
 local function summary(known)
-    local text = "Process: unknown"
+    local sender = "not known"
     if known.pid then
-        text = ("Process: %s (%d), user %d"):format(known.comm, known.pid, known.uid)
+        sender = ("%s (%d), user %d"):format(known.comm, known.pid, known.uid)
     end
-    if known.peer_pid and known.peer_comm then
-        text = ("%s, to %s (%d)"):format(text, known.peer_comm, known.peer_pid)
+    if not (known.peer_pid and known.peer_comm) then return sender end
+    return ("%s, to %s (%d)"):format(sender, known.peer_comm, known.peer_pid)
+end
+
+local function add(tree, field, value)
+    if value then return tree:add(field, value):set_generated() end
+end
+
+-- Each of these fields is there once for each end, as ip.addr is.
+local function add_either_end(tree, known)
+    add(tree, process, known.comm)
+    add(tree, process, known.peer_comm)
+    add(tree, process_pid, known.pid)
+    add(tree, process_pid, known.peer_pid)
+end
+
+-- In the protocol hierarchy a protocol at the top of the tree would stand below all
+-- others and end every packet. So a field is at the top, and holds the protocol, which
+-- the filter "tccap" needs.
+local function add_label(root, terms, known)
+    local tree = add(root, label, summary(known))
+    tree:add(tccap):set_hidden()
+    for _, term in ipairs(terms) do
+        local field = term_fields[term[1]]
+        if field then add(tree, field, term[2]) end
     end
-    return (text:gsub("%c", function(character) -- it is one line
-        return ("\\x%02x"):format(character:byte())
-    end))
+    add_either_end(tree, known)
 end
 
 function tccap.dissector(_, _, root)
     for _, info in ipairs({ comments() }) do
         local terms, known = terms_of(info.value)
-        if terms then
-            local tree = root:add(tccap, summary(known))
-            tree:set_generated()
-            for _, term in ipairs(terms) do
-                local field = fields[term[1]]
-                if field then tree:add(field, term[2]):set_generated() end
-            end
-        end
+        if terms then add_label(root, terms, known) end
     end
 end
 

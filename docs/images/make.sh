@@ -57,11 +57,8 @@ start_screen() {
 start_wireshark() { # its arguments
     rm -rf "$work/.config/wireshark"
     mkdir -p "$work/.config/wireshark/profiles"
-    cp -R "$top/wireshark/profile" "$work/.config/wireshark/profiles/tccap"
-    cat >"$work/.config/wireshark/profiles/tccap/recent" <<RECENT
-column.width: %m, 55, %t, 95, %Cus:tccap.comm:0:R, 70, %Cus:tccap.pid:0:R, 55, %Cus:tccap.peer_comm:0:R, 70, %s, 90, %d, 90, %p, 70, %L, 60, %i, 385
-gui.byte_view_show: FALSE
-RECENT
+    cp -R "$top/wireshark/profiles/tccap" "$work/.config/wireshark/profiles/"
+    echo "gui.byte_view_show: FALSE" >>"$work/.config/wireshark/profiles/tccap/recent"
     wireshark -C tccap "$@" >/dev/null 2>&1 &
     wireshark=$!
     xdotool search --sync --onlyvisible --class wireshark >/dev/null

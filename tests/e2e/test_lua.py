@@ -4,14 +4,11 @@ The files are made here, so that names can be as awkward as the kernel allows.
 """
 
 import re
-import struct
-import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from support.wireshark import COVER
+from support.labelled import Tshark
 from tccap.host.proc import Details
 from tccap.owners import label
 from tccap.paths import TOP
@@ -25,6 +22,7 @@ FULL = label.full(
     2048,
 )
 PEER = b" peer_pid=80 peer_comm=%s" % label.quoted(b"my server")
+PEER_ALONE = PEER[1:]
 # Comments that people, or other programs, may write.
 FOREIGN = (
     b"",
@@ -45,68 +43,11 @@ FOREIGN = (
     b"peer_pid=80",
     b"peer_pid=80 peer_comm=",
     b"peer_pid=80 peer_comm=x pid=1",
+    b"peer_pid=80 uid=1",
+    b"peer_comm=curl peer_pid=80",
+    b"peer_pid=4294967296 peer_comm=curl",
+    b"see peer_pid=80 peer_comm=curl",
 )
-
-
-def _block(number: int, body: bytes) -> bytes:
-    length = struct.pack("=I", len(body) + 12)
-    return struct.pack("=I", number) + length + body + length
-
-
-def _packet(*comments: bytes) -> bytes:
-    frame = bytes(12) + b"\x88\xb5" + bytes(46)  # Ethernet, a private protocol
-    options = b"".join(
-        struct.pack("=HH", 1, len(text)) + text + bytes(-len(text) % 4)
-        for text in comments
-    )
-    head = struct.pack("=IIIII", 0, 0, 0, len(frame), len(frame))
-    return _block(6, head + frame + options + bytes(4))
-
-
-class Tshark:
-    """A tshark whose folder of Lua plugins holds ours and no other."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._plugins = folder / "plugins"
-        self._plugins.mkdir()
-        (self._plugins / "tccap.lua").symlink_to(f"{TOP}/wireshark/tccap.lua")
-
-    def read(self, packets: Sequence[tuple[bytes, ...]], *options: str) -> str:
-        """Return what tshark prints for packets with these comments."""
-        file = self._folder / "file.pcapng"
-        header = _block(0x0A0D0D0A, struct.pack("=IHHq", 0x1A2B3C4D, 1, 0, -1))
-        interface = _block(1, struct.pack("=HHI", 1, 0, 0))
-        file.write_bytes(header + interface + b"".join(_packet(*c) for c in packets))
-        cover = ("sh", "-c", COVER, str(self._plugins), _global_lua_folder())
-        done = subprocess.run(
-            ["unshare", "--mount", *cover, "tshark", "-r", str(file), *options],
-            capture_output=True,
-            check=True,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self._folder)}
-            | {"LC_ALL": "C.UTF-8"},
-        )
-        for line in done.stderr.decode().splitlines():
-            assert line.startswith("Running as user "), line
-        return done.stdout.decode()
-
-    def fields(
-        self, packets: Sequence[tuple[bytes, ...]], *names: str, where: str = ""
-    ) -> list[list[str]]:
-        """Return the values of our fields, a list a packet."""
-        wanted = [word for name in names for word in ("-e", f"tccap.{name}")]
-        chosen = ["-Y", where] if where else []
-        output = self.read(packets, "-T", "fields", *wanted, *chosen)
-        return [line.split("\t") for line in output.splitlines()]
-
-
-def _global_lua_folder() -> str:
-    done = subprocess.run(
-        ["tshark", "-G", "folders"], check=True, capture_output=True, text=True
-    )
-    found = re.search(r"^Global Lua Plugins:\s+(\S+)", done.stdout, re.MULTILINE)
-    assert found, done.stdout
-    return found[1]
 
 
 @pytest.fixture
@@ -170,7 +111,7 @@ def test_names_that_tshark_escapes(name: bytes, literal: str, tshark: Tshark) ->
     where = f'tccap.comm == "{literal}"'
     assert tshark.fields([comment], "pid", where=where) == [["1"]]
     tree = tshark.read([comment], "-V")
-    assert len([x for x in tree.splitlines() if "Process" in x]) == 3
+    assert len([x for x in tree.splitlines() if "Process" in x]) == 5
 
 
 @pytest.mark.parametrize("comment", FOREIGN, ids=repr)
@@ -192,23 +133,57 @@ def test_a_note_behind_our_comment_and_unknown_terms_do_no_harm(tshark: Tshark) 
 def test_the_tree_has_a_summary(tshark: Tshark) -> None:
     tree = tshark.read([(CURL + PEER,)], "-V").splitlines()
     start = tree.index("[Process: curl (4242), user 1000, to my server (80)]")
-    assert [line.strip() for line in tree[start + 1 : start + 6]] == [
+    assert [line.strip() for line in tree[start + 1 : start + 10]] == [
         "[Process id: 4242]",
         "[Process name: curl]",
         "[User id: 1000]",
         "[Peer's process id: 80]",
         "[Peer's process name: my server]",
+        "[Process name at either end: curl]",
+        "[Process name at either end: my server]",
+        "[Process id at either end: 4242]",
+        "[Process id at either end: 80]",
     ]
 
 
-def test_a_receiver_alone_is_the_peer(tshark: Tshark) -> None:
-    packets = [(PEER.lstrip(),), (CURL,)]
-    values = tshark.fields(packets, "pid", "comm", "peer_pid", "peer_comm")
-    assert values == [["", "", "80", "my server"], ["4242", "curl", "", ""]]
-    assert tshark.fields(packets, "peer_pid", where="!tccap.pid") == [["80"]]
-    tree = tshark.read(packets[:1], "-V").splitlines()
-    start = tree.index("[Process: unknown, to my server (80)]")
-    assert tree[start + 1].strip() == "[Peer's process id: 80]"
+def test_one_field_finds_both_directions(tshark: Tshark) -> None:
+    answer = label.basic(80, b"my server", 0) + b" peer_pid=4242 peer_comm=curl"
+    packets = [(CURL + PEER,), (answer,), (), (label.basic(7, b"wget", 0),)]
+    for where in (
+        'tccap.process == "curl"',
+        'tccap.process == "my server"',
+        "tccap.process.pid == 4242",
+        "tccap.process.pid == 80",
+    ):
+        found = tshark.fields(packets, "pid", where=where)
+        assert found == [["4242"], ["80"]], where
+
+
+def test_a_label_may_know_the_receiver_alone(tshark: Tshark) -> None:
+    names = ("pid", "comm", "peer_pid", "peer_comm", "process", "process.pid", "label")
+    (values,) = tshark.fields([(PEER_ALONE,)], *names, where="tccap")
+    assert values == [
+        *("", "", "80", "my server"),
+        *("my server", "80", "not known, to my server (80)"),
+    ]
+
+
+def test_the_protocols_of_a_packet_are_those_without_the_plugin(
+    tshark: Tshark,
+) -> None:
+    pdml = tshark.read([(CURL + PEER,)], "-T", "pdml")
+    # The protocol hierarchy counts the protocols at the top of the tree.
+    top = re.findall(r'^  <proto name="([^"]+)"', pdml, re.MULTILINE)
+    assert top[:3] == ["geninfo", "pkt_comment", "frame"]
+    assert "tccap" not in top
+    chain = tshark.read([(CURL,)], "-T", "fields", "-e", "frame.protocols")
+    assert "tccap" not in chain
+
+
+def test_loading_the_plugin_twice_does_no_harm(tshark: Tshark) -> None:
+    again = ("-X", f"lua_script:{TOP}/wireshark/tccap.lua")
+    shown = tshark.read([(CURL,)], *again, "-T", "fields", "-e", "tccap.pid")
+    assert shown == "4242\n"
 
 
 def test_a_file_without_comments_looks_as_without_the_plugin(

@@ -49,7 +49,7 @@ while True:
     sender.sendto(b"hello", ("127.0.0.1", 9))
     time.sleep(0.02)
 ' &
-tshark -i tccap-any -a duration:3
+tshark -C tccap -i tccap-any -a duration:3
 """
 
 
@@ -92,6 +92,18 @@ def test_the_fields_of_processes_are_there(machine: Machine) -> None:
     for user in USERS:
         fields = machine.run("tshark", "-G", "fields", user=user).stdout
         assert "\ttccap.pid\t" in fields, user
+
+
+def test_the_profile_has_columns_buttons_and_colours(machine: Machine) -> None:
+    for user, home in (("root", "/root"), ("ada", "/home/ada")):
+        # Wireshark and tshark copy a global profile to those of the user.
+        shown = machine.run("tshark", "-C", "tccap", "-D", user=user)
+        assert shown.returncode == 0, shown.stderr
+        copy = f"{home}/.config/wireshark/profiles/tccap"
+        columns = machine.shell(f"cat {copy}/preferences")
+        assert '"Process", "%Cus:tccap.comm:0:R"' in columns
+        copied = machine.shell(f"ls {copy}").split()
+        assert {"colorfilters", "dfilter_buttons", "profile_settings"} < set(copied)
 
 
 def test_without_sudo_an_ordinary_user_is_told(machine: Machine) -> None:
@@ -318,16 +330,20 @@ def test_every_wireshark_gets_a_link_and_made_folders_go(machine: Machine) -> No
     # As Wireshark 4.6 says it; in a place where it has no folder yet.
     machine.shell(
         'printf \'#!/bin/sh\\necho "Personal Extcap path:\\t/root/x"\\n'
+        'echo "Global configuration:\\t/opt/share/wireshark"\\n'
         'echo "Global Extcap path:\\t/usr/libexec/wireshark/extcap"\\n\' '
         ">/usr/local/bin/tshark && chmod +x /usr/local/bin/tshark"
     )
     assert machine.run(f"{CHECKOUT}/install.sh").returncode == 0
     link = "/usr/libexec/wireshark/extcap/tccap.py"
     assert links_into_the_copy(machine, "/usr/libexec") == [link]
+    profile = "/opt/share/wireshark/profiles/tccap"
+    assert links_into_the_copy(machine, "/opt") == [profile]
     assert len(links_into_the_copy(machine, "/usr/lib/*/wireshark/extcap")) == 1
     assert machine.run(f"{CHECKOUT}/install.sh", "--uninstall").returncode == 0
-    assert links_into_the_copy(machine, "/usr") == []
+    assert links_into_the_copy(machine, "/usr /opt") == []
     assert "/usr/libexec/wireshark" not in machine.files("/usr/libexec")
+    assert "/opt/share" not in machine.files("/opt")
 
 
 def test_without_wireshark_it_says_so(machine: Machine) -> None:

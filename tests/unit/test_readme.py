@@ -13,7 +13,7 @@ from tccap.paths import README, TOP
 TEXT = Path(README).read_text(encoding="utf-8")
 LUA = Path(TOP, "wireshark", "tccap.lua").read_text(encoding="utf-8")
 COMMANDS = (
-    "sudo ./install.sh && sudo tshark -i tccap-any -a duration:10",
+    "sudo ./install.sh && sudo tshark -C tccap -i tccap-any -a duration:10",
     "sudo make test",
     "sudo make test-vm",
 )
@@ -52,8 +52,8 @@ def test_the_table_of_options_is_that_of_the_program() -> None:
 
 
 def test_the_fields_are_those_of_the_plugin() -> None:
-    defined = set(re.findall(r'"(tccap\.\w+)"', LUA))
-    assert set(re.findall(r"^\| `(tccap\.\w+)`", TEXT, re.MULTILINE)) == defined
+    defined = set(re.findall(r'"(tccap\.[\w.]+)"', LUA))
+    assert set(re.findall(r"^\| `(tccap\.[\w.]+)`", TEXT, re.MULTILINE)) == defined
 
 
 @pytest.mark.parametrize("command", COMMANDS)

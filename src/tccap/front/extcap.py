@@ -50,6 +50,7 @@ def _arg(number: int, option: Option) -> str:
         parts["mustexist"] = "false"
     if entry.reload:
         parts["reload"] = "true"
+        parts["save"] = "false"
         parts["placeholder"] = entry.reload
     parts["group"] = entry.group
     return "arg " + _braced(parts)

@@ -101,12 +101,12 @@ def _filter_error(arguments: argparse.Namespace) -> str:
 
 
 def _present_values(option: str) -> extcap.Choices:
-    from tccap.host import proc
+    from tccap.host import processlist
 
     assert option == "process"
     return [
-        (str(found.pid), f"{found.pid} {found.comm} {found.user}")
-        for found in proc.with_sockets()
+        (str(found.pid), processlist.text_of(found))
+        for found in processlist.with_network_sockets()
     ]
 
 

@@ -30,7 +30,8 @@ class Entry(NamedTuple):
     largest value of a number; ``choices`` are the values of a selector, each
     with the text that the dialog shows. ``reload`` is the caption of the button
     that lists further values, which exist only at the moment; such a selector
-    takes any value.
+    takes any value, and Wireshark does not keep it: it would use it later without
+    showing it, as it shows only values that are listed.
     """
 
     kind: str
@@ -112,7 +113,7 @@ class Options(NamedTuple):
             kind="selector",
             group="Processes",
             display="Only this process",
-            tooltip="Only packets of this process; the list has those with sockets",
+            tooltip="Only packets of this process, for one session of Wireshark",
             choices=(("", "All processes"),),
             reload="List the processes",
         ),

@@ -1,8 +1,12 @@
 """The processes that a user chooses: lists with commas between the items."""
 
+import os
+
 from tccap.errors import TccapError, quoted
 from tccap.host import users
 from tccap.ipc.values import COMM_LEN_MAX, LIST_MAX, PID_MAX, UID_MAX, number_of
+
+HOST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of include/linux/proc_ns.h
 
 
 def pids(text: str) -> tuple[int, ...]:
@@ -26,6 +30,32 @@ def comms(text: str) -> tuple[str, ...]:
     name.
     """
     return tuple(sorted({_comm(item) for item in _items(text, "process names")}))
+
+
+def need_running(chosen: tuple[int, ...]) -> None:
+    """Raise TccapError if one of these processes does not exist.
+
+    Outside of the host's PID namespace that cannot be known.
+    """
+    if os.stat("/proc/self/ns/pid").st_ino != HOST_PID_NAMESPACE:
+        return
+    gone = [pid for pid in chosen if not _exists(pid)]
+    if gone:
+        listed = ", ".join(map(str, gone))
+        raise TccapError(
+            f"There is no process {listed}: choose the processes again, in the options "
+            "of the interface."
+        )
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def _items(text: str, what: str) -> list[str]:

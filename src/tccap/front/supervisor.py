@@ -19,7 +19,7 @@ from dataclasses import asdict
 from typing import NamedTuple, NoReturn
 
 from tccap.errors import TccapError
-from tccap.front import launcher, logfile, options, request, signals
+from tccap.front import launcher, logfile, options, processfilter, request, signals
 from tccap.front.keylogfile import KeylogFile
 from tccap.front.logfile import LEVELS, LOG
 from tccap.ipc import status
@@ -41,6 +41,7 @@ def capture(arguments: argparse.Namespace) -> int:
     with logfile.errors_logged():
         box_filter = arguments.extcap_capture_filter or ""
         the_plan = request.plan(arguments.extcap_interface, box_filter, chosen)
+        processfilter.need_running(the_plan.pids)
         # Follow the key log before the engine starts, so that no line is missed.
         keys = KeylogFile(chosen.keylog_file) if chosen.keylog_file else None
         engine = launcher.start(stream_fd)

@@ -1,6 +1,5 @@
 """Processes as /proc shows them (proc(5)): for lists, and for full labels."""
 
-import contextlib
 import os
 import re
 from typing import NamedTuple
@@ -12,15 +11,6 @@ _UIDS = re.compile(rb"^Uid:\t\d+\t(\d+)\t\d+\t\d+$", re.MULTILINE)
 _GIDS = re.compile(rb"^Gid:\t\d+\t\d+\t\d+\t\d+$", re.MULTILINE)
 _PERMITTED = re.compile(rb"^CapPrm:\t([0-9a-f]{16})$", re.MULTILINE)
 _TEXT_LEN_MAX = 4096
-
-
-class WithSockets(NamedTuple):
-    """A process that has open sockets."""
-
-    pid: int
-    comm: str
-    user: str
-    sockets: int
 
 
 class Credentials(NamedTuple):
@@ -40,16 +30,6 @@ class Details(NamedTuple):
     container: str  # the first 12 digits of its id
 
 
-def with_sockets() -> list[WithSockets]:
-    """Return the processes whose sockets we may count, those with most first."""
-    counted = [(_socket_count(pid), pid) for pid in pids()]
-    busiest = sorted((c, -p) for c, p in counted if c)[::-1]
-    return [
-        WithSockets(-pid, _listable(_read(-pid, "comm")), _user(-pid), count)
-        for count, pid in busiest
-    ]
-
-
 def pids() -> list[int]:
     """Return the ids of all processes."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
@@ -64,6 +44,23 @@ def start_ticks(pid: int) -> int | None:
 def comm(pid: int) -> str:
     """Return the process's name; empty if it is gone."""
     return os.fsdecode(_read(pid, "comm"))
+
+
+def arguments(pid: int) -> list[str]:
+    """Return the arguments after argv[0]; empty if the process is gone."""
+    text = os.fsdecode(_read(pid, "cmdline"))
+    return text.rstrip("\0").split("\0")[1:]
+
+
+def user(pid: int) -> str:
+    """Return the name of the process's user, or their id; "?" if it is gone."""
+    import pwd  # noqa: PLC0415  # only lists need it
+
+    uid = euid(pid)
+    try:
+        return "?" if uid is None else pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def euid(pid: int) -> int | None:
@@ -136,28 +133,3 @@ def _container(pid: int) -> str:
     """Return the short container id in the process's cgroup path; empty: none."""
     found = _CONTAINER_ID.findall(_read(pid, "cgroup").decode("ascii", "replace"))
     return found[-1][:12] if found else ""
-
-
-def _socket_count(pid: int) -> int:
-    links = []
-    with contextlib.suppress(OSError):  # not readable by us, or gone
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(OSError):
-                links.append(os.readlink(f"/proc/{pid}/fd/{name}"))
-    return sum(link.startswith("socket:") for link in links)
-
-
-def _user(pid: int) -> str:
-    import pwd  # noqa: PLC0415  # only lists need it
-
-    try:
-        uid = os.stat(f"/proc/{pid}").st_uid
-        return pwd.getpwuid(uid).pw_name
-    except (OSError, KeyError):
-        return "?"
-
-
-def _listable(name: bytes) -> str:
-    """Return a name without characters that would break a line of extcap output."""
-    text = name.decode("utf-8", "replace")
-    return "".join(c if c.isprintable() and c not in "{}" else "?" for c in text)

@@ -42,3 +42,10 @@ def test_reload_gives_the_values_of_one_option(option: Option) -> None:
 
 def test_the_answer_that_is_kept_ready_is_current() -> None:
     assert listing.config("tccap-any") == extcap.config()
+
+
+def test_wireshark_does_not_keep_what_it_could_not_show_again() -> None:
+    reloaded = [line for line in CALLS[3].splitlines() if "{reload=true}" in line]
+    assert [re.findall(r"call=--(\w+)", line) for line in reloaded] == [["process"]]
+    assert all("{save=false}" in line for line in reloaded)
+    assert CALLS[3].count("{save=") == len(reloaded)

@@ -1,7 +1,9 @@
 """Lists that people type: parsed, or refused in one sentence."""
 
 import itertools
+import os
 import pwd
+import subprocess
 
 import pytest
 from hypothesis import example, given
@@ -194,3 +196,15 @@ def _refusal(chosen: Options) -> str:
     except TccapError as error:
         return str(error)
     return ""
+
+
+def test_a_chosen_process_has_to_exist() -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        processfilter.need_running((1, os.getpid(), process.pid))
+        assert process.stdin
+        process.stdin.close()
+        process.wait()
+    with pytest.raises(
+        TccapError, match=rf"^There is no process {process.pid}: choose "
+    ):
+        processfilter.need_running((1, process.pid))
