@@ -25,7 +25,7 @@ from tccap.host.access import OWN, Caller, Limits
 slots.TOP = Path(sys.argv[1])
 uid = int(sys.argv[2])
 try:
-    slots.take(Caller(uid, OWN, OWN, own=uid, limits=Limits(2, 3)))
+    slots.take(Caller(uid, uid, OWN, OWN, own=uid, limits=Limits(2, 3)))
     print("taken", flush=True)
 except TccapError as error:
     print(error, flush=True)
@@ -115,6 +115,7 @@ def test_the_numbers_are_the_administrators(
     file.write_text("captures = 0\n")
     assert access.caller().limits == Limits()
     monkeypatch.setenv("SUDO_UID", "1000")
+    monkeypatch.setenv("SUDO_GID", "1000")
     monkeypatch.setattr(access, "_need_pipes", lambda _uid: None)
     with pytest.raises(TccapError, match="captures is a number from 1 to 1000"):
         access.caller()
