@@ -40,7 +40,9 @@ def as_user(uid: int, code: str) -> "subprocess.CompletedProcess[str]":
 
 
 def command(space: netns.Namespace, uid: int) -> list[str]:
-    return space.command("env", f"SUDO_UID={uid}", *running.engine_command())
+    return space.command(
+        "env", f"SUDO_UID={uid}", f"SUDO_GID={uid}", *running.engine_command()
+    )
 
 
 @contextlib.contextmanager
@@ -177,7 +179,12 @@ def test_nobody_becomes_root_by_saying_so(claimed: str, counted: Counter[str]) -
     os.write(write_fd, json.dumps({**running.PLAN, "device": "lo"}).encode() + b"\n")
     with os.fdopen(plan_fd, "rb") as plan, os.fdopen(write_fd, "wb"):
         done = subprocess.run(
-            ["env", f"SUDO_UID={claimed}", *running.engine_command()],
+            [
+                "env",
+                f"SUDO_UID={claimed}",
+                f"SUDO_GID={claimed}",
+                *running.engine_command(),
+            ],
             stdin=plan,
             user=OUTSIDER,
             group=OUTSIDER,
