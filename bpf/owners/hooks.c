@@ -98,6 +98,7 @@ static __always_inline void record_caller(struct pt_regs *ctx, u64 sk)
 	struct owner now = {};
 	struct comm comm;
 
+	remember_device_port(sk);
 	now.process = id_of(leader);
 	now.tid = (u32)bpf_get_current_pid_tgid();
 	if (known && known->tid == now.tid && !known->ambiguous &&
@@ -108,7 +109,6 @@ static __always_inline void record_caller(struct pt_regs *ctx, u64 sk)
 	if (known && is_kernel_thread(task))
 		return;
 	set_owner(sk, &now);
-	remember_device_port(sk);
 	if (processes.lookup(&now.process))
 		return;
 	comm = comm_of(leader);
@@ -235,7 +235,7 @@ int on_close(u64 *ctx)
 	u64 sk = ARGUMENT(0);
 	struct owner *known = owners.lookup(&sk);
 
-	if (known && (u32)ARGUMENT(2) == TCP_CLOSE && is_in_own_netns(sk))
+	if (known && (u32)ARGUMENT(2) == TCP_CLOSE)
 		remember_closed(sk, known);
 	return 0;
 }
@@ -248,8 +248,7 @@ int on_destruct(SOFTIRQ_CONTEXT *ctx)
 
 	if (!known)
 		return 0;
-	if (is_in_own_netns(sk))
-		remember_closed(sk, known);
+	remember_closed(sk, known);
 	owners.delete(&sk);
 	return 0;
 }

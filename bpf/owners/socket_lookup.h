@@ -186,7 +186,8 @@ static __always_inline bool is_translated(const struct device *device, s32 ns,
 }
 
 /* Whether the kernel will look for the socket again on another device, and a socket may
- * be bound to that one. */
+ * be bound to that one. Without kprobes nobody sees in time that a socket is bound to a
+ * device, so there every port counts. */
 static __always_inline bool is_for_upper_device(struct __sk_buff *skb,
 						const struct device *device, s32 ns,
 						const struct packet *packet)
@@ -196,7 +197,7 @@ static __always_inline bool is_for_upper_device(struct __sk_buff *skb,
 	if (ns != OWN_NAMESPACE || !(device->is_lower || skb->vlan_present))
 		return false;
 	key.port = bpf_ntohs(packet->destination_port);
-	return device_ports.lookup(&key) != NULL;
+	return !HOOKS || device_ports.lookup(&key) != NULL;
 }
 
 /* Whether a listener, or a socket that is not connected, may be another one than the

@@ -54,7 +54,7 @@ static __always_inline void remember_owner(u64 sk, u32 state)
 	struct process *process;
 	struct owner *owner;
 
-	if (!tcp || !is_in_own_netns(tcp))
+	if (!tcp)
 		return;
 	known = socket_records.sk_storage_get((void *)sk, 0, 0);
 	owner = known ? stored_owner(known, state, NOT_CACHED, 0, &process) : NULL;

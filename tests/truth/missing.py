@@ -1,6 +1,7 @@
 """Cases that have packets without a label of both ends, and why.
 
-No case may have a wrong label. docs/limitations.md says the same for users.
+No case may have a wrong label but those of OUT_OF_DATE. docs/limitations.md says the same
+for users.
 """
 
 _TRANSLATED = (
@@ -106,4 +107,10 @@ WITHOUT_KPROBES = {
     "old-listener": "a listener from before the capture is found by polling",
     "old-connection-idle": _OLD,
     "old-connection-closing": _OLD,
+}
+
+# Labels that can name the owner before, which is wrong.
+OUT_OF_DATE = {
+    "descriptor-passed-and-only-received-by": "nothing reports that a connection was "
+    "passed on as a message, until its new owner uses it",
 }

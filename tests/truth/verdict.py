@@ -71,10 +71,10 @@ class Report:
         total: Counter[str] = sum(kept, Counter())
         return total[verdict] / total.total()
 
-    def reasons(self, why: dict[str, str]) -> list[str]:
-        """Return the reasons for the cases of a table that have missing labels."""
-        cases = sorted(self.cases_with("missing") & set(why))
-        return [f"{case} may miss some: {why[case]}" for case in cases]
+    def reasons(self, why: dict[str, str], verdict: str = "missing") -> list[str]:
+        """Return the reasons for the cases of a table that have such a verdict."""
+        cases = sorted(self.cases_with(verdict) & set(why))
+        return [f"{case} may have some {verdict}: {why[case]}" for case in cases]
 
     def lines(self) -> list[str]:
         """Return the table, and examples of wrong and missing labels."""
