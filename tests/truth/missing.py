@@ -1,6 +1,6 @@
 """Cases that have packets without a label of both ends, and why.
 
-No case may have a wrong label but those of OUT_OF_DATE. docs/limitations.md says the same
+Only the cases of OUT_OF_DATE may have a wrong label. docs/limitations.md says the same
 for users.
 """
 
