@@ -3,7 +3,6 @@
 import os
 import resource
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +17,6 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root keeps answe
 def top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(rootcache, "TOP", tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def no_file_space() -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def names(top: Path) -> list[str]:
@@ -50,11 +41,15 @@ def test_a_folder_that_cannot_be_made_costs_time_only(top: Path) -> None:
     assert cache.get("name", bytes) is None
 
 
-@pytest.mark.usefixtures("no_file_space")
 def test_a_failed_write_leaves_nothing(top: Path) -> None:
     cache = RootCache("answers", at_most=8)
-    cache.keep("small", b"data")
-    cache.keep("large", bytes(2000))
+    child = os.fork()  # the limit also holds for a file that the test run writes into
+    if not child:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        cache.keep("small", b"data")
+        cache.keep("large", bytes(2000))
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
     assert names(top) == ["small"]
 
 
