@@ -20,13 +20,20 @@
 #define TCP_NEW_SYN_RECV 12
 #define PF_KTHREAD 0x00200000
 
+/* These helpers by their numbers. For each call by name, bcc looks in /proc/kallsyms
+ * whether the kernel has the helper, and takes an older one, which classifiers may not
+ * call, where the compiler's sandbox cannot read that file. */
+static long (*read_kernel)(void *to, u32 len,
+			   const void *from) = (void *)BPF_FUNC_probe_read_kernel;
+static long (*read_kernel_str)(void *to, u32 len, const void *from) = (void *)
+	BPF_FUNC_probe_read_kernel_str;
+
 /* The value at an offset from a kernel address; 0 if unreadable. */
-#define READ(type, address, offset)                                    \
-	({                                                             \
-		type value_ = 0;                                       \
-		bpf_probe_read_kernel(&value_, sizeof(value_),         \
-				      (void *)((address) + (offset))); \
-		value_;                                                \
+#define READ(type, address, offset)                                                   \
+	({                                                                            \
+		type value_ = 0;                                                      \
+		read_kernel(&value_, sizeof(value_), (void *)((address) + (offset))); \
+		value_;                                                               \
 	})
 
 /* The value at an offset from a pointer whose type the verifier knows: a context, or

@@ -49,7 +49,7 @@ static __always_inline struct comm comm_at(u64 address)
 {
 	struct comm comm = {};
 
-	bpf_probe_read_kernel_str(comm.text, COMM_LEN, (void *)address);
+	read_kernel_str(comm.text, COMM_LEN, (void *)address);
 	return comm;
 }
 
