@@ -46,9 +46,9 @@ def test_packets_have_their_processes(pair: netns.Pair, folder: Path) -> None:
         capture.end()
     comments = [line[0] for line in fields(file, "frame.comment")]
     assert len(comments) == 3
-    assert all(comment.startswith(f"pid={os.getpid()} ") for comment in comments), (
-        comments
-    )
+    # Without kprobes the sender of a socket's first datagram is not known.
+    assert all(f"pid={os.getpid()} " in comment for comment in comments), comments
+    assert comments[-1].startswith(f"pid={os.getpid()} ")
 
 
 def test_the_options_of_the_dialog_are_options(pair: netns.Pair, folder: Path) -> None:
