@@ -30,6 +30,7 @@ top=/usr/local/lib/tccap
 new=$top.new
 old=$top.old
 cache=/var/cache/tccap
+slots=/run/tccap # the locks of running captures
 places=places # in $top: the links and folders outside $top that belong to tccap
 group=wireshark # its members may capture
 rule=/etc/sudoers.d/tccap
@@ -104,7 +105,7 @@ do_uninstall() {
     fi
     rm -f "$rule" "$rule.new"
     remove_links
-    rm -rf "$top" "$new" "$old" "$cache"
+    rm -rf "$top" "$new" "$old" "$cache" "$slots"
     echo "tccap is removed. These packages stay: $(engine_packages) $(wireshark_package)."
 }
 
