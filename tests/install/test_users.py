@@ -21,7 +21,9 @@ Defaults use_pty, requiretty, log_input, log_output, closefrom_override
 Defaults env_keep += "PYTHONPATH PYTHONHOME SUDO_UID LD_LIBRARY_PATH"
 Defaults umask=0777, passwd_tries=1
 """
-TEN_PACKETS = CAPTURE_WITH_TRAFFIC.replace("-a duration:3", "-c 10 -f 'udp port 9'")
+TEN_PACKETS = CAPTURE_WITH_TRAFFIC.replace(
+    "-C tccap -i tccap-any -a duration:3", "-i tccap-any -c 10 -f 'udp port 9'"
+)
 MEMBER = ("setpriv", "--reuid=ada", "--regid=ada", "--init-groups")
 OUTSIDER = ("setpriv", "--reuid=ben", "--regid=ben", "--init-groups")
 TO_OUTSIDERS = (
