@@ -98,7 +98,6 @@ static __always_inline void record_caller(struct pt_regs *ctx, u64 sk)
 	struct owner now = {};
 	struct comm comm;
 
-	remember_device_port(sk);
 	now.process = id_of(leader);
 	now.tid = (u32)bpf_get_current_pid_tgid();
 	if (known && known->tid == now.tid && !known->ambiguous &&

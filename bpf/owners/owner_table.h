@@ -73,7 +73,6 @@ static __always_inline void add_to_owner_table(u64 sk, struct owner *found, u64 
 {
 	struct owner *known = owners.lookup(&sk);
 
-	remember_device_port(sk);
 	if (!known)
 		set_owner(sk, found);
 	else if (known->found_in_round == found->found_in_round)

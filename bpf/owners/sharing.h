@@ -20,13 +20,6 @@
 /* Read when the socket had been there for a while (socket_storage.h). */
 #define SHARING_SETTLED 0x400
 
-/* Ports of which a socket that is bound to a device was seen (SO_BINDTODEVICE). */
-struct device_port {
-	u16 protocol;
-	u16 port; /* in host order */
-};
-BPF_TABLE("lru_hash", struct device_port, u32, device_ports, 1024);
-
 #if KERNEL_OFFSETS
 static __always_inline u32 read_sharing(u64 sk)
 {
@@ -40,20 +33,6 @@ static __always_inline u32 read_sharing(u64 sk)
 	if (group && FIELD(u64, group, SOCK_REUSEPORT__PROG))
 		sharing |= CHOSEN_BY_PROGRAM;
 	return sharing;
-}
-
-/* Remembers the port of a socket that is bound to a device. */
-static __always_inline void remember_device_port(u64 sk)
-{
-	struct device_port key = {};
-	u32 one = 1;
-
-	if (!FIELD(u32, sk, SOCK_COMMON__SKC_BOUND_DEV_IF))
-		return;
-	key.protocol = FIELD(u16, sk, SOCK__SK_PROTOCOL);
-	key.port = FIELD(u16, sk, SOCK_COMMON__SKC_NUM);
-	if (key.port)
-		device_ports.update(&key, &one);
 }
 #endif
 

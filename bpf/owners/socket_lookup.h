@@ -185,19 +185,12 @@ static __always_inline bool is_translated(const struct device *device, s32 ns,
 	return packet->protocol == IPPROTO_TCP ? done & TRANSLATED_DESTINATIONS : done;
 }
 
-/* Whether the kernel will look for the socket again on another device, and a socket may
- * be bound to that one. Without kprobes nobody sees in time that a socket is bound to a
- * device, so there every port counts. */
+/* Whether the kernel will look for the socket again on another device. A socket may be
+ * bound to that one, which nobody sees in time. */
 static __always_inline bool is_for_upper_device(struct __sk_buff *skb,
-						const struct device *device, s32 ns,
-						const struct packet *packet)
+						const struct device *device, s32 ns)
 {
-	struct device_port key = { .protocol = packet->protocol };
-
-	if (ns != OWN_NAMESPACE || !(device->is_lower || skb->vlan_present))
-		return false;
-	key.port = bpf_ntohs(packet->destination_port);
-	return !HOOKS || device_ports.lookup(&key) != NULL;
+	return ns == OWN_NAMESPACE && (device->is_lower || skb->vlan_present);
 }
 
 /* Whether a listener, or a socket that is not connected, may be another one than the
@@ -207,7 +200,7 @@ static __always_inline bool may_be_another(struct __sk_buff *skb,
 					   const struct packet *packet)
 {
 	return is_translated(device, ns, packet) ||
-	       is_for_upper_device(skb, device, ns, packet);
+	       is_for_upper_device(skb, device, ns);
 }
 
 /* How the socket of a lookup shares its port: SHARES_LOAD, ... */

@@ -151,7 +151,6 @@ static __always_inline void add_to_socket(u64 sk, struct owner *found, u64 state
 	if (!known)
 		return;
 	known->sharing = settled_sharing(sk, known);
-	remember_device_port(sk);
 	holder = &known->holder;
 	same = same_process(&holder->process, &found->process);
 	if (holder->found_in_round != found->found_in_round) {

@@ -32,7 +32,6 @@ static __always_inline void record_caller_in_socket(u64 sk, bool listens)
 	if (!known)
 		return;
 	known->sharing = read_sharing(sk) | (known->sharing & SHARING_SETTLED);
-	remember_device_port(sk);
 }
 
 /* sock_send_length(sk, ...), sock_recv_length(sk, ...): just done.

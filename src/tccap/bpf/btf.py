@@ -55,8 +55,6 @@ MEMBERS = (
     ("sock_common", "skc_dport"),
     ("sock_common", "skc_state"),
     ("sock_common", "skc_reuse"),
-    ("sock_common", "skc_bound_dev_if"),
-    ("sock_common", "skc_num"),
     ("sock", "sk_protocol"),
     ("sock", "sk_socket"),
     ("sock", "sk_reuseport_cb"),

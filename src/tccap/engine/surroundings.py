@@ -107,6 +107,7 @@ class Survey:
         for link in self._links:
             ports[link.master].add(link.kind)
         lower = {link.lower for link in self._links}
+        veths = {link.ifindex for link in self._links if link.kind == "veth"}
         for link in self._links:
             far = self._far.get(link.far_namespace)
             there = self._there[far.inode] if far else translation.UNKNOWN
@@ -118,7 +119,8 @@ class Survey:
                     translation=_flags(self._here),
                     far_translation=_flags(there),
                     is_lower=link.master > 0 or link.ifindex in lower,
-                    from_here="veth" in {link.kind, *ports[link.ifindex]},
+                    from_here="veth" in {link.kind, *ports[link.ifindex]}
+                    or link.lower in veths,
                 ),
             )
 
