@@ -102,8 +102,8 @@ struct device {
 #define TRANSLATED_SOURCES 2
 #define FIRST_IP 0
 #define FIRST_ETHERNET 1
-#define FIRST_UNREAD \
-	2 /* no address of theirs is read: 802.11, or a tunnel's own header */
+/* No address is read: 802.11, or the own header of a tunnel. */
+#define FIRST_UNREAD 2
 
 /* For each interface and CPU; accepted = captured + dropped. */
 struct counters {

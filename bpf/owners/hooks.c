@@ -12,7 +12,6 @@
 #include "kernel.h"
 #include "owners/owner_table.h"
 #include "owners/process.h"
-#include "owners/sharing.h"
 #include "owners/socket.h"
 #include "owners/task.h"
 #include "packet/parse.h"

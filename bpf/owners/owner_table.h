@@ -17,7 +17,6 @@
 #include "kernel.h"
 #include "owners/overflows.h"
 #include "owners/process.h"
-#include "owners/sharing.h"
 
 #if HOOKS
 BPF_HASH(owners, u64, struct owner, SOCKETS);
