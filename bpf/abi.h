@@ -176,7 +176,8 @@ struct process {
 #define MESSAGE_SECRET 2
 #define MESSAGE_HELD 3
 #define MESSAGE_HELD_SERVER_HELLO 4
-#define MESSAGE_HELD_END 5
+#define MESSAGE_HELD_ANSWER 5
+#define MESSAGE_HELD_END 6
 
 /* Message: a process was seen for the first time, or its name or ids have changed. */
 struct process_message {
@@ -200,9 +201,9 @@ struct tls_flow {
 /* A connection whose ClientHello was seen. The engine deletes the mark when the packets
  * of the connection no longer have to wait. */
 struct tls_mark {
-	u64 id;	  /* bytes 8 to 15 of its client random */
-	u32 held; /* its ServerHello was seen: its packets wait */
-	u32 zero;
+	u64 id;		     /* bytes 8 to 15 of its client random */
+	u32 held;	     /* its ServerHello was seen: its packets wait */
+	u32 client_is_first; /* in the flow; 1 or 0 */
 };
 
 #define TLS_RANDOM_LEN 32

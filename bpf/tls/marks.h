@@ -20,7 +20,9 @@
 BPF_HASH(tls_marks, struct tls_flow, struct tls_mark, 16384);
 
 /* TLS record (RFC 8446, 5.1) and the handshake message in it (4.1). */
+#define TLS_CHANGE_CIPHER_SPEC 20
 #define TLS_HANDSHAKE 22
+#define TLS_APPLICATION_DATA 23
 #define TLS_MAJOR 3
 #define TLS_CLIENT_HELLO 1
 #define TLS_SERVER_HELLO 2
@@ -71,18 +73,25 @@ static __always_inline void write_flow(struct tls_flow *flow,
 	flow->family = packet->family;
 }
 
+#define TCP_DATA_OFFSET_AT 12
+
+/* Where the segment's data begins. */
+static __always_inline u32 data_at(struct __sk_buff *skb, const struct packet *packet)
+{
+	u8 offset = 0;
+
+	bpf_skb_load_bytes(skb, packet->transport_at + TCP_DATA_OFFSET_AT, &offset, 1);
+	return packet->transport_at + (offset >> 4) * 4;
+}
+
 /* The type of the hello that the segment begins with; 0 if none. */
 static __always_inline u32 read_hello(struct __sk_buff *skb,
 				      const struct packet *packet,
 				      struct tls_start *start)
 {
 	u32 type;
-	u8 offset;
 
-	if (bpf_skb_load_bytes(skb, packet->transport_at + 12, &offset, 1))
-		return 0;
-	if (bpf_skb_load_bytes(skb, packet->transport_at + (offset >> 4) * 4, start,
-			       sizeof(*start)))
+	if (bpf_skb_load_bytes(skb, data_at(skb, packet), start, sizeof(*start)))
 		return 0;
 	if (start->record_type != TLS_HANDSHAKE || start->record_major != TLS_MAJOR ||
 	    start->hello_major != TLS_MAJOR)
@@ -93,17 +102,39 @@ static __always_inline u32 read_hello(struct __sk_buff *skb,
 	return type;
 }
 
-#define TCP_FLAGS_AT 13
 #define TCP_FIN 1
 #define TCP_RST 4
 
 /* Whether the segment ends a direction of the connection, or all of it. */
-static __always_inline bool is_end(struct __sk_buff *skb, const struct packet *packet)
+static __always_inline bool is_end(const struct packet *packet)
 {
-	u8 flags = 0;
+	return packet->tcp_flags & (TCP_FIN | TCP_RST);
+}
 
-	bpf_skb_load_bytes(skb, packet->transport_at + TCP_FLAGS_AT, &flags, 1);
-	return flags & (TCP_FIN | TCP_RST);
+/* Whether the segment is from the client and holds a record. Behind a segment without
+ * data there may be padding of the frame, which is zero. */
+static __always_inline bool is_answer(struct __sk_buff *skb,
+				      const struct packet *packet,
+				      const struct tls_mark *mark)
+{
+	u8 record_type = 0;
+
+	if (is_first(packet) != mark->client_is_first)
+		return false;
+	bpf_skb_load_bytes(skb, data_at(skb, packet), &record_type, 1);
+	return record_type >= TLS_CHANGE_CIPHER_SPEC &&
+	       record_type <= TLS_APPLICATION_DATA;
+}
+
+/* The kind of a packet that has to wait. */
+static __always_inline u8 held_kind(struct __sk_buff *skb, const struct packet *packet,
+				    const struct tls_mark *mark, u32 hello)
+{
+	if (hello == TLS_SERVER_HELLO)
+		return MESSAGE_HELD_SERVER_HELLO;
+	if (is_end(packet))
+		return MESSAGE_HELD_END;
+	return is_answer(skb, packet, mark) ? MESSAGE_HELD_ANSWER : MESSAGE_HELD;
 }
 
 static __always_inline u32 pid_of(const struct endpoint *endpoint, bool elsewhere)
@@ -117,6 +148,7 @@ static __always_inline u32 pid_of(const struct endpoint *endpoint, bool elsewher
  * mark. A hello that is retransmitted, or seen on another device, changes nothing. */
 static __always_inline void mark_flow(struct tls_work *work,
 				      const struct frame_context *context,
+				      const struct packet *packet,
 				      const struct endpoint *sender,
 				      const struct endpoint *receiver)
 {
@@ -127,6 +159,7 @@ static __always_inline void mark_flow(struct tls_work *work,
 	struct tls_mark mark = {};
 
 	mark.id = *(u64 *)(work->start.random + TLS_ID_AT);
+	mark.client_is_first = is_first(packet);
 	if (known && known->id == mark.id)
 		return;
 	message->flow = work->flow;
@@ -157,7 +190,7 @@ look_for_tls(struct __sk_buff *skb, const struct frame_context *context,
 	write_flow(&work->flow, packet);
 	hello = read_hello(skb, packet, &work->start);
 	if (hello == TLS_CLIENT_HELLO)
-		mark_flow(work, context, sender, receiver);
+		mark_flow(work, context, packet, sender, receiver);
 	mark = tls_marks.lookup(&work->flow);
 	if (!mark)
 		return;
@@ -166,10 +199,7 @@ look_for_tls(struct __sk_buff *skb, const struct frame_context *context,
 	if (!mark->held)
 		return;
 	tail->id = mark->id;
-	if (hello == TLS_SERVER_HELLO)
-		tail->kind = MESSAGE_HELD_SERVER_HELLO;
-	else
-		tail->kind = is_end(skb, packet) ? MESSAGE_HELD_END : MESSAGE_HELD;
+	tail->kind = held_kind(skb, packet, mark, hello);
 }
 #endif
 

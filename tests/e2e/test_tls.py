@@ -13,7 +13,7 @@ import pytest
 from support import running
 from support.decrypting import READY, Decrypting, decrypting
 from support.tls import TlsHost
-from support.tlsclients import AS_NOBODY, CLIENTS
+from support.tlsclients import AS_NOBODY, CLIENTS, NOBODY
 from support.wireshark import Wireshark
 
 
@@ -56,6 +56,32 @@ def _name(title: str) -> str:
     return "".join(c for c in title.replace(" ", "-") if c not in "',")
 
 
+# Answers the ServerHello after a while, as a client on the other side of the world.
+SLOW_CLIENT = """
+import socket, ssl, sys, time
+tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+came, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+session = tls.wrap_bio(came, sent)
+connection = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+
+def step(call, *words):
+    while True:
+        try:
+            return call(*words)
+        except ssl.SSLWantReadError:
+            connection.sendall(sent.read())
+            came.write(connection.recv(65536))
+            time.sleep(1)
+
+step(session.do_handshake)
+step(session.write, f"GET /{sys.argv[3]} HTTP/1.0\\r\\n\\r\\n".encode())
+connection.sendall(sent.read())
+sys.stdout.buffer.write(step(session.read, 65536))
+sys.stdout.buffer.write(step(session.read, 65536))
+"""
+
+
 @pytest.fixture(scope="module")
 def tshark(wireshark: Wireshark, tls_host: TlsHost) -> Decrypting:
     """Return a tshark that has captured all exchanges, and has ended."""
@@ -75,9 +101,9 @@ def tshark(wireshark: Wireshark, tls_host: TlsHost) -> Decrypting:
 @pytest.mark.parametrize("title", EXCHANGES)
 def test_exchange(tshark: Decrypting, title: str) -> None:
     exchange, seen = EXCHANGES[title], tshark.seen()
-    assert (_name(title) in seen.requests) == exchange.decrypted
+    assert (_name(title) in seen.requests) == exchange.decrypted, tshark.counts
     if "response" in exchange.shown:
-        assert (_name(title) in seen.responses) == exchange.decrypted
+        assert (_name(title) in seen.responses) == exchange.decrypted, tshark.counts
 
 
 def test_nothing_was_evicted_or_refused(tshark: Decrypting) -> None:
@@ -98,6 +124,19 @@ def test_resumption(wireshark: Wireshark, tls_host: TlsHost, version: str) -> No
         tls_host.get((*ask, "-sess_in", session), port, "resumed")
         tshark.wait_for("resumed")
         assert tshark.end().responses == {"full", "resumed"}
+
+
+def test_a_client_may_be_far_away(wireshark: Wireshark, tls_host: TlsHost) -> None:
+    """Of TLS 1.2, a server has the secret when the client has answered."""
+    client = (*NOBODY, "/usr/bin/python3", "-c", SLOW_CLIENT, "{ADDRESS}", "{PORT}")
+    with (
+        tls_host.serving("python", version="1.2") as port,
+        decrypting(wireshark, tls_host.space) as tshark,
+    ):
+        tshark.wait_for_log(READY)
+        tls_host.get((*client, "{NAME}"), port, "far-away")
+        tshark.wait_for("far-away")
+        assert tshark.end().responses == {"far-away"}
 
 
 def test_a_key_log_is_followed(wireshark: Wireshark, tls_host: TlsHost) -> None:

@@ -48,6 +48,14 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "_started", missing)
 
 
+def test_socket_storage_compiles_without_cap_sys_admin() -> None:
+    """The kernel takes such a map with its type information only."""
+    texts = [f"BPF_SK_STORAGE(kept, u64);{TEXT}"]
+    [made] = compiler.compiled(texts, DEFINES)
+    assert made.btf
+    Collection([made]).table("kept")
+
+
 @pytest.mark.usefixtures("no_compiler")
 def test_a_compiled_program_runs() -> None:
     loaded = Collection(compiler.compiled([TEXT], DEFINES))

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from tccap.bpf import bcclib, uapi
-from tccap.bpf.bcclib import bcc
+from tccap.bpf.bcclib import CompileError, bcc
 from tccap.bpf.objects import MapSpec, Object, with_maps
 from tccap.bpf.syscall import bpf
 from tccap.bpf.uapi import Command, MapType
@@ -29,15 +29,11 @@ _MEMORY_LEN = 1 << 30  # address space; LLVM itself has some 300 MiB
 # kernel, memory may be read as another type than it is declared to be.
 FLAGS = ("-Xclang", "-disable-llvm-passes", "-fno-strict-aliasing")
 
-# linux/capability.h. bcc makes maps (CAP_BPF, before Linux 5.8 CAP_SYS_ADMIN); reading
-# their type information by its id takes CAP_SYS_ADMIN.
-_DAC_READ_SEARCH, _SYS_ADMIN, _BPF = 2, 21, 39
-_COMMANDS = (
-    Command.MAP_CREATE,
-    Command.OBJ_GET_INFO_BY_FD,
-    Command.BTF_LOAD,
-    Command.BTF_GET_FD_BY_ID,
-)
+# linux/capability.h. bcc makes maps.
+_DAC_READ_SEARCH, _BPF = 2, 39
+_COMMANDS = (Command.MAP_CREATE, Command.OBJ_GET_INFO_BY_FD, Command.BTF_LOAD)
+_FILES_MAX = 256
+_BTF_FILE = "anon_inode:btf"  # btf_new_fd (kernel/bpf/btf.c)
 _RULES = sandbox.READING._replace(
     only={
         **sandbox.READING.only,
@@ -72,10 +68,10 @@ def _confine() -> None:
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_CPU: _CPU_S,
         resource.RLIMIT_NPROC: 0,
-        resource.RLIMIT_NOFILE: 256,
+        resource.RLIMIT_NOFILE: _FILES_MAX,
         resource.RLIMIT_AS: _MEMORY_LEN,
     }
-    keep = {_BPF, _SYS_ADMIN}
+    keep = {_BPF}
     if not _is_public(Path(BPF_DIR)):
         keep.add(_DAC_READ_SEARCH)  # a checkout in somebody's home directory
     sandbox.enter(None, limits, _RULES, keep)
@@ -141,17 +137,27 @@ def _map_info(fd: int) -> uapi.MapInfo:
 
 
 def _btf(btf_id: int) -> bytes:
-    """Return type information that was loaded into the kernel."""
-    fd = bpf(Command.BTF_GET_FD_BY_ID, uapi.GetFdById(id=btf_id))
-    try:
+    """Return type information that bcc has loaded into the kernel.
+
+    bcc keeps its descriptor open. Asking for another one by the id would take
+    CAP_SYS_ADMIN, which a container seldom has.
+    """
+    for fd in filter(_is_btf, range(_FILES_MAX)):
         info = uapi.BtfInfo()
         _get_info(fd, info)
-        raw = ctypes.create_string_buffer(info.btf_size)
-        info.btf = ctypes.addressof(raw)
-        _get_info(fd, info)
-    finally:
-        os.close(fd)
-    return raw.raw
+        if info.id == btf_id:
+            raw = ctypes.create_string_buffer(info.btf_size)
+            wanted = uapi.BtfInfo(btf=ctypes.addressof(raw), btf_size=info.btf_size)
+            _get_info(fd, wanted)
+            return raw.raw
+    raise CompileError("bcc has not kept the type information of a map.")
+
+
+def _is_btf(fd: int) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}") == _BTF_FILE  # noqa: PTH115
+    except OSError:
+        return False
 
 
 def _get_info(fd: int, info: ctypes.Structure) -> None:

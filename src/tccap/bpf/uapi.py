@@ -30,7 +30,6 @@ class Command(IntEnum):
     PROG_QUERY = 16
     RAW_TRACEPOINT_OPEN = 17
     BTF_LOAD = 18
-    BTF_GET_FD_BY_ID = 19
     LINK_CREATE = 28
     ITER_CREATE = 33
 
@@ -148,7 +147,7 @@ class BtfLoad(ctypes.Structure):
 
 
 class GetFdById(ctypes.Structure):
-    """PROG_GET_FD_BY_ID and BTF_GET_FD_BY_ID."""
+    """PROG_GET_FD_BY_ID."""
 
     _fields_ = (("id", u32), ("next_id", u32), ("open_flags", u32))
 

@@ -58,13 +58,18 @@ class MessageKind(IntEnum):
     SECRET = 2
     HELD = 3
     HELD_SERVER_HELLO = 4
-    HELD_END = 5
+    HELD_ANSWER = 5
+    HELD_END = 6
+
+
+# Of a `HeldPacket`: HELD_SERVER_HELLO, HELD_ANSWER (data from the client), HELD_END
+# (FIN or RST), or HELD for any other.
+HELD_KINDS = frozenset(kind for kind in MessageKind if kind.name.startswith("HELD"))
 
 
 def is_held_packet(message: bytes) -> bool:
     """Return whether a message is a `HeldPacket`; an empty one is not."""
-    kinds = (MessageKind.HELD, MessageKind.HELD_SERVER_HELLO, MessageKind.HELD_END)
-    return bool(message) and message[-1] in kinds
+    return bool(message) and message[-1] in HELD_KINDS
 
 
 class ProcessMessage(NamedTuple):
@@ -117,8 +122,7 @@ class HeldPacket(NamedTuple):
     """A packet that waits for the secrets of its connection."""
 
     connection: int  # bytes 8 to 15 of the client random
-    is_server_hello: bool
-    is_end: bool  # it has FIN or RST
+    kind: int  # of HELD_KINDS
     block: memoryview
 
     @classmethod
@@ -127,9 +131,7 @@ class HeldPacket(NamedTuple):
         view = memoryview(raw)
         block_len = len(raw) - _HELD_TAIL.size
         connection, kind = _HELD_TAIL.unpack_from(view, block_len)
-        is_server_hello = kind == MessageKind.HELD_SERVER_HELLO
-        is_end = kind == MessageKind.HELD_END
-        return cls(connection, is_server_hello, is_end, view[:block_len])
+        return cls(connection, kind, view[:block_len])
 
 
 def connection_id(client_random: bytes) -> int:

@@ -12,10 +12,13 @@ A connection is identified by its client random, so that its packets from severa
 devices are held together. A flow is the key of a mark in the kernel; a connection may
 have several (address translation). Every mark is given back by `take_unmarked`.
 
-Nothing is held for ever: a connection at most ``wait_s`` if no secret comes, and
-`SECRETS_WAIT_S` if some do; all connections at most `HELD_MAX` bytes. From its FIN or
-RST on, a connection is held at most `END_WAIT_S`: if a handshake has failed, no more
-secrets come, but one may still be on its way. Times are seconds of any monotonic clock.
+Nothing is held for ever. Both ends need secrets before the client answers the
+ServerHello, or soon after its answer has come. It may take its time: it may be far away.
+So a connection is held at most ``wait_s`` from the answer on if no secret comes. Without
+an answer, or with some of the secrets, it is held at most `SECRETS_WAIT_S`. From its FIN
+or RST on, it is held at most `END_WAIT_S`: if a handshake has failed, no more secrets
+come, but one may still be on its way. All connections together hold at most `HELD_MAX`
+bytes. Times are seconds of any monotonic clock.
 """
 
 import heapq
@@ -25,6 +28,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from tccap.stream import abi
+from tccap.stream.abi import MessageKind
 from tccap.tls import keylog
 from tccap.tls.keylog import Secret
 
@@ -62,6 +66,7 @@ class _Connection:
     secrets: dict[str, bytes] = field(default_factory=dict)
     blocks: list[Buffer] = field(default_factory=list)
     held_since: float | None = None
+    answered_at: float | None = None
     ended_at: float | None = None
     released: bool = False  # its packets pass at once
 
@@ -130,16 +135,16 @@ class Hold:
         if not connection:
             return [packet.block]
         if connection.released:
-            if packet.is_server_hello:  # marked while it was being released
+            if (
+                packet.kind == MessageKind.HELD_SERVER_HELLO
+            ):  # marked while it was being released
                 self._unmark(connection)
             return [packet.block]
         if connection.held_since is None:
             connection.held_since = now
             self._held[connection.number] = connection
             self._set_alarm(connection)
-        if packet.is_end and connection.ended_at is None:
-            connection.ended_at = now
-            self._set_alarm(connection)
+        self._notice(connection, packet.kind, now)
         self._counts.held += 1
         connection.blocks.append(packet.block)
         self._held_len += len(packet.block)
@@ -248,15 +253,25 @@ class Hold:
             self._set_alarm(connection)
         return out
 
+    def _notice(self, connection: _Connection, kind: int, now: float) -> None:
+        """Note what a packet says about how long to wait."""
+        if kind == MessageKind.HELD_ANSWER and connection.answered_at is None:
+            connection.answered_at = now
+            self._set_alarm(connection)
+        if kind == MessageKind.HELD_END and connection.ended_at is None:
+            connection.ended_at = now
+            self._set_alarm(connection)
+
     def _deadline(self, connection: _Connection) -> float:
         assert connection.held_since is not None
-        wait_s = self._wait_s
-        if connection.secrets:
-            wait_s = max(SECRETS_WAIT_S, wait_s)
-        deadline = connection.held_since + wait_s
-        if connection.ended_at is None:
-            return deadline
-        return min(deadline, connection.ended_at + END_WAIT_S)
+        deadlines = [connection.held_since + max(SECRETS_WAIT_S, self._wait_s)]
+        if connection.answered_at is not None and not connection.secrets:
+            deadlines.append(connection.answered_at + self._wait_s)
+        if not self._wait_s and not connection.secrets:
+            deadlines.append(connection.held_since)
+        if connection.ended_at is not None:
+            deadlines.append(connection.ended_at + END_WAIT_S)
+        return min(deadlines)
 
     def _set_alarm(self, connection: _Connection) -> None:
         alarm = (self._deadline(connection), next(self._tie), connection)

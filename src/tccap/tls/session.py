@@ -40,9 +40,7 @@ class Tls:
         {
             MessageKind.HELLO,
             MessageKind.SECRET,
-            MessageKind.HELD,
-            MessageKind.HELD_SERVER_HELLO,
-            MessageKind.HELD_END,
+            *abi.HELD_KINDS,
         }
     )
 

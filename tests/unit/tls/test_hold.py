@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tccap.stream import abi
-from tccap.stream.abi import HeldPacket
+from tccap.stream.abi import HeldPacket, MessageKind
 from tccap.tls import hold, keylog
 from tccap.tls.hold import Hold
 from tccap.tls.keylog import Secret
@@ -23,6 +23,11 @@ TLS13 = (
 )
 WAIT_S = 0.3
 FLOW = b"flow"
+HELLO, ANSWER, END = (
+    MessageKind.HELD_SERVER_HELLO,
+    MessageKind.HELD_ANSWER,
+    MessageKind.HELD_END,
+)
 
 
 def _random(number: int) -> bytes:
@@ -34,10 +39,9 @@ def _secret(label: str, number: int = 0, fill: bytes = b"s") -> Secret:
 
 
 def _packet(
-    name: bytes, number: int = 0, *, server_hello: bool = False, end: bool = False
+    name: bytes, number: int = 0, kind: MessageKind = MessageKind.HELD
 ) -> HeldPacket:
-    connection = abi.connection_id(_random(number))
-    return HeldPacket(connection, server_hello, end, memoryview(name))
+    return HeldPacket(abi.connection_id(_random(number)), kind, memoryview(name))
 
 
 @pytest.fixture
@@ -45,7 +49,7 @@ def held() -> Hold:
     """A hold with a ServerHello that has been held since 10 s."""
     made = Hold(WAIT_S)
     assert made.hello(FLOW, _random(0), 9.0, may_get_secrets=True) == []
-    assert made.packet(_packet(b"hello", server_hello=True), 10.0) == []
+    assert made.packet(_packet(b"hello", kind=HELLO), 10.0) == []
     assert made.take_unmarked() == []
     return made
 
@@ -56,22 +60,23 @@ def test_a_failed_handshake_goes_on_soon_after_its_end(held: Hold) -> None:
     for secret in secrets:
         assert held.secret(secret, 10.0) == [keylog.block(secret)]
     assert held.expire(10.4) == []
-    assert held.packet(_packet(b"fin", end=True), 10.5) == []
-    assert held.packet(_packet(b"reset", end=True), 10.55) == []
+    assert held.packet(_packet(b"fin", kind=END), 10.5) == []
+    assert held.packet(_packet(b"reset", kind=END), 10.55) == []
     assert held.timeout_s(10.55) == pytest.approx(0.05)
     assert held.expire(10.59) == []
     assert held.expire(10.61) == [b"hello", b"fin", b"reset"]
 
 
 def test_a_secret_that_is_read_soon_after_the_end_is_in_time(held: Hold) -> None:
-    assert held.packet(_packet(b"fin", end=True), 10.1) == []
+    assert held.packet(_packet(b"fin", kind=END), 10.1) == []
     secret = _secret("CLIENT_RANDOM")
     assert held.secret(secret, 10.15) == [keylog.block(secret), b"hello", b"fin"]
 
 
 def test_an_end_makes_no_wait_longer(held: Hold) -> None:
-    assert held.packet(_packet(b"fin", end=True), 10.25) == []
-    assert held.expire(10.31) == [b"hello", b"fin"]
+    assert held.packet(_packet(b"key", kind=ANSWER), 10.0) == []
+    assert held.packet(_packet(b"fin", kind=END), 10.25) == []
+    assert held.expire(10.31) == [b"hello", b"key", b"fin"]
 
 
 def test_packets_pass_when_it_is_known_that_no_secret_comes(held: Hold) -> None:
@@ -117,7 +122,7 @@ def test_secrets_that_come_first_are_written_at_the_hello() -> None:
     assert [made.secret(secret, 1.0) for secret in secrets] == [[]] * 4
     out = made.hello(FLOW, _random(0), 2.0, may_get_secrets=False)
     assert out == [*map(keylog.block, secrets)]
-    assert made.packet(_packet(b"hello", server_hello=True), 2.1) == [b"hello"]
+    assert made.packet(_packet(b"hello", kind=HELLO), 2.1) == [b"hello"]
     assert FLOW in made.take_unmarked()
 
 
@@ -145,27 +150,51 @@ def test_late_secrets_are_written_too(held: Hold) -> None:
     assert held.secret(late, 11.0) == [keylog.block(late)]
 
 
-def test_without_a_secret_the_wait_is_short(held: Hold) -> None:
-    assert held.timeout_s(10.0) == pytest.approx(WAIT_S)
-    assert held.expire(10.0 + 0.9 * WAIT_S) == []
-    assert held.expire(10.0 + WAIT_S) == [b"hello"]
+def test_without_a_secret_the_wait_is_short_once_the_client_has_answered(
+    held: Hold,
+) -> None:
+    assert held.packet(_packet(b"key", kind=ANSWER), 11.0) == []
+    assert held.packet(_packet(b"finished", kind=ANSWER), 11.1) == []
+    assert held.timeout_s(11.0) == pytest.approx(WAIT_S)
+    assert held.expire(11.0 + 0.9 * WAIT_S) == []
+    assert held.expire(11.0 + WAIT_S) == [b"hello", b"key", b"finished"]
     assert held.take_unmarked() == [FLOW]
     assert held.counts().timed_out == 1
     assert held.timeout_s(20.0) is None
 
 
+def test_a_client_may_take_its_time(held: Hold) -> None:
+    assert held.timeout_s(10.0) == pytest.approx(hold.SECRETS_WAIT_S)
+    assert held.expire(12.9) == []
+    secret = _secret("CLIENT_RANDOM")
+    assert held.packet(_packet(b"key", kind=ANSWER), 12.9) == []
+    assert held.secret(secret, 12.95) == [keylog.block(secret), b"hello", b"key"]
+
+
+def test_a_client_that_never_answers_is_not_waited_for(held: Hold) -> None:
+    assert held.expire(10.0 + hold.SECRETS_WAIT_S) == [b"hello"]
+
+
+def test_who_wants_no_wait_gets_none() -> None:
+    made = Hold(0.0)
+    made.hello(FLOW, _random(0), 9.0, may_get_secrets=True)
+    made.packet(_packet(b"hello", kind=HELLO), 10.0)
+    assert made.expire(10.0) == [b"hello"]
+
+
 def test_after_a_secret_the_wait_is_longer(held: Hold) -> None:
+    assert held.packet(_packet(b"key", kind=ANSWER), 10.0) == []
     held.secret(_secret(TLS13[0]), 10.1)
     assert held.expire(10.0 + WAIT_S) == []
     assert held.timeout_s(10.0 + WAIT_S) == pytest.approx(hold.SECRETS_WAIT_S - WAIT_S)
-    assert held.expire(10.0 + hold.SECRETS_WAIT_S) == [b"hello"]
+    assert held.expire(10.0 + hold.SECRETS_WAIT_S) == [b"hello", b"key"]
 
 
 def test_without_a_source_of_secrets_nothing_is_held() -> None:
     made = Hold(WAIT_S)
     assert made.hello(FLOW, _random(0), 1.0, may_get_secrets=False) == []
     assert made.take_unmarked() == [FLOW]
-    assert made.packet(_packet(b"hello", server_hello=True), 1.0) == [b"hello"]
+    assert made.packet(_packet(b"hello", kind=HELLO), 1.0) == [b"hello"]
     # The kernel may have marked the flow again after it was unmarked.
     assert made.take_unmarked() == [FLOW]
 
@@ -173,14 +202,14 @@ def test_without_a_source_of_secrets_nothing_is_held() -> None:
 def test_a_flow_that_is_used_again_lets_the_former_connection_go(held: Hold) -> None:
     assert held.hello(FLOW, _random(1), 10.1, may_get_secrets=True) == [b"hello"]
     assert held.take_unmarked() == [], "the mark is the new connection's"
-    assert held.packet(_packet(b"new", 1, server_hello=True), 10.2) == []
+    assert held.packet(_packet(b"new", 1, kind=HELLO), 10.2) == []
     assert held.finish(10.3) == [b"new"]
     assert held.take_unmarked() == [FLOW]
 
 
 def test_one_connection_on_two_flows_waits_as_one(held: Hold) -> None:
     assert held.hello(b"translated", _random(0), 10.1, may_get_secrets=True) == []
-    assert held.packet(_packet(b"other", server_hello=True), 10.1) == []
+    assert held.packet(_packet(b"other", kind=HELLO), 10.1) == []
     out = held.secret(_secret("CLIENT_RANDOM"), 10.2)
     assert out[1:] == [b"hello", b"other"]
     assert sorted(held.take_unmarked()) == [FLOW, b"translated"]
@@ -203,7 +232,7 @@ def test_at_the_end_everything_goes_out(held: Hold) -> None:
 def test_memory_is_bounded(held: Hold, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hold, "HELD_MAX", 10)
     held.hello(b"second", _random(1), 10.1, may_get_secrets=True)
-    assert held.packet(_packet(b"12345", 1, server_hello=True), 10.1) == []
+    assert held.packet(_packet(b"12345", 1, kind=HELLO), 10.1) == []
     assert held.packet(_packet(b"6", 1), 10.2) == [b"hello"]
     assert held.counts().evicted == 1
     assert held.finish(10.3) == [b"12345", b"6"]
@@ -281,11 +310,11 @@ class AnyOrder(RuleBasedStateMachine):
             )
         )
 
-    @rule(number=NUMBERS, server_hello=st.booleans())
-    def packet(self, number: int, server_hello: bool) -> None:
+    @rule(number=NUMBERS, kind=st.sampled_from([*abi.HELD_KINDS]))
+    def packet(self, number: int, kind: MessageKind) -> None:
         name = b"packet %d %d" % (number, len(self.sent[number]))
         self.sent[number].append(name)
-        packet = _packet(name, number, server_hello=server_hello)
+        packet = _packet(name, number, kind)
         self._take(self.hold.packet(packet, self.now))
 
     @rule(number=NUMBERS, label=LABELS, fill=st.sampled_from([b"s", b"t"]))
@@ -313,10 +342,10 @@ def test_every_mark_is_given_back(hellos: list[tuple[int, bytes]]) -> None:
     for number, flow in hellos:
         made.hello(flow, _random(number), 1.0, may_get_secrets=True)
         marked[flow] = number
-        made.packet(_packet(b"x", number, server_hello=True), 1.0)
+        made.packet(_packet(b"x", number, kind=HELLO), 1.0)
         for gone in made.take_unmarked():
             marked.pop(gone, None)
-    made.expire(2.0)
+    made.expire(1.0 + hold.SECRETS_WAIT_S)
     for gone in made.take_unmarked():
         marked.pop(gone, None)
     assert marked == {}
