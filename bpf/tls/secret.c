@@ -23,6 +23,7 @@ static int (*read_user_str)(void *to, u32 len,
 			    const void *from) = (void *)BPF_FUNC_probe_read_user_str;
 
 BPF_ARRAY(tls_sites, struct tls_site, TLS_SLOTS);
+BPF_HASH(tls_labels, struct tls_label_place, struct tls_label, TLS_LABELS_MAX);
 
 #if defined(__aarch64__)
 #define REGISTERS 32
@@ -33,6 +34,7 @@ BPF_ARRAY(tls_sites, struct tls_site, TLS_SLOTS);
 /* Kept in a map: registers on the stack could not be indexed by a variable. */
 struct tls_hit {
 	u64 slot;
+	u64 instruction; /* its address */
 	u64 registers[REGISTERS];
 };
 BPF_HASH(tls_hits, u64, struct tls_hit, 1024);
@@ -70,22 +72,36 @@ static __always_inline u64 number(const struct tls_hit *hit,
 	return number->width == 4 ? (u32)value : value;
 }
 
+/* The label of the file at an address, or NULL. The program may not have touched its
+ * page yet, and then nobody can read it here. */
+static __always_inline const struct tls_label *label_at(const struct tls_hit *hit,
+							u64 at)
+{
+	struct tls_label_place place = {};
+
+	place.slot = hit->slot;
+	place.distance = at - hit->instruction;
+	return tls_labels.lookup(&place);
+}
+
 /* Writes the label; the zero bytes behind it stay. */
 static __always_inline void read_label(const struct tls_hit *hit,
 				       const struct tls_site *site, char *label)
 {
 	u64 at = follow(hit, &site->label);
-	u64 len;
+	const struct tls_label *known = label_at(hit, at);
+	u64 len = 0;
 
-	if (site->label_kind == LABEL_IS_CONSTANT) {
-		__builtin_memcpy(label, site->constant_label, TLS_LABEL_MAX);
-	} else if (site->label_kind == LABEL_ENDS_WITH_NUL) {
-		read_user_str(label, TLS_LABEL_MAX, (void *)at);
-	} else {
+	if (site->label_kind == LABEL_IS_COUNTED)
 		len = number(hit, &site->label_len);
-		if (IS_LENGTH(len, TLS_LABEL_MAX - 1))
-			read_user(label, len, (void *)at);
-	}
+	if (site->label_kind == LABEL_IS_CONSTANT)
+		__builtin_memcpy(label, site->constant_label, TLS_LABEL_MAX);
+	else if (known && (!len || len == known->len))
+		__builtin_memcpy(label, known->text, TLS_LABEL_MAX);
+	else if (site->label_kind == LABEL_ENDS_WITH_NUL)
+		read_user_str(label, TLS_LABEL_MAX, (void *)at);
+	else if (IS_LENGTH(len, TLS_LABEL_MAX - 1))
+		read_user(label, len, (void *)at);
 }
 
 /* Whether all user ids are the user's. Secrets of set-user-ID processes are never
@@ -241,6 +257,7 @@ int on_secret(struct pt_regs *ctx)
 	if (!slot)
 		return 0;
 	hit.slot = *slot;
+	hit.instruction = PT_REGS_IP(ctx);
 	tls_slots.delete(&thread);
 	if (!is_traced())
 		return 0;

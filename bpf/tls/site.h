@@ -42,4 +42,19 @@ struct tls_site {
 	char constant_label[TLS_LABEL_MAX];
 };
 
+/* Where a probed file holds a label: its distance in bytes from the probed instruction,
+ * which is the same wherever the file is mapped. */
+struct tls_label_place {
+	u64 slot;
+	s64 distance;
+};
+
+struct tls_label {
+	u32 len;
+	char text[TLS_LABEL_MAX];
+};
+
+/* A file has some eight. */
+#define TLS_LABELS_MAX 4096
+
 #endif

@@ -82,6 +82,34 @@ sys.stdout.buffer.write(step(session.read, 65536))
 """
 
 
+# Again and again it lets go of the page that holds the labels of libssl.
+FORGETFUL_CLIENT = """
+import ctypes, re, ssl, sys, threading, urllib.request
+
+MADV_DONTNEED, PAGE = 4, 4096
+libc = ctypes.CDLL(None)
+pages = set()
+for line in open("/proc/self/maps"):
+    if re.search(r" r--p .*/libssl\\.so", line):
+        start, end = (int(part, 16) for part in line.split()[0].split("-"))
+        content = ctypes.string_at(start, end - start)
+        found = re.finditer(b"CLIENT_RANDOM", content)
+        pages |= {start + match.start() & -PAGE for match in found}
+assert pages
+
+def forget():
+    while True:
+        for page in pages:
+            libc.madvise(ctypes.c_void_p(page), PAGE, MADV_DONTNEED)
+
+for _ in range(2):
+    threading.Thread(target=forget, daemon=True).start()
+sys.setswitchinterval(1e-6)
+context = ssl._create_unverified_context()
+print(urllib.request.urlopen(sys.argv[1], context=context).read())
+"""
+
+
 @pytest.fixture(scope="module")
 def tshark(wireshark: Wireshark, tls_host: TlsHost) -> Decrypting:
     """Return a tshark that has captured all exchanges, and has ended."""
@@ -137,6 +165,21 @@ def test_a_client_may_be_far_away(wireshark: Wireshark, tls_host: TlsHost) -> No
         tls_host.get((*client, "{NAME}"), port, "far-away")
         tshark.wait_for("far-away")
         assert tshark.end().responses == {"far-away"}
+
+
+def test_a_label_need_not_be_in_memory(wireshark: Wireshark, tls_host: TlsHost) -> None:
+    client = ("/usr/bin/python3", "-c", FORGETFUL_CLIENT, "{URL}")
+    names = {f"forgotten-{number}" for number in range(20)}
+    with (
+        tls_host.serving("python as nobody", version="1.2") as port,
+        decrypting(wireshark, tls_host.space) as tshark,
+    ):
+        tshark.wait_for_log(READY)
+        for name in names:
+            tls_host.get(client, port, name)
+        tls_host.get(CLIENTS["curl"], port, "the-end")
+        tshark.wait_for("the-end")
+        assert tshark.end().responses >= names
 
 
 def test_a_key_log_is_followed(wireshark: Wireshark, tls_host: TlsHost) -> None:

@@ -16,7 +16,7 @@ from tccap.tls.libraries import MARKERS
 from tccap.tls.sites import Number, Site
 from tccap.tls.uprobes import Uprobes
 
-ARRAY = 2  # BPF_MAP_TYPE_ARRAY
+HASH, ARRAY = 1, 2  # BPF_MAP_TYPE_*
 _RETURN_0 = INSTRUCTION.pack(0xB7, 0, 0, 0) + INSTRUCTION.pack(0x95, 0, 0, 0)
 _BREAKPOINT = b"\xcc"
 # Two versions of a function, of the same length. The first instruction of the old one
@@ -36,22 +36,30 @@ int main(void) { puts("running"); fflush(stdout); getchar(); function(); return 
 def uprobes() -> Uprobes:
     """Return probes with programs that do nothing, loaded as those of a capture."""
     row_len = len(probetable.row(site(0)))
-    leaf = ["tls_site", [["bytes", "unsigned char", [row_len]]], "struct"]
-    sites = MapSpec(
-        name="tls_sites",
-        kind=ARRAY,
-        key_len=4,
-        value_len=row_len,
-        max_entries=probetable.SLOTS,
+    sites = _map("tls_sites", ARRAY, '"unsigned int"', 4, _bytes(row_len), row_len)
+    place, label = probetable.LABEL_PLACE.size, probetable.LABEL.size
+    labels = _map("tls_labels", HASH, _bytes(place), place, _bytes(label), label)
+    slots = map(probetable.slot_program, range(probetable.SLOTS))
+    made = Collection([Object((sites, labels), dict.fromkeys(slots, _RETURN_0), b"")])
+    return Uprobes(made.program, made.table("tls_sites"), made.table("tls_labels"))
+
+
+def _bytes(length: int) -> str:
+    """Return bcc's description of a struct of so many bytes."""
+    return json.dumps(["bytes", [["bytes", "unsigned char", [length]]], "struct"])
+
+
+def _map(
+    name: str, kind: int, key: str, key_len: int, leaf: str, value_len: int
+) -> MapSpec:
+    return MapSpec(
+        *(name, kind, key_len, value_len, probetable.SLOTS),
         flags=0,
         btf_key_type=0,
         btf_value_type=0,
-        key=json.dumps("unsigned int"),
-        leaf=json.dumps(leaf),
+        key=key,
+        leaf=leaf,
     )
-    slots = map(probetable.slot_program, range(probetable.SLOTS))
-    made = Collection([Object((sites,), dict.fromkeys(slots, _RETURN_0), b"")])
-    return Uprobes(made.program, made.table("tls_sites"))
 
 
 def site(file_offset: int) -> Site:

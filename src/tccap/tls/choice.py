@@ -76,7 +76,8 @@ class TlsChoice:
         def probes() -> Uprobes:
             tail, program = TAIL
             collection.fill(tail, {0: collection.program(program, ProgType.KPROBE)})
-            return Uprobes(collection.program, collection.table("tls_sites"))
+            maps = collection.table("tls_sites"), collection.table("tls_labels")
+            return Uprobes(collection.program, *maps)
 
         tracing = Tracing(probes, self._wants, self._plan.tls_libraries)
         tracing.start()

@@ -12,13 +12,14 @@ A connection is identified by its client random, so that its packets from severa
 devices are held together. A flow is the key of a mark in the kernel; a connection may
 have several (address translation). Every mark is given back by `take_unmarked`.
 
-Nothing is held for ever. Both ends need secrets before the client answers the
-ServerHello, or soon after its answer has come. It may take its time: it may be far away.
-So a connection is held at most ``wait_s`` from the answer on if no secret comes. Without
-an answer, or with some of the secrets, it is held at most `SECRETS_WAIT_S`. From its FIN
-or RST on, it is held at most `END_WAIT_S`: if a handshake has failed, no more secrets
-come, but one may still be on its way. All connections together hold at most `HELD_MAX`
-bytes. Times are seconds of any monotonic clock.
+Nothing is held for ever. Each end has secrets before the client answers the
+ServerHello, or soon after its answer has come. The client may take its time: it may be
+far away. So a connection is held at most ``wait_s`` from the answer on if no secret
+comes. Without an answer, or with some of the secrets, it is held at most
+`SECRETS_WAIT_S`. From its FIN or RST on, it is held at most `END_WAIT_S`: if a
+handshake has failed, no more secrets come, but one may still be on its way. All
+connections together hold at most `HELD_MAX` bytes. Times are seconds of any monotonic
+clock.
 """
 
 import heapq

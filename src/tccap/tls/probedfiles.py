@@ -22,7 +22,7 @@ from tccap.ipc.status import TlsDetached, log, report
 from tccap.tls import probetable
 from tccap.tls.filewatch import FileWatch
 from tccap.tls.knownfiles import Content, KnownFiles, Outcome
-from tccap.tls.sites import Inspection, Site
+from tccap.tls.sites import Inspection
 from tccap.tls.uprobes import Uprobes
 
 
@@ -99,7 +99,7 @@ class ProbedFiles:
             refusal = f"All {probetable.SLOTS} probes are in use."
             return Outcome(file.path, found.library, 0, refusal, lacks_slots=True)
         try:
-            self._attach_each(fd, file, found.sites)
+            self._attach_each(fd, file, found)
         except (TccapError, OSError):
             # Some of a connection's secrets do not decrypt it.
             self._probes.detach(file.slots)
@@ -107,11 +107,11 @@ class ProbedFiles:
             raise
         return Outcome(file.path, found.library, len(file.slots), found.refusal)
 
-    def _attach_each(self, fd: int, file: WatchedFile, sites: tuple[Site, ...]) -> None:
-        for site in sites:
+    def _attach_each(self, fd: int, file: WatchedFile, found: Inspection) -> None:
+        for site in found.sites:
             if self._stopped.is_set():
                 return  # `close` waits for the lock, and detaches the others
-            file.slots.append(self._probes.attach(fd, site))
+            file.slots.append(self._probes.attach(fd, site, found.label_strings))
 
     def unwatch_unless_probed(self, file: WatchedFile) -> None:
         """Stop watching a file that has no probes: root has only so many watches."""

@@ -1,6 +1,7 @@
 """A Site as a row of the table that the probes of bpf/tls/secret.c read."""
 
 import struct
+from collections.abc import Iterable
 
 from tccap.tls.sites import KINDS, Number, Path, Site
 
@@ -19,6 +20,8 @@ _NUMBERS = {name: n for names in (_X86, _ARM64) for n, name in enumerate(names)}
 _PATH = struct.Struct(f"=II{DEREFERENCES_MAX}qq")
 _NUMBER_TAIL = struct.Struct("=II")
 _SITE_TAIL = struct.Struct(f"=II{_LABEL_MAX}s")
+LABEL_PLACE = struct.Struct("=Qq")
+LABEL = struct.Struct(f"=I{_LABEL_MAX}s")
 _NOWHERE = bytes(_PATH.size)
 
 
@@ -55,6 +58,18 @@ def row(site: Site) -> bytes:
             ),
         )
     )
+
+
+def label_rows(
+    slot: int, site: Site, strings: Iterable[tuple[int, str]]
+) -> dict[bytes, bytes]:
+    """Return struct tls_label by struct tls_label_place, for a site in a slot."""
+    return {
+        LABEL_PLACE.pack(slot, address - site.address): LABEL.pack(
+            len(label), label.encode("ascii")
+        )
+        for address, label in strings
+    }
 
 
 def _path(path: Path) -> bytes:

@@ -31,6 +31,7 @@ HANDLE_LEN = 8  # CK_OBJECT_HANDLE
 CKA_VALUE = b"\x11"  # the attribute's type in memory, up to its zeros
 SECRET_LENS = (32, 48)  # SHA-256, SHA-384; TLS 1.2's master secret has 48 bytes
 SITES_MAX = 64
+LABEL_STRINGS_MAX = 64
 OFFSETS_MAX = 4
 OFFSET_LIMIT = 1 << 31  # structures are smaller, either way
 ADDRESS_LIMIT = 1 << 47  # a user's half of the address space
@@ -123,6 +124,7 @@ class Inspection:
     LIBRARIES, empty if it is unknown. ``how`` names the proof of the sites.
     ``handle_at`` is the offset of the handle in the library's object for a key, if this
     file has it. If nothing was found, ``refusal`` is one sentence that says why.
+    ``label_strings`` are addresses at which the file holds one of LABELS.
     """
 
     build_id: str
@@ -132,6 +134,7 @@ class Inspection:
     how: str
     refusal: str
     handle_at: int | None = None
+    label_strings: tuple[tuple[int, str], ...] = ()
 
     def __post_init__(self) -> None:
         _check(_is_text(self.build_id), "build id")
@@ -147,6 +150,8 @@ class Inspection:
         _check(_is_text(self.refusal), "refusal")
         at = self.handle_at
         _check(at is None or _is_int(at, 0, KEY_LEN - HANDLE_LEN + 1), "handle")
+        _check(len(self.label_strings) <= LABEL_STRINGS_MAX, "list of labels")
+        _check(all(map(_is_label_string, self.label_strings)), "list of labels")
         is_found = bool(self.sites) or at is not None
         _check(bool(self.refusal) != is_found, "refusal")
         _check(bool(self.library) or not is_found, "library")
@@ -163,9 +168,15 @@ class Inspection:
         except (ValueError, RecursionError):
             raise TccapError("The inspection is not JSON.") from None
         values = _record(cls, values)
-        sites = values["sites"]
+        sites, strings = values["sites"], values["label_strings"]
         _check(isinstance(sites, list), "list of sites")
-        return cls(**(values | {"sites": tuple(map(_site, sites))}))
+        _check(isinstance(strings, list), "list of labels")
+        _check(all(isinstance(string, list) for string in strings), "list of labels")
+        lists = {
+            "sites": tuple(map(_site, sites)),
+            "label_strings": tuple(map(tuple, strings)),
+        }
+        return cls(**(values | lists))
 
 
 def _site(value: object) -> Site:
@@ -205,6 +216,13 @@ def _is_int(value: object, low: int, limit: int) -> bool:
 def _is_bytes(value: object) -> bool:
     """Return whether a value is a path to bytes, and not a register's own value."""
     return isinstance(value, Path) and bool(value.offsets)
+
+
+def _is_label_string(value: tuple[object, ...]) -> bool:
+    if len(value) != 2:
+        return False
+    address, label = value
+    return _is_int(address, 0, ADDRESS_LIMIT) and label in LABELS
 
 
 def _is_text(value: object) -> bool:

@@ -1,5 +1,6 @@
 """Uprobes on TLS libraries: the programs of bpf/tls/secret.c, at sites of files."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable
 
@@ -41,12 +42,17 @@ class Uprobes:
     """All probes of a capture; the kernel detaches them with the process at the latest.
 
     ``program`` returns the descriptor of a program by name and type (`bpf.uapi`);
-    ``sites`` is the map in which the programs look up where to read.
+    ``sites`` is the map in which the programs look up where to read, ``labels`` that in
+    which they look up the labels that they need not read.
     """
 
-    def __init__(self, program: Callable[[str, ProgType], int], sites: Map) -> None:
+    def __init__(
+        self, program: Callable[[str, ProgType], int], sites: Map, labels: Map
+    ) -> None:
         self._program = program
         self._sites = sites
+        self._labels = labels
+        self._labels_of: dict[int, list[bytes]] = {}  # keys by slot
         self._fds: dict[int, int] = {}  # by slot
 
     @property
@@ -54,21 +60,34 @@ class Uprobes:
         """How many more probes there can be."""
         return probetable.SLOTS - len(self._fds)
 
-    def attach(self, file_fd: int, site: Site) -> int:
+    def attach(
+        self, file_fd: int, site: Site, strings: Iterable[tuple[int, str]] = ()
+    ) -> int:
         """Probe a site of an open file in every process; return the probe's slot.
 
-        TccapError or OSError if the kernel refuses, or all slots are in use.
+        ``strings`` are the file's labels (`Inspection.label_strings`). TccapError or
+        OSError if the kernel refuses, or all slots are in use.
         """
         slot = next((n for n in range(probetable.SLOTS) if n not in self._fds), None)
         if slot is None:
             raise TccapError(f"All {probetable.SLOTS} probes are in use.")
         row = self._sites.Leaf.from_buffer_copy(probetable.row(site))
         self._sites[self._sites.Key(slot)] = row
+        self._add_labels(slot, probetable.label_rows(slot, site, strings))
         program_fd = self._program(probetable.slot_program(slot), ProgType.KPROBE)
         # By descriptor: another file may have the inspected file's name by now.
         path = b"/proc/self/fd/%d" % file_fd
         self._fds[slot] = attach(program_fd, path, site.file_offset, EVERY_PROCESS)
         return slot
+
+    def _add_labels(self, slot: int, rows: dict[bytes, bytes]) -> None:
+        for key in self._labels_of.pop(slot, ()):
+            with contextlib.suppress(KeyError):
+                del self._labels[self._labels.Key.from_buffer_copy(key)]
+        for key, label in rows.items():
+            made = self._labels.Leaf.from_buffer_copy(label)
+            self._labels[self._labels.Key.from_buffer_copy(key)] = made
+        self._labels_of[slot] = [*rows]
 
     def detach(self, slots: Iterable[int]) -> None:
         """Detach the probes in these slots, all at once: the kernel waits for each."""

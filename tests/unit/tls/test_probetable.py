@@ -48,6 +48,27 @@ LABELLED = st.builds(
 )
 
 
+def test_labels_by_their_distance_from_the_probe() -> None:
+    strings = ((0x900, "CLIENT_RANDOM"), (0x2000, "EXPORTER_SECRET"))
+    site = Site(
+        *(0x1000, 0, "line", Path("rsi", (0,)), None),
+        *(Path("rdi", (0,)), Path("rdx", (0,)), 48),
+    )
+    rows = probetable.label_rows(7, site, strings)
+    distances = {}
+    for place, label in rows.items():
+        assert len(place) == LAYOUT.sizes["tls_label_place"]
+        assert len(label) == LAYOUT.sizes["tls_label"]
+        assert struct.unpack_from("=Q", place, LAYOUT.at("tls_label_place", "slot"))[0]
+        at = LAYOUT.at("tls_label_place", "distance")
+        [distance] = struct.unpack_from("=q", place, at)
+        length = _u32(label, 0, "tls_label", "len")
+        text = LAYOUT.at("tls_label", "text")
+        distances[distance] = label[text : text + length].decode()
+        assert not any(label[text + length :])
+    assert distances == {-0x700: "CLIENT_RANDOM", 0x1000: "EXPORTER_SECRET"}
+
+
 def _u32(row: bytes, at: int, of: str, member: str) -> int:
     """Return a member of a structure that begins there."""
     return int(struct.unpack_from("=I", row, at + LAYOUT.at(of, member))[0])

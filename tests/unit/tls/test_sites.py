@@ -30,6 +30,7 @@ GOOD: dict[str, Any] = {
     "how": "emulation",
     "refusal": "",
     "handle_at": None,
+    "label_strings": [[4096, "CLIENT_RANDOM"]],
 }
 REFUSED = GOOD | {"sites": [], "library": "", "refusal": "It has no TLS."}
 BAD = [
@@ -56,6 +57,13 @@ BAD = [
     ("handle_at", -1),
     ("handle_at", 25),
     ("handle_at", 8.0),
+    ("label_strings", None),
+    ("label_strings", ["CLIENT_RANDOM"]),
+    ("label_strings", [[4096, "CLIENT_RANDOM2"]]),
+    ("label_strings", [[4096, ["CLIENT_RANDOM"]]]),
+    ("label_strings", [[-1, "CLIENT_RANDOM"]]),
+    ("label_strings", [[4096]]),
+    ("label_strings", [[4096, "CLIENT_RANDOM"]] * 65),
 ]
 BAD_SITES = [
     ("address", -1),

@@ -30,7 +30,7 @@ from tccap.tls.finder.elf import Data
 from tccap.tls.finder.errors import RefusedError
 from tccap.tls.finder.image import Image
 from tccap.tls.finder.stubs import STUBS
-from tccap.tls.sites import Inspection, Site
+from tccap.tls.sites import LABEL_STRINGS_MAX, Inspection, Site
 
 # The proofs (Inspection.how), as people read them.
 EMULATION = "emulation"
@@ -68,7 +68,10 @@ def inspect(data: Data) -> Inspection:
         in_go = golang.sites(image)
         if in_go:
             version = family.version(image, "Go")
-            return Inspection(build_id, "Go", version, in_go, GO_FUNCTION_TABLE, "")
+            return Inspection(
+                *(build_id, "Go", version, in_go, GO_FUNCTION_TABLE, ""),
+                label_strings=_first(labels.texts(image)),
+            )
         found = _key_log(image)
     except RefusedError as refusal:
         return Inspection(build_id, "", "", (), "", str(refusal))
@@ -76,7 +79,13 @@ def inspect(data: Data) -> Inspection:
     return Inspection(
         *(build_id, found.library, version, found.sites, found.how, ""),
         found.handle_at,
+        _first(labels.strings(image)),
     )
+
+
+def _first(strings: dict[int, str]) -> tuple[tuple[int, str], ...]:
+    """Return the first strings; a probe tries to read those that are left out."""
+    return tuple(sorted(strings.items())[:LABEL_STRINGS_MAX])
 
 
 def _without_labels(image: Image) -> Found:

@@ -25,7 +25,16 @@ def strings(image: Image) -> dict[int, str]:
 
     A label may be the end of a longer string: linkers merge strings with equal ends.
     """
-    patterns = {label.encode() + b"\0": label for label in LABELS}
+    return _strings(image, b"\0")
+
+
+def texts(image: Image) -> dict[int, str]:
+    """Return address -> label of each place that a label begins at, in Go programs."""
+    return _strings(image, b"")
+
+
+def _strings(image: Image, end: bytes) -> dict[int, str]:
+    patterns = {label.encode() + end: label for label in LABELS}
     found: dict[int, str] = {}
     for load in image.elf.loads:
         for place, pattern in _find(image, patterns, load):
