@@ -36,29 +36,28 @@ int main(void) { puts("running"); fflush(stdout); getchar(); function(); return 
 def uprobes() -> Uprobes:
     """Return probes with programs that do nothing, loaded as those of a capture."""
     row_len = len(probetable.row(site(0)))
-    sites = _map("tls_sites", ARRAY, '"unsigned int"', 4, _bytes(row_len), row_len)
-    place, label = probetable.LABEL_PLACE.size, probetable.LABEL.size
-    labels = _map("tls_labels", HASH, _bytes(place), place, _bytes(label), label)
+    sites = _map("tls_sites", ARRAY, ('"unsigned int"', 4), _struct(row_len))
+    key, leaf = probetable.LABEL_PLACE.size, probetable.LABEL.size
+    labels = _map("tls_labels", HASH, _struct(key), _struct(leaf))
     slots = map(probetable.slot_program, range(probetable.SLOTS))
     made = Collection([Object((sites, labels), dict.fromkeys(slots, _RETURN_0), b"")])
     return Uprobes(made.program, made.table("tls_sites"), made.table("tls_labels"))
 
 
-def _bytes(length: int) -> str:
-    """Return bcc's description of a struct of so many bytes."""
-    return json.dumps(["bytes", [["bytes", "unsigned char", [length]]], "struct"])
+def _struct(length: int) -> tuple[str, int]:
+    """Return bcc's description of a struct of so many bytes, and its length."""
+    members = [["bytes", "unsigned char", [length]]]
+    return json.dumps(["bytes", members, "struct"]), length
 
 
-def _map(
-    name: str, kind: int, key: str, key_len: int, leaf: str, value_len: int
-) -> MapSpec:
+def _map(name: str, kind: int, key: tuple[str, int], leaf: tuple[str, int]) -> MapSpec:
     return MapSpec(
-        *(name, kind, key_len, value_len, probetable.SLOTS),
+        *(name, kind, key[1], leaf[1], probetable.SLOTS),
         flags=0,
         btf_key_type=0,
         btf_value_type=0,
-        key=key,
-        leaf=leaf,
+        key=key[0],
+        leaf=leaf[0],
     )
 
 
