@@ -27,7 +27,7 @@ TRANSLATED_DESTINATIONS, TRANSLATED_SOURCES = 1, 2
 _PROCESS_MESSAGE = struct.Struct("=QIIII16sB")
 _HELLO_MESSAGE = struct.Struct("=40s32sIIB")
 _SECRET_MESSAGE = struct.Struct("=III40s32s48sB")
-_HELD_TAIL = struct.Struct("=QB")
+_HELD_TAIL = struct.Struct("=QIIB")
 
 
 def defines(snaplen: int, cpus: int) -> dict[str, int]:
@@ -120,16 +120,19 @@ class HeldPacket(NamedTuple):
     is_server_hello: bool
     is_end: bool  # it has FIN or RST
     block: memoryview
+    # Of a ServerHello, as in `HelloMessage`.
+    sender_pid: int = 0
+    receiver_pid: int = 0
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
         """Read a block with a struct held_tail behind it."""
         view = memoryview(raw)
         block_len = len(raw) - _HELD_TAIL.size
-        connection, kind = _HELD_TAIL.unpack_from(view, block_len)
+        connection, *pids, kind = _HELD_TAIL.unpack_from(view, block_len)
         is_server_hello = kind == MessageKind.HELD_SERVER_HELLO
         is_end = kind == MessageKind.HELD_END
-        return cls(connection, is_server_hello, is_end, view[:block_len])
+        return cls(connection, is_server_hello, is_end, view[:block_len], *pids)
 
 
 def connection_id(client_random: bytes) -> int:

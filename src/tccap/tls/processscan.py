@@ -53,7 +53,7 @@ class ProcessScan:
         yield from self._due_of(pid, files, set())
         gives = self._record(pid, files)
         may_give = gives or mapped.has_ended(pid)  # secrets may be on their way
-        self._verdicts.answer(pid, may_give)
+        self._verdicts.answer(pid, may_give, mapped.program(pid))
 
     @property
     def examining_s(self) -> float:

@@ -20,7 +20,7 @@ from tccap.tls import keylog, sites
 from tccap.tls.hold import Buffer, Hold
 from tccap.tls.keyjoin import KeyJoin
 from tccap.tls.keylog import Secret
-from tccap.tls.pending import Pending
+from tccap.tls.prospects import Prospects
 
 if TYPE_CHECKING:
     from tccap.tls.tracing import Tracing
@@ -52,7 +52,7 @@ class Tls:
         self._tracing = tracing
         self._hold = Hold(plan.tls_wait_ms / 1000)
         self._keys = KeyJoin()
-        self._pending = Pending()
+        self._prospects = Prospects(tracing.may_trace) if tracing else None
         self._rest_of_text = b""
         self._unreadable = 0
 
@@ -64,10 +64,19 @@ class Tls:
             hello = abi.HelloMessage.parse(message)
             return self._unmarked(self._settled(now) + self._hello(hello, now))
         if kind == MessageKind.SECRET:
-            secret = self._secret(abi.SecretMessage.parse(message), now)
-            return self._unmarked(self._hold.secret(secret, now) if secret else [])
+            read = abi.SecretMessage.parse(message)
+            secret = self._secret(read, now)
+            if not secret:
+                return self._unmarked([])
+            if self._prospects:
+                number = abi.connection_id(secret.client_random)
+                self._prospects.gave_secret(number, read.pid)
+            return self._unmarked(self._hold.secret(secret, now))
         held = abi.HeldPacket.parse(message)
-        return self._unmarked(self._hold.packet(held, now))
+        out = self._hold.packet(held, now)
+        if held.is_server_hello and self._is_hopeless(held):
+            out += self._hold.give_up(held.connection, now)
+        return self._unmarked(out)
 
     def read_text(self, text: bytes) -> list[Buffer]:
         """Take a piece of a key log, from the front."""
@@ -85,14 +94,18 @@ class Tls:
     def timeout_s(self) -> float | None:
         """Return after how long `poll` has to be called; None: never."""
         timeout_s = self._hold.timeout_s(time.monotonic())
-        if not self._pending:
+        if not self._prospects or not self._prospects.is_waiting:
             return timeout_s
         return ANSWERS_S if timeout_s is None else min(timeout_s, ANSWERS_S)
 
     def poll(self) -> list[Buffer]:
         """Return the packets that have waited long enough."""
         now = time.monotonic()
-        return self._unmarked(self._settled(now) + self._hold.expire(now))
+        out = self._settled(now) + self._hold.expire(now)
+        for number in self._hold.take_without_secrets():
+            if self._prospects:
+                self._prospects.waited_for_nothing(number)
+        return self._unmarked(out)
 
     def finish(self) -> list[Buffer]:
         """Return all packets that still wait."""
@@ -122,24 +135,27 @@ class Tls:
         )
 
     def _may_get_secrets(self, hello: abi.HelloMessage) -> bool:
-        """Return whether a process at one of the endpoints may give the secrets."""
-        if self._has_keylog or not self._tracing:
+        """Return whether a process at an end of the connection may give its secrets."""
+        if self._has_keylog or not self._prospects:
             return self._has_keylog
-        here = {hello.sender_pid, hello.receiver_pid} - {abi.ELSEWHERE}
-        answers = {pid: not pid or self._tracing.may_trace(pid) for pid in here}
-        if any(answers.values()):
-            return True
-        asked = {pid for pid, answer in answers.items() if answer is None}
-        if asked:
-            self._pending.add(hello.client_random, asked)
-        return bool(asked)
+        number = abi.connection_id(hello.client_random)
+        return self._prospects.hello(number, hello.sender_pid, hello.receiver_pid)
+
+    def _is_hopeless(self, held: abi.HeldPacket) -> bool:
+        """Return whether it was not worth to wait, as a ServerHello's sender shows."""
+        if self._has_keylog or not self._prospects:
+            return False
+        ends = held.receiver_pid, held.sender_pid
+        return not self._prospects.server_hello(held.connection, *ends)
 
     def _settled(self, now: float) -> list[Buffer]:
         """Return the packets of connections whose processes give no secrets."""
+        if not self._tracing or not self._prospects:
+            return []
         out: list[Buffer] = []
-        for pid, may_give in self._tracing.take_answers() if self._tracing else ():
-            for client_random in self._pending.settle(pid, may_give=may_give):
-                out += self._hold.give_up(client_random, now)
+        for answer in self._tracing.take_answers():
+            for number in self._prospects.settle(*answer):
+                out += [] if self._has_keylog else self._hold.give_up(number, now)
         return out
 
     def _secret(self, message: abi.SecretMessage, now: float) -> Secret | None:

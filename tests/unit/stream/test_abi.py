@@ -185,8 +185,10 @@ def test_a_secret_is_read() -> None:
 def test_a_packet_that_waits_is_read(kind: int) -> None:
     client_random = bytes(range(32))
     number = abi.connection_id(client_random)
-    raw = b"b" * 64 + client_random[8:16] + bytes([kind])
-    connection, is_server_hello, is_end, block = abi.HeldPacket.parse(raw)
+    pids = struct.pack("=II", 7, abi.ELSEWHERE)
+    raw = b"b" * 64 + client_random[8:16] + pids + bytes([kind])
+    connection, is_server_hello, is_end, block, *ends = abi.HeldPacket.parse(raw)
+    assert ends == [7, abi.ELSEWHERE]
     assert is_end == (kind == MessageKind.HELD_END)
     assert (connection, is_server_hello) == (
         number,
