@@ -1,40 +1,51 @@
 """Passes on what TCP connections and Unix sockets send; prints "up" when it does.
 
 Arguments: where it listens, and where it connects to: a port of 127.0.0.1, or a path.
+It loads no TLS library, as asyncio would.
 """
 
-import asyncio
+import contextlib
+import socket
 import sys
+import threading
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while content := await reader.read(1 << 16):
-        writer.write(content)
-        await writer.drain()
-    if writer.can_write_eof():
-        writer.write_eof()
+def _socket(place: str) -> tuple[socket.socket, "str | tuple[str, int]"]:
+    if "/" in place:
+        return socket.socket(socket.AF_UNIX), place
+    return socket.socket(), ("127.0.0.1", int(place))
 
 
-async def _main(listening: str, target: str) -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far = (
-            await asyncio.open_unix_connection(target)
-            if "/" in target
-            else await asyncio.open_connection("127.0.0.1", int(target))
-        )
-        await asyncio.gather(_copy(reader, far[1]), _copy(far[0], writer))
-        far[1].close()
-        writer.close()
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while content := source.recv(1 << 16):
+            target.sendall(content)
+        target.shutdown(socket.SHUT_WR)
 
-    server = (
-        await asyncio.start_unix_server(serve, listening)
-        if "/" in listening
-        else await asyncio.start_server(serve, "127.0.0.1", int(listening))
-    )
+
+def _serve(near: socket.socket, target: str) -> None:
+    far, address = _socket(target)
+    far.connect(address)
+    back = threading.Thread(target=_copy, args=(far, near))
+    back.start()
+    _copy(near, far)
+    back.join()
+    near.close()
+    far.close()
+
+
+def main(listening: str, target: str) -> None:
+    """Serve until killed."""
+    listener, address = _socket(listening)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(address)
+    listener.listen()
     sys.stdout.write("up\n")
     sys.stdout.flush()
-    await server.serve_forever()
+    while True:
+        near, _ = listener.accept()
+        threading.Thread(target=_serve, args=(near, target), daemon=True).start()
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(*sys.argv[1:]))
+    main(*sys.argv[1:])

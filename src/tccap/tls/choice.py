@@ -78,7 +78,12 @@ class TlsChoice:
             collection.fill(tail, {0: collection.program(program, ProgType.KPROBE)})
             return Uprobes(collection.program, collection.table("tls_sites"))
 
-        tracing = Tracing(probes, self._wants, self._plan.tls_libraries)
+        tracing = Tracing(
+            probes,
+            self._wants,
+            self._plan.tls_libraries,
+            shows_paths=self._caller.secrets == ALL,
+        )
         tracing.start()
         return tracing
 

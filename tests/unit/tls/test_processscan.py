@@ -114,7 +114,7 @@ def test_the_loop_gets_an_answer_about_each_process(
     known.set_outcome(_content("/a"), Outcome("/a", "OpenSSL", 1, ""))
     assert [verdicts.may_give(pid) for pid in (2, 3)] == [None, None]
     for pid in sorted(verdicts.take_asked()):
-        for file in scan.due_of(pid):
+        for file in scan.due_of(scan.look(pid)):
             known.set_content(file.identity, _content(file.identity.path))
             if not known.is_examined(_content(file.identity.path)):
                 known.set_outcome(_content(file.identity.path), None)

@@ -17,7 +17,7 @@ def _no_probes() -> Uprobes:
 
 @pytest.fixture
 def tracing() -> Tracing:
-    return Tracing(_no_probes, lambda _pid: False, ())
+    return Tracing(_no_probes, lambda _pid: False, (), shows_paths=True)
 
 
 def test_the_loop_reads_nothing(
