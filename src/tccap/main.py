@@ -50,6 +50,10 @@ def _tls(arguments: list[str]) -> int:
         from tccap.check import scanning
 
         return scanning.main(arguments[1:])
+    if arguments == ["list"]:
+        from tccap.check import running
+
+        return running.main()
     from tccap.check import inspection
 
     return inspection.main(arguments)

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable
 from tccap.errors import TccapError
 from tccap.ipc.status import TlsProbes, log, report
 from tccap.ipc.values import Level
-from tccap.tls import inspector, learned, libraries, mapped
+from tccap.tls import inspector, learned, libraries, mapped, unsupported
 from tccap.tls.knownfiles import UNREADABLE, Content, KnownFiles, Outcome
 from tccap.tls.mapped import Mapped
 from tccap.tls.probedfiles import ProbedFiles, WatchedFile
-from tccap.tls.processscan import ProcessScan
+from tccap.tls.processscan import Look, ProcessScan
 
 WARNINGS_MAX = 100  # of refused files in a capture
 LEARNED_S = 10.0  # for files of earlier captures, at the start
@@ -93,10 +93,31 @@ class Examiner:
             self._examine_mapped(file, mapped.opened(file) if fd is None else fd)
         for fd in filter(None, opened.values()):
             os.close(fd)
-        for outcome in self._scan.refused(look):
-            if outcome.path not in self._warned and len(self._warned) < WARNINGS_MAX:
-                self._warned.add(outcome.path)
+        self._explain(look)
+
+    def _explain(self, look: Look) -> None:
+        """Warn once of what a process that speaks TLS has, and tccap cannot read."""
+        refused = self._scan.refused(look)
+        for outcome in refused:
+            if self._is_new_warning(outcome.path):
                 _log_refusal(outcome, "warning")
+        identities = {file.identity for file in look.files}
+        is_read = any(self._known.probes_in(each) != 0 for each in identities)
+        if not refused and not is_read and look.files:
+            self._explain_unknown(look)
+
+    def _explain_unknown(self, look: Look) -> None:
+        paths = [file.identity.path for file in look.files]
+        if self._is_new_warning(f"{look.pid} {paths[0]}"):
+            level: Level = "warning" if unsupported.found(paths) else "info"
+            name = f"{paths[0]} (pid {look.pid})"
+            log(level, f"TLS: no secrets from {name}: {unsupported.sentence(paths)}")
+
+    def _is_new_warning(self, about: str) -> bool:
+        is_new = about not in self._warned and len(self._warned) < WARNINGS_MAX
+        if is_new:
+            self._warned.add(about)
+        return is_new
 
     def _examine_mapped(self, file: Mapped, fd: int | None) -> None:
         if fd is None:
@@ -124,7 +145,9 @@ class Examiner:
     def _probe(self, fd: int, path: str, content: Content, level: Level) -> None:
         # The inspector refuses the other ones.
         has_usual_size = 0 < content.size <= inspector.FILE_LEN_MAX
-        if has_usual_size and not libraries.has_marker(fd, content.size, self._goes_on):
+        if libraries.only_reads(path) or (
+            has_usual_size and not libraries.has_marker(fd, content.size, self._goes_on)
+        ):
             self._known.set_outcome(content, None)
             return
         file = self._probed.watch(fd, path, content)

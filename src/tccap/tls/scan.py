@@ -41,7 +41,7 @@ def _files(folders: list[str]) -> Iterator[str]:
 
 
 def _examined(path: str) -> tuple[str, Inspection | None]:
-    if Path(path).is_symlink():
+    if Path(path).is_symlink() or libraries.only_reads(path):
         return path, None
     fd = mapped.open_file(path)
     if fd is None:
