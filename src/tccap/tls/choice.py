@@ -62,7 +62,8 @@ class TlsChoice:
         from tccap.tls.session import Tls
 
         tracing = self._tracing(collection) if self.sets_probes else None
-        return Tls(self._plan, collection.table("tls_marks"), tracing)
+        lost = collection.table("tls_lost") if self.sets_probes else None
+        return Tls(self._plan, collection.table("tls_marks"), lost, tracing)
 
     @property
     def _is_on(self) -> bool:

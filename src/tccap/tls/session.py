@@ -26,14 +26,17 @@ if TYPE_CHECKING:
     from tccap.tls.tracing import Tracing
 
 KEYLOG_LINE_MAX = 4096
+# LOST_... of bpf/tls/site.h, in this order.
+LOST_REASONS = ("lost_unreadable", "lost_ring_full", "lost_table_full")
 ANSWERS_S = 0.01  # how often to look for answers about processes
 
 
 class Tls:
     """Holds the packets of TLS connections until their secrets are written.
 
-    ``marks`` is the kernel's map of the connections whose packets wait; ``tracing``
-    sets the probes, None where only a key log gives secrets.
+    ``marks`` is the kernel's map of the connections whose packets wait, ``lost`` that
+    of the counts of lost secrets; ``tracing`` sets the probes. The last two are None
+    where only a key log gives secrets.
     """
 
     kinds = frozenset(
@@ -46,9 +49,12 @@ class Tls:
         }
     )
 
-    def __init__(self, plan: Plan, marks: Map, tracing: "Tracing | None") -> None:
+    def __init__(
+        self, plan: Plan, marks: Map, lost: Map | None, tracing: "Tracing | None"
+    ) -> None:
         self._has_keylog = plan.keylog
         self._marks = marks
+        self._lost = lost
         self._tracing = tracing
         self._hold = Hold(plan.tls_wait_ms / 1000)
         self._keys = KeyJoin()
@@ -120,13 +126,25 @@ class Tls:
         if self._tracing:
             self._tracing.close()
         counts = self._hold.counts()
-        report(TlsCounts(asdict(counts) | {"unreadable": self._unreadable}))
+        lost = self._lost_secrets()
+        report(TlsCounts(asdict(counts) | {"unreadable": self._unreadable} | lost))
+        if any(lost.values()):
+            log("warning", _losses(**lost))
         if counts.evicted:
             log(
                 "warning",
                 f"{counts.evicted} TLS connections are not decrypted: more packets "
                 "waited for secrets than there is room for.",
             )
+
+    def _lost_secrets(self) -> dict[str, int]:
+        """Return how many secrets the probes have lost, by LOST_... of site.h."""
+        if self._lost is None:
+            return {}
+        lost = self._lost
+        return {
+            name: int(lost[lost.Key(n)].value) for n, name in enumerate(LOST_REASONS)
+        }
 
     def _hello(self, hello: abi.HelloMessage, now: float) -> list[Buffer]:
         may_get_secrets = self._may_get_secrets(hello)
@@ -184,3 +202,15 @@ class Tls:
                 with contextlib.suppress(KeyError):
                     del self._marks[self._marks.Key.from_buffer_copy(flow)]
         return out
+
+
+def _losses(lost_unreadable: int, lost_ring_full: int, lost_table_full: int) -> str:
+    """Return a sentence about lost secrets, and what helps."""
+    reasons = (
+        (lost_ring_full, "found no room in the ring buffer (try a larger ring-size)"),
+        (lost_unreadable, "could not be read in the program's memory"),
+        (lost_table_full, "came from too many threads at once"),
+    )
+    total = lost_unreadable + lost_ring_full + lost_table_full
+    why = ", ".join(f"{count} {reason}" for count, reason in reasons if count)
+    return f"{total} TLS secrets were lost, so connections are not decrypted: {why}."
