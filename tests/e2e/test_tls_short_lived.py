@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from support.decrypting import READY, decrypting
@@ -52,20 +53,47 @@ def test_a_library_of_programs_that_have_ended_when_it_is_examined(
     [found] = Path("/usr/lib").glob("*/libssl.so.3")
     own = folder / found.name
     own.write_bytes(found.read_bytes() + os.urandom(16))
-    names = [f"own-{number}" for number in range(RUNS)]
-    curl = ("curl", "-sk", "{URL}")
-    found_it = f"TLS: secrets are read from OpenSSL in {own}"
+
+    def fetch(port: int, name: str) -> None:
+        curl = ("curl", "-sk", "{URL}")
+        tls_host.get(curl, port, name, LD_LIBRARY_PATH=str(folder))
+
+    _check_found_while_it_runs(wireshark, tls_host, own, fetch)
+
+
+def test_a_program_that_has_ended_when_it_is_examined(
+    wireshark: Wireshark, tls_host: TlsHost
+) -> None:
+    own = tls_host.folder / "never-examined"
+    own.write_bytes(Path(tls_host.program(PROGRAM)).read_bytes() + os.urandom(16))
+    own.chmod(0o755)
+
+    def fetch(port: int, name: str) -> None:
+        tls_host.get((str(own),), port, name, given="{URL}\n")
+
+    _check_found_while_it_runs(wireshark, tls_host, own, fetch)
+
+
+def _check_found_while_it_runs(
+    wireshark: Wireshark,
+    host: TlsHost,
+    file: Path,
+    fetch: Callable[[int, str], None],
+) -> None:
+    """Fetch pages until a file is probed, and then check that all are decrypted."""
+    names = [f"{file.stem}-{number}" for number in range(RUNS)]
+    message = f" in {file}, 1 probes."
     with (
-        tls_host.serving("python as nobody") as port,
-        decrypting(wireshark, tls_host.space) as tshark,
+        host.serving("python as nobody") as port,
+        decrypting(wireshark, host.space) as tshark,
     ):
         tshark.wait_for_log(READY)
         for _ in range(RUNS):  # until one of them lives long enough to be seen
-            tls_host.get(curl, port, "learning", LD_LIBRARY_PATH=str(folder))
-            if tshark.has_logged(found_it):
+            fetch(port, "learning")
+            if tshark.has_logged(message):
                 break
-        tshark.wait_for_log(found_it)
+        tshark.wait_for_log(message)
         for name in names:
-            tls_host.get(curl, port, name, LD_LIBRARY_PATH=str(folder))
+            fetch(port, name)
         tshark.wait_for(names[-1])
         assert {*names} <= tshark.end().responses
