@@ -2,7 +2,7 @@
 PYTHON = .venv/bin/python
 
 .PHONY: deps requirements lint unit test tls-matrix test-vm vm-shell cycles faults suites attack fuzz soak bench \
-	bench-vm ground-truth label-model filters screenshots finder-matrix finder-census fuzz-elf
+	bench-vm ground-truth label-model filters screenshots finder-matrix finder-census finder-go fuzz-elf
 
 deps:
 	tests/deps.sh
@@ -130,6 +130,11 @@ finder-matrix:
 # Every ELF file of this machine: no other file may be taken for a TLS library
 finder-census:
 	TCCAP_FINDER_CENSUS=/ $(PYTHON) -m pytest -s --timeout 72000 tests/finder/test_census.py
+
+# Go programs whose tables are shifted, or not: no probe at a place that is not proven
+finder-go:
+	TCCAP_GO_CASES=100000 $(PYTHON) -m pytest -s --timeout 7200 \
+		tests/unit/tls/finder/test_golang.py
 
 # Damaged ELF files: a refusal, never a crash or a hang
 fuzz-elf:

@@ -49,7 +49,7 @@
 #define OPTIONS_MAX 2048
 #define CAPLEN_MAX (BLOCK_MAX - EPB_HEADER_LEN - OPTIONS_MAX)
 /* Space for struct held_tail, in whole words. */
-#define HELD_TAIL_LEN 12
+#define HELD_TAIL_LEN 20
 
 /* Enhanced Packet Block, pcapng section 4.3. */
 #define EPB_TYPE 6
@@ -235,8 +235,10 @@ struct secret_message {
 
 /* Message: a packet that has to wait. Its block comes first, then this. */
 struct held_tail {
-	u64 id;	 /* struct tls_mark */
-	u8 kind; /* MESSAGE_HELD or MESSAGE_HELD_...; 0: it does not wait */
+	u64 id;		  /* struct tls_mark */
+	u32 sender_pid;	  /* of a ServerHello, as in struct hello_message */
+	u32 receiver_pid; /* likewise */
+	u8 kind;	  /* MESSAGE_HELD or MESSAGE_HELD_...; 0: it does not wait */
 } __attribute__((packed));
 
 #endif

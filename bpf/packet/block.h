@@ -237,7 +237,9 @@ static __always_inline u64 with_tail(struct scratch *block, u64 block_len,
 	at = (u8 *)block + block_len;
 	*(u32 *)at = (u32)tail->id;
 	*(u32 *)(at + 4) = (u32)(tail->id >> 32);
-	at[8] = tail->kind;
+	*(u32 *)(at + 8) = tail->sender_pid;
+	*(u32 *)(at + 12) = tail->receiver_pid;
+	at[16] = tail->kind;
 	return block_len + sizeof(*tail);
 }
 

@@ -144,6 +144,22 @@ static __always_inline u32 pid_of(const struct endpoint *endpoint, bool elsewher
 	return elsewhere ? ELSEWHERE : 0;
 }
 
+static __always_inline u32 sender_pid(const struct frame_context *context,
+				      const struct endpoint *sender)
+{
+	bool inbound = context->direction != EPB_OUTBOUND;
+
+	return pid_of(sender, context->device.leads_away && inbound);
+}
+
+static __always_inline u32 receiver_pid(const struct frame_context *context,
+					const struct endpoint *receiver)
+{
+	bool outbound = context->direction == EPB_OUTBOUND;
+
+	return pid_of(receiver, context->device.leads_away && outbound);
+}
+
 /* Reports a connection to the engine and then marks it, so that the engine knows every
  * mark. A hello that is retransmitted, or seen on another device, changes nothing. */
 static __always_inline void mark_flow(struct tls_work *work,
@@ -154,8 +170,6 @@ static __always_inline void mark_flow(struct tls_work *work,
 {
 	struct tls_mark *known = tls_marks.lookup(&work->flow);
 	struct hello_message *message = &work->message;
-	bool away = context->device.leads_away;
-	bool outbound = context->direction == EPB_OUTBOUND;
 	struct tls_mark mark = {};
 
 	mark.id = *(u64 *)(work->start.random + TLS_ID_AT);
@@ -164,8 +178,8 @@ static __always_inline void mark_flow(struct tls_work *work,
 		return;
 	message->flow = work->flow;
 	__builtin_memcpy(message->client_random, work->start.random, TLS_RANDOM_LEN);
-	message->sender_pid = pid_of(sender, away && !outbound);
-	message->receiver_pid = pid_of(receiver, away && outbound);
+	message->sender_pid = sender_pid(context, sender);
+	message->receiver_pid = receiver_pid(context, receiver);
 	message->kind = MESSAGE_HELLO;
 	if (ring.ringbuf_output(message, sizeof(*message), 0) == 0)
 		tls_marks.update(&work->flow, &mark);
@@ -200,6 +214,10 @@ look_for_tls(struct __sk_buff *skb, const struct frame_context *context,
 		return;
 	tail->id = mark->id;
 	tail->kind = held_kind(skb, packet, mark, hello);
+	if (hello == TLS_SERVER_HELLO) {
+		tail->sender_pid = sender_pid(context, sender);
+		tail->receiver_pid = receiver_pid(context, receiver);
+	}
 }
 #endif
 

@@ -193,6 +193,17 @@ static __always_inline bool is_traced(void)
 #endif
 }
 
+/* Secrets that were lost, by the reasons of site.h. */
+BPF_ARRAY(tls_lost, u64, LOST_REASONS);
+
+static __always_inline void count_lost(u32 reason)
+{
+	u64 *count = tls_lost.lookup(&reason);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+
 static __always_inline void send_secret(const struct tls_hit *hit)
 {
 	u32 slot = hit->slot;
@@ -207,15 +218,17 @@ static __always_inline void send_secret(const struct tls_hit *hit)
 		return;
 	message.site_kind = site->kind;
 	message.secret_len = len;
-	if (read_user(message.secret, len, (void *)follow(hit, &site->secret)))
+	if (read_user(message.secret, len, (void *)follow(hit, &site->secret)) ||
+	    read_user(message.client_random, TLS_RANDOM_LEN,
+		      (void *)follow(hit, &site->client_random))) {
+		count_lost(LOST_UNREADABLE);
 		return;
-	if (read_user(message.client_random, TLS_RANDOM_LEN,
-		      (void *)follow(hit, &site->client_random)))
-		return;
+	}
 	read_label(hit, site, message.label);
 	message.pid = bpf_get_current_pid_tgid() >> 32;
 	message.kind = MESSAGE_SECRET;
-	ring.ringbuf_output(&message, sizeof(message), 0);
+	if (ring.ringbuf_output(&message, sizeof(message), 0))
+		count_lost(LOST_RING_FULL);
 }
 
 /* Passes the row of tls_sites from a slot's program to on_secret, by thread. */
@@ -254,18 +267,23 @@ int on_secret(struct pt_regs *ctx)
 	u32 *slot = tls_slots.lookup(&thread);
 	struct tls_hit hit = {}, *kept;
 
-	if (!slot)
-		return 0;
-	hit.slot = *slot;
+	if (slot)
+		hit.slot = *slot;
 	hit.instruction = PT_REGS_IP(ctx);
 	tls_slots.delete(&thread);
 	if (!is_traced())
 		return 0;
+	if (!slot) {
+		count_lost(LOST_TABLE_FULL);
+		return 0;
+	}
 	read_registers(ctx, hit.registers);
 	tls_hits.update(&thread, &hit);
 	kept = tls_hits.lookup(&thread);
 	if (kept)
 		send_secret(kept);
+	else
+		count_lost(LOST_TABLE_FULL);
 	tls_hits.delete(&thread);
 	return 0;
 }

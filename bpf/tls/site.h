@@ -9,7 +9,7 @@
 #include "abi.h"
 
 /* Rows of the table, and programs tls_slot_0, ... */
-#define TLS_SLOTS 64
+#define TLS_SLOTS 128
 #define DEREFERENCES_MAX 3
 
 /* An address: starting from the value of the register, the u64 at value + offset is
@@ -26,6 +26,12 @@ struct tls_number {
 	u32 width;    /* 4 or 8 bytes; 0: the number is the constant */
 	u32 constant; /* otherwise 1: the number is the address itself */
 };
+
+/* Why a secret was lost: indexes of tls_lost. */
+#define LOST_UNREADABLE 0 /* the program's memory could not be read */
+#define LOST_RING_FULL 1
+#define LOST_TABLE_FULL 2 /* too many threads at once */
+#define LOST_REASONS 3
 
 #define LABEL_IS_CONSTANT 0
 #define LABEL_ENDS_WITH_NUL 1

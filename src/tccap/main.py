@@ -26,9 +26,7 @@ def main() -> int:
 
         return engine.sweep()
     if verb == "tls":
-        from tccap.check import inspection
-
-        return inspection.main(sys.argv[2:])
+        return _tls(sys.argv[2:])
     if verb in ("compiler", "finder"):
         return _helper(verb)
     return _front(sys.argv[1:])
@@ -44,6 +42,21 @@ def _front(argv: list[str]) -> int:
     from tccap.front import front
 
     return front.main(argv)
+
+
+def _tls(arguments: list[str]) -> int:
+    """Run a command about TLS libraries."""
+    if arguments[:1] == ["scan"]:
+        from tccap.check import scanning
+
+        return scanning.main(arguments[1:])
+    if arguments == ["list"]:
+        from tccap.check import running
+
+        return running.main()
+    from tccap.check import inspection
+
+    return inspection.main(arguments)
 
 
 def _helper(verb: str) -> int:

@@ -33,7 +33,7 @@ while unfinished:
         ends[1 - n][1].write(ends[n][2].read())
 """
 
-_GO = """
+GO_PROGRAM = """
 package main
 
 import (
@@ -146,7 +146,7 @@ def _openssl_server(certificate: Path, port: int, *more: str) -> Iterator[None]:
 
 def go_program(folder: Path) -> Path:
     """Build a stripped Go program with both ends of a handshake, which it logs."""
-    (folder / "main.go").write_text(_GO)
+    (folder / "main.go").write_text(GO_PROGRAM)
     program = folder / "program"
     subprocess.run(
         ["go", "build", "-ldflags", "-s -w", "-o", program, "main.go"],

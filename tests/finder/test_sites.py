@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from finder import programs
+from finder import golinks, programs
 from support import netns, uprobe
 from tccap.tls import inspector
 from tccap.tls.keyjoin import KeyJoin
@@ -19,6 +19,8 @@ TLS13 = {
     "SERVER_TRAFFIC_SECRET_0",
     "EXPORTER_SECRET",
 }
+
+GO_RUNS = 20
 
 
 def library(program: str, name: str) -> Path:
@@ -131,6 +133,20 @@ def test_a_stripped_go_program_is_read_as_it_logs(
         read = set(reader.lines(pid))
     assert len(programs.logged(log)) == lines
     assert programs.logged(log) == read
+
+
+@pytest.mark.parametrize("link", golinks.LINKS)
+def test_a_go_program_is_read_however_it_is_linked(
+    certificate: Path, tmp_path: Path, link: str
+) -> None:
+    program = golinks.program(link)
+    with uprobe.reading(program, inspect(program)) as reader:
+        for number in range(GO_RUNS):
+            log = tmp_path / f"keys{number}"
+            version, lines = (("1.2", 1), ("1.3", 4))[number % 2]
+            pid = programs.run(program, certificate, log, version)
+            assert len(programs.logged(log)) == lines
+            assert programs.logged(log) == set(reader.lines(pid))
 
 
 def test_a_log_call_is_read_where_it_is_jumped_over(tmp_path: Path) -> None:

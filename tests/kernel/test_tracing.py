@@ -19,6 +19,7 @@ from support import probing
 from support.probing import NEW, OLD
 from support.running import DEADLINE_S, until
 from tccap.errors import TccapError
+from tccap.host import rootcache
 from tccap.host.inotify import Event as Change
 from tccap.host.inotify import Mask
 from tccap.ipc import status
@@ -48,7 +49,10 @@ class Watched:
         self.reports: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.pids = {0}
         self.tracing = Tracing(
-            probing.uprobes, lambda pid: pid in self.pids, tuple(map(str, listed))
+            probing.uprobes,
+            lambda pid: pid in self.pids,
+            tuple(map(str, listed)),
+            shows_paths=True,
         )
 
     def report(self, event: Event) -> None:
@@ -98,7 +102,7 @@ Start = Callable[..., Watched]
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Start]:
     """Return a function that starts a thread."""
     started = []
 
@@ -111,6 +115,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         started.append(made)
         return made
 
+    monkeypatch.setattr(rootcache, "TOP", tmp_path / "cache")
     monkeypatch.setattr(libraries, "common", list)
     monkeypatch.setattr(inspector, "inspect", _inspect)
     yield start

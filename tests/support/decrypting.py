@@ -43,6 +43,10 @@ class Decrypting:
         """Return when the log holds the text."""
         self._log.wait_for(text)
 
+    def has_logged(self, text: str) -> bool:
+        """Return whether the log holds the text by now."""
+        return self._log.has(text)
+
     def wait_for(self, name: str) -> None:
         """Return when tshark has shown the response with a page."""
         running.until(lambda: name in self.seen().responses, f"the response {name}")

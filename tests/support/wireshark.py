@@ -167,6 +167,12 @@ class Log:
             assert select.select([self._fd], [], [], left_s)[0], self.text
             self.text += os.read(self._fd, 1 << 16).decode()
 
+    def has(self, word: str) -> bool:
+        """Return whether the word was written by now."""
+        while select.select([self._fd], [], [], 0)[0]:
+            self.text += os.read(self._fd, 1 << 16).decode()
+        return word in self.text
+
     def close(self) -> None:
         """Close the FIFO, and remove it."""
         os.close(self._fd)

@@ -7,7 +7,7 @@ from tccap.errors import TccapError
 from tccap.tls import inspector, sites
 from tccap.tls.sites import Inspection, Number, Site
 
-_USAGE = "Say which file to look at: tccap tls inspect FILE."
+_USAGE = "Use tccap tls list, tccap tls inspect FILE or tccap tls scan [DIR...]."
 # The names of the fields of a Site, by its kind.
 _NAMES = {
     "line": ("label", "client random", "secret", "secret's bytes"),

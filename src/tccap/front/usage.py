@@ -29,6 +29,8 @@ In Wireshark, choose a tccap interface (options: the gear beside it), or run:
 Commands:
   tccap check                       what works on this machine, and what is missing
   tccap tls inspect FILE            whether TLS secrets can be read from a file
+  sudo tccap tls list               which running processes can be decrypted
+  sudo tccap tls scan [DIR...]      learn programs, to decrypt their first connections
   tccap sweep                       remove what a killed capture left in the kernel
   tccap --help | --version
 """

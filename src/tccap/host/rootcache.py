@@ -44,6 +44,24 @@ class RootCache:
             return answer
         return None
 
+    def names(self) -> list[str]:
+        """Return the names of all that is kept."""
+        with (
+            contextlib.suppress(OSError),
+            rootfolder.opened(TOP, self._name, make=False) as folder,
+            os.scandir(folder) as entries,
+        ):
+            return sorted({entry.name for entry in entries} - {_UNFINISHED})
+        return []
+
+    def drop(self, name: str) -> None:
+        """Remove what was kept, if we may."""
+        with (
+            contextlib.suppress(OSError),
+            rootfolder.opened(TOP, self._name, make=False) as folder,
+        ):
+            _remove(folder, name)
+
     def keep(self, name: str, data: bytes) -> None:
         """Keep an answer if we are root; a full disk only costs time."""
         if os.geteuid() != 0:

@@ -27,7 +27,7 @@ TRANSLATED_DESTINATIONS, TRANSLATED_SOURCES = 1, 2
 _PROCESS_MESSAGE = struct.Struct("=QIIII16sB")
 _HELLO_MESSAGE = struct.Struct("=40s32sIIB")
 _SECRET_MESSAGE = struct.Struct("=III40s32s48sB")
-_HELD_TAIL = struct.Struct("=QB")
+_HELD_TAIL = struct.Struct("=QIIB")
 
 
 def defines(snaplen: int, cpus: int) -> dict[str, int]:
@@ -124,14 +124,17 @@ class HeldPacket(NamedTuple):
     connection: int  # bytes 8 to 15 of the client random
     kind: int  # of HELD_KINDS
     block: memoryview
+    # Of a ServerHello, as in `HelloMessage`.
+    sender_pid: int = 0
+    receiver_pid: int = 0
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
         """Read a block with a struct held_tail behind it."""
         view = memoryview(raw)
         block_len = len(raw) - _HELD_TAIL.size
-        connection, kind = _HELD_TAIL.unpack_from(view, block_len)
-        return cls(connection, kind, view[:block_len])
+        connection, *pids, kind = _HELD_TAIL.unpack_from(view, block_len)
+        return cls(connection, kind, view[:block_len], *pids)
 
 
 def connection_id(client_random: bytes) -> int:

@@ -62,7 +62,8 @@ class TlsChoice:
         from tccap.tls.session import Tls
 
         tracing = self._tracing(collection) if self.sets_probes else None
-        return Tls(self._plan, collection.table("tls_marks"), tracing)
+        lost = collection.table("tls_lost") if self.sets_probes else None
+        return Tls(self._plan, collection.table("tls_marks"), lost, tracing)
 
     @property
     def _is_on(self) -> bool:
@@ -79,7 +80,12 @@ class TlsChoice:
             maps = collection.table("tls_sites"), collection.table("tls_labels")
             return Uprobes(collection.program, *maps)
 
-        tracing = Tracing(probes, self._wants, self._plan.tls_libraries)
+        tracing = Tracing(
+            probes,
+            self._wants,
+            self._plan.tls_libraries,
+            shows_paths=self._caller.secrets == ALL,
+        )
         tracing.start()
         return tracing
 

@@ -94,6 +94,7 @@ class Hold:
         self._alarms: list[tuple[float, int, _Connection]] = []
         self._tie = itertools.count()
         self._unmarked: list[bytes] = []
+        self._without_secrets: list[int] = []
         self._waits_s: deque[float] = deque(maxlen=CONNECTIONS_MAX)
 
     # Events.
@@ -167,13 +168,10 @@ class Hold:
             self._early.popitem(last=False)
         return []
 
-    def give_up(self, client_random: bytes, now: float) -> list[Buffer]:
+    def give_up(self, number: int, now: float) -> list[Buffer]:
         """Let a connection's packets pass: no secret will come."""
-        number = abi.connection_id(client_random)
-        if self._randoms.get(number) != client_random:
-            return []
-        connection = self._connections[number]
-        if connection.released or connection.secrets:
+        connection = self._connections.get(number)
+        if not connection or connection.released or connection.secrets:
             return []
         return self._release(connection, now)
 
@@ -184,6 +182,8 @@ class Hold:
             _, _, connection = heapq.heappop(self._alarms)
             if not connection.released and self._deadline(connection) <= now:
                 self._counts.timed_out += 1
+                if not connection.secrets:
+                    self._without_secrets.append(connection.number)
                 out += self._release(connection, now)
         return out
 
@@ -209,6 +209,11 @@ class Hold:
         self._counts.longest_wait_s = max(waits_s)
         self._counts.median_wait_s = statistics.median(waits_s)
         return self._counts
+
+    def take_without_secrets(self) -> list[int]:
+        """Return the connections that have waited for nothing, since the last call."""
+        numbers, self._without_secrets = self._without_secrets, []
+        return numbers
 
     def take_unmarked(self) -> list[bytes]:
         """Return the flows to unmark in the kernel, since the last call."""

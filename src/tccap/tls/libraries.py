@@ -1,6 +1,7 @@
 """Files that may be TLS libraries: those of the system, and the markers of any."""
 
 import os
+import posixpath
 import subprocess
 from collections.abc import Callable
 
@@ -15,6 +16,8 @@ MARKERS = (
     b"\0NSC_GetFunctionList\0",
 )
 BLOCK_LEN = 1 << 20
+# It reads key logs, and so has the labels; no process makes a connection with it.
+_READERS = ("libwireshark.so",)
 
 
 def common() -> list[str]:
@@ -31,6 +34,11 @@ def common() -> list[str]:
         if name.startswith(COMMON) and " => " in path:
             found.append(path.rpartition(" => ")[2])
     return found
+
+
+def only_reads(path: str) -> bool:
+    """Return whether a file is known to hold markers and no TLS library."""
+    return posixpath.basename(path).startswith(_READERS)
 
 
 def has_marker(fd: int, size: int, goes_on: Callable[[], bool]) -> bool:

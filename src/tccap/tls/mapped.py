@@ -88,6 +88,15 @@ def has_ended(pid: int) -> bool:
         return True
 
 
+def program(pid: int) -> tuple[int, int] | None:
+    """Return device and inode of the file that a process runs; None if it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/exe").stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def _maps(pid: int) -> str:
     try:
         with Path(f"/proc/{pid}/maps").open("rb") as file:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from tccap.tls.sites import KINDS, Number, Path, Site
 
-SLOTS = 64  # rows of tls_sites, and programs tls_slot_0, ...
+SLOTS = 128  # rows of tls_sites, and programs tls_slot_0, ...
 DEREFERENCES_MAX = 3
 _LABEL_MAX = 40
 _CONSTANT, _ENDS_WITH_NUL, _COUNTED = range(3)

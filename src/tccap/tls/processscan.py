@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from tccap.host import proc
 from tccap.tls import mapped
@@ -12,6 +13,14 @@ from tccap.tls.verdicts import Verdicts
 
 # How long the files of one user keep those of others waiting, in each scan.
 USER_S = 30.0
+
+
+class Look(NamedTuple):
+    """What a process executes, and its user; it may end at any moment."""
+
+    pid: int
+    files: tuple[Mapped, ...]
+    user: int | None  # None: it has ended
 
 
 class ProcessScan:
@@ -39,46 +48,44 @@ class ProcessScan:
         seen: set[Identity] = set()
         yielded: set[Identity] = set()
         for pid in running:
-            files = self._files(pid)
-            seen.update(file.identity for file in files)
-            yield from self._due_of(pid, files, yielded)
-            self._record(pid, files)
+            look = self.look(pid)
+            seen.update(file.identity for file in look.files)
+            yield from self._due_of(look, yielded)
+            self._record(look)
         self._mapped = {pid: self._mapped.get(pid, 0) for pid in running}
         self._verdicts.keep(running)
         self._known.prune(seen)
 
-    def due_of(self, pid: int) -> Iterator[Mapped]:
-        """Look at one process that the loop has asked for, and answer."""
-        files = self._files(pid)
-        yield from self._due_of(pid, files, set())
-        gives = self._record(pid, files)
-        may_give = gives or mapped.has_ended(pid)  # secrets may be on their way
-        self._verdicts.answer(pid, may_give)
+    def look(self, pid: int) -> Look:
+        """Look at a process."""
+        files = tuple(mapped.files(pid)) if self._wants(pid) else ()
+        return Look(pid, files, proc.euid(pid) if files else None)
+
+    def due_of(self, look: Look) -> Iterator[Mapped]:
+        """Yield what is due of one process that the loop has asked for, and answer."""
+        yield from self._due_of(look, set())
+        gives = self._record(look)
+        may_give = gives or mapped.has_ended(look.pid)  # secrets may be on their way
+        self._verdicts.answer(look.pid, may_give, mapped.program(look.pid))
 
     @property
     def examining_s(self) -> float:
         """How long files were examined since the last scan began."""
         return sum(self._spent_s.values())
 
-    def refused(self, pid: int) -> list[Outcome]:
+    def refused(self, look: Look) -> list[Outcome]:
         """Return the outcomes of the process's TLS libraries that are not probed."""
-        identities = {file.identity for file in self._files(pid)}
-        return self._known.refused(identities)
+        return self._known.refused({file.identity for file in look.files})
 
     def contents_in_use(self) -> set[Content]:
         """Return the contents, if known, of all files that traced processes execute."""
         in_use = map(mapped.in_use, filter(self._wants, proc.pids()))
         return self._known.contents(set[Identity]().union(*in_use))
 
-    def _files(self, pid: int) -> tuple[Mapped, ...]:
-        return tuple(mapped.files(pid)) if self._wants(pid) else ()
-
-    def _due_of(
-        self, pid: int, files: tuple[Mapped, ...], yielded: set[Identity]
-    ) -> Iterator[Mapped]:
+    def _due_of(self, look: Look, yielded: set[Identity]) -> Iterator[Mapped]:
+        pid, files, user = look
         # A file that it newly mapped may have the identity of a deleted one.
         has_changed = self._mapped.get(pid) != hash(files)
-        user = proc.euid(pid) if files else None
         for file in files:
             is_new = has_changed and file.identity not in yielded
             if not is_new and self._known.probes_in(file.identity) is not None:
@@ -99,9 +106,9 @@ class ProcessScan:
             taken_s = time.monotonic() - started
             self._spent_s[user] = self._spent_s.get(user, 0.0) + taken_s
 
-    def _record(self, pid: int, files: tuple[Mapped, ...]) -> bool:
+    def _record(self, look: Look) -> bool:
         """Record what is known of a process; return whether it may give secrets."""
-        identities = {file.identity for file in files}
+        identities = {file.identity for file in look.files}
         gives = any(self._known.probes_in(each) != 0 for each in identities)
-        self._verdicts.record(pid, gives, self._known.handles_at(identities))
+        self._verdicts.record(look.pid, gives, self._known.handles_at(identities))
         return gives

@@ -20,20 +20,23 @@ from tccap.tls import keylog, sites
 from tccap.tls.hold import Buffer, Hold
 from tccap.tls.keyjoin import KeyJoin
 from tccap.tls.keylog import Secret
-from tccap.tls.pending import Pending
+from tccap.tls.prospects import Prospects
 
 if TYPE_CHECKING:
     from tccap.tls.tracing import Tracing
 
 KEYLOG_LINE_MAX = 4096
+# LOST_... of bpf/tls/site.h, in this order.
+LOST_REASONS = ("lost_unreadable", "lost_ring_full", "lost_table_full")
 ANSWERS_S = 0.01  # how often to look for answers about processes
 
 
 class Tls:
     """Holds the packets of TLS connections until their secrets are written.
 
-    ``marks`` is the kernel's map of the connections whose packets wait; ``tracing``
-    sets the probes, None where only a key log gives secrets.
+    ``marks`` is the kernel's map of the connections whose packets wait, ``lost`` that
+    of the counts of lost secrets; ``tracing`` sets the probes. The last two are None
+    where only a key log gives secrets.
     """
 
     kinds = frozenset(
@@ -44,13 +47,16 @@ class Tls:
         }
     )
 
-    def __init__(self, plan: Plan, marks: Map, tracing: "Tracing | None") -> None:
+    def __init__(
+        self, plan: Plan, marks: Map, lost: Map | None, tracing: "Tracing | None"
+    ) -> None:
         self._has_keylog = plan.keylog
         self._marks = marks
+        self._lost = lost
         self._tracing = tracing
         self._hold = Hold(plan.tls_wait_ms / 1000)
         self._keys = KeyJoin()
-        self._pending = Pending()
+        self._prospects = Prospects(tracing.may_trace) if tracing else None
         self._rest_of_text = b""
         self._unreadable = 0
 
@@ -62,10 +68,20 @@ class Tls:
             hello = abi.HelloMessage.parse(message)
             return self._unmarked(self._settled(now) + self._hello(hello, now))
         if kind == MessageKind.SECRET:
-            secret = self._secret(abi.SecretMessage.parse(message), now)
-            return self._unmarked(self._hold.secret(secret, now) if secret else [])
+            read = abi.SecretMessage.parse(message)
+            secret = self._secret(read, now)
+            if not secret:
+                return self._unmarked([])
+            if self._prospects:
+                number = abi.connection_id(secret.client_random)
+                self._prospects.gave_secret(number, read.pid)
+            return self._unmarked(self._hold.secret(secret, now))
         held = abi.HeldPacket.parse(message)
-        return self._unmarked(self._hold.packet(held, now))
+        out = self._hold.packet(held, now)
+        is_answered = held.kind == MessageKind.HELD_SERVER_HELLO
+        if is_answered and self._is_hopeless(held):
+            out += self._hold.give_up(held.connection, now)
+        return self._unmarked(out)
 
     def read_text(self, text: bytes) -> list[Buffer]:
         """Take a piece of a key log, from the front."""
@@ -83,14 +99,18 @@ class Tls:
     def timeout_s(self) -> float | None:
         """Return after how long `poll` has to be called; None: never."""
         timeout_s = self._hold.timeout_s(time.monotonic())
-        if not self._pending:
+        if not self._prospects or not self._prospects.is_waiting:
             return timeout_s
         return ANSWERS_S if timeout_s is None else min(timeout_s, ANSWERS_S)
 
     def poll(self) -> list[Buffer]:
         """Return the packets that have waited long enough."""
         now = time.monotonic()
-        return self._unmarked(self._settled(now) + self._hold.expire(now))
+        out = self._settled(now) + self._hold.expire(now)
+        for number in self._hold.take_without_secrets():
+            if self._prospects:
+                self._prospects.waited_for_nothing(number)
+        return self._unmarked(out)
 
     def finish(self) -> list[Buffer]:
         """Return all packets that still wait."""
@@ -105,13 +125,25 @@ class Tls:
         if self._tracing:
             self._tracing.close()
         counts = self._hold.counts()
-        report(TlsCounts(asdict(counts) | {"unreadable": self._unreadable}))
+        lost = self._lost_secrets()
+        report(TlsCounts(asdict(counts) | {"unreadable": self._unreadable} | lost))
+        if any(lost.values()):
+            log("warning", _losses(**lost))
         if counts.evicted:
             log(
                 "warning",
                 f"{counts.evicted} TLS connections are not decrypted: more packets "
                 "waited for secrets than there is room for.",
             )
+
+    def _lost_secrets(self) -> dict[str, int]:
+        """Return how many secrets the probes have lost, by LOST_... of site.h."""
+        if self._lost is None:
+            return {}
+        lost = self._lost
+        return {
+            name: int(lost[lost.Key(n)].value) for n, name in enumerate(LOST_REASONS)
+        }
 
     def _hello(self, hello: abi.HelloMessage, now: float) -> list[Buffer]:
         may_get_secrets = self._may_get_secrets(hello)
@@ -120,24 +152,27 @@ class Tls:
         )
 
     def _may_get_secrets(self, hello: abi.HelloMessage) -> bool:
-        """Return whether a process at one of the endpoints may give the secrets."""
-        if self._has_keylog or not self._tracing:
+        """Return whether a process at an end of the connection may give its secrets."""
+        if self._has_keylog or not self._prospects:
             return self._has_keylog
-        here = {hello.sender_pid, hello.receiver_pid} - {abi.ELSEWHERE}
-        answers = {pid: not pid or self._tracing.may_trace(pid) for pid in here}
-        if any(answers.values()):
-            return True
-        asked = {pid for pid, answer in answers.items() if answer is None}
-        if asked:
-            self._pending.add(hello.client_random, asked)
-        return bool(asked)
+        number = abi.connection_id(hello.client_random)
+        return self._prospects.hello(number, hello.sender_pid, hello.receiver_pid)
+
+    def _is_hopeless(self, held: abi.HeldPacket) -> bool:
+        """Return whether it was not worth to wait, as a ServerHello's sender shows."""
+        if self._has_keylog or not self._prospects:
+            return False
+        ends = held.receiver_pid, held.sender_pid
+        return not self._prospects.server_hello(held.connection, *ends)
 
     def _settled(self, now: float) -> list[Buffer]:
         """Return the packets of connections whose processes give no secrets."""
+        if not self._tracing or not self._prospects:
+            return []
         out: list[Buffer] = []
-        for pid, may_give in self._tracing.take_answers() if self._tracing else ():
-            for client_random in self._pending.settle(pid, may_give=may_give):
-                out += self._hold.give_up(client_random, now)
+        for answer in self._tracing.take_answers():
+            for number in self._prospects.settle(*answer):
+                out += [] if self._has_keylog else self._hold.give_up(number, now)
         return out
 
     def _secret(self, message: abi.SecretMessage, now: float) -> Secret | None:
@@ -166,3 +201,15 @@ class Tls:
                 with contextlib.suppress(KeyError):
                     del self._marks[self._marks.Key.from_buffer_copy(flow)]
         return out
+
+
+def _losses(lost_unreadable: int, lost_ring_full: int, lost_table_full: int) -> str:
+    """Return a sentence about lost secrets, and what helps."""
+    reasons = (
+        (lost_ring_full, "found no room in the ring buffer (try a larger ring-size)"),
+        (lost_unreadable, "could not be read in the program's memory"),
+        (lost_table_full, "came from too many threads at once"),
+    )
+    total = lost_unreadable + lost_ring_full + lost_table_full
+    why = ", ".join(f"{count} {reason}" for count, reason in reasons if count)
+    return f"{total} TLS secrets were lost, so connections are not decrypted: {why}."

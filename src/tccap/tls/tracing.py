@@ -5,6 +5,7 @@ again and again, the files that traced processes execute. A probe is on a file, 
 serves every process that has the file mapped, now or later.
 """
 
+import functools
 import threading
 import time
 from collections.abc import Callable
@@ -31,7 +32,7 @@ class Tracing(threading.Thread):
     """The thread, which dies with the process; other methods are for the engine's.
 
     ``wants`` returns whether a process may be traced; ``probes`` makes the probes, and
-    is called in the thread.
+    is called in the thread. With ``shows_paths`` the user may see everybody's paths.
     """
 
     def __init__(
@@ -39,11 +40,14 @@ class Tracing(threading.Thread):
         probes: Callable[[], Uprobes],
         wants: Callable[[int], bool],
         listed: tuple[str, ...],
+        *,
+        shows_paths: bool,
     ) -> None:
         super().__init__(name="tracing", daemon=True)
         self._make_probes = probes
         self._wants = wants
         self._listed = listed
+        self._shows_paths = shows_paths
         self._known = KnownFiles()
         self._verdicts = Verdicts()
         self._probed: ProbedFiles | None = None  # until the thread has made the probes
@@ -95,14 +99,16 @@ class Tracing(threading.Thread):
         scan = ProcessScan(self._wants, self._known, self._verdicts)
         examiner = Examiner(self._known, probed, scan, self._stopped)
         self._examine_listed(examiner)
-        examiner.examine_processes()
+        answer = functools.partial(self._answer, scan, examiner)
+        examiner.examine_processes(answer)
+        examiner.examine_learned(answer, only_public=not self._shows_paths)
         report(TlsReady())
         due = 0.0
         while not self._stopped.is_set():
             if time.monotonic() >= due:
-                pause_s = self._scan(probed, scan, examiner)
+                pause_s = self._scan(probed, scan, examiner, answer)
                 due = time.monotonic() + pause_s
-            self._answer(examiner)
+            answer()
             self._verdicts.wait(due - time.monotonic())
 
     def _examine_listed(self, examiner: Examiner) -> None:
@@ -110,24 +116,29 @@ class Tracing(threading.Thread):
         examiner.examine_paths(self._listed, "warning")
 
     def _scan(
-        self, probed: ProbedFiles, scan: ProcessScan, examiner: Examiner
+        self,
+        probed: ProbedFiles,
+        scan: ProcessScan,
+        examiner: Examiner,
+        answer: Callable[[], None],
     ) -> float:
         """Scan all processes; return the seconds until the next time."""
         started = time.monotonic()
         if probed.take_lost():
             self._examine_listed(examiner)
-        examiner.examine_processes()
+        examiner.examine_processes(answer)
         examining_s = scan.examining_s
         scanning_s = time.monotonic() - started - examining_s
         return max(PAUSE_S, scanning_s / SHARE, min(examining_s, EXAMINED_PAUSE_S))
 
-    def _answer(self, examiner: Examiner) -> None:
+    def _answer(self, scan: ProcessScan, examiner: Examiner) -> None:
         """Look at the processes that the loop has asked for."""
-        started = time.monotonic()
+        started, examined_s = time.monotonic(), scan.examining_s
         for pid in self._verdicts.take_asked():
             if not self._stopped.is_set():
                 examiner.examine_process(pid)
-        taken_s = time.monotonic() - started
+        # Each file is examined once; connections that wait should not wait for more.
+        taken_s = time.monotonic() - started - (scan.examining_s - examined_s)
         self._stopped.wait(taken_s / LOOKS_SHARE - taken_s)
 
 

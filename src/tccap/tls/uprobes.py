@@ -86,7 +86,8 @@ class Uprobes:
                 del self._labels[self._labels.Key.from_buffer_copy(key)]
         for key, label in rows.items():
             made = self._labels.Leaf.from_buffer_copy(label)
-            self._labels[self._labels.Key.from_buffer_copy(key)] = made
+            with contextlib.suppress(OSError):  # full: the probe tries to read it
+                self._labels[self._labels.Key.from_buffer_copy(key)] = made
         self._labels_of[slot] = [*rows]
 
     def detach(self, slots: Iterable[int]) -> None:

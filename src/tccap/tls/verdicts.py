@@ -15,11 +15,16 @@ NO_VALID_S = 0.5
 ASKED_MAX = 4096
 
 
+# Device and inode of a program's file; None: the process has ended.
+Program = tuple[int, int] | None
+
+
 class Answer(NamedTuple):
     """About a process that the loop has asked for."""
 
     pid: int
     may_give: bool
+    program: Program = None
 
 
 class Verdicts:
@@ -83,10 +88,10 @@ class Verdicts:
             if handles_at:
                 self._handles_at[pid] = handles_at
 
-    def answer(self, pid: int, may_give: bool) -> None:
+    def answer(self, pid: int, may_give: bool, program: Program) -> None:
         """Answer the loop."""
         with self._lock:
-            self._answers.append(Answer(pid, may_give))
+            self._answers.append(Answer(pid, may_give, program))
             if not may_give:
                 self._not_giving[pid] = time.monotonic()
 

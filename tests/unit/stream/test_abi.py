@@ -184,10 +184,12 @@ def test_a_secret_is_read() -> None:
 def test_a_packet_that_waits_is_read(kind: int) -> None:
     client_random = bytes(range(32))
     number = abi.connection_id(client_random)
-    raw = b"b" * 64 + client_random[8:16] + bytes([kind])
+    pids = struct.pack("=II", 7, abi.ELSEWHERE)
+    raw = b"b" * 64 + client_random[8:16] + pids + bytes([kind])
     assert abi.is_held_packet(raw)
     packet = abi.HeldPacket.parse(raw)
     assert (packet.connection, packet.kind) == (number, kind)
+    assert (packet.sender_pid, packet.receiver_pid) == (7, abi.ELSEWHERE)
     assert packet.block == b"b" * 64
 
 

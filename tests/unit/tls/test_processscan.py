@@ -23,6 +23,7 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> Processes:
     monkeypatch.setattr(proc, "pids", lambda: [*made])
     monkeypatch.setattr(proc, "euid", lambda pid: 1000 + pid % 2)
     monkeypatch.setattr(mapped, "files", files)
+    monkeypatch.setattr(mapped, "program", lambda pid: (8, pid))
     monkeypatch.setattr(mapped, "has_ended", lambda pid: pid not in made)
     return made
 
@@ -113,11 +114,14 @@ def test_the_loop_gets_an_answer_about_each_process(
     known.set_outcome(_content("/a"), Outcome("/a", "OpenSSL", 1, ""))
     assert [verdicts.may_give(pid) for pid in (2, 3)] == [None, None]
     for pid in sorted(verdicts.take_asked()):
-        for file in scan.due_of(pid):
+        for file in scan.due_of(scan.look(pid)):
             known.set_content(file.identity, _content(file.identity.path))
             if not known.is_examined(_content(file.identity.path)):
                 known.set_outcome(_content(file.identity.path), None)
-    assert verdicts.take_answers() == [Answer(2, True), Answer(3, False)]
+    assert verdicts.take_answers() == [
+        Answer(2, True, (8, 2)),
+        Answer(3, False, (8, 3)),
+    ]
     assert verdicts.may_give(2)
     assert verdicts.may_give(3) is False
     del processes[2]

@@ -17,7 +17,7 @@ def _no_probes() -> Uprobes:
 
 @pytest.fixture
 def tracing() -> Tracing:
-    return Tracing(_no_probes, lambda _pid: False, ())
+    return Tracing(_no_probes, lambda _pid: False, (), shows_paths=True)
 
 
 def test_the_loop_reads_nothing(
@@ -47,5 +47,5 @@ def test_handles_are_where_the_libraries_of_the_process_have_them(
 def test_nothing_is_awaited_of_a_thread_that_has_failed(tracing: Tracing) -> None:
     assert tracing.may_trace(PID) is None
     tracing._verdicts.close()
-    assert tracing.take_answers() == [(PID, False)]
+    assert tracing.take_answers() == [(PID, False, None)]
     assert tracing.may_trace(PID) is False

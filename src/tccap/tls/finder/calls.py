@@ -46,6 +46,11 @@ def calls_of(image: Image, names: Iterable[bytes]) -> Iterator[int]:
     yield from _reaching(image, _CALL_THROUGH, slots)
 
 
+def direct(image: Image, function: int) -> Iterator[int]:
+    """Yield the addresses of the direct calls of a function."""
+    return _reaching(image, _CALL, {function})
+
+
 def _reaching(image: Image, opcode: bytes, targets: set[int]) -> Iterator[int]:
     """Yield the addresses of an opcode whose rel32 leads to a target."""
     wanted = np.array(sorted(targets), dtype=np.int64)

@@ -66,6 +66,16 @@ def constant_of(instruction: Instruction) -> int | None:
     return int(operand.imm)
 
 
+def rip_target(instruction: Instruction) -> int | None:
+    """Return the address of the last operand, if it is [rip + distance]."""
+    operand = instruction.operands[-1] if instruction.operands else None
+    if operand is None or operand.type != x86.X86_OP_MEM:
+        return None
+    if operand.mem.base != x86.X86_REG_RIP or operand.mem.index:
+        return None
+    return int(instruction.address + instruction.size + operand.mem.disp)
+
+
 def place_of(instruction: Instruction, operand: Any) -> Place | None:
     """Return the register or stack slot of an operand; None if it is neither."""
     if operand.type == x86.X86_OP_REG:

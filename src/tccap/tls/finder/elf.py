@@ -118,6 +118,14 @@ class Elf:
                 return address - load.address + load.offset
         return None
 
+    def addresses_of(self, offset: int) -> list[int]:
+        """Return the addresses at which a byte of the file is loaded."""
+        return [
+            offset - load.offset + load.address
+            for load in self.loads
+            if load.offset <= offset < load.offset + load.file_len
+        ]
+
     def code_offset(self, address: int) -> int:
         """Return the file offset of an instruction; RefusedError if it is none."""
         offset = self.offset_of(address)

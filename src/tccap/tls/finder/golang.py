@@ -1,127 +1,82 @@
 """Go programs: the log function is found by its name, also in stripped programs.
 
-Each Go program carries a table of its functions for its own stack traces, .gopclntab
-(debug/gosym and runtime.pcHeader of Go's source). In crypto/tls and its forks the log
-function is (*Config).writeKeyLog(label string, clientRandom, secret []byte). It is
-called whether the program wants a key log or not. Its prologue shows the calling
-convention.
+In crypto/tls and its forks the log function is (*Config).writeKeyLog(label string,
+clientRandom, secret []byte). It is called whether the program wants a key log or not.
+The program's table of functions (`gotable`) says where it begins, and its prologue
+which calling convention it has. The proof are its callers: they pass labels.
 """
 
-import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
 from itertools import islice
 
-import numpy as np
-
-from tccap.tls.finder import search
-from tccap.tls.finder.elf import Elf
+from tccap.tls.finder import calls, gotable
+from tccap.tls.finder.code import (
+    Decoder,
+    Instruction,
+    Place,
+    constant_of,
+    is_call,
+    is_end,
+    is_jump,
+    place_of,
+    register_name,
+    rip_target,
+)
 from tccap.tls.finder.errors import RefusedError
 from tccap.tls.finder.image import Image
-from tccap.tls.sites import SITES_MAX, Number, Path, Site
+from tccap.tls.sites import LABELS, SITES_MAX, Number, Path, Site
 
-_NAME = b").writeKeyLog\0"
-# runtime.pcHeader: magic, two zeros, the processor's quantum (1) and word (8).
-# By the first Go 1.x that has it.
-_MAGICS = {2: 0xFFFFFFFB, 16: 0xFFFFFFFA, 18: 0xFFFFFFF0, 20: 0xFFFFFFF1}
-_HEADERS = {struct.pack("<IHBB", m, 0, 1, 8): v for v, m in _MAGICS.items()}
-_SECTIONS = (b".gopclntab", b".data.rel.ro.gopclntab")
-_FUNCTIONS_MAX = 1 << 22
-_NAME_LEN_MAX = 1024
-_TABLES_MAX = 16
-_PROLOGUE_LEN = 40
-# The prologue compares rsp with the stack's limit in g. Since Go 1.17 g is in r14: cmp
-# rsp, [r14+16]. Before that, it is loaded: mov rcx, fs:[...].
-_BY_REGISTERS, _BY_STACK = b"\x3b\x66\x10", b"\x64\x48\x8b\x0c\x25"
-
-
-@dataclass(frozen=True)
-class _Table:
-    """One .gopclntab; names, rows and functions are file offsets."""
-
-    names: int  # base of the offsets of names
-    rows: int  # pairs of a function's address and the offset of its record (_func)
-    row: str  # numpy type of each half
-    functions: int  # base of the offsets of records
-    name_field: int  # offset of the name's offset in a record
-    text: int  # base of the addresses
-    count: int
+_NAME = b").writeKeyLog"
+_PROLOGUE_LEN = 24
+# A function begins by comparing rsp, or rsp - n, with the stack's limit in g. Since Go
+# 1.17 g is in r14; before that, it is loaded into rcx.
+_BY_REGISTERS = re.compile(
+    rb"\x49\x3b\x66\x10|\x4c\x8d(?:\x64\x24.|\xa4\x24.{4})\x4d\x3b\x66\x10", re.DOTALL
+)
+_BY_STACK = re.compile(
+    rb"\x64\x48\x8b\x0c\x25\xf8\xff\xff\xff"
+    rb"(?:\x48\x3b\x61\x10|\x48\x8d(?:\x44\x24.|\x84\x24.{4})\x48\x3b\x41\x10)",
+    re.DOTALL,
+)
+# Where the call of the function has the label's address and length.
+_IN_REGISTERS: tuple[Place, Place] = ("rbx", "rcx")
+_ON_STACK: tuple[Place, Place] = (("rsp", 8), ("rsp", 16))
+_LABELS_MIN = 3  # fewer, and it is not the key log of crypto/tls
+_LABEL_LENS = frozenset(map(len, LABELS))
+_CALLS_MAX = 256  # more, and it is another function
+_ARGUMENTS_LEN = 96  # of the instructions that load a call's arguments, at most
 
 
 def sites(image: Image) -> tuple[Site, ...]:
-    """Return a site for each log function of a Go program."""
-    elf = image.elf
-    found = {a for place in _places(elf) for a in _entries(elf, _read(elf, place))}
+    """Return a site for each log function of a Go program.
+
+    RefusedError if it has a log function by its names, but none is proven.
+    """
+    decoder = Decoder(image.elf)
+    found: dict[int, Site] = {}
+    is_named = False
+    for table in gotable.tables(image.elf):
+        names = gotable.names(image.elf, table, _NAME)
+        is_named = is_named or bool(names)
+        for address in gotable.entries(image, table, names) if names else ():
+            site = _site(image, decoder, address)
+            if site:
+                found[address] = site
     if len(found) > SITES_MAX:
         raise RefusedError("This Go program has too many functions that log secrets.")
-    return tuple(_site(elf, address) for address in sorted(found))
+    if is_named and not found:
+        raise RefusedError("This Go program's log function was not understood.")
+    return tuple(found[address] for address in sorted(found))
 
 
-def _places(elf: Elf) -> Iterator[int]:
-    """Yield the file offsets of the tables."""
-    named = [s for s in elf.sections if s.name in _SECTIONS]
-    if named:
-        yield from (
-            s.offset for s in named if elf.data[s.offset : s.offset + 8] in _HEADERS
-        )
-        return
-    ends = {header[1:] for header in _HEADERS}  # one: magics differ in a byte
-    found = (place - 1 for place, _ in search.find(elf.data, ends, 1))
-    known = (p for p in found if p % 8 == 0 and elf.data[p : p + 8] in _HEADERS)
-    yield from islice(known, _TABLES_MAX)
-
-
-def _read(elf: Elf, place: int) -> _Table:
-    version = _HEADERS[bytes(elf.data[place : place + 8])]
-    words = elf.unpack(struct.Struct("<8Q"), place + 8)
-    if words[0] > _FUNCTIONS_MAX:
-        raise RefusedError("The file is damaged: it has too many functions.")
-    if version >= 18:
-        text = words[2]
-        if not text:  # Go 1.26 leaves it to the linker
-            section = elf.section(b".text")
-            text = section.address if section else 0
-        rows = place + words[7]
-        return _Table(place + words[3], rows, "<u4", rows, 4, text, words[0])
-    if version == 16:
-        rows = place + words[6]
-        return _Table(place + words[2], rows, "<u8", rows, 8, 0, words[0])
-    return _Table(place, place + 16, "<u8", place, 8, 0, words[0])
-
-
-def _entries(elf: Elf, table: _Table) -> Iterator[int]:
-    """Yield the addresses of the log functions that a table names."""
-    names = list(_names(elf, table.names))
-    if not names:
-        return
-    rows = elf.array(table.row, table.rows, 2 * table.count).reshape(-1, 2)
-    data = elf.array("u1", 0, len(elf.data))
-    # Absurd offsets wrap around and are out of bounds then.
-    fields = rows[:, 1].astype(np.int64) + (table.functions + table.name_field)
-    inside = (fields >= 0) & (fields <= len(data) - 4)
-    fields = np.where(inside, fields, 0)
-    found = np.stack([data[fields + n] for n in range(4)], axis=-1).view("<u4")[:, 0]
-    for row in rows[inside & np.isin(found, np.array(names, dtype=np.uint32))]:
-        address = int(row[0]) + table.text
-        if elf.is_code(address):
-            yield address
-
-
-def _names(elf: Elf, start: int) -> Iterator[int]:
-    """Yield the offsets of the log functions' names, counted from ``start``."""
-    for place, _ in islice(search.find(elf.data, [_NAME], start), SITES_MAX):
-        first = max(start, place - _NAME_LEN_MAX)
-        before = bytes(elf.data[first:place]).rfind(b"\0")
-        name = first + before + 1 - start
-        if name < 1 << 32:
-            yield name
-
-
-def _site(elf: Elf, address: int) -> Site:
-    code = elf.read(address, _PROLOGUE_LEN)
-    by_registers, by_stack = _BY_REGISTERS in code, _BY_STACK in code
-    if by_registers == by_stack:
-        raise RefusedError("This Go program's calling convention is not known.")
+def _site(image: Image, decoder: Decoder, address: int) -> Site | None:
+    """Return the site of a function; None unless it is proven."""
+    code = image.elf.read(address, _PROLOGUE_LEN)
+    by_registers = bool(_BY_REGISTERS.match(code))
+    if not image.elf.is_code(address) or not (by_registers or _BY_STACK.match(code)):
+        return None
+    if len(_passed(image, decoder, address, by_registers)) < _LABELS_MIN:
+        return None
     if by_registers:
         label, random, secret = (Path(r, (0,)) for r in ("rbx", "rdi", "r9"))
         label_len, secret_len = (Number(Path(r, ()), 8) for r in ("rcx", "r10"))
@@ -130,7 +85,7 @@ def _site(elf: Elf, address: int) -> Site:
         label_len, secret_len = (Number(Path("rsp", (n,)), 8) for n in (24, 64))
     return Site(
         address=address,
-        file_offset=elf.code_offset(address),
+        file_offset=image.elf.code_offset(address),
         kind="line",
         label=label,
         label_len=label_len,
@@ -138,3 +93,69 @@ def _site(elf: Elf, address: int) -> Site:
         secret=secret,
         secret_len=secret_len,
     )
+
+
+def _passed(
+    image: Image, decoder: Decoder, function: int, by_registers: bool
+) -> set[str]:
+    """Return the labels that the calls of a function pass to it."""
+    where = _IN_REGISTERS if by_registers else _ON_STACK
+    callers = list(islice(calls.direct(image, function), _CALLS_MAX + 1))
+    if len(callers) > _CALLS_MAX:
+        return set()
+    passed = {_label_at(image, decoder, call, where) for call in callers}
+    return {label for label in passed if label}
+
+
+def _label_at(
+    image: Image, decoder: Decoder, call: int, where: tuple[Place, Place]
+) -> str | None:
+    """Return the label that a call passes; None if it is not known to pass one."""
+    # Instructions are not aligned: code that is decoded from a wrong start passes none.
+    for start in range(call - 1, call - _ARGUMENTS_LEN, -1):
+        known = _constants(decoder, start, call)
+        address, length = (known.get(place, 0) for place in where)
+        if address and length in _LABEL_LENS:
+            text = image.elf.read(address, length).decode("latin-1")
+            return text if text in LABELS else None
+    return None
+
+
+def _constants(decoder: Decoder, start: int, call: int) -> dict[Place, int]:
+    """Return the places with constants at a call, in code without branches before it.
+
+    Empty if execution from ``start`` does not reach the call.
+    """
+    known: dict[Place, int] = {}
+    at = start
+    while at < call:
+        instruction = decoder.at(at)
+        if instruction is None or _is_branch(instruction):
+            return {}
+        _execute(instruction, known)
+        at += instruction.size
+    return known if at == call else {}
+
+
+def _is_branch(instruction: Instruction) -> bool:
+    return is_call(instruction) or is_jump(instruction) or is_end(instruction)
+
+
+def _execute(instruction: Instruction, known: dict[Place, int]) -> None:
+    """Record what an instruction does to places with constants."""
+    operands = instruction.operands
+    value: int | None = None
+    if instruction.mnemonic == "lea":
+        value = rip_target(instruction)
+    elif instruction.mnemonic == "mov":
+        value = constant_of(instruction)
+        source = place_of(instruction, operands[1])
+        if value is None and source is not None:
+            value = known.get(source)
+    for register in instruction.regs_access()[1]:
+        known.pop(register_name(instruction, register), None)
+    goes_to = place_of(instruction, operands[0]) if operands else None
+    if goes_to is not None:
+        known.pop(goes_to, None)
+        if value is not None:
+            known[goes_to] = value

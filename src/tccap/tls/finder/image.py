@@ -1,14 +1,17 @@
 """One ELF file and the tables made from it, each at its first use."""
 
 import struct
+from collections.abc import Iterator
 from functools import cached_property
 
+from tccap.tls.finder import search
 from tccap.tls.finder.elf import Data, Elf
 from tccap.tls.finder.symbols import Relocations, Symbols
 from tccap.tls.finder.unwind import Functions
 
 _ENDBR64 = b"\xf3\x0f\x1e\xfa"
 _BND = b"\xf2"
+_WORD = struct.Struct("<Q")
 _JUMP_THROUGH = b"\xff\x25"  # jmp [rip+d32]
 
 
@@ -33,6 +36,23 @@ class Image:
     def functions(self) -> Functions:
         """Where functions begin and end."""
         return Functions(self.elf)
+
+    def word(self, address: int) -> int | None:
+        """Return a word as it is after relocation; None if the file does not have it.
+
+        Pointers are ELF addresses then, without the load bias.
+        """
+        for _, target in self.relocations.own_words(address, address + 1):
+            if target is not None:
+                return target
+        content = self.elf.read(address, _WORD.size)
+        return int(_WORD.unpack(content)[0]) if len(content) == _WORD.size else None
+
+    def pointers_to(self, target: int) -> Iterator[int]:
+        """Yield the addresses of the aligned words that may hold an ELF address."""
+        yield from self.relocations.slots_of(target)
+        for place, _ in search.find(self.elf.data, [_WORD.pack(target)]):
+            yield from (a for a in self.elf.addresses_of(place) if a % _WORD.size == 0)
 
     def imported(self, target: int) -> bytes | None:
         """Return the symbol that code at an address jumps to, if it is a PLT entry."""

@@ -1,0 +1,82 @@
+"""`tccap tls list`: which running processes can be decrypted, and which not."""
+
+import os
+import sys
+from collections.abc import Iterator
+
+from tccap.errors import TccapError
+from tccap.host import proc
+from tccap.tls import inspector, libraries, mapped, unsupported
+from tccap.tls.mapped import Identity, Mapped
+from tccap.tls.sites import Inspection
+
+_HEADING = f"{'PID':>7} {'USER':>7} {'PROGRAM':16} TLS"
+
+
+def main() -> int:
+    """Print a line for each TLS library of each process; return 0, or 2 on an error."""
+    if os.geteuid() != 0:
+        print("Only root can list them: run sudo tccap tls list.", file=sys.stderr)  # noqa: T201
+        return 2
+    try:
+        sys.stdout.write(f"{_HEADING}\n")
+        for line in _lines():
+            sys.stdout.write(f"{line}\n")
+    except TccapError as error:
+        print(error, file=sys.stderr)  # noqa: T201  # where errors go
+        return 2
+    return 0
+
+
+def _lines() -> Iterator[str]:
+    known: dict[Identity, str] = {}
+    for pid in proc.pids():
+        files = list(mapped.files(pid))
+        user = proc.euid(pid)
+        if pid == os.getpid() or user is None:
+            continue
+        for text in _of_process(files, known):
+            yield f"{pid:7} {user:7} {_program(files):16} {text}"
+
+
+def _of_process(files: list[Mapped], known: dict[Identity, str]) -> list[str]:
+    """Return a text for each TLS library of a process."""
+    for file in files:
+        if file.identity not in known:
+            known[file.identity] = _of_file(file)
+    texts = [known[f.identity] for f in files if known[f.identity]]
+    paths = [file.identity.path for file in files]
+    if not texts and unsupported.found(paths):
+        texts = [f"no: {unsupported.sentence(paths)}"]
+    return texts
+
+
+def _of_file(file: Mapped) -> str:
+    """Return what can be read in a file; empty if it is no TLS library."""
+    fd = None if libraries.only_reads(file.identity.path) else mapped.opened(file)
+    if fd is None:
+        return ""
+    try:
+        size = os.fstat(fd).st_size
+        if not libraries.has_marker(fd, size, lambda: True):
+            return ""
+        return _text(_shown(file.identity.path), inspector.inspect(fd))
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
+
+
+def _text(path: str, answer: Inspection) -> str:
+    if answer.sites:
+        return f"yes: {answer.library} in {path}"
+    return f"no: {path}: {answer.refusal}" if answer.refusal else ""
+
+
+def _program(files: list[Mapped]) -> str:
+    return _shown(files[0].identity.path.rpartition("/")[2])[:16] if files else ""
+
+
+def _shown(text: str) -> str:
+    """Return a text without control characters."""
+    return text.encode("unicode_escape").decode()

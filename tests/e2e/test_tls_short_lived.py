@@ -1,0 +1,99 @@
+"""Programs that live for milliseconds are decrypted from their first connection on."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from support.decrypting import READY, decrypting
+from support.tls import TlsHost
+from support.wireshark import Wireshark
+from tccap.paths import SCRIPT, engine_python
+
+RUNS = 20
+PROGRAM = "go"
+
+
+def _fetch_all(wireshark: Wireshark, host: TlsHost, title: str) -> set[str]:
+    """Fetch pages, each with a new process; return those that tshark has decrypted."""
+    names = [f"{title}-{number}" for number in range(RUNS)]
+    with (
+        host.serving("python as nobody") as port,
+        decrypting(wireshark, host.space) as tshark,
+    ):
+        tshark.wait_for_log(READY)
+        for name in names:
+            host.fetch(PROGRAM, port, name)
+        tshark.wait_for(names[-1])
+        return tshark.end().responses & {*names}
+
+
+def test_a_program_that_was_scanned(wireshark: Wireshark, tls_host: TlsHost) -> None:
+    program = tls_host.program(PROGRAM)
+    folder = program.rpartition("/")[0]
+    scan = [engine_python(), "-I", SCRIPT, "tls", "scan", folder]
+    done = subprocess.run(scan, check=True, capture_output=True, text=True)
+    assert f"{program}: Go" in done.stdout.splitlines()
+    assert len(_fetch_all(wireshark, tls_host, "scanned")) == RUNS
+
+
+def test_a_program_of_an_earlier_capture(
+    wireshark: Wireshark, tls_host: TlsHost
+) -> None:
+    _fetch_all(wireshark, tls_host, "first")
+    assert len(_fetch_all(wireshark, tls_host, "second")) == RUNS
+
+
+def test_a_library_of_programs_that_have_ended_when_it_is_examined(
+    wireshark: Wireshark, tls_host: TlsHost
+) -> None:
+    """As in a container with libraries of its own; this one was never examined."""
+    folder = tls_host.folder / "libraries"
+    folder.mkdir()
+    [found] = Path("/usr/lib").glob("*/libssl.so.3")
+    own = folder / found.name
+    own.write_bytes(found.read_bytes() + os.urandom(16))
+
+    def fetch(port: int, name: str) -> None:
+        curl = ("curl", "-sk", "{URL}")
+        tls_host.get(curl, port, name, LD_LIBRARY_PATH=str(folder))
+
+    _check_found_while_it_runs(wireshark, tls_host, own, fetch)
+
+
+def test_a_program_that_has_ended_when_it_is_examined(
+    wireshark: Wireshark, tls_host: TlsHost
+) -> None:
+    own = tls_host.folder / "never-examined"
+    own.write_bytes(Path(tls_host.program(PROGRAM)).read_bytes() + os.urandom(16))
+    own.chmod(0o755)
+
+    def fetch(port: int, name: str) -> None:
+        tls_host.get((str(own),), port, name, given="{URL}\n")
+
+    _check_found_while_it_runs(wireshark, tls_host, own, fetch)
+
+
+def _check_found_while_it_runs(
+    wireshark: Wireshark,
+    host: TlsHost,
+    file: Path,
+    fetch: Callable[[int, str], None],
+) -> None:
+    """Fetch pages until a file is probed, and then check that all are decrypted."""
+    names = [f"{file.stem}-{number}" for number in range(RUNS)]
+    message = f" in {file}, 1 probes."
+    with (
+        host.serving("python as nobody") as port,
+        decrypting(wireshark, host.space) as tshark,
+    ):
+        tshark.wait_for_log(READY)
+        for _ in range(RUNS):  # until one of them lives long enough to be seen
+            fetch(port, "learning")
+            if tshark.has_logged(message):
+                break
+        tshark.wait_for_log(message)
+        for name in names:
+            fetch(port, name)
+        tshark.wait_for(names[-1])
+        assert {*names} <= tshark.end().responses
