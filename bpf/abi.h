@@ -39,6 +39,8 @@
  *   KERNEL_OFFSETS 1: there are also the offsets into kernel structures, from BTF
  *                  (src/tccap/bpf/btf.py)
  *   HAS_MPTCP      1: those of multipath TCP are among them
+ *   HAS_NETFILTER  1: those of netfilter are
+ *   READS_KERNEL   1: classifiers may read kernel memory at any address
  */
 #ifndef TCCAP_ABI_H
 #define TCCAP_ABI_H

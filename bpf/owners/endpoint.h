@@ -37,6 +37,9 @@ struct endpoint_lookup {
 	u32 fragmented; /* to be remembered for the later fragments */
 	s32 namespace_id;
 	u32 state; /* of the socket */
+	/* The network namespace (struct net) of a socket that is not connected, which
+	 * receives the packet only if its destination stays; 0: it surely does. */
+	u64 net;
 #if !HOOKS
 	struct socket_record record; /* a copy */
 #endif

@@ -176,6 +176,8 @@ static __always_inline void find_endpoints(struct __sk_buff *skb,
 	__builtin_memset(lookups, 0, sizeof(*lookups));
 	lookups->sender.generation = lookups->receiver.generation = context->generation;
 	find_owners(skb, &context->device, outbound, parsed, packet, lookups);
+	drop_if_changed(&lookups->sender, packet);
+	drop_if_changed(&lookups->receiver, packet);
 	/* A process may have changed before it used a socket, and that use was found
 	 * above: read the generation again. */
 	generation = lookup_generation();

@@ -40,6 +40,8 @@ MAY_MISS = {
     "published-udp-port": _TRANSLATED,
     "published-port-of-a-dead-proxy": _TRANSLATED,
     "published-to-another-host": _TRANSLATED,
+    "port-rewritten-without-tracking": _TRANSLATED,
+    "transparent-proxy": _TRANSLATED,
     "error-about-a-masqueraded-datagram": _TRANSLATED,
     "box-in-a-box": _TRANSLATED,
     "box-in-a-box-serves": _TRANSLATED,

@@ -73,6 +73,13 @@ _MPTCP = (
     ("inet_connection_sock", "icsk_ulp_data"),
     ("mptcp_subflow_context", "conn"),
 )
+_NETFILTER = (
+    ("net", "nf.hooks_ipv4"),
+    ("net", "nf.hooks_ipv6"),
+    ("nf_hook_entries", "num_hook_entries"),
+    ("nf_hook_entries", "hooks"),
+    ("nf_hook_ops", "priority"),
+)
 
 
 class _Btf:
@@ -136,14 +143,23 @@ class _Btf:
 def defines() -> dict[str, int]:
     """Return -D definitions: STRUCT__MEMBER is the member's offset in bytes.
 
-    HAS_MPTCP is 1 where those of multipath TCP are among them.
+    HAS_MPTCP is 1 where those of multipath TCP are among them, and HAS_NETFILTER
+    where those of netfilter are.
     """
-    try:
-        mptcp = {**_offsets(_MPTCP), "HAS_MPTCP": 1}
-    except TccapError:
-        mptcp = {"HAS_MPTCP": 0}
     members = (*MEMBERS, DUMPABLE) if knows_dumpable() else MEMBERS
-    return {**_offsets(members), **mptcp}
+    return {
+        **_offsets(members),
+        **_if_present("HAS_MPTCP", _MPTCP),
+        **_if_present("HAS_NETFILTER", _NETFILTER),
+    }
+
+
+def _if_present(name: str, members: tuple[tuple[str, str], ...]) -> dict[str, int]:
+    """Return the offsets of members, and whether the kernel has all of them."""
+    try:
+        return {**_offsets(members), name: 1}
+    except TccapError:
+        return {name: 0}
 
 
 def _offsets(members: tuple[tuple[str, str], ...]) -> dict[str, int]:

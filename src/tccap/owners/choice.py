@@ -107,6 +107,7 @@ class OwnersChoice:
             "LABEL_MAX": label.len_max(plan.label),
             "HOOKS": int(self.way != TRACEPOINTS),
             "CALLERS": int(self._sees_callers),
+            "READS_KERNEL": int(finds and features.classifiers_read_kernel()),
             "SOCKETS": plan.sockets if finds else 1,
             "PROCESSES": plan.processes if finds else 1,
             "FILTER_PIDS": int(bool(plan.pids)),
