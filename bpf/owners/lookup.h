@@ -103,10 +103,12 @@ static __always_inline void find_caller(struct endpoint_lookup *sender,
 	struct socket_record *known =
 		record_sender(&sender->record, sk, device, packet);
 
-	if (!known)
-		return;
-	take_record(sender, known, sk->state);
-	sender->left_if_exited = packet->protocol != IPPROTO_TCP;
+	if (known) {
+		take_record(sender, known, sk->state);
+		sender->left_if_exited = packet->protocol != IPPROTO_TCP;
+	} else if (sender->found && packet->protocol != IPPROTO_TCP) {
+		drop_others(&sender->record);
+	}
 }
 #endif
 

@@ -50,7 +50,7 @@ static __always_inline void find_owner(struct endpoint_lookup *lookup,
 #else
 	struct socket_record *known = socket_records.sk_storage_get(sk, 0, 0);
 
-	if (known)
+	if (known && !is_passed_on(address_of(sk), known))
 		take_record(lookup, known, state);
 #endif
 }

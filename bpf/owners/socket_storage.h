@@ -16,6 +16,7 @@
 #include "kernel.h"
 #include "owners/iterator_round.h"
 #include "owners/overflows.h"
+#include "owners/passed_sockets.h"
 #include "owners/process.h"
 #include "owners/process_cache.h"
 #include "owners/process_refresh.h"
@@ -34,8 +35,8 @@ struct socket_record {
 	u32 changes;	     /* after so many process_changes */
 	u32 protocol;	     /* of the socket; 0: not read yet */
 	u32 sharing;	     /* read_sharing() at the last use; 0: not read yet */
-	u32 zero;
-	u64 found_ns; /* when the iterator first found it; 0: not yet */
+	u32 receipts;	     /* receipts_so_far() at the last use */
+	u64 found_ns;	     /* when the iterator first found it; 0: not yet */
 };
 
 /* Counts how often records of processes became stale. */
@@ -115,6 +116,15 @@ static __always_inline struct owner *stored_owner(struct socket_record *known,
 	return NULL;
 }
 
+/* Whether another process has received the socket, and has not used it yet. */
+static __always_inline bool is_passed_on(u64 sk, const struct socket_record *known)
+{
+	const struct owner *owner = known->user.process.tgid ? &known->user :
+							       &known->holder;
+
+	return was_passed(sk, &owner->process, known->receipts);
+}
+
 static __always_inline struct socket_record *record_of(void *sk)
 {
 	struct socket_record *known =
@@ -178,7 +188,7 @@ record_use(void *sk, u32 protocol, u64 task, u32 listens, u32 place)
 	struct socket_record *known = record_of(sk);
 	struct process_id id = id_of(leader);
 	u32 tid = FIELD(u32, task, TASK_STRUCT__PID), euid = euid_of(leader);
-	u32 in_round, after_changes;
+	u32 in_round, after_changes, after_receipts = receipts_so_far();
 
 	if (!known || !round || !change)
 		return NULL;
@@ -187,8 +197,12 @@ record_use(void *sk, u32 protocol, u64 task, u32 listens, u32 place)
 	if (known->user.tid == tid && same_process(&known->user.process, &id) &&
 	    known->listened == listens && known->euid == euid &&
 	    known->round == in_round && known->changes == after_changes &&
-	    known->protocol && known->sharing)
-		return NULL;
+	    known->protocol && known->sharing) {
+		if (known->receipts == after_receipts)
+			return NULL;
+		known->receipts = after_receipts;
+		return known;
+	}
 	refresh_process(&id, leader, place);
 	known->user.process = id;
 	known->user.tid = tid;
@@ -197,6 +211,7 @@ record_use(void *sk, u32 protocol, u64 task, u32 listens, u32 place)
 	known->round = in_round;
 	known->changes = after_changes;
 	known->protocol = protocol;
+	known->receipts = after_receipts;
 	return known;
 }
 #endif

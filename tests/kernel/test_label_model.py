@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from tccap.bpf import features
 from truth import packets, run, schedule
 from truth.network import inside, network
 from truth.packets import Packet
@@ -77,22 +76,7 @@ def _named(packet: Packet) -> tuple[int, int]:
 def _wrong_roles(one: Expected, packet: Packet) -> list[str]:
     sender, receiver = _named(packet)
     roles = (("sender", sender, one.sender), ("receiver", receiver, one.receiver))
-    return [
-        role
-        for role, named, due in roles
-        if named not in (0, due) and not _may_be_out_of_date(role, packet)
-    ]
-
-
-def _may_be_out_of_date(role: str, packet: Packet) -> bool:
-    """Return whether the label can name the sender before (docs/limitations.md).
-
-    Without kprobes that happens on other devices than lo, where a datagram is seen
-    before the kernel reports who sent it.
-    """
-    is_datagram = packet.ends is not None and packet.ends.protocol == "udp"
-    is_seen_first = is_datagram and packet.device != "lo" and role == "sender"
-    return is_seen_first and not features.has_kprobes()
+    return [role for role, named, due in roles if named not in (0, due)]
 
 
 def _is_complete(one: Expected, packet: Packet) -> bool:

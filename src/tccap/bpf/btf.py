@@ -27,6 +27,7 @@ MEMBERS = (
     ("task_struct", "cred"),
     ("task_struct", "mm"),
     ("task_struct", "flags"),
+    ("task_struct", "files"),
     ("task_struct", "signal"),
     ("signal_struct", "live"),
     ("cred", "uid"),
@@ -42,8 +43,13 @@ MEMBERS = (
     ("user_namespace", "parent"),
     ("user_namespace", "owner"),
     ("user_namespace", "ns.inum"),
+    ("files_struct", "fdt"),
+    ("files_struct", "next_fd"),
+    ("fdtable", "fd"),
     ("file", "f_op"),
     ("file", "private_data"),
+    ("file", "f_inode"),
+    ("inode", "i_ino"),
     ("socket", "file"),
     ("socket", "sk"),
     ("sock_common", "skc_family"),
@@ -149,9 +155,22 @@ def defines() -> dict[str, int]:
     members = (*MEMBERS, DUMPABLE) if knows_dumpable() else MEMBERS
     return {
         **_offsets(members),
+        **_file_count(),
         **_if_present("HAS_MPTCP", _MPTCP),
         **_if_present("HAS_NETFILTER", _NETFILTER),
     }
+
+
+def _file_count() -> dict[str, int]:
+    """Return where a file's count of references is, and how it counts a single one."""
+    try:
+        return {
+            "FILE__COUNT": _kernel().offset("file", "f_count"),
+            "FILE__COUNT_OF_ONE": 1,
+        }
+    except TccapError:  # since Linux 6.13
+        offset = _kernel().offset("file", "f_ref.refcnt")
+        return {"FILE__COUNT": offset, "FILE__COUNT_OF_ONE": 0}
 
 
 def _if_present(name: str, members: tuple[tuple[str, str], ...]) -> dict[str, int]:

@@ -135,7 +135,7 @@ class OwnersChoice:
         """BTF numbers of the functions with fentry programs; empty: kprobes there."""
         if self.way != HOOKS:
             return {}
-        functions = hooks.in_softirq(self._functions)
+        functions = hooks.with_fentry(self._functions)
         ids = btf.functions(*functions)
         works = len(ids) == len(functions) and btfattach.is_supported(
             AttachType.TRACE_FENTRY, ids[functions[0]]

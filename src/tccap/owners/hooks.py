@@ -28,7 +28,7 @@ class Hook(NamedTuple):
     functions: tuple[str, ...]
     needed: bool = True
     on_return: bool = False
-    in_softirq: bool = False  # may run there
+    fentry: bool = False  # rather than a kprobe: in softirq context, or called often
 
 
 HOOKS = (
@@ -45,14 +45,17 @@ HOOKS = (
     Hook("on_socket_call", ("tcp_splice_read",), needed=False),
     Hook("on_getsockopt", ("sock_common_getsockopt",), needed=False),
     Hook("on_accept_call", ("inet_accept",)),
-    Hook("on_connection", ("inet_csk_reqsk_queue_add",), in_softirq=True),
-    Hook("on_handshake", ("inet_csk_complete_hashdance",), in_softirq=True),
+    # Kernels without LSM lack it.
+    Hook("on_fd_received", ("security_file_receive",), needed=False),
+    Hook("on_fd_closed", ("locks_remove_posix",), needed=False, fentry=True),
+    Hook("on_connection", ("inet_csk_reqsk_queue_add",), fentry=True),
+    Hook("on_handshake", ("inet_csk_complete_hashdance",), fentry=True),
     Hook(
         "on_timewait",
         ("inet_twsk_hashdance_schedule", "inet_twsk_hashdance"),
-        in_softirq=True,
+        fentry=True,
     ),
-    Hook("on_destruct", ("inet_sock_destruct",), in_softirq=True),
+    Hook("on_destruct", ("inet_sock_destruct",), fentry=True),
     Hook("on_commit_creds", ("commit_creds",)),
     Hook("on_rename", ("__set_task_comm",)),
 )
@@ -82,9 +85,9 @@ class KernelFunctions(NamedTuple):
     fentry_ids: Mapping[str, int]
 
 
-def in_softirq(known: Container[str]) -> list[str]:
-    """Return the functions that `attach` chooses for hooks in softirq context."""
-    hooks = [hook for hook in HOOKS if hook.in_softirq]
+def with_fentry(known: Container[str]) -> list[str]:
+    """Return the functions where `attach` prefers fentry programs."""
+    hooks = [hook for hook in HOOKS if hook.fentry]
     return [function for hook in hooks if (function := _choose(hook, known))]
 
 
@@ -97,7 +100,7 @@ def attach(
     accept = ACCEPT if ACCEPT.functions[0] in kernel.known else ACCEPT_RETURN
     for hook in (*HOOKS, accept):
         function = _choose(hook, kernel.known)
-        if function and hook.in_softirq and kernel.fentry_ids:
+        if function and hook.fentry and kernel.fentry_ids:
             number = kernel.fentry_ids[function]
             instructions = collection.instructions(hook.program)
             btfattach.attach(
