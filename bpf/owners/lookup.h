@@ -91,6 +91,10 @@ static __always_inline void find_sender(struct __sk_buff *skb,
 	lookup->namespace_id = ns;
 	answer = reversed(packet);
 	find_by_socket(skb, lookup, &answer, device, ns, true);
+#if CALLERS
+	if (lookup->found && packet->protocol != IPPROTO_TCP)
+		drop_others(&lookup->record);
+#endif
 }
 
 #if CALLERS

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Sockets that a process has received from another one as a message (SCM_RIGHTS),
- * where there are no kprobes: who used them before may not have them any more.
+ * Sockets that another process may have got, where there are no kprobes: it has received
+ * them as a message (SCM_RIGHTS), or inherited them. Who used them before may not have
+ * them any more.
  *
- * Each receipt is counted. The record of a socket says how many there were at its last
- * use, so that the table is asked only if there was one since.
+ * Receipts and forks are counted. The record of a socket says how many there were at its
+ * last use, so that the table is asked only if there was one since.
  */
 #ifndef TCCAP_PASSED_SOCKETS_H
 #define TCCAP_PASSED_SOCKETS_H
@@ -22,23 +23,35 @@ struct receipt {
 };
 /* The last one, by the address of the socket. */
 BPF_TABLE("lru_hash", u64, struct receipt, passed_sockets, SOCKETS);
-BPF_ARRAY(receipts, u32, 1);
+BPF_ARRAY(hand_on_count, u32, 1);
 
-static __always_inline u32 receipts_so_far(void)
+static __always_inline u32 hand_ons(void)
 {
-	u32 zero = 0, *count = receipts.lookup(&zero);
+	u32 zero = 0, *count = hand_on_count.lookup(&zero);
 
 	return count ? *(volatile u32 *)count : 0;
 }
 
+/* Counts one more, and returns its number. */
+static __always_inline u32 count_hand_on(void)
+{
+	u32 zero = 0, *count = hand_on_count.lookup(&zero), number;
+
+	if (!count)
+		return 0;
+	number = *count + 1;
+	__sync_fetch_and_add(count, 1); /* not for its result: that takes BPF v3 */
+	return number;
+}
+
 /* Whether another process has received the socket since its user used it, which was
- * after so many receipts. */
+ * after so many. */
 static __always_inline bool was_passed(u64 sk, const struct process_id *user,
 				       u32 used_after)
 {
 	struct receipt *receipt;
 
-	if (used_after == receipts_so_far())
+	if (used_after == hand_ons())
 		return false;
 	receipt = passed_sockets.lookup(&sk);
 	return receipt && (s32)(receipt->number - used_after) > 0 &&
@@ -69,14 +82,10 @@ static __always_inline u64 inet_socket_of(u64 file)
 
 static __always_inline void record_receipt(u64 sk, const struct process_id *receiver)
 {
-	u32 zero = 0, *count = receipts.lookup(&zero);
 	struct receipt receipt = { .receiver = *receiver };
 
-	if (!count)
-		return;
-	receipt.number = *count + 1;
+	receipt.number = count_hand_on();
 	passed_sockets.update(&sk, &receipt);
-	__sync_fetch_and_add(count, 1);
 }
 
 /* The descriptor that a process, by its tgid, got last when it last received a message:

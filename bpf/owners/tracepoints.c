@@ -19,19 +19,22 @@
  * itself have no file, and no user. */
 static __always_inline void record_caller_in_socket(u64 sk, bool listens)
 {
-	u64 socket = FIELD(u64, sk, SOCK__SK_SOCKET);
+	u64 socket = FIELD(u64, sk, SOCK__SK_SOCKET), file;
 	u64 task = CURRENT_TASK();
 	struct socket_record *known;
 
-	if (is_kernel_thread(task))
+	if (is_kernel_thread(task) || !socket)
 		return;
-	if (!socket || !FIELD(u64, socket, SOCKET__FILE))
+	file = FIELD(u64, socket, SOCKET__FILE);
+	if (!file)
 		return;
 	known = record_use((void *)sk, FIELD(u16, sk, SOCK__SK_PROTOCOL), task, listens,
 			   HOOK_DRAFT);
-	if (!known)
-		return;
-	known->sharing = read_sharing(sk) | (known->sharing & SHARING_SETTLED);
+	if (known)
+		known->sharing = read_sharing(sk) | (known->sharing & SHARING_SETTLED);
+	known = socket_records.sk_storage_get((void *)sk, 0, 0);
+	if (known)
+		known->references = references_of(file, task);
 }
 
 /* sock_send_length(sk, ...): just done. tcp_sendmsg_locked(sk, ...): about to be done. */

@@ -96,6 +96,7 @@ WITHOUT_KPROBES = {
     "tcp-killed": "the kernel answers before the connection was used",
     "old-listener-shared": _BEFORE_USE,
     "tcp-prefork": _BEFORE_USE,
+    "connection-of-a-dead-parent": _CLOSED,
     "tcp-listener-taken-over": "the process that listened has exited",
     "renamed": _NOT_USED_YET,
     "other-user": _NOT_USED_YET,

@@ -43,6 +43,7 @@ MEMBERS = (
     ("user_namespace", "parent"),
     ("user_namespace", "owner"),
     ("user_namespace", "ns.inum"),
+    ("files_struct", "count"),
     ("files_struct", "fdt"),
     ("files_struct", "next_fd"),
     ("fdtable", "fd"),
