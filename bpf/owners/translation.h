@@ -16,6 +16,7 @@
 
 #if READS_KERNEL && HAS_NETFILTER
 /* include/uapi/linux/netfilter_ipv4.h, and the same in netfilter_ipv6.h */
+#define NF_IP_PRI_FIRST (-2147483647 - 1)
 #define NF_IP_PRI_CONNTRACK_DEFRAG -400
 #define NF_IP_PRI_CONNTRACK -200
 #define NF_IP_PRI_NAT_DST -100
@@ -38,8 +39,9 @@ static __always_inline bool has_chains(u64 entries, u32 number)
 }
 
 /* Whether a hook that a packet passes before its routing may change its destination or
- * its receiver: any but those that reassemble and track connections. An answer to a
- * datagram whose source was translated is translated back by the hook alone. */
+ * its receiver: any but those of bridges (ip_sabotage_in), of reassembly, and of tracked
+ * connections. An answer to a datagram whose source was translated is translated back by
+ * the shared hook alone. */
 static __always_inline bool hook_changes(u64 entries, u32 number, u32 hooks,
 					 u32 protocol)
 {
@@ -47,7 +49,8 @@ static __always_inline bool hook_changes(u64 entries, u32 number, u32 hooks,
 		       NF_HOOK_ENTRIES__HOOKS + hooks * HOOK_LEN + number * 8);
 	s32 priority = READ(s32, ops, NF_HOOK_OPS__PRIORITY);
 
-	if (priority == NF_IP_PRI_CONNTRACK_DEFRAG || priority == NF_IP_PRI_CONNTRACK)
+	if (priority == NF_IP_PRI_FIRST || priority == NF_IP_PRI_CONNTRACK_DEFRAG ||
+	    priority == NF_IP_PRI_CONNTRACK)
 		return false;
 	return priority != NF_IP_PRI_NAT_DST || protocol != IPPROTO_TCP ||
 	       has_chains(entries, number);

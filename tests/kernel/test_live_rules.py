@@ -16,6 +16,15 @@ from truth.workers import Script, Worker, kill_all
 PORT, OTHER = 20001, 20002
 NAT = "type nat hook prerouting priority dstnat;"
 FILTER = "type filter hook prerouting priority raw;"
+# Both make the kernel track connections, and the second one translates sources.
+CONNTRACK = (
+    "add chain ip t i { type filter hook input priority 0; }; "
+    "add rule ip t i ct state established accept"
+)
+MASQUERADE = (
+    "add chain ip t p { type nat hook postrouting priority 100; }; "
+    "add rule ip t p ip daddr 192.0.2.0/24 masquerade"
+)
 KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
@@ -77,3 +86,24 @@ def test_a_rule_counts_while_the_engine_is_stopped(
     for packet in asked:
         label = packet.label
         assert str(bystander.pid) not in {label.get("pid"), label.get("peer_pid")}
+
+
+@pytest.mark.parametrize("rule", ["", CONNTRACK, MASQUERADE])
+def test_rules_that_leave_destinations_alone_do_not_count(rule: str) -> None:
+    with netns.pair() as pair:
+        pair.near.ip("link", "add", "br0", "type", "bridge")  # has a hook of its own
+        pair.near.run("nft", f"add table ip t; {rule}")
+        with pair.near.entered():
+            server = Worker(listens(PORT))
+        with running.engine(pair.near, pair.near_device, label="short") as engine:
+            server.step()
+            mark = _ask(pair.far, "tcp", pair.near_address)
+            assert engine.output
+            engine.output.wait_for(mark)
+            engine.end()
+            seen = list(packets.read(engine.output.rest()))
+    kill_all()
+    labels = [p.label for p in seen if p.ends and p.ends.receiver == PORT]
+    assert labels
+    for label in labels:
+        assert str(server.pid) in {label.get("pid"), label.get("peer_pid")}

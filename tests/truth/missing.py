@@ -97,6 +97,7 @@ WITHOUT_KPROBES = {
     "old-listener-shared": _BEFORE_USE,
     "tcp-prefork": _BEFORE_USE,
     "connection-of-a-dead-parent": _CLOSED,
+    "tcp-splice": _CLOSED,
     "tcp-listener-taken-over": "the process that listened has exited",
     "renamed": _NOT_USED_YET,
     "other-user": _NOT_USED_YET,
