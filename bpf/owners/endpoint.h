@@ -41,6 +41,7 @@ struct endpoint_lookup {
 	 * receives the packet only if its destination stays; 0: it surely does. */
 	u64 net;
 #if !HOOKS
+	u64 sk;			     /* 0: its user is the current task */
 	struct socket_record record; /* a copy */
 #endif
 };

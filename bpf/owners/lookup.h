@@ -109,6 +109,7 @@ static __always_inline void find_caller(struct endpoint_lookup *sender,
 
 	if (known) {
 		take_record(sender, known, sk->state);
+		sender->sk = 0;
 		sender->left_if_exited = packet->protocol != IPPROTO_TCP;
 	} else if (sender->found && packet->protocol != IPPROTO_TCP) {
 		drop_others(&sender->record);
@@ -182,8 +183,8 @@ static __always_inline void find_endpoints(struct __sk_buff *skb,
 	__builtin_memset(lookups, 0, sizeof(*lookups));
 	lookups->sender.generation = lookups->receiver.generation = context->generation;
 	find_owners(skb, &context->device, outbound, parsed, packet, lookups);
-	drop_if_changed(&lookups->sender, packet);
-	drop_if_changed(&lookups->receiver, packet);
+	drop_unless_sure(&lookups->sender, packet);
+	drop_unless_sure(&lookups->receiver, packet);
 	/* A process may have changed before it used a socket, and that use was found
 	 * above: read the generation again. */
 	generation = lookup_generation();

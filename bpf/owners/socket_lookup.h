@@ -50,8 +50,10 @@ static __always_inline void find_owner(struct endpoint_lookup *lookup,
 #else
 	struct socket_record *known = socket_records.sk_storage_get(sk, 0, 0);
 
-	if (known && !is_passed_on(address_of(sk), known))
+	if (known) {
 		take_record(lookup, known, state);
+		lookup->sk = address_of(sk);
+	}
 #endif
 }
 
@@ -186,7 +188,7 @@ static __always_inline bool is_translated(struct endpoint_lookup *lookup,
 #if READS_KERNEL
 	if (ns != OWN_NAMESPACE || !device->is_loopback)
 		lookup->net = READ(u64, address_of(sk), SOCK_COMMON__SKC_NET);
-	return false; /* yet: drop_if_changed() decides */
+	return false; /* yet: drop_unless_sure() decides */
 #else
 	u16 done = ns == OWN_NAMESPACE ? device->translation : device->far_translation;
 
@@ -214,13 +216,18 @@ static __always_inline bool may_be_another(struct __sk_buff *skb,
 	       is_for_upper_device(skb, device, ns);
 }
 
-/* Forgets the owner of a socket that is not connected, if the packet may get another
- * destination. This is apart from the lookup so that it is compiled once for an end. */
-static __always_inline void drop_if_changed(struct endpoint_lookup *lookup,
-					    const struct packet *packet)
+/* Forgets the owner of a socket that may not receive the packet, or that another process
+ * may have by now. This is apart from the lookup so that it is compiled once for an
+ * endpoint. */
+static __always_inline void drop_unless_sure(struct endpoint_lookup *lookup,
+					     const struct packet *packet)
 {
 #if READS_KERNEL && HAS_NETFILTER
 	if (lookup->net && is_changed_in(lookup->net, packet))
+		drop_owner(lookup);
+#endif
+#if !HOOKS
+	if (lookup->sk && is_passed_on(lookup->sk, &lookup->record))
 		drop_owner(lookup);
 #endif
 }

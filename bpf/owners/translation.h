@@ -24,8 +24,8 @@
  * data; behind the last one, as many pointers to struct nf_hook_ops. */
 #define HOOK_LEN 16
 #define HOOK_DATA 8
-/* With more hooks than this, something is taken to change destinations. */
-#define HOOKS_MAX 8
+/* More than the four that are known below may change destinations. */
+#define HOOKS_MAX 4
 
 /* All chains that translate share one hook. It is there if there is any such chain, and
  * points to those (struct nf_nat_lookup_hook_priv) that translate destinations. */
