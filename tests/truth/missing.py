@@ -33,6 +33,7 @@ _NO_DEVICE = "no device has the address"
 MAY_MISS = {
     "container-pings": "an echo request that comes out of a container's veth no "
     "longer carries its socket, and there is no port by which to find it",
+    "chosen-process-beside-translation": _TRANSLATED,
     "masqueraded": _TRANSLATED,
     "masqueraded-as-a-closed-connection": _TRANSLATED,
     "masqueraded-from-a-listeners-port": _TRANSLATED,
@@ -92,6 +93,7 @@ WITHOUT_KPROBES = {
     "fragments": _LEAVES_FIRST,
     "same-tuple-in-two-namespaces": _LEAVES_FIRST,
     "datagram-of-another-host-to-the-other-address": _LEAVES_FIRST,
+    "chosen-process-in-a-container": "the kernel answers before it was used",
     "container-serves": "the kernel answers before the connection was used",
     "tcp-killed": "the kernel answers before the connection was used",
     "old-listener-shared": _BEFORE_USE,
