@@ -135,10 +135,10 @@ class OwnersChoice:
         """BTF numbers of the functions with fentry programs; empty: kprobes there."""
         if self.way != HOOKS:
             return {}
-        functions = hooks.with_fentry(self._functions)
-        ids = btf.functions(*functions)
-        works = len(ids) == len(functions) and btfattach.is_supported(
-            AttachType.TRACE_FENTRY, ids[functions[0]]
+        needed = hooks.with_fentry(self._functions, needed=True)
+        ids = btf.functions(*hooks.with_fentry(self._functions, needed=False))
+        works = ids.keys() >= set(needed) and btfattach.is_supported(
+            AttachType.TRACE_FENTRY, ids[needed[0]]
         )
         return ids if works else {}
 

@@ -85,9 +85,12 @@ class KernelFunctions(NamedTuple):
     fentry_ids: Mapping[str, int]
 
 
-def with_fentry(known: Container[str]) -> list[str]:
-    """Return the functions where `attach` prefers fentry programs."""
-    hooks = [hook for hook in HOOKS if hook.fentry]
+def with_fentry(known: Container[str], *, needed: bool) -> list[str]:
+    """Return the functions where `attach` prefers fentry programs.
+
+    With ``needed``, only those of hooks that are.
+    """
+    hooks = [hook for hook in HOOKS if hook.fentry and (hook.needed or not needed)]
     return [function for hook in hooks if (function := _choose(hook, known))]
 
 
@@ -100,14 +103,8 @@ def attach(
     accept = ACCEPT if ACCEPT.functions[0] in kernel.known else ACCEPT_RETURN
     for hook in (*HOOKS, accept):
         function = _choose(hook, kernel.known)
-        if function and hook.fentry and kernel.fentry_ids:
-            number = kernel.fentry_ids[function]
-            instructions = collection.instructions(hook.program)
-            btfattach.attach(
-                AttachType.TRACE_FENTRY, number, hook.program, instructions
-            )
-        elif function:
-            _attach(collection, hook, function)
+        if function:
+            _attach(collection, hook, function, kernel.fentry_ids)
         elif hook.needed:
             raise TccapError(f"The kernel has no function {hook.functions[0]}.")
     at_tracepoints = (EXIT, STATE, FORK) if follow_children else (EXIT, STATE)
@@ -120,14 +117,37 @@ def _choose(hook: Hook, known: Container[str]) -> str | None:
     return next((function for function in hook.functions if function in known), None)
 
 
-def _attach(collection: Collection, hook: Hook, function: str) -> None:
-    """Attach a kprobe; one that is not needed may fail."""
+def _attach(
+    collection: Collection,
+    hook: Hook,
+    function: str,
+    fentry_ids: Mapping[str, int],
+) -> None:
+    """Attach an fentry program or a kprobe; one that is not needed may fail."""
+    try:
+        if hook.fentry and fentry_ids:
+            _attach_fentry(collection, hook, fentry_ids.get(function))
+        else:
+            _attach_kprobe(collection, hook, function)
+    except (OSError, TccapError) as error:
+        if hook.needed:
+            raise
+        log("warning", str(error))
+
+
+def _attach_fentry(collection: Collection, hook: Hook, number: int | None) -> None:
+    """Attach a program to a function by its BTF number; OSError by bpf(2)."""
+    if number is None:
+        raise TccapError(f"The kernel does not describe {hook.functions[0]}.")
+    instructions = collection.instructions(hook.program)
+    btfattach.attach(AttachType.TRACE_FENTRY, number, hook.program, instructions)
+
+
+def _attach_kprobe(collection: Collection, hook: Hook, function: str) -> None:
+    """Attach a kprobe; TccapError if the kernel refuses it."""
     program_fd = collection.program(hook.program, ProgType.KPROBE)
     side, most = (RETURN, ACCEPTS_AT_ONCE) if hook.on_return else (ENTRY, 0)
     name = f"{'pr'[side]}_{function}".encode()
     lib = bcc().lib
     if lib.bpf_attach_kprobe(program_fd, side, name, function.encode(), 0, most) < 0:
-        message = f"The kernel has no probe at its function {function}."
-        if hook.needed:
-            raise TccapError(message)
-        log("warning", message)
+        raise TccapError(f"The kernel has no probe at its function {function}.")
