@@ -39,6 +39,8 @@
  *   KERNEL_OFFSETS 1: there are also the offsets into kernel structures, from BTF
  *                  (src/tccap/bpf/btf.py)
  *   HAS_MPTCP      1: those of multipath TCP are among them
+ *   HAS_NETFILTER  1: those of netfilter are
+ *   READS_KERNEL   1: classifiers may read kernel memory at any address
  */
 #ifndef TCCAP_ABI_H
 #define TCCAP_ABI_H
@@ -162,6 +164,7 @@ struct process {
 	u16 exited;	  /* its sockets may still be closing */
 	u16 stale;	  /* name or ids may have changed since */
 	u32 fork_round;	  /* round of the iterator in which it last had a child */
+	u32 fork_number;  /* among hand_ons() (owners/passed_sockets.h); 0: had none */
 	u32 version;	  /* counts how often the record was written */
 	u16 label_len;	  /* 0: the texts are not written yet */
 	u16 peer_len;

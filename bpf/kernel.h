@@ -8,6 +8,7 @@
 
 #include <linux/ptrace.h>
 
+#define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
 #define TCP_ESTABLISHED 1

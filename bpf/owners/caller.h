@@ -75,6 +75,19 @@ record_sender(const struct socket_record *known, struct bpf_sock *sk,
 		return NULL;
 	return record_use(sk, protocol, task, false, CLASSIFIER_DRAFT);
 }
+
+/* A datagram on another device than lo usually leaves in a system call of its sender. So
+ * if the socket's owner is another process than the current one, that one may have
+ * handed it on, and the kernel has not reported the use yet. */
+static __always_inline void drop_others(struct socket_record *record)
+{
+	struct process_id now = id_of(leader_of(CURRENT_TASK()));
+
+	if (!same_process(&record->user.process, &now))
+		record->user.process.tgid = 0;
+	if (!same_process(&record->holder.process, &now))
+		record->holder.process.tgid = 0;
+}
 #endif
 
 #endif

@@ -37,7 +37,11 @@ struct endpoint_lookup {
 	u32 fragmented; /* to be remembered for the later fragments */
 	s32 namespace_id;
 	u32 state; /* of the socket */
+	/* The network namespace (struct net) of a socket that is not connected, which
+	 * receives the packet only if its destination stays; 0: it surely does. */
+	u64 net;
 #if !HOOKS
+	u64 sk;			     /* 0: its user is the current task */
 	struct socket_record record; /* a copy */
 #endif
 };

@@ -18,12 +18,13 @@
 
 /* The kernel skips the program of a kprobe on a processor that is running another one,
  * or is in a system call about a map. A softirq may interrupt either, so functions that
- * are called there have fentry programs, where the kernel supports them. */
+ * are called there have fentry programs, where the kernel supports them; and so have
+ * those that are called often, as fentry costs less. */
 #if FENTRY
-#define SOFTIRQ_CONTEXT u64
+#define FENTRY_CONTEXT u64
 #define PARAMETER(n) READ(u64, (u64)ctx, 8 * ((n)-1))
 #else
-#define SOFTIRQ_CONTEXT struct pt_regs
+#define FENTRY_CONTEXT struct pt_regs
 #define PARAMETER(n) PT_REGS_PARM##n(ctx)
 #endif
 
@@ -148,15 +149,15 @@ int on_getsockopt(struct pt_regs *ctx)
 	return 0;
 }
 
-/* inet_accept(listening socket, ...): if the listener's owner has exited, the process
- * that calls accept(2) becomes its owner. */
+/* inet_accept(listening socket, ...): if the listener's owner has exited or closed it,
+ * the process that calls accept(2) becomes its owner. */
 int on_accept_call(struct pt_regs *ctx)
 {
 	u64 sk = user_sk(PT_REGS_PARM1(ctx));
 	struct owner *known = owners.lookup(&sk);
 	struct process *process = known ? processes.lookup(&known->process) : NULL;
 
-	if (sk && (!process || process->exited))
+	if (sk && (!process || process->exited || known->ambiguous))
 		record_caller(ctx, sk);
 	return 0;
 }
@@ -176,7 +177,7 @@ static __always_inline void copy_owner(u64 from, u64 to)
 
 /* inet_csk_reqsk_queue_add(listener, request, child): the connection belongs to the
  * listener's owner until a process accepts it. */
-int on_connection(SOFTIRQ_CONTEXT *ctx)
+int on_connection(FENTRY_CONTEXT *ctx)
 {
 	copy_owner(PARAMETER(1), PARAMETER(3));
 	return 0;
@@ -184,7 +185,7 @@ int on_connection(SOFTIRQ_CONTEXT *ctx)
 
 /* inet_csk_complete_hashdance(listener, child, ...): the same, where the compiler has
  * inlined that function into this one. */
-int on_handshake(SOFTIRQ_CONTEXT *ctx)
+int on_handshake(FENTRY_CONTEXT *ctx)
 {
 	copy_owner(PARAMETER(1), PARAMETER(2));
 	return 0;
@@ -210,8 +211,45 @@ int on_accept_return(struct pt_regs *ctx)
 	return 0;
 }
 
+/* The socket that a file is, as both refer to each other; 0: it is none. */
+static __always_inline u64 sk_of_file(u64 file)
+{
+	u64 socket = READ(u64, file, FILE__PRIVATE_DATA);
+
+	if (!socket || READ(u64, socket, SOCKET__FILE) != file)
+		return 0;
+	return READ(u64, socket, SOCKET__SK);
+}
+
+/* security_file_receive(file): a process receives a descriptor from another one, which
+ * may keep its own. A socket is ambiguous until one of them uses it; the connections of
+ * a listener still belong to the process that listened. */
+int on_fd_received(struct pt_regs *ctx)
+{
+	u64 sk = sk_of_file(PT_REGS_PARM1(ctx));
+	struct owner *known = sk ? owners.lookup(&sk) : NULL;
+
+	if (known && READ(u8, sk, SOCK_COMMON__SKC_STATE) != TCP_LISTEN)
+		known->ambiguous = 1;
+	return 0;
+}
+
+/* locks_remove_posix(file, ...): a process closes a descriptor, or ends. If it is the
+ * owner of a socket that others have open, too, it may not have it any more. */
+int on_fd_closed(FENTRY_CONTEXT *ctx)
+{
+	u64 file = PARAMETER(1), sk = sk_of_file(file);
+	struct owner *known = sk ? owners.lookup(&sk) : NULL;
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+
+	if (known && known->process.tgid == tgid &&
+	    READ(u64, file, FILE__COUNT) > FILE__COUNT_OF_ONE)
+		known->ambiguous = 1;
+	return 0;
+}
+
 /* inet_twsk_hashdance(timewait, sk, ...): a connection enters TIME_WAIT. */
-int on_timewait(SOFTIRQ_CONTEXT *ctx)
+int on_timewait(FENTRY_CONTEXT *ctx)
 {
 	u64 timewait = PARAMETER(1), sk = PARAMETER(2);
 	struct owner *known = owners.lookup(&sk);
@@ -239,7 +277,7 @@ int on_close(u64 *ctx)
 }
 
 /* inet_sock_destruct(sk): the address may soon be that of another socket. */
-int on_destruct(SOFTIRQ_CONTEXT *ctx)
+int on_destruct(FENTRY_CONTEXT *ctx)
 {
 	u64 sk = PARAMETER(1);
 	struct owner *known = owners.lookup(&sk);

@@ -91,6 +91,10 @@ static __always_inline void find_sender(struct __sk_buff *skb,
 	lookup->namespace_id = ns;
 	answer = reversed(packet);
 	find_by_socket(skb, lookup, &answer, device, ns, true);
+#if CALLERS
+	if (lookup->found && packet->protocol != IPPROTO_TCP)
+		drop_others(&lookup->record);
+#endif
 }
 
 #if CALLERS
@@ -103,10 +107,13 @@ static __always_inline void find_caller(struct endpoint_lookup *sender,
 	struct socket_record *known =
 		record_sender(&sender->record, sk, device, packet);
 
-	if (!known)
-		return;
-	take_record(sender, known, sk->state);
-	sender->left_if_exited = packet->protocol != IPPROTO_TCP;
+	if (known) {
+		take_record(sender, known, sk->state);
+		sender->sk = 0;
+		sender->left_if_exited = packet->protocol != IPPROTO_TCP;
+	} else if (sender->found && packet->protocol != IPPROTO_TCP) {
+		drop_others(&sender->record);
+	}
 }
 #endif
 
@@ -176,6 +183,8 @@ static __always_inline void find_endpoints(struct __sk_buff *skb,
 	__builtin_memset(lookups, 0, sizeof(*lookups));
 	lookups->sender.generation = lookups->receiver.generation = context->generation;
 	find_owners(skb, &context->device, outbound, parsed, packet, lookups);
+	drop_unless_sure(&lookups->sender, packet);
+	drop_unless_sure(&lookups->receiver, packet);
 	/* A process may have changed before it used a socket, and that use was found
 	 * above: read the generation again. */
 	generation = lookup_generation();

@@ -58,6 +58,7 @@ static __always_inline void complete_draft(struct label_draft *draft)
 	process->version = known ? known->version + 1 : 0;
 	process->exited = known ? known->exited : 0;
 	process->fork_round = known ? known->fork_round : 0;
+	process->fork_number = known ? known->fork_number : 0;
 	process->stale = 0;
 	process->wanted = is_wanted(&draft->id, process->euid, process->comm);
 }

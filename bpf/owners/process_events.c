@@ -6,6 +6,7 @@
 #include "kernel.h"
 #include "lookup_generation.h"
 #include "owners/iterator_round.h"
+#include "owners/passed_sockets.h"
 #include "owners/process.h"
 #include "owners/process_filter.h"
 #include "owners/task.h"
@@ -25,16 +26,20 @@ int on_process_exit(u64 *ctx)
 	return 0;
 }
 
+#if !HOOKS
 /* The child has copies of the parent's descriptors. */
-static __always_inline void note_fork_round(struct process_id *parent)
+static __always_inline void note_fork(struct process_id *parent)
 {
 	struct process *known = processes.lookup(parent);
 	u32 zero = 0, *round = iterator_round.lookup(&zero);
 
-	if (known && round)
+	if (known && round) {
 		known->fork_round = *round;
+		known->fork_number = count_hand_on();
+	}
 	invalidate_lookups();
 }
+#endif
 
 /* sched_process_fork(parent, child): a child of a wanted process is wanted. */
 int on_process_fork(u64 *ctx)
@@ -46,8 +51,9 @@ int on_process_fork(u64 *ctx)
 
 	if (is_thread(child))
 		return 0;
-	if (!HOOKS)
-		note_fork_round(&id);
+#if !HOOKS
+	note_fork(&id);
+#endif
 	if (!FOLLOW_CHILDREN)
 		return 0;
 	comm = comm_of(leader);

@@ -16,6 +16,7 @@
 #include "owners/owner_table.h"
 #include "owners/sharing.h"
 #include "owners/socket_storage.h"
+#include "owners/translation.h"
 #include "packet/parse.h"
 
 /* Older verifiers do not take a pointer to a socket for a number; written to a map and
@@ -49,8 +50,10 @@ static __always_inline void find_owner(struct endpoint_lookup *lookup,
 #else
 	struct socket_record *known = socket_records.sk_storage_get(sk, 0, 0);
 
-	if (known)
+	if (known) {
 		take_record(lookup, known, state);
+		lookup->sk = address_of(sk);
+	}
 #endif
 }
 
@@ -176,13 +179,21 @@ static __always_inline bool is_stray(u32 state, const struct packet *packet, boo
 
 /* Whether the packet's destination may become another one behind the classifier: in the
  * first packet of a connection, and in datagrams, of which some answer one whose source
- * was translated. */
-static __always_inline bool is_translated(const struct device *device, s32 ns,
+ * was translated. What lo carries has been translated before. */
+static __always_inline bool is_translated(struct endpoint_lookup *lookup,
+					  struct bpf_sock *sk,
+					  const struct device *device, s32 ns,
 					  const struct packet *packet)
 {
+#if READS_KERNEL
+	if (ns != OWN_NAMESPACE || !device->is_loopback)
+		lookup->net = READ(u64, address_of(sk), SOCK_COMMON__SKC_NET);
+	return false; /* yet: drop_unless_sure() decides */
+#else
 	u16 done = ns == OWN_NAMESPACE ? device->translation : device->far_translation;
 
 	return packet->protocol == IPPROTO_TCP ? done & TRANSLATED_DESTINATIONS : done;
+#endif
 }
 
 /* Whether the kernel will look for the socket again on another device. A socket may be
@@ -196,11 +207,29 @@ static __always_inline bool is_for_upper_device(struct __sk_buff *skb,
 /* Whether a listener, or a socket that is not connected, may be another one than the
  * kernel finds for the packet. */
 static __always_inline bool may_be_another(struct __sk_buff *skb,
+					   struct endpoint_lookup *lookup,
+					   struct bpf_sock *sk,
 					   const struct device *device, s32 ns,
 					   const struct packet *packet)
 {
-	return is_translated(device, ns, packet) ||
+	return is_translated(lookup, sk, device, ns, packet) ||
 	       is_for_upper_device(skb, device, ns);
+}
+
+/* Forgets the owner of a socket that may not receive the packet, or that another process
+ * may have by now. This is apart from the lookup so that it is compiled once for an
+ * endpoint. */
+static __always_inline void drop_unless_sure(struct endpoint_lookup *lookup,
+					     const struct packet *packet)
+{
+#if READS_KERNEL && HAS_NETFILTER
+	if (lookup->net && is_changed_in(lookup->net, packet))
+		drop_owner(lookup);
+#endif
+#if !HOOKS
+	if (lookup->sk && is_passed_on(lookup->sk, &lookup->record))
+		drop_owner(lookup);
+#endif
 }
 
 /* How the socket of a lookup shares its port: SHARES_LOAD, ... */
@@ -266,7 +295,7 @@ static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
 			open = state != TCP_TIME_WAIT;
 			if (may_receive(sk, packet, ns, lookup->generation) &&
 			    !(state == TCP_LISTEN &&
-			      may_be_another(skb, device, ns, packet)))
+			      may_be_another(skb, lookup, sk, device, ns, packet)))
 				find_tcp_user(lookup, sk, state, anew);
 		}
 		bpf_sk_release(sk);
@@ -312,7 +341,7 @@ static __always_inline void find_by_udp_socket(struct __sk_buff *skb,
 		return;
 	if (may_receive(sk, packet, ns, lookup->generation) &&
 	    (STATE_OF(sk) == TCP_ESTABLISHED ||
-	     !may_be_another(skb, device, ns, packet)))
+	     !may_be_another(skb, lookup, sk, device, ns, packet)))
 		find_udp_user(lookup, sk, packet, sent);
 	bpf_sk_release(sk);
 }

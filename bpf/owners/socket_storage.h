@@ -16,6 +16,7 @@
 #include "kernel.h"
 #include "owners/iterator_round.h"
 #include "owners/overflows.h"
+#include "owners/passed_sockets.h"
 #include "owners/process.h"
 #include "owners/process_cache.h"
 #include "owners/process_refresh.h"
@@ -34,6 +35,8 @@ struct socket_record {
 	u32 changes;	     /* after so many process_changes */
 	u32 protocol;	     /* of the socket; 0: not read yet */
 	u32 sharing;	     /* read_sharing() at the last use; 0: not read yet */
+	u32 hand_ons;	     /* hand_ons() at the last use */
+	u32 references;	     /* to the socket's file, then; see references_of() */
 	u32 zero;
 	u64 found_ns; /* when the iterator first found it; 0: not yet */
 };
@@ -81,14 +84,28 @@ static __always_inline bool is_sole_holder(const struct socket_record *known,
 	return holder && known->alone_in_round && is_unshared(known, holder);
 }
 
-/* Whether the user has exited and one other process has the socket now. */
+/* Whether one other process has the socket now: the user has exited, or has closed it
+ * since it used it. */
 static __always_inline bool is_handed_on(struct socket_record *known,
 					 const struct process *user)
 {
-	if (!user || !user->exited || !known->alone_in_round ||
+	if (!user || !known->alone_in_round ||
 	    same_process(&known->holder.process, &known->user.process))
 		return false;
+	if (!user->exited && known->alone_in_round <= known->round)
+		return false;
 	return is_sole_holder(known, processes.lookup(&known->holder.process));
+}
+
+/* Whether the user of a socket has had a child since. It may have closed the socket,
+ * which nothing reports, unless polling has found it there alone. */
+static __always_inline bool may_have_closed(const struct socket_record *known,
+					    const struct process *user)
+{
+	if (!user || (s32)(user->fork_number - known->hand_ons) <= 0)
+		return false;
+	return !same_process(&known->holder.process, &known->user.process) ||
+	       !is_sole_holder(known, user);
 }
 
 /* The owner of a socket in a state of TCP, and the record of that process; both NULL if
@@ -103,7 +120,8 @@ static __always_inline struct owner *stored_owner(struct socket_record *known,
 	if (known->user.process.tgid) {
 		*process = known_process(&known->user.process, endpoint, generation);
 		if ((!accepted || inherits(known, *process)) &&
-		    !is_handed_on(known, *process))
+		    !is_handed_on(known, *process) &&
+		    (state == TCP_LISTEN || !may_have_closed(known, *process)))
 			return &known->user;
 	}
 	if (known->holder.process.tgid) {
@@ -113,6 +131,46 @@ static __always_inline struct owner *stored_owner(struct socket_record *known,
 	}
 	*process = NULL;
 	return NULL;
+}
+
+#if KERNEL_OFFSETS
+/* The references to a socket's file, while its user is in a system call: descriptor
+ * tables, and calls of threads. A task that shares its descriptor table holds one more
+ * for its own call. */
+static __always_inline u32 references_of(u64 file, u64 task)
+{
+	u64 table = FIELD(u64, task, TASK_STRUCT__FILES);
+	u32 references = FIELD(u64, file, FILE__COUNT) + 1 - FILE__COUNT_OF_ONE;
+
+	return references - (FIELD(u32, table, FILES_STRUCT__COUNT) > 1);
+}
+#endif
+
+/* Whether several processes had the socket when it was last used, and one of them has
+ * closed it since: that may be the user. */
+static __always_inline bool was_closed(u64 sk, const struct socket_record *known)
+{
+#if READS_KERNEL && KERNEL_OFFSETS
+	u64 socket, file;
+
+	if (known->references <= 1)
+		return false;
+	socket = READ(u64, sk, SOCK__SK_SOCKET);
+	file = READ(u64, socket, SOCKET__FILE);
+	return READ(u64, file, FILE__COUNT) + 1 - FILE__COUNT_OF_ONE <
+	       known->references;
+#else
+	return false;
+#endif
+}
+
+/* Whether another process may have the socket instead of the one that used it. */
+static __always_inline bool is_passed_on(u64 sk, const struct socket_record *known)
+{
+	if (known->user.process.tgid)
+		return was_passed(sk, &known->user.process, known->hand_ons) ||
+		       was_closed(sk, known);
+	return was_passed(sk, &known->holder.process, known->hand_ons);
 }
 
 static __always_inline struct socket_record *record_of(void *sk)
@@ -178,7 +236,7 @@ record_use(void *sk, u32 protocol, u64 task, u32 listens, u32 place)
 	struct socket_record *known = record_of(sk);
 	struct process_id id = id_of(leader);
 	u32 tid = FIELD(u32, task, TASK_STRUCT__PID), euid = euid_of(leader);
-	u32 in_round, after_changes;
+	u32 in_round, after_changes, after_hand_ons = hand_ons();
 
 	if (!known || !round || !change)
 		return NULL;
@@ -187,8 +245,12 @@ record_use(void *sk, u32 protocol, u64 task, u32 listens, u32 place)
 	if (known->user.tid == tid && same_process(&known->user.process, &id) &&
 	    known->listened == listens && known->euid == euid &&
 	    known->round == in_round && known->changes == after_changes &&
-	    known->protocol && known->sharing)
-		return NULL;
+	    known->protocol && known->sharing) {
+		if (known->hand_ons == after_hand_ons)
+			return NULL;
+		known->hand_ons = after_hand_ons;
+		return known;
+	}
 	refresh_process(&id, leader, place);
 	known->user.process = id;
 	known->user.tid = tid;
@@ -197,6 +259,7 @@ record_use(void *sk, u32 protocol, u64 task, u32 listens, u32 place)
 	known->round = in_round;
 	known->changes = after_changes;
 	known->protocol = protocol;
+	known->hand_ons = after_hand_ons;
 	return known;
 }
 #endif

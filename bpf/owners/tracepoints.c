@@ -19,29 +19,45 @@
  * itself have no file, and no user. */
 static __always_inline void record_caller_in_socket(u64 sk, bool listens)
 {
-	u64 socket = FIELD(u64, sk, SOCK__SK_SOCKET);
+	u64 socket = FIELD(u64, sk, SOCK__SK_SOCKET), file;
 	u64 task = CURRENT_TASK();
 	struct socket_record *known;
 
-	if (is_kernel_thread(task))
+	if (is_kernel_thread(task) || !socket)
 		return;
-	if (!socket || !FIELD(u64, socket, SOCKET__FILE))
+	file = FIELD(u64, socket, SOCKET__FILE);
+	if (!file)
 		return;
 	known = record_use((void *)sk, FIELD(u16, sk, SOCK__SK_PROTOCOL), task, listens,
 			   HOOK_DRAFT);
-	if (!known)
-		return;
-	known->sharing = read_sharing(sk) | (known->sharing & SHARING_SETTLED);
+	if (known)
+		known->sharing = read_sharing(sk) | (known->sharing & SHARING_SETTLED);
+	known = socket_records.sk_storage_get((void *)sk, 0, 0);
+	if (known)
+		known->references = references_of(file, task);
 }
 
-/* sock_send_length(sk, ...), sock_recv_length(sk, ...): just done.
- * tcp_sendmsg_locked(sk, ...): about to be done. */
+/* sock_send_length(sk, ...): just done. tcp_sendmsg_locked(sk, ...): about to be done. */
 int on_socket_use(u64 *ctx)
 {
 	u64 sk = ARGUMENT(0);
 
 	if (is_inet(sk))
 		record_caller_in_socket(sk, false);
+	return 0;
+}
+
+/* sock_recv_length(sk, ...): just done. A message may have brought descriptors. */
+int on_socket_receive(u64 *ctx)
+{
+	u64 sk = ARGUMENT(0);
+
+	if (is_inet(sk))
+		record_caller_in_socket(sk, false);
+#if READS_KERNEL
+	else if (FIELD(u16, sk, SOCK_COMMON__SKC_FAMILY) == AF_UNIX)
+		record_message(CURRENT_TASK());
+#endif
 	return 0;
 }
 
@@ -56,7 +72,9 @@ static __always_inline void remember_owner(u64 sk, u32 state)
 	if (!tcp)
 		return;
 	known = socket_records.sk_storage_get((void *)sk, 0, 0);
-	owner = known ? stored_owner(known, state, NOT_CACHED, 0, &process) : NULL;
+	if (!known || is_passed_on(sk, known))
+		return;
+	owner = stored_owner(known, state, NOT_CACHED, 0, &process);
 	if (owner)
 		remember_closed(tcp, owner);
 }

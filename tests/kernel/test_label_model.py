@@ -21,6 +21,9 @@ from truth.schedule import Expected
 
 STEPS = int(os.environ.get("TCCAP_MODEL_STEPS", "400"))
 SEED = int(os.environ.get("TCCAP_MODEL_SEED", "1"))
+# Without kprobes: a socket's user has closed it just when others passed it on
+# (docs/limitations.md).
+OUT_OF_DATE_MAX = 0.005
 DATAGRAM = re.compile(rb"datagram \d+\.")
 
 
@@ -35,7 +38,9 @@ def test_a_label_says_what_the_model_says_or_less(tmp_path: Path) -> None:
     kinds = Counter((p.device, *_wrong_roles(one, p)) for one, p in wrong)
     examples = {(p.device, *_wrong_roles(one, p)): (one, p) for one, p in wrong}
     shown = "\n".join(_problem(*pair) for pair in examples.values())
-    assert not wrong, f"seed {SEED}, wrong: {dict(kinds)}\n{shown}"
+    allowed = 0 if features.has_kprobes() else OUT_OF_DATE_MAX * len(judged)
+    assert len(wrong) <= allowed, f"seed {SEED}, wrong: {dict(kinds)}\n{shown}"
+    assert all(_wrong_roles(*pair) == ["receiver"] for pair in wrong), shown
     assert len(judged) >= len(expected)
     assert complete > len(judged) // 3
 
@@ -77,22 +82,7 @@ def _named(packet: Packet) -> tuple[int, int]:
 def _wrong_roles(one: Expected, packet: Packet) -> list[str]:
     sender, receiver = _named(packet)
     roles = (("sender", sender, one.sender), ("receiver", receiver, one.receiver))
-    return [
-        role
-        for role, named, due in roles
-        if named not in (0, due) and not _may_be_out_of_date(role, packet)
-    ]
-
-
-def _may_be_out_of_date(role: str, packet: Packet) -> bool:
-    """Return whether the label can name the sender before (docs/limitations.md).
-
-    Without kprobes that happens on other devices than lo, where a datagram is seen
-    before the kernel reports who sent it.
-    """
-    is_datagram = packet.ends is not None and packet.ends.protocol == "udp"
-    is_seen_first = is_datagram and packet.device != "lo" and role == "sender"
-    return is_seen_first and not features.has_kprobes()
+    return [role for role, named, due in roles if named not in (0, due)]
 
 
 def _is_complete(one: Expected, packet: Packet) -> bool:

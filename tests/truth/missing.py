@@ -1,7 +1,6 @@
 """Cases that have packets without a label of both ends, and why.
 
-Only the cases of OUT_OF_DATE may have a wrong label. docs/limitations.md says the same
-for users.
+No case may have a wrong label. docs/limitations.md says the same for users.
 """
 
 _TRANSLATED = (
@@ -28,11 +27,13 @@ _PROGRAM = "the program that chooses a socket is not run by the lookup of a clas
 _GROUP = "a datagram to a group may be for several sockets"
 _TIME_WAIT = "a SYN to a pair in TIME_WAIT may be for another socket than the pair's"
 _GONE_THERE = "connections in a container are not remembered when their socket is gone"
+_CLOSED = "the owner has closed its descriptor, and nobody has used the socket since"
 _NO_DEVICE = "no device has the address"
 
 MAY_MISS = {
     "container-pings": "an echo request that comes out of a container's veth no "
     "longer carries its socket, and there is no port by which to find it",
+    "chosen-process-beside-translation": _TRANSLATED,
     "masqueraded": _TRANSLATED,
     "masqueraded-as-a-closed-connection": _TRANSLATED,
     "masqueraded-from-a-listeners-port": _TRANSLATED,
@@ -40,6 +41,8 @@ MAY_MISS = {
     "published-udp-port": _TRANSLATED,
     "published-port-of-a-dead-proxy": _TRANSLATED,
     "published-to-another-host": _TRANSLATED,
+    "port-rewritten-without-tracking": _TRANSLATED,
+    "transparent-proxy": _TRANSLATED,
     "error-about-a-masqueraded-datagram": _TRANSLATED,
     "box-in-a-box": _TRANSLATED,
     "box-in-a-box-serves": _TRANSLATED,
@@ -70,6 +73,10 @@ MAY_MISS = {
     "closed-by-a-worker-that-exits": _GONE_THERE,
     "frame-of-a-packet-socket": "AF_PACKET sockets have no label",
     "descriptor-passed-and-only-received-by": "the new owner has not used the socket",
+    "connection-inherited-and-closed": _CLOSED,
+    "connection-of-a-dead-parent": _CLOSED,
+    "tcp-splice": _CLOSED,
+    "datagram-socket-inherited-and-closed": _CLOSED,
     "listener-on-a-local-network": _NO_DEVICE,
     "listener-on-a-local-network-asked-by-a-container": _NO_DEVICE,
     "more-sockets-than-the-table-holds": "what does not fit into a table is counted",
@@ -88,6 +95,7 @@ WITHOUT_KPROBES = {
     "fragments": _LEAVES_FIRST,
     "same-tuple-in-two-namespaces": _LEAVES_FIRST,
     "datagram-of-another-host-to-the-other-address": _LEAVES_FIRST,
+    "chosen-process-in-a-container": "the kernel answers before it was used",
     "container-serves": "the kernel answers before the connection was used",
     "tcp-killed": "the kernel answers before the connection was used",
     "old-listener-shared": _BEFORE_USE,
@@ -107,10 +115,4 @@ WITHOUT_KPROBES = {
     "old-listener": "a listener from before the capture is found by polling",
     "old-connection-idle": _OLD,
     "old-connection-closing": _OLD,
-}
-
-# Labels that can name the owner before, which is wrong.
-OUT_OF_DATE = {
-    "descriptor-passed-and-only-received-by": "nothing reports that a connection was "
-    "passed on as a message, until its new owner uses it",
 }

@@ -13,6 +13,7 @@ _HOOKS = {
     "postrouting": "type nat hook postrouting priority srcnat",
     "output": "type filter hook output priority raw",
     "input": "type filter hook prerouting priority raw",
+    "mangle": "type filter hook prerouting priority mangle",
 }
 
 

@@ -69,7 +69,7 @@ class Report:
         """Return the share of a verdict, 0 to 1, in all cases except some."""
         kept = (c for case, c in self.counts.items() if case not in without)
         total: Counter[str] = sum(kept, Counter())
-        return total[verdict] / total.total()
+        return total[verdict] / max(total.total(), 1)
 
     def reasons(self, why: dict[str, str], verdict: str = "missing") -> list[str]:
         """Return the reasons for the cases of a table that have such a verdict."""

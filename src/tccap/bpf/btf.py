@@ -27,6 +27,7 @@ MEMBERS = (
     ("task_struct", "cred"),
     ("task_struct", "mm"),
     ("task_struct", "flags"),
+    ("task_struct", "files"),
     ("task_struct", "signal"),
     ("signal_struct", "live"),
     ("cred", "uid"),
@@ -42,8 +43,14 @@ MEMBERS = (
     ("user_namespace", "parent"),
     ("user_namespace", "owner"),
     ("user_namespace", "ns.inum"),
+    ("files_struct", "count"),
+    ("files_struct", "fdt"),
+    ("files_struct", "next_fd"),
+    ("fdtable", "fd"),
     ("file", "f_op"),
     ("file", "private_data"),
+    ("file", "f_inode"),
+    ("inode", "i_ino"),
     ("socket", "file"),
     ("socket", "sk"),
     ("sock_common", "skc_family"),
@@ -72,6 +79,13 @@ _MPTCP = (
     ("tcp_sock", "is_mptcp"),
     ("inet_connection_sock", "icsk_ulp_data"),
     ("mptcp_subflow_context", "conn"),
+)
+_NETFILTER = (
+    ("net", "nf.hooks_ipv4"),
+    ("net", "nf.hooks_ipv6"),
+    ("nf_hook_entries", "num_hook_entries"),
+    ("nf_hook_entries", "hooks"),
+    ("nf_hook_ops", "priority"),
 )
 
 
@@ -136,14 +150,36 @@ class _Btf:
 def defines() -> dict[str, int]:
     """Return -D definitions: STRUCT__MEMBER is the member's offset in bytes.
 
-    HAS_MPTCP is 1 where those of multipath TCP are among them.
+    HAS_MPTCP is 1 where those of multipath TCP are among them, and HAS_NETFILTER
+    where those of netfilter are.
     """
-    try:
-        mptcp = {**_offsets(_MPTCP), "HAS_MPTCP": 1}
-    except TccapError:
-        mptcp = {"HAS_MPTCP": 0}
     members = (*MEMBERS, DUMPABLE) if knows_dumpable() else MEMBERS
-    return {**_offsets(members), **mptcp}
+    return {
+        **_offsets(members),
+        **_file_count(),
+        **_if_present("HAS_MPTCP", _MPTCP),
+        **_if_present("HAS_NETFILTER", _NETFILTER),
+    }
+
+
+def _file_count() -> dict[str, int]:
+    """Return where a file's count of references is, and how it counts a single one."""
+    try:
+        return {
+            "FILE__COUNT": _kernel().offset("file", "f_count"),
+            "FILE__COUNT_OF_ONE": 1,
+        }
+    except TccapError:  # since Linux 6.13
+        offset = _kernel().offset("file", "f_ref.refcnt")
+        return {"FILE__COUNT": offset, "FILE__COUNT_OF_ONE": 0}
+
+
+def _if_present(name: str, members: tuple[tuple[str, str], ...]) -> dict[str, int]:
+    """Return the offsets of members, and whether the kernel has all of them."""
+    try:
+        return {**_offsets(members), name: 1}
+    except TccapError:
+        return {name: 0}
 
 
 def _offsets(members: tuple[tuple[str, str], ...]) -> dict[str, int]:

@@ -91,6 +91,16 @@ def classifiers_see_current_task() -> bool:
         return False
 
 
+@functools.cache
+def classifiers_read_kernel() -> bool:
+    """Return whether a classifier may read kernel memory (not under lockdown)."""
+    try:
+        with _loaded(ProgType.SCHED_CLS, _READS_KERNEL):
+            return True
+    except OSError:
+        return False
+
+
 def has_ring_buffer() -> bool:
     """Return whether the kernel has the BPF ring buffer (Linux 5.8)."""
     size = os.sysconf("SC_PAGE_SIZE")

@@ -107,6 +107,7 @@ class OwnersChoice:
             "LABEL_MAX": label.len_max(plan.label),
             "HOOKS": int(self.way != TRACEPOINTS),
             "CALLERS": int(self._sees_callers),
+            "READS_KERNEL": int(finds and features.classifiers_read_kernel()),
             "SOCKETS": plan.sockets if finds else 1,
             "PROCESSES": plan.processes if finds else 1,
             "FILTER_PIDS": int(bool(plan.pids)),
@@ -134,10 +135,10 @@ class OwnersChoice:
         """BTF numbers of the functions with fentry programs; empty: kprobes there."""
         if self.way != HOOKS:
             return {}
-        functions = hooks.in_softirq(self._functions)
-        ids = btf.functions(*functions)
-        works = len(ids) == len(functions) and btfattach.is_supported(
-            AttachType.TRACE_FENTRY, ids[functions[0]]
+        needed = hooks.with_fentry(self._functions, needed=True)
+        ids = btf.functions(*hooks.with_fentry(self._functions, needed=False))
+        works = ids.keys() >= set(needed) and btfattach.is_supported(
+            AttachType.TRACE_FENTRY, ids[needed[0]]
         )
         return ids if works else {}
 

@@ -28,7 +28,7 @@ class Hook(NamedTuple):
     functions: tuple[str, ...]
     needed: bool = True
     on_return: bool = False
-    in_softirq: bool = False  # may run there
+    fentry: bool = False  # rather than a kprobe: in softirq context, or called often
 
 
 HOOKS = (
@@ -45,14 +45,17 @@ HOOKS = (
     Hook("on_socket_call", ("tcp_splice_read",), needed=False),
     Hook("on_getsockopt", ("sock_common_getsockopt",), needed=False),
     Hook("on_accept_call", ("inet_accept",)),
-    Hook("on_connection", ("inet_csk_reqsk_queue_add",), in_softirq=True),
-    Hook("on_handshake", ("inet_csk_complete_hashdance",), in_softirq=True),
+    # Kernels without LSM lack it.
+    Hook("on_fd_received", ("security_file_receive",), needed=False),
+    Hook("on_fd_closed", ("locks_remove_posix",), needed=False, fentry=True),
+    Hook("on_connection", ("inet_csk_reqsk_queue_add",), fentry=True),
+    Hook("on_handshake", ("inet_csk_complete_hashdance",), fentry=True),
     Hook(
         "on_timewait",
         ("inet_twsk_hashdance_schedule", "inet_twsk_hashdance"),
-        in_softirq=True,
+        fentry=True,
     ),
-    Hook("on_destruct", ("inet_sock_destruct",), in_softirq=True),
+    Hook("on_destruct", ("inet_sock_destruct",), fentry=True),
     Hook("on_commit_creds", ("commit_creds",)),
     Hook("on_rename", ("__set_task_comm",)),
 )
@@ -82,9 +85,12 @@ class KernelFunctions(NamedTuple):
     fentry_ids: Mapping[str, int]
 
 
-def in_softirq(known: Container[str]) -> list[str]:
-    """Return the functions that `attach` chooses for hooks in softirq context."""
-    hooks = [hook for hook in HOOKS if hook.in_softirq]
+def with_fentry(known: Container[str], *, needed: bool) -> list[str]:
+    """Return the functions where `attach` prefers fentry programs.
+
+    With ``needed``, only those of hooks that are.
+    """
+    hooks = [hook for hook in HOOKS if hook.fentry and (hook.needed or not needed)]
     return [function for hook in hooks if (function := _choose(hook, known))]
 
 
@@ -97,14 +103,8 @@ def attach(
     accept = ACCEPT if ACCEPT.functions[0] in kernel.known else ACCEPT_RETURN
     for hook in (*HOOKS, accept):
         function = _choose(hook, kernel.known)
-        if function and hook.in_softirq and kernel.fentry_ids:
-            number = kernel.fentry_ids[function]
-            instructions = collection.instructions(hook.program)
-            btfattach.attach(
-                AttachType.TRACE_FENTRY, number, hook.program, instructions
-            )
-        elif function:
-            _attach(collection, hook, function)
+        if function:
+            _attach(collection, hook, function, kernel.fentry_ids)
         elif hook.needed:
             raise TccapError(f"The kernel has no function {hook.functions[0]}.")
     at_tracepoints = (EXIT, STATE, FORK) if follow_children else (EXIT, STATE)
@@ -117,14 +117,37 @@ def _choose(hook: Hook, known: Container[str]) -> str | None:
     return next((function for function in hook.functions if function in known), None)
 
 
-def _attach(collection: Collection, hook: Hook, function: str) -> None:
-    """Attach a kprobe; one that is not needed may fail."""
+def _attach(
+    collection: Collection,
+    hook: Hook,
+    function: str,
+    fentry_ids: Mapping[str, int],
+) -> None:
+    """Attach an fentry program or a kprobe; one that is not needed may fail."""
+    try:
+        if hook.fentry and fentry_ids:
+            _attach_fentry(collection, hook, fentry_ids.get(function))
+        else:
+            _attach_kprobe(collection, hook, function)
+    except (OSError, TccapError) as error:
+        if hook.needed:
+            raise
+        log("warning", str(error))
+
+
+def _attach_fentry(collection: Collection, hook: Hook, number: int | None) -> None:
+    """Attach a program to a function by its BTF number; OSError by bpf(2)."""
+    if number is None:
+        raise TccapError(f"The kernel does not describe {hook.functions[0]}.")
+    instructions = collection.instructions(hook.program)
+    btfattach.attach(AttachType.TRACE_FENTRY, number, hook.program, instructions)
+
+
+def _attach_kprobe(collection: Collection, hook: Hook, function: str) -> None:
+    """Attach a kprobe; TccapError if the kernel refuses it."""
     program_fd = collection.program(hook.program, ProgType.KPROBE)
     side, most = (RETURN, ACCEPTS_AT_ONCE) if hook.on_return else (ENTRY, 0)
     name = f"{'pr'[side]}_{function}".encode()
     lib = bcc().lib
     if lib.bpf_attach_kprobe(program_fd, side, name, function.encode(), 0, most) < 0:
-        message = f"The kernel has no probe at its function {function}."
-        if hook.needed:
-            raise TccapError(message)
-        log("warning", message)
+        raise TccapError(f"The kernel has no probe at its function {function}.")

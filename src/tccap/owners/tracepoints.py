@@ -13,7 +13,7 @@ TRACEPOINTS = {
     "inet_sock_set_state": "on_socket_state",
     "tcp_sendmsg_locked": "on_socket_use",  # Linux 6.17
     "sock_send_length": "on_socket_use",  # Linux 6.3
-    "sock_recv_length": "on_socket_use",
+    "sock_recv_length": "on_socket_receive",
     "task_rename": "on_new_identity",
     "sched_process_exec": "on_new_identity",
     "sched_process_exit": "on_process_exit",

@@ -11,6 +11,7 @@ from truth.sockets import (
     send_descriptor,
     settle,
     tcp,
+    udp,
 )
 from truth.workers import Script, Worker, alternate, kill_all
 
@@ -97,6 +98,72 @@ def answers_thrice(context: CaseContext, port: int) -> Script:
                 assert len(connection.recv(size)) == size
                 connection.sendall(ANSWER)
             yield
+
+
+@case
+def connection_inherited_and_closed(context: CaseContext) -> None:
+    """The child of the process that connected only receives; the parent has closed."""
+
+    def speaks() -> Script:
+        context.claim("tcp", local=port)
+        with listener(port) as listening:
+            yield
+            with listening.accept()[0] as connection:
+                yield
+                connection.sendall(b"statement")
+                yield
+
+    def connects() -> Script:
+        context.claim("tcp", remote=port)
+        sock = tcp(LO4)
+        sock.connect((LO4, port))
+        child = Worker(receives(sock))
+        sock.close()
+        context.claim("tcp", remote=port, pid=child.pid)
+        yield
+        child.step()
+        yield
+        child.kill()
+
+    def receives(sock: socket.socket) -> Script:
+        assert sock.recv(100)
+        yield
+
+    port = context.port()
+    server, parent = Worker(speaks()), Worker(connects())
+    for worker in (server, parent, server, server, parent, parent, server):
+        worker.step()
+    kill_all()
+
+
+@case
+def datagram_socket_inherited_and_closed(context: CaseContext) -> None:
+    """The parent has used the socket, and has closed it."""
+
+    def binds() -> Script:
+        context.claim("udp", local=port)
+        sock = udp(LO4)
+        sock.bind((LO4, port))
+        sock.sendto(b"statement", (LO4, port))
+        assert sock.recv(100)
+        child = Worker(receives(sock))
+        sock.close()
+        context.claim("udp", local=port, pid=child.pid)
+        yield
+        child.step()
+        yield
+        child.kill()
+
+    def receives(sock: socket.socket) -> Script:
+        assert sock.recv(100)
+        yield
+
+    port = context.port()
+    parent, client = Worker(binds()), Worker(context.scripts.udp_talker(port))
+    parent.step()
+    client.step()
+    parent.step()
+    kill_all()
 
 
 @case

@@ -1,16 +1,21 @@
 """Address translation: the same tuple means two sockets, here and in a container.
 
-Most cases have their rules before the capture starts: it learns of rules that are made
-later after they have begun to act.
+Most cases make their rules while the capture runs; some have them before it starts.
 """
 
+import contextlib
+import socket
+import subprocess
 from collections.abc import Iterator
 
 from truth.cases.registry import CaseContext, case
 from truth.cases.tcp import alternate_once
-from truth.sockets import ANY4, LO4, listener, udp
+from truth.network import OUTSIDE
+from truth.sockets import ANY4, LO4, answer, listener, udp
 from truth.translation import masquerade, published, rules, untracked
 from truth.workers import Script, Worker, alternate
+
+IP_TRANSPARENT = 19  # include/uapi/linux/in.h
 
 
 @case
@@ -45,12 +50,11 @@ def masqueraded_as_a_closed_connection(context: CaseContext) -> Iterator[None]:
 
 
 @case
-def masqueraded_from_a_listeners_port(context: CaseContext) -> Iterator[None]:
+def masqueraded_from_a_listeners_port(context: CaseContext) -> None:
     """A process here listens on the port that the container's connection has."""
     network, scripts = context.network, context.scripts
     port, source = context.port(), context.port()
     with masquerade(network.here, port):
-        yield
         bystander = Worker(listens(source))
         bystander.step()
         with network.outside.space.entered():
@@ -77,13 +81,12 @@ def binds(context: CaseContext, port: int) -> Script:
 
 
 @case
-def published_port(context: CaseContext) -> Iterator[None]:
+def published_port(context: CaseContext) -> None:
     """A proxy here listens on the port, as Docker's does, and gets no connection."""
     network, scripts = context.network, context.scripts
     port, there = context.port(), context.port()
     box, outside = network.bridged[0], network.outside
     with published(network.here, "tcp", port, (box.far_address, there)):
-        yield
         proxy = Worker(listens(port))
         proxy.step()
         with box.space.entered():
@@ -97,13 +100,12 @@ def published_port(context: CaseContext) -> Iterator[None]:
 
 
 @case
-def published_udp_port(context: CaseContext) -> Iterator[None]:
+def published_udp_port(context: CaseContext) -> None:
     """A datagram socket here has the port, and gets none of the datagrams."""
     network, scripts = context.network, context.scripts
     port, there = context.port(), context.port()
     box, outside = network.bridged[0], network.outside
     with published(network.here, "udp", port, (box.far_address, there)):
-        yield
         proxy = Worker(binds(context, port))
         proxy.step()
         with box.space.entered():
@@ -113,6 +115,58 @@ def published_udp_port(context: CaseContext) -> Iterator[None]:
         with outside.space.entered():
             client = Worker(scripts.udp_client(port, outside.near_address))
         context.claim("udp", remote=there, pid=client.pid)
+        alternate(client, server)
+
+
+@case
+def port_rewritten_without_tracking(context: CaseContext) -> None:
+    """A chain that is not of type nat changes the port of each packet."""
+    network, scripts = context.network, context.scripts
+    port, there = context.port(), context.port()
+    rewriting = rules(
+        network.here,
+        f"rewrites-{port}",
+        input=f"iifname {OUTSIDE} tcp dport {port} tcp dport set {there}",
+        output=f"tcp sport {there} tcp sport set {port}",
+    )
+    with rewriting:
+        bystander, server = Worker(listens(port)), Worker(scripts.server(there, ANY4))
+        bystander.step()
+        server.step()
+        context.claim("tcp", local=port, pid=server.pid)
+        with network.outside.space.entered():
+            client = Worker(scripts.client(port, network.outside.near_address))
+        alternate(client, server)
+
+
+@case
+def transparent_proxy(context: CaseContext) -> None:
+    """Connections to a port, on which a process listens, go to another one's socket."""
+
+    def serves() -> Script:
+        context.claim("tcp", local=port)
+        with listener(there, ANY4) as listening:
+            listening.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
+            yield
+            with listening.accept()[0] as connection:
+                yield
+                answer(connection)
+                yield
+
+    network, port, there = context.network, context.port(), context.port()
+    rule = f"iifname {OUTSIDE} tcp dport {port} tproxy to :{there} accept"
+    try:
+        redirecting = contextlib.ExitStack()
+        redirecting.enter_context(rules(network.here, "tproxy", mangle=rule))
+    except subprocess.CalledProcessError:
+        context.lacks("nft_tproxy")
+        return
+    with redirecting:
+        bystander, server = Worker(listens(port)), Worker(serves())
+        bystander.step()
+        server.step()
+        with network.outside.space.entered():
+            client = Worker(context.scripts.client(port, network.outside.near_address))
         alternate(client, server)
 
 
@@ -132,13 +186,12 @@ def published_port_of_a_dead_proxy(context: CaseContext) -> Iterator[None]:
 
 
 @case
-def box_in_a_box(context: CaseContext) -> Iterator[None]:
+def box_in_a_box(context: CaseContext) -> None:
     """The outer box translates, and has a listener on the inner connection's port."""
     network, scripts = context.network, context.scripts
     port, source = context.port(), context.port()
     box = network.bridged[0]
     with rules(box.space, "inner", postrouting="oifname eth0 masquerade"):
-        yield
         with box.space.entered():
             bystander = Worker(listens(source))
         bystander.step()
@@ -149,13 +202,12 @@ def box_in_a_box(context: CaseContext) -> Iterator[None]:
 
 
 @case
-def box_in_a_box_serves(context: CaseContext) -> Iterator[None]:
+def box_in_a_box_serves(context: CaseContext) -> None:
     """The outer box passes a port on, on which a process of its own listens."""
     network, scripts = context.network, context.scripts
     port, box, inner = context.port(), network.bridged[0], network.inner
     rule = f"iifname eth0 tcp dport {port} dnat to {inner.far_address}:{port}"
     with rules(box.space, "serves", prerouting=rule):
-        yield
         with box.space.entered():
             bystander = Worker(listens(port))
         bystander.step()
@@ -167,7 +219,7 @@ def box_in_a_box_serves(context: CaseContext) -> Iterator[None]:
 
 
 @case
-def error_about_a_masqueraded_datagram(context: CaseContext) -> Iterator[None]:
+def error_about_a_masqueraded_datagram(context: CaseContext) -> None:
     """A process here has the port from which the datagram left."""
 
     def script() -> Script:
@@ -183,7 +235,6 @@ def error_about_a_masqueraded_datagram(context: CaseContext) -> Iterator[None]:
 
     network, port, source = context.network, context.port(), context.port()
     with masquerade(network.here, port):
-        yield
         bystander = Worker(binds(context, source))
         bystander.step()
         with network.bridged[0].space.entered():

@@ -25,7 +25,7 @@ SNAPLENS = [1, 2, 3, 4, 5, 65535, abi.CAPLEN_MAX - 1, abi.CAPLEN_MAX, 262144]
 # What tccap.owners gives: it asks the kernel for some of it.
 ATTRIBUTION = {
     *{"ATTRIBUTION", "LABELS", "LABEL_TIDS", "LABEL_MAX", "HOOKS", "FENTRY"},
-    *{"CALLERS", "HAS_SOCK_FROM_FILE", "SOCKET_FILE_OPS"},
+    *{"CALLERS", "READS_KERNEL", "HAS_SOCK_FROM_FILE", "SOCKET_FILE_OPS"},
     *{"FILTER_PIDS", "FILTER_UIDS", "FILTER_COMMS"},
     *{"FILTER_PROCESSES", "FOLLOW_CHILDREN", "SOCKETS", "PROCESSES"},
 }
@@ -138,7 +138,9 @@ def test_labels_and_options_fit(length: int) -> None:
 def test_every_definition_is_documented_and_given() -> None:
     comment = HEADER[: HEADER.index("*/")]
     documented = set(re.findall(r"^ \*   (\w+)", comment, re.MULTILINE))
-    given = set(abi.defines(96, 2)) | {"RING_PAGES", "KERNEL_OFFSETS", "HAS_MPTCP"}
+    given = set(abi.defines(96, 2)) | {
+        *("RING_PAGES", "KERNEL_OFFSETS", "HAS_MPTCP", "HAS_NETFILTER")
+    }
     assert given < documented
     assert documented - given == ATTRIBUTION | TLS
 

@@ -105,9 +105,9 @@ def test_a_kprobe_reports_through_a_ring_buffer(ring: Ring) -> None:
         ring.bpf.detach_kprobe(event=b"__sys_sendto", fn_name=b"on_sendto")
 
 
-def test_hooks_in_softirq_context_have_fentry() -> None:
-    chosen = hooks.in_softirq(features.symbols(*hooks.FUNCTIONS))
-    assert len(chosen) == 4
+def test_hooks_have_fentry_where_that_is_preferred() -> None:
+    chosen = hooks.with_fentry(features.symbols(*hooks.FUNCTIONS), needed=False)
+    assert len(chosen) == 5
     ids = btf.functions(*chosen)
     assert [
         name

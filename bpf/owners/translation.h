@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Whether a packet may get another destination behind the classifier, so that the
+ * socket of its present addresses may not receive it.
+ *
+ * The network namespace itself says so, at the packet: rules that were made a moment
+ * ago count, also in containers. Where programs may not read kernel memory, the engine
+ * says it (src/tccap/owners/translation.py), a moment late.
+ */
+#ifndef TCCAP_TRANSLATION_H
+#define TCCAP_TRANSLATION_H
+
+#include "abi.h"
+#include "kernel.h"
+#include "packet/parse.h"
+
+#if READS_KERNEL && HAS_NETFILTER
+/* include/uapi/linux/netfilter_ipv4.h, and the same in netfilter_ipv6.h */
+#define NF_IP_PRI_FIRST (-2147483647 - 1)
+#define NF_IP_PRI_CONNTRACK_DEFRAG -400
+#define NF_IP_PRI_CONNTRACK -200
+#define NF_IP_PRI_NAT_DST -100
+/* Of struct nf_hook_entries: the first hooks, which are functions, each with its own
+ * data; behind the last one, as many pointers to struct nf_hook_ops. */
+#define HOOK_LEN 16
+#define HOOK_DATA 8
+/* More than the four that are known below may change destinations. */
+#define HOOKS_MAX 4
+
+/* All chains that translate share one hook. It is there if there is any such chain, and
+ * points to those (struct nf_nat_lookup_hook_priv) that translate destinations. */
+static __always_inline bool has_chains(u64 entries, u32 number)
+{
+	u64 data = READ(u64, entries,
+			NF_HOOK_ENTRIES__HOOKS + number * HOOK_LEN + HOOK_DATA);
+	u64 chains = READ(u64, data, 0);
+
+	return chains && READ(u16, chains, NF_HOOK_ENTRIES__NUM_HOOK_ENTRIES);
+}
+
+/* Whether a hook that a packet passes before its routing may change its destination or
+ * its receiver: any but those of bridges (ip_sabotage_in), of reassembly, and of tracked
+ * connections. An answer to a datagram whose source was translated is translated back by
+ * the shared hook alone. */
+static __always_inline bool hook_changes(u64 entries, u32 number, u32 hooks,
+					 u32 protocol)
+{
+	u64 ops = READ(u64, entries,
+		       NF_HOOK_ENTRIES__HOOKS + hooks * HOOK_LEN + number * 8);
+	s32 priority = READ(s32, ops, NF_HOOK_OPS__PRIORITY);
+
+	if (priority == NF_IP_PRI_FIRST || priority == NF_IP_PRI_CONNTRACK_DEFRAG ||
+	    priority == NF_IP_PRI_CONNTRACK)
+		return false;
+	return priority != NF_IP_PRI_NAT_DST || protocol != IPPROTO_TCP ||
+	       has_chains(entries, number);
+}
+
+static __always_inline bool is_changed_in(u64 net, const struct packet *packet)
+{
+	/* NF_INET_PRE_ROUTING is the first place. */
+	u32 at = packet->family == AF_INET ? NET__NF__HOOKS_IPV4 : NET__NF__HOOKS_IPV6;
+	u64 entries = READ(u64, net, at);
+	u32 hooks;
+
+	if (!entries)
+		return false;
+	hooks = READ(u16, entries, NF_HOOK_ENTRIES__NUM_HOOK_ENTRIES);
+#pragma unroll
+	for (u32 i = 0; i < HOOKS_MAX; i++) {
+		if (i >= hooks)
+			return false;
+		if (hook_changes(entries, i, hooks, packet->protocol))
+			return true;
+	}
+	return hooks > HOOKS_MAX;
+}
+#endif
+
+#endif

@@ -1,0 +1,109 @@
+"""Rules that change destinations count at once, before the engine hears of them."""
+
+import os
+import signal
+import socket
+
+import pytest
+
+from support import frames, netns, running
+from tccap.bpf import features
+from truth import packets
+from truth.cases.translated import listens
+from truth.sockets import ANY4, udp
+from truth.workers import Script, Worker, kill_all
+
+PORT, OTHER = 20001, 20002
+NAT = "type nat hook prerouting priority dstnat;"
+FILTER = "type filter hook prerouting priority raw;"
+# Both make the kernel track connections, and the second one translates sources.
+CONNTRACK = (
+    "add chain ip t i { type filter hook input priority 0; }; "
+    "add rule ip t i ct state established accept"
+)
+MASQUERADE = (
+    "add chain ip t p { type nat hook postrouting priority 100; }; "
+    "add rule ip t p ip daddr 192.0.2.0/24 masquerade"
+)
+KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+
+
+def _binds(port: int) -> Script:
+    """Bind a datagram socket, and use it without receiving from others."""
+    with udp(ANY4) as sock:
+        sock.bind((ANY4, port))
+        sock.sendto(b"own", ("127.0.0.1", port))
+        assert sock.recv(10) == b"own"
+        yield
+
+
+def _ask(space: netns.Namespace, protocol: str, address: str) -> bytes:
+    """Ask on the port; return the content of a datagram that is sent after that."""
+    mark = frames.marker()
+    with space.entered(), socket.socket(type=KINDS[protocol]) as sock:
+        sock.setblocking(False)
+        sock.connect_ex((address, PORT))
+        if protocol == "udp":
+            sock.send(b"question")
+        with socket.socket(type=socket.SOCK_DGRAM) as last:
+            last.sendto(mark, (address, OTHER))
+    return mark
+
+
+@pytest.mark.skipif(not features.classifiers_read_kernel(), reason="lockdown")
+@pytest.mark.parametrize("chain", [NAT, FILTER], ids=["nat", "filter"])
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+@pytest.mark.parametrize("inside", [False, True], ids=["here", "in-a-container"])
+def test_a_rule_counts_while_the_engine_is_stopped(
+    inside: bool, protocol: str, chain: str
+) -> None:
+    rule = f"{protocol} dport {PORT}"
+    rule += (
+        f" redirect to :{OTHER}" if chain == NAT else f" {protocol} dport set {OTHER}"
+    )
+    with netns.pair() as pair:
+        server, client = (pair.far, pair.near) if inside else (pair.near, pair.far)
+        address = pair.far_address if inside else pair.near_address
+        with server.entered():
+            bystander = Worker((listens if protocol == "tcp" else _binds)(PORT))
+        with running.engine(pair.near, pair.near_device, label="short") as engine:
+            bystander.step()
+            os.kill(engine.process.pid, signal.SIGSTOP)
+            server.run(
+                "nft",
+                f"add table ip t; add chain ip t c {{ {chain} }}; "
+                f"add rule ip t c {rule}",
+            )
+            mark = _ask(client, protocol, address)
+            os.kill(engine.process.pid, signal.SIGCONT)
+            assert engine.output
+            engine.output.wait_for(mark)
+            engine.end()
+            seen = list(packets.read(engine.output.rest()))
+    kill_all()
+    asked = [p for p in seen if p.ends and p.ends.receiver == PORT]
+    assert asked
+    for packet in asked:
+        label = packet.label
+        assert str(bystander.pid) not in {label.get("pid"), label.get("peer_pid")}
+
+
+@pytest.mark.parametrize("rule", ["", CONNTRACK, MASQUERADE])
+def test_rules_that_leave_destinations_alone_do_not_count(rule: str) -> None:
+    with netns.pair() as pair:
+        pair.near.ip("link", "add", "br0", "type", "bridge")  # has a hook of its own
+        pair.near.run("nft", f"add table ip t; {rule}")
+        with pair.near.entered():
+            server = Worker(listens(PORT))
+        with running.engine(pair.near, pair.near_device, label="short") as engine:
+            server.step()
+            mark = _ask(pair.far, "tcp", pair.near_address)
+            assert engine.output
+            engine.output.wait_for(mark)
+            engine.end()
+            seen = list(packets.read(engine.output.rest()))
+    kill_all()
+    labels = [p.label for p in seen if p.ends and p.ends.receiver == PORT]
+    assert labels
+    for label in labels:
+        assert str(server.pid) in {label.get("pid"), label.get("peer_pid")}
