@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from support import netns, running
+from support import netns, running, sshd
 from support.decrypting import READY
 from support.netns import Namespace
 from support.tls import TlsHost
@@ -25,10 +25,10 @@ PCAP = "Save as pcap"
 DEVICE = "One device of `tccap-any`"
 FULL = "A full disk"
 LAST = b"the last packet"
-# Programs that cannot be run here: ssh runs the command as sshd would, without another
-# machine, and Wireshark is a tshark that ends by itself.
+# The real ssh with a configuration for the tests; Wireshark is a tshark that ends by
+# itself.
 STAND_INS = {
-    "ssh": '#!/bin/sh\nshift\nexec sh -c "$*"\n',
+    "ssh": '#!/bin/sh\nexec /usr/bin/ssh -F "$HOME/sshd/client" "$@"\n',
     "wireshark": '#!/bin/sh\nshift\nexec tshark "$@" -c 3 -w received.pcapng\n',
 }
 
@@ -143,8 +143,11 @@ def test_every_recipe_is_run_here() -> None:
 
 
 def test_remote_capture(desk: Desk) -> None:
-    (command,) = RECIPES[REMOTE]
-    desk.output_under_traffic(command)
+    command, for_sshdump = RECIPES[REMOTE]
+    assert for_sshdump in command  # tests/e2e/test_ssh.py runs it
+    (desk.folder / "sshd").mkdir()
+    with sshd.host(desk.space, "127.0.0.1", desk.folder / "sshd"):
+        desk.output_under_traffic(command)
     comments = desk.fields("received.pcapng", "frame.comment")
     assert len(comments) == 3
     assert any(comment.startswith("pid=") for (comment,) in comments)
