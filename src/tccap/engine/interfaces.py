@@ -155,7 +155,7 @@ class Interfaces:
     def _interface(self, device: Device, link: LinkType) -> Interface:
         return Interface(
             name=device.name,
-            description=DESCRIPTION,
+            description=f"{device.name}: {DESCRIPTION}",
             linktype=link.linktype,
             snaplen=self._plan.snaplen,
             mac=device.mac,

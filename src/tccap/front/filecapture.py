@@ -9,7 +9,7 @@ from tccap.front import (
     launcher,
     listing,
     logfile,
-    processfilter,
+    named,
     request,
     signals,
 )
@@ -28,7 +28,7 @@ def capture(asked: Request) -> None:
     with logfile.errors_logged():
         interface = f"{listing.PREFIX}{asked.device}"
         plan = request.plan(interface, asked.filter, asked.options)
-        processfilter.need_running(plan.pids)
+        named.need(plan)
         launcher.need_right()  # before a file is made
         _run(asked, plan)
 
@@ -43,7 +43,7 @@ def _run(asked: Request, plan: Plan) -> None:
     finally:
         os.close(writer.stream_fd)
     console = _Console(asked)
-    client = Client(writer.notes_fd, _warn, console.on_event, asked.duration_s)
+    client = Client(writer.notes_fd, _warn, console.on_event, asked.duration_s, _say)
     failure = None
     try:
         Supervisor(engine, keys, client).run(plan.to_json())

@@ -12,7 +12,7 @@ import pytest
 
 from support.blocks import HEADS, PACKET, block
 from tccap.errors import TccapError
-from tccap.front import filecapture, launcher, signals
+from tccap.front import filecapture, launcher, signals, supervisor
 from tccap.front.arguments import Request
 from tccap.front.options import Options
 
@@ -55,6 +55,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
         def use(*code: str) -> None:
             monkeypatch.setattr(launcher, "need_right", lambda: None)
+            monkeypatch.setattr(supervisor, "SLOW_START_S", 3600)
             monkeypatch.setattr(
                 launcher, "start", lambda fd: start(*code, stream_fd=fd)
             )
