@@ -15,7 +15,7 @@ from support.netns import Namespace
 from support.tls import TlsHost
 from support.tlsclients import CLIENTS
 from support.wireshark import Log, Wireshark, watch
-from tccap.paths import TOP
+from tccap.paths import SCRIPT, TOP
 
 PAGE = Path(TOP, "docs", "recipes.md")
 REMOTE = "Capture on another machine"
@@ -110,6 +110,7 @@ def desk(wireshark: Wireshark, tls_host: TlsHost) -> Iterator[Desk]:
     for name, script in STAND_INS.items():
         (folder / "bin" / name).write_text(script)
         (folder / "bin" / name).chmod(0o755)
+    (folder / "bin" / "tccap").symlink_to(SCRIPT)
     with netns.tunnel_file(tls_host.space, "tun0", netns.IFF_TUN, "10.5.0.1"):
         _capture(wireshark, tls_host, folder / "web.pcapng")
         yield Desk(wireshark, tls_host.space, folder)
@@ -195,6 +196,13 @@ def test_one_device(desk: Desk) -> None:
         commands = [line for line in RECIPES[DEVICE] if device in line]
         assert len(commands) == 3
         assert mark in desk.output("\n".join(commands))
+
+
+def test_one_kind_of_device(desk: Desk) -> None:
+    """In the namespace there is a tun device, too."""
+    capture, read, *_ = RECIPES[DEVICE]
+    desk.output_under_traffic(capture.replace("duration:10", "duration:1"))
+    assert "IP 127.0.0.1" in desk.output(read)
 
 
 def test_pcap(desk: Desk) -> None:
