@@ -82,8 +82,8 @@ soak:
 	TCCAP_SOAK_S=$(SOAK_S) $(PYTHON) -m pytest -q -s tests/faults/test_soak.py
 
 # Prints tables and checks nothing: sudo make bench, or SHORT=1 for a quick look,
-# or TABLES="throughput tls" for some of them
-BENCH = env SHORT=$(SHORT) PYTHONPATH=src:tests:. $(PYTHON) -m bench
+# or TABLES="throughput tls" for some of them; TABLES=devices BEFORE=CHECKOUT compares
+BENCH = env SHORT=$(SHORT) BEFORE=$(BEFORE) PYTHONPATH=src:tests:. $(PYTHON) -m bench
 bench:
 	$(BENCH) $(TABLES)
 

@@ -1,18 +1,19 @@
 """Prints all tables: ``sudo make bench``, or with SHORT=1 in a few minutes.
 
-Names behind it select tables: latency, throughput, filter, attribution, tls.
+Names behind it select tables: latency, throughput, filter, devices, attribution, tls.
 """
 
 import os
 import sys
 from collections.abc import Callable
 
-from bench import attribution, latency, rejection, throughput, tls
+from bench import attribution, devices, latency, rejection, throughput, tls
 
 TABLES: dict[str, Callable[[bool], None]] = {
     "latency": lambda short: latency.main(rounds=7 if short else 21),
     "throughput": lambda short: throughput.main(short=short),
     "filter": lambda _short: rejection.main(),
+    "devices": lambda short: devices.main(short=short),
     "attribution": lambda short: attribution.main(short=short),
     "tls": lambda short: tls.main(short=short),
 }

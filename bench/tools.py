@@ -32,7 +32,7 @@ class Tool:
 
     def cpu_s(self) -> float:
         """Return the CPU time so far of all its processes."""
-        return sum(_cpu_ns(pid) for p in self.processes for pid in _family(p.pid)) / 1e9
+        return sum(_cpu_ns(pid) for p in self.processes for pid in family(p.pid)) / 1e9
 
     def settle(self) -> None:
         """Return when it is idle."""
@@ -180,7 +180,7 @@ def _cpu_ns(pid: int) -> int:
         return 0
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """Return a process and its children, the engine among them."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *(int(child) for child in children)]

@@ -21,6 +21,8 @@ packages="
     nftables
     nginx-light
     man-db
+    openssh-client
+    openssh-server
     openssl
     procps
     python3-bpfcc

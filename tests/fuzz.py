@@ -163,7 +163,9 @@ def process_names(rng: Random) -> None:
     """Names, paths and arguments of processes, in a label."""
     comm = raw(rng, 16).partition(b"\0")[0]
     short = label.basic(rng.randrange(1 << 22), comm, rng.randrange(1 << 32))
-    details = proc.Details(rng.randrange(1 << 22), raw(rng), raw(rng, 2000), "ab12")
+    details = proc.Details(
+        rng.randrange(1 << 22), raw(rng), raw(rng, 2000), "ab12", raw(rng), raw(rng)
+    )
     whole = label.full(short, details, abi.LABEL_LEN_FULL)
     assert len(whole) <= abi.LABEL_LEN_FULL
     assert whole.isascii()

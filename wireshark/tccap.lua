@@ -23,7 +23,9 @@ local term_fields = { -- by the term's key
     tid = ProtoField.uint32("tccap.tid", "Thread id"),
     ppid = ProtoField.uint32("tccap.ppid", "Parent process id"),
     comm = ProtoField.string("tccap.comm", "Process name"),
+    name = ProtoField.string("tccap.name", "Program name or script"),
     uid = ProtoField.uint32("tccap.uid", "User id"),
+    user = ProtoField.string("tccap.user", "User name"),
     exe = ProtoField.string("tccap.exe", "Program"),
     args = ProtoField.string("tccap.args", "Arguments"),
     container = ProtoField.string("tccap.container", "Container id"),
@@ -115,7 +117,8 @@ end
 local function summary(known)
     local sender = "not known"
     if known.pid then
-        sender = ("%s (%d), user %d"):format(known.comm, known.pid, known.uid)
+        local name = known.name or known.comm
+        sender = ("%s (%d), user %s"):format(name, known.pid, known.user or known.uid)
     end
     if not (known.peer_pid and known.peer_comm) then return sender end
     return ("%s, to %s (%d)"):format(sender, known.peer_comm, known.peer_pid)
@@ -128,6 +131,7 @@ end
 -- Each of these fields is there once for each end, as ip.addr is.
 local function add_either_end(tree, known)
     add(tree, process, known.comm)
+    if known.name ~= known.comm then add(tree, process, known.name) end
     add(tree, process, known.peer_comm)
     add(tree, process_pid, known.pid)
     add(tree, process_pid, known.peer_pid)

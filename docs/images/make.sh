@@ -20,7 +20,18 @@ if [ "${1:-}" != inside ]; then
 fi
 
 work=$(mktemp -d)
-trap 'kill $(jobs -p) 2>/dev/null; wait; rm -rf "$work"' EXIT
+started=
+keep() { # the process that was started last, until the end
+    started="$started $!"
+}
+end() {
+    set +e # some have ended before
+    # shellcheck disable=SC2086  # pids are words
+    kill $started 2>/dev/null
+    wait
+    rm -rf "$work"
+}
+trap end EXIT
 export HOME="$work" XDG_RUNTIME_DIR="$work" DISPLAY=:97 LC_ALL=C.UTF-8
 
 # The folder whose name Wireshark gives holds one link, into this checkout.
@@ -45,13 +56,17 @@ make_network() {
     mkdir "$work/www"
     echo hello >"$work/www/index.html"
     (cd "$work/www" && exec ip netns exec far python3 -m http.server --protocol HTTP/1.1 80) >/dev/null 2>&1 &
+    keep
     (cd "$work/www" && exec python3 -m http.server --protocol HTTP/1.1 8000) >/dev/null 2>&1 &
+    keep
 }
 
 start_screen() {
     Xvfb "$DISPLAY" -screen 0 1100x620x24 >/dev/null 2>&1 &
+    keep
     until xdotool getdisplaygeometry >/dev/null 2>&1; do sleep 0.1; done
     matchbox-window-manager -use_titlebar no >/dev/null 2>&1 &
+    keep
 }
 
 start_wireshark() { # its arguments
@@ -60,6 +75,7 @@ start_wireshark() { # its arguments
     cp -R "$top/wireshark/profiles/tccap" "$work/.config/wireshark/profiles/"
     echo "gui.byte_view_show: FALSE" >>"$work/.config/wireshark/profiles/tccap/recent"
     wireshark -C tccap "$@" >/dev/null 2>&1 &
+    keep
     wireshark=$!
     xdotool search --sync --onlyvisible --class wireshark >/dev/null
 }

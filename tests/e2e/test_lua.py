@@ -14,11 +14,18 @@ from tccap.owners import label
 from tccap.paths import TOP
 
 NUMBERS = ("pid", "tid", "ppid", "uid", "peer_pid")
-TEXTS = ("comm", "exe", "args", "container", "peer_comm")
+TEXTS = ("comm", "name", "user", "exe", "args", "container", "peer_comm")
 CURL = label.basic(4242, b"curl", 1000)
 FULL = label.full(
     CURL + b" tid=4243",
-    Details(1, b"/usr/bin/my curl", b'curl -H "a: b" http://x/?a=b', "0123456789ab"),
+    Details(
+        1,
+        b"/usr/bin/my curl",
+        b'curl -H "a: b" http://x/?a=b',
+        "0123456789ab",
+        b"my curl",
+        b"ada",
+    ),
     2048,
 )
 PEER = b" peer_pid=80 peer_comm=%s" % label.quoted(b"my server")
@@ -60,9 +67,31 @@ def test_every_term_is_a_field(tshark: Tshark) -> None:
     assert values == [
         [
             *("4242", "4243", "1", "1000", "80"),
-            *("curl", "/usr/bin/my curl", 'curl -H "a: b" http://x/?a=b'),
+            *(
+                "curl",
+                "my curl",
+                "ada",
+                "/usr/bin/my curl",
+                'curl -H "a: b" http://x/?a=b',
+            ),
             *("0123456789ab", "my server"),
         ]
+    ]
+
+
+def test_a_program_is_found_by_its_name_and_shown_with_it(tshark: Tshark) -> None:
+    """Node calls its main thread MainThread."""
+    node = label.full(
+        label.basic(7, b"MainThread", 1000),
+        Details(1, b"/usr/bin/node", b"node server.js", "", b"server.js", b"ada"),
+        1024,
+    )
+    packets = [(node,), (CURL,)]
+    for where in ('tccap.name == "server.js"', 'tccap.process == "server.js"'):
+        assert tshark.fields(packets, "pid", where=where) == [["7"]]
+    assert tshark.fields(packets, "label") == [
+        ["server.js (7), user ada"],
+        ["curl (4242), user 1000"],
     ]
 
 
@@ -116,7 +145,9 @@ def test_names_that_tshark_escapes(name: bytes, literal: str, tshark: Tshark) ->
 
 @pytest.mark.parametrize("comment", FOREIGN, ids=repr)
 def test_comments_of_others_are_left_alone(comment: bytes, tshark: Tshark) -> None:
-    assert tshark.fields([(comment,)], *NUMBERS, *TEXTS) == [[""] * 10]
+    assert tshark.fields([(comment,)], *NUMBERS, *TEXTS) == [
+        [""] * len(NUMBERS + TEXTS)
+    ]
 
 
 def test_our_comment_is_found_among_others(tshark: Tshark) -> None:

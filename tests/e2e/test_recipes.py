@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import pytest
 
-from support import netns, running
+from support import netns, running, sshd
 from support.decrypting import READY
 from support.netns import Namespace
 from support.tls import TlsHost
 from support.tlsclients import CLIENTS
 from support.wireshark import Log, Wireshark, watch
-from tccap.paths import TOP
+from tccap.paths import SCRIPT, TOP
 
 PAGE = Path(TOP, "docs", "recipes.md")
 REMOTE = "Capture on another machine"
@@ -25,10 +25,10 @@ PCAP = "Save as pcap"
 DEVICE = "One device of `tccap-any`"
 FULL = "A full disk"
 LAST = b"the last packet"
-# Programs that cannot be run here: ssh runs the command as sshd would, without another
-# machine, and Wireshark is a tshark that ends by itself.
+# The real ssh with a configuration for the tests; Wireshark is a tshark that ends by
+# itself.
 STAND_INS = {
-    "ssh": '#!/bin/sh\nshift\nexec sh -c "$*"\n',
+    "ssh": '#!/bin/sh\nexec /usr/bin/ssh -F "$HOME/sshd/client" "$@"\n',
     "wireshark": '#!/bin/sh\nshift\nexec tshark "$@" -c 3 -w received.pcapng\n',
 }
 
@@ -110,6 +110,7 @@ def desk(wireshark: Wireshark, tls_host: TlsHost) -> Iterator[Desk]:
     for name, script in STAND_INS.items():
         (folder / "bin" / name).write_text(script)
         (folder / "bin" / name).chmod(0o755)
+    (folder / "bin" / "tccap").symlink_to(SCRIPT)
     with netns.tunnel_file(tls_host.space, "tun0", netns.IFF_TUN, "10.5.0.1"):
         _capture(wireshark, tls_host, folder / "web.pcapng")
         yield Desk(wireshark, tls_host.space, folder)
@@ -143,8 +144,11 @@ def test_every_recipe_is_run_here() -> None:
 
 
 def test_remote_capture(desk: Desk) -> None:
-    (command,) = RECIPES[REMOTE]
-    desk.output_under_traffic(command)
+    command, for_sshdump = RECIPES[REMOTE]
+    assert for_sshdump in command  # tests/e2e/test_ssh.py runs it
+    (desk.folder / "sshd").mkdir()
+    with sshd.host(desk.space, "127.0.0.1", desk.folder / "sshd"):
+        desk.output_under_traffic(command)
     comments = desk.fields("received.pcapng", "frame.comment")
     assert len(comments) == 3
     assert any(comment.startswith("pid=") for (comment,) in comments)
@@ -192,6 +196,13 @@ def test_one_device(desk: Desk) -> None:
         commands = [line for line in RECIPES[DEVICE] if device in line]
         assert len(commands) == 3
         assert mark in desk.output("\n".join(commands))
+
+
+def test_one_kind_of_device(desk: Desk) -> None:
+    """In the namespace there is a tun device, too."""
+    capture, read, *_ = RECIPES[DEVICE]
+    desk.output_under_traffic(capture.replace("duration:10", "duration:1"))
+    assert "IP 127.0.0.1" in desk.output(read)
 
 
 def test_pcap(desk: Desk) -> None:

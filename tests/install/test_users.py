@@ -24,6 +24,15 @@ Defaults umask=0777, passwd_tries=1
 TEN_PACKETS = CAPTURE_WITH_TRAFFIC.replace(
     "-C tccap -i tccap-any -a duration:3", "-i tccap-any -c 10 -f 'udp port 9'"
 )
+TEN_INTO_A_FILE = CAPTURE_WITH_TRAFFIC.replace(
+    "tshark -C tccap -i tccap-any -a duration:3",
+    "umask 0; cd $(mktemp -d); tccap -i any -w file -c 10 udp port 9;"
+    "stat -c '%a %U %G' file; tshark -r file 2>/dev/null",
+)
+TEN_TO_STDOUT = CAPTURE_WITH_TRAFFIC.replace(
+    "tshark -C tccap -i tccap-any -a duration:3",
+    "tccap -i any -w - -c 10 udp port 9 | tshark -r - 2>/dev/null",
+)
 MEMBER = ("setpriv", "--reuid=ada", "--regid=ada", "--init-groups")
 OUTSIDER = ("setpriv", "--reuid=ben", "--regid=ben", "--init-groups")
 TO_OUTSIDERS = (
@@ -66,6 +75,39 @@ def test_a_member_captures_with_tshark(users: Machine) -> None:
 
 
 @pytest.mark.same_everywhere
+def test_a_member_captures_into_a_file(users: Machine) -> None:
+    result = users.run(*MEMBER, "sh", "-c", TEN_INTO_A_FILE)
+    assert result.stdout.splitlines()[0] == "600 ada ada", result.stderr
+    assert len(packets(result.stdout)) == 10, result.stdout + result.stderr
+    assert re.fullmatch(
+        r"(The capture is being prepared; .*\n)?Capturing on any; Ctrl-C ends it\.\n"
+        r"10 packets captured, \d+ received by filter, 0 dropped\n",
+        result.stderr,
+    )
+
+
+@pytest.mark.same_everywhere
+def test_a_member_captures_to_stdout(users: Machine) -> None:
+    result = users.run(*MEMBER, "sh", "-c", TEN_TO_STDOUT)
+    assert len(packets(result.stdout)) == 10, result.stdout + result.stderr
+
+
+@pytest.mark.same_everywhere
+def test_an_outsider_gets_the_sentence_and_no_file(users: Machine) -> None:
+    result = users.run(*OUTSIDER, "tccap", "-i", "any", "-w", "/tmp/file")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"{TO_OUTSIDERS}\n"
+    assert users.run("ls", "/tmp/file").returncode
+
+
+@pytest.mark.same_everywhere
+def test_a_member_writes_no_file_of_root(users: Machine) -> None:
+    result = users.run(*MEMBER, "tccap", "-i", "any", "-w", "/etc/passwd")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "/etc/passwd cannot be written: Permission denied.\n"
+
+
+@pytest.mark.same_everywhere
 def test_the_refusal_of_an_outsider_says_what_to_do(users: Machine) -> None:
     capture = ("tshark", "-i", "tccap-lo", "-a", "duration:5")
     result = users.run(*OUTSIDER, *capture)
@@ -87,17 +129,17 @@ def test_a_new_member_has_to_log_in_again(users: Machine) -> None:
         (
             MEMBER,
             "ok       rights           the group wireshark's, through sudo",
-            "A capture will work: tshark -i tccap-any",
+            "A capture will work: tshark -C tccap -i tccap-any",
         ),
         (
             OUTSIDER,
             f"missing  rights           {TO_OUTSIDERS}",
-            "No capture will work before what is missing is there.",
+            f"No capture will work yet. Begin with rights: {TO_OUTSIDERS}",
         ),
         (
             ("env",),
             "ok       rights           root",
-            "A capture will work: sudo tshark -i tccap-any",
+            "A capture will work: sudo tshark -C tccap -i tccap-any",
         ),
     ],
     ids=["member", "outsider", "root"],

@@ -112,3 +112,24 @@ def test_an_unknown_device_is_one_sentence(space: netns.Namespace) -> None:
         running.engine(space, "absent"),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("chosen", "left"),
+    [("all", ["lo", "tun0"]), ("ethernet", ["lo"]), ("raw-ip", ["tun0"])],
+)
+def test_a_link_type_leaves_the_other_devices_out(
+    space: netns.Namespace, chosen: str, left: list[str]
+) -> None:
+    with netns.tunnel_file(space, "tun0", netns.IFF_TUN, "10.5.0.1"):
+        with running.engine(space, "any", link_types=chosen) as engine:
+            found = engine.stop()
+        assert [device.name for device in found.interfaces] == left
+
+
+def test_a_device_of_another_link_type_is_refused(space: netns.Namespace) -> None:
+    with running.engine(space, "lo", link_types="raw-ip", begun='"error"') as engine:
+        engine.wait_for(
+            "lo is not captured: its link type is Ethernet, and only raw-ip"
+        )
+        assert engine.process.wait(running.DEADLINE_S) == 1

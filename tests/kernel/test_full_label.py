@@ -2,10 +2,12 @@
 
 import os
 import socket
+import sys
 import threading
 from pathlib import Path
 
 from support import netns, running
+from tccap.host import programs
 from truth import packets
 
 
@@ -37,6 +39,9 @@ def test_details_come_with_a_processs_packets(pair: netns.Pair) -> None:
         assert label["pid"] == str(os.getpid())
         assert label["ppid"] == str(os.getppid())
         assert label["uid"] == "0"
+        assert label["user"] == "root"
+        # pytest itself is a module of the interpreter (python -m pytest).
+        assert label["name"] == programs.name(label["exe"], sys.orig_argv[1:])
         assert label["exe"] == str(Path("/proc/self/exe").readlink())
         assert label["args"].startswith(Path("/proc/self/cmdline").read_text()[:4])
     assert {label.get("tid") for label in detailed} == {str(tids[0])}

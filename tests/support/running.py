@@ -54,6 +54,11 @@ class Collector:
         assert self._ended
         return bytes(self._data)
 
+    def wait_for_end(self, timeout_s: float) -> bool:
+        """Wait for the other side to close; return whether it has."""
+        self._thread.join(timeout_s)
+        return self._ended
+
     def so_far(self) -> bytes:
         """Return the bytes that were read so far."""
         with self._changed:

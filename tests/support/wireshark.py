@@ -45,7 +45,7 @@ class Wireshark:
 
     def command(self, space: Namespace, *command: str) -> list[str]:
         """Return the command that runs a program of Wireshark in a namespace."""
-        cover = ("sh", "-c", COVER, str(self._extcaps), _global_folder())
+        cover = ("sh", "-c", COVER, str(self._extcaps), global_folder())
         return space.command(*cover, *command)
 
     def run(
@@ -212,7 +212,8 @@ def front(
         log.close()
 
 
-def _global_folder() -> str:
+def global_folder() -> str:
+    """Return the folder of the extcaps that Wireshark itself has."""
     done = subprocess.run(
         ["tshark", "-G", "folders"], check=True, capture_output=True, text=True
     )

@@ -60,15 +60,17 @@ def main() -> int:
     # The reader may stop (| head), and the user may give up (Ctrl-C): quietly.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    marks = [_print(finding) for finding in findings(CHECKS)]
-    works = MISSING not in marks
-    verdict = (
-        f"A capture will work: {_sudo()}tshark -i tccap-any"
-        if works
-        else "No capture will work before what is missing is there."
-    )
-    sys.stdout.write(f"{verdict}\n")
-    return 0 if works else 1
+    shown = [_print(finding) for finding in findings(CHECKS)]
+    missing = [finding for finding in shown if finding.mark == MISSING]
+    sys.stdout.write(f"{_next_step(missing)}\n")
+    return 1 if missing else 0
+
+
+def _next_step(missing: list[Finding]) -> str:
+    if not missing:
+        return f"A capture will work: {_sudo()}tshark -C tccap -i tccap-any"
+    first = missing[0]
+    return f"No capture will work yet. Begin with {first.subject}: {first.text}"
 
 
 def findings(checks: "dict[str, Check]") -> Iterator[Finding]:
@@ -83,10 +85,10 @@ def findings(checks: "dict[str, Check]") -> Iterator[Finding]:
             yield Finding(MISSING, subject, f"could not be checked: {reason}")
 
 
-def _print(finding: Finding) -> str:
+def _print(finding: Finding) -> Finding:
     sys.stdout.write(f"{finding}\n")
     sys.stdout.flush()
-    return finding.mark
+    return finding
 
 
 def _sudo() -> str:

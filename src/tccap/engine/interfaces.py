@@ -131,6 +131,9 @@ class Interfaces:
                 "seen on its member devices."
             )
             return
+        if not self._has_wanted_type(link):
+            self._leave_out(device, link)
+            return
         if self._plan.filters and (reason := self._unfiltered(device, link)):
             self._refuse(f"{device.name} is not captured with a filter: {reason}.")
             return
@@ -144,6 +147,17 @@ class Interfaces:
         self._send(block)
         self._waiting.append((device, link))
 
+    def _has_wanted_type(self, link: LinkType) -> bool:
+        wanted = {"ethernet": linktypes.ETHERNET, "raw-ip": linktypes.RAW_IP}
+        return link is wanted.get(self._plan.link_types, link)
+
+    def _leave_out(self, device: Device, link: LinkType) -> None:
+        """Report a device that the user's choice of a link type leaves out."""
+        message = f"{device.name} is not captured: its link type is {link.display}"
+        if not self._plan.is_any:
+            raise TccapError(f"{message}, and only {self._plan.link_types} is chosen.")
+        log("info", f"{message}.")
+
     def _unfiltered(self, device: Device, link: LinkType) -> str:
         """Return why filters do not apply to a device's frames; empty: they do."""
         if device.has_outer_header:
@@ -155,7 +169,7 @@ class Interfaces:
     def _interface(self, device: Device, link: LinkType) -> Interface:
         return Interface(
             name=device.name,
-            description=DESCRIPTION,
+            description=f"{device.name}: {DESCRIPTION}",
             linktype=link.linktype,
             snaplen=self._plan.snaplen,
             mac=device.mac,

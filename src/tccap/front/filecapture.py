@@ -4,7 +4,15 @@ import os
 import sys
 
 from tccap.errors import TccapError
-from tccap.front import filewriter, launcher, listing, logfile, request, signals
+from tccap.front import (
+    filewriter,
+    launcher,
+    listing,
+    logfile,
+    named,
+    request,
+    signals,
+)
 from tccap.front.arguments import Request
 from tccap.front.filewriter import FileWriter, Written
 from tccap.front.keylogfile import KeylogFile
@@ -19,7 +27,10 @@ def capture(asked: Request) -> None:
     logfile.start(asked.options.log_file, asked.options.log_level)
     with logfile.errors_logged():
         interface = f"{listing.PREFIX}{asked.device}"
-        _run(asked, request.plan(interface, asked.filter, asked.options))
+        plan = request.plan(interface, asked.filter, asked.options)
+        named.need(plan)
+        launcher.need_right()  # before a file is made
+        _run(asked, plan)
 
 
 def _run(asked: Request, plan: Plan) -> None:
@@ -32,7 +43,7 @@ def _run(asked: Request, plan: Plan) -> None:
     finally:
         os.close(writer.stream_fd)
     console = _Console(asked)
-    client = Client(writer.notes_fd, _warn, console.on_event, asked.duration_s)
+    client = Client(writer.notes_fd, _warn, console.on_event, asked.duration_s, _say)
     failure = None
     try:
         Supervisor(engine, keys, client).run(plan.to_json())

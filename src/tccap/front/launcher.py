@@ -38,6 +38,11 @@ def start(stream_fd: int) -> "subprocess.Popen[bytes]":
     )
 
 
+def need_right() -> None:
+    """Raise TccapError if this user may not capture."""
+    _command()
+
+
 def sweep() -> None:
     """Let an engine remove what a killed one left in the kernel.
 

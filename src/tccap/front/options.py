@@ -19,6 +19,7 @@ from tccap.ipc.values import (
     Direction,
     Label,
     Level,
+    LinkTypes,
     TlsScope,
 )
 
@@ -60,6 +61,20 @@ class Options(NamedTuple):
             ),
         ),
     ] = "both"
+    link_type: Annotated[
+        LinkTypes,
+        Entry(
+            kind="selector",
+            group="Capture",
+            display="Link type",
+            tooltip="Which devices to capture; a file for tcpdump needs one link type",
+            choices=(
+                ("all", "All devices"),
+                ("ethernet", "Only those with Ethernet frames"),
+                ("raw-ip", "Only those with raw IP (tun, WireGuard)"),
+            ),
+        ),
+    ] = "all"
     snaplen: Annotated[
         int,
         Entry(

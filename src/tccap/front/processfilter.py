@@ -42,10 +42,7 @@ def need_running(chosen: tuple[int, ...]) -> None:
     gone = [pid for pid in chosen if not _exists(pid)]
     if gone:
         listed = ", ".join(map(str, gone))
-        raise TccapError(
-            f"There is no process {listed}: choose the processes again, in the options "
-            "of the interface."
-        )
+        raise TccapError(f"There is no process {listed}: choose running processes.")
 
 
 def _exists(pid: int) -> bool:

@@ -20,6 +20,7 @@ def plan(interface: str, box_filter: str, options: Options) -> Plan:
         device=listing.device_of(interface),
         filters=filters,
         direction=options.direction,
+        link_types=options.link_type,
         snaplen=options.snaplen,
         ring_mib=options.ring_size,
         label=options.label,

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from typing import NamedTuple, NoReturn
 
 from tccap.errors import TccapError
-from tccap.front import launcher, logfile, options, processfilter, request, signals
+from tccap.front import launcher, logfile, named, options, request, signals
 from tccap.front.keylogfile import KeylogFile
 from tccap.front.logfile import LEVELS, LOG
 from tccap.ipc import status
@@ -29,6 +29,8 @@ from tccap.ipc.status import End, Error, Event, Log, Lost, Output, Ready
 # An engine behind sudo can only end itself; it does so earlier.
 STOP_DEADLINE_S = 20
 LINES_LEN = 1 << 16
+# A start without compiling takes half of that.
+SLOW_START_S = 1.0
 
 
 def capture(arguments: argparse.Namespace) -> int:
@@ -41,7 +43,7 @@ def capture(arguments: argparse.Namespace) -> int:
     with logfile.errors_logged():
         box_filter = arguments.extcap_capture_filter or ""
         the_plan = request.plan(arguments.extcap_interface, box_filter, chosen)
-        processfilter.need_running(the_plan.pids)
+        named.need(the_plan)
         # Follow the key log before the engine starts, so that no line is missed.
         keys = KeylogFile(chosen.keylog_file) if chosen.keylog_file else None
         engine = launcher.start(stream_fd)
@@ -64,6 +66,7 @@ class Client(NamedTuple):
     warn: Callable[[str], None]
     on_event: Callable[[Event], None] = _nothing
     duration_s: float | None = None
+    on_slow_start: Callable[[str], None] = LOG.warning
 
 
 def _wireshark() -> Client:
@@ -83,6 +86,7 @@ class Supervisor:
         self._keys = keys
         self._client = client or _wireshark()
         self._stop_at: float | None = None  # time.monotonic()
+        self._slow_at: float | None = time.monotonic() + SLOW_START_S
         self._wakeup_fd = signals.wakeup()
         self._handlers = self._sources()
         self._lost = 0
@@ -131,7 +135,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         self._handlers = {self._wakeup_fd: self._on_signals}
-        self._stop_at = None
+        self._stop_at = self._slow_at = None
         signal.alarm(STOP_DEADLINE_S)
         assert self._engine.stdin is not None
         with contextlib.suppress(OSError):
@@ -170,22 +174,36 @@ class Supervisor:
             for fd in (wanted_fd, *self._handlers):
                 poller.register(fd, select.POLLIN)
             ready = {fd for fd, _ in poller.poll(self._timeout_ms())}
-            if self._timeout_ms() == 0:
-                self._stop()
+            self._on_time()
             for handler in [h for fd, h in self._handlers.items() if fd in ready]:
                 handler()
 
     def _timeout_ms(self) -> int | None:
-        """Return when the capture has lasted long enough; None: never."""
-        if self._stop_at is None:
+        """Return in how many milliseconds there is something to do; None: never."""
+        times = [at for at in (self._stop_at, self._slow_at) if at is not None]
+        if not times:
             return None
-        return max(0, math.ceil((self._stop_at - time.monotonic()) * 1000))
+        return max(0, math.ceil((min(times) - time.monotonic()) * 1000))
+
+    def _on_time(self) -> None:
+        now = time.monotonic()
+        if self._slow_at is not None and self._slow_at <= now:
+            self._slow_at = None
+            self._client.on_slow_start(
+                "The capture is being prepared; packets before it is ready are not "
+                "captured."
+            )
+        if self._stop_at is not None and self._stop_at <= now:
+            self._stop()
 
     def _take(self, event: Event | Output) -> None:
         _log(event)
         if not isinstance(event, Output):
             self._has_reported = True
             self._client.on_event(event)
+        match event:
+            case Ready() | Error():
+                self._slow_at = None
         match event:
             case Ready() if self._client.duration_s is not None:
                 self._stop_at = time.monotonic() + self._client.duration_s

@@ -4,6 +4,8 @@ import os
 import re
 from typing import NamedTuple
 
+from tccap.host import programs
+
 CLOCK_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 # Real, effective, saved and file system ids.
@@ -28,6 +30,8 @@ class Details(NamedTuple):
     exe: bytes
     args: bytes  # separated by spaces
     container: str  # the first 12 digits of its id
+    name: bytes = b""  # of the program's file, or of the script
+    user: bytes = b""
 
 
 def pids() -> list[int]:
@@ -92,12 +96,13 @@ def details(pid: int, start_ns: int) -> Details | None:
     """
     if start_ticks(pid) != start_ns // CLOCK_TICK_NS:
         return None
-    fields = _stat(pid)
+    fields, exe = _stat(pid), _exe(pid)
     found = Details(
         ppid=int(fields[1]) if fields else 0,
-        exe=_exe(pid),
+        exe=exe,
         args=_read(pid, "cmdline").rstrip(b"\0").replace(b"\0", b" "),
         container=_container(pid),
+        name=os.fsencode(programs.name(os.fsdecode(exe), arguments(pid))),
     )
     return found if start_ticks(pid) == start_ns // CLOCK_TICK_NS else None
 

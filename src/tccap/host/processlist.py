@@ -2,19 +2,14 @@
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tccap.host import proc
+from tccap.host import proc, programs
 
 # Tables of proc_pid_net(5) with one socket a line. Only the first four have ports.
 _TABLES = ("tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "raw", "raw6", "icmp")
 _WITH_PORTS = _TABLES[:4]
-_INTERPRETERS = re.compile(r"(python|node|nodejs|ruby|perl|php|java)[\d.]*")
-# Options of these interpreters whose value is an argument of its own.
-_WITH_VALUE = {"-cp", "-classpath", "--class-path", "-p", "--module-path", "-W", "-X"}
-_NAMES_PROGRAM = {"-m", "-jar", "-c", "-e"}
 _TITLE_LEN_MAX = 48
 _PORTS_MAX = 3
 
@@ -51,10 +46,7 @@ def title(exe: str, args: list[str]) -> str:
 
     ``args`` are the arguments after argv[0].
     """
-    name = os.path.basename(exe.removesuffix(" (deleted)"))
-    if _INTERPRETERS.fullmatch(name):
-        args = _from_script(args)
-    text = " ".join([name, *args])
+    text = " ".join(programs.words(exe, args))
     if len(text) <= _TITLE_LEN_MAX:
         return text
     return text[: _TITLE_LEN_MAX - 3] + "..."
@@ -100,18 +92,6 @@ def _sockets(pid: int) -> Iterator[tuple[int, int]]:
             for fields in map(str.split, lines):
                 port = int(fields[1].rpartition(":")[2], 16)
                 yield int(fields[9]), port if table in _WITH_PORTS else 0
-
-
-def _from_script(args: list[str]) -> list[str]:
-    """Return the arguments from the one that names the script or module on."""
-    number = 0
-    while number < len(args):
-        if args[number] in _NAMES_PROGRAM:
-            return args[number:]
-        if not args[number].startswith("-"):
-            return [os.path.basename(args[number]), *args[number + 1 :]]
-        number += 2 if args[number] in _WITH_VALUE else 1
-    return args
 
 
 def _link(path: str) -> str:

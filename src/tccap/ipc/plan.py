@@ -26,6 +26,7 @@ from tccap.ipc.values import (
     UID_MAX,
     Direction,
     Label,
+    LinkTypes,
     TlsScope,
 )
 
@@ -37,7 +38,8 @@ class Plan:
     """One capture.
 
     ``device`` is a network device's name, or ``any``; each of ``filters`` is a
-    capture filter that a packet has to match; ``snaplen`` is in bytes of a
+    capture filter that a packet has to match; devices whose link type is not one of
+    ``link_types`` are left out; ``snaplen`` is in bytes of a
     frame, ``ring_mib`` in MiB. A packet passes the process filter if a process
     at one of its endpoints has one of ``pids``, one of ``uids`` (effective user
     ids) and one of ``comms``; an empty list lets all pass. ``children`` adds the
@@ -55,6 +57,7 @@ class Plan:
     device: str
     filters: tuple[str, ...]
     direction: Direction
+    link_types: LinkTypes
     snaplen: int
     ring_mib: int
     label: Label
@@ -79,6 +82,7 @@ class Plan:
             "device": _is_device(self.device),
             "filters": _is_list(self.filters, _is_filter, FILTERS_MAX),
             "direction": self.direction in get_args(Direction),
+            "link_types": self.link_types in get_args(LinkTypes),
             "snaplen": _is_within(self.snaplen, 1, SNAPLEN_MAX),
             "ring_mib": _is_within(self.ring_mib, 1, RING_MIB_MAX),
             "label": self.label in get_args(Label),

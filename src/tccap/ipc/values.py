@@ -21,6 +21,7 @@ TABLE_MAX = 1 << 20
 TLS_WAIT_MAX_MS = 10000
 
 Direction = Literal["both", "in", "out"]
+LinkTypes = Literal["all", "ethernet", "raw-ip"]
 Label = Literal["off", "short", "full"]
 TlsScope = Literal["off", "own", "all"]
 Level = Literal["error", "warning", "info", "debug"]

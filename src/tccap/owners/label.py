@@ -36,6 +36,8 @@ def full(short: bytes, details: Details, most: int) -> bytes:
     """Return a label with details, as many as fit into ``most`` bytes."""
     text = short
     for key, value in (
+        (b"name", details.name),
+        (b"user", details.user),
         (b"ppid", b"%d" % details.ppid if details.ppid else b""),
         (b"container", details.container.encode()),
         (b"exe", details.exe),

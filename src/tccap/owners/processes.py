@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tccap.bpf.collection import Collection
 from tccap.bpf.maps import Map
-from tccap.host import proc
+from tccap.host import proc, users
 from tccap.host.access import Caller
 from tccap.host.cpus import not_preempted
 from tccap.host.proc import Details
@@ -29,6 +29,7 @@ class Processes:
         self._collection = collection
         self._section = section
         self._records = collection.table("processes")
+        self._users = users.local_names() if plan.label == "full" else {}
 
     def answer(self, message: bytes) -> bytes:
         """Return a process's Process Information Block; complete its record."""
@@ -51,8 +52,9 @@ class Processes:
         if not self._caller.sees_details_of(seen.pid):
             return None
         details = proc.details(seen.pid, seen.start_ns)
-        still = self._caller.sees_details_of(seen.pid)
-        return details if still else None
+        if details is None or not self._caller.sees_details_of(seen.pid):
+            return None
+        return details._replace(user=self._users.get(seen.euid, b""))
 
 
 def complete(records: Map, seen: ProcessMessage, number: int, text: bytes) -> None:

@@ -52,8 +52,12 @@ def test_a_check_that_fails_is_a_finding_and_the_others_go_on() -> None:
 @pytest.mark.parametrize(
     ("last", "status", "verdict"),
     [
-        (notes, 0, "A capture will work: sudo tshark -i tccap-any"),
-        (breaks, 1, "No capture will work before what is missing is there."),
+        (notes, 0, "A capture will work: sudo tshark -C tccap -i tccap-any"),
+        (
+            breaks,
+            1,
+            "No capture will work yet. Begin with x: could not be checked: first line",
+        ),
     ],
 )
 def test_only_what_is_missing_makes_the_status_1(
@@ -64,7 +68,7 @@ def test_only_what_is_missing_makes_the_status_1(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(check, "CHECKS", {"a": works, "last": last})
+    monkeypatch.setattr(check, "CHECKS", {"a": works, "x": last})
     assert check.main() == status
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "ok       a                fine"

@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+import os
+import select
 import signal
 import subprocess
 import sys
@@ -30,6 +32,12 @@ def _signals() -> Iterator[None]:
     signal.set_wakeup_fd(-1)
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def _fast_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no start be slow, unless a test is about that."""
+    monkeypatch.setattr(supervisor, "SLOW_START_S", 3600)
 
 
 def _supervise(*code: str) -> None:
@@ -133,6 +141,35 @@ def test_the_log_says_at_its_default_level_why_a_capture_ended(
         assert front.main([*call, f"--fifo={stream}", f"--log-file={log}"]) == 1
     [line] = log.read_text().splitlines()
     assert f" ERROR {sentence}" in line
+
+
+def test_a_slow_start_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "SLOW_START_S", 0)
+    stop_fd, stopping_fd = os.pipe()
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        os.close(stopping_fd)
+
+    client = supervisor.Client(stop_fd, warn=pytest.fail, on_slow_start=tell)
+    with _engine("sys.stdin.readline(); sys.stdin.read()") as engine:
+        supervisor.Supervisor(engine, client=client).run("{}")
+    os.close(stop_fd)
+    assert told == [
+        "The capture is being prepared; packets before it is ready are not captured."
+    ]
+
+
+def test_a_start_that_is_not_slow_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "SLOW_START_S", 1)
+    client = supervisor.Client(
+        None, warn=pytest.fail, duration_s=1.5, on_slow_start=pytest.fail
+    )
+    with _engine(_say('{"event": "ready"}'), "sys.stdin.read()") as engine:
+        assert engine.stderr
+        select.select([engine.stderr], [], [])  # however slow this machine is
+        supervisor.Supervisor(engine, client=client).run("{}")
 
 
 def test_a_stop_signal_closes_the_engines_stdin() -> None:
