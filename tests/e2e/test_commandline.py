@@ -51,6 +51,29 @@ def test_packets_have_their_processes(pair: netns.Pair, folder: Path) -> None:
     assert comments[-1].startswith(f"pid={os.getpid()} ")
 
 
+def test_each_device_is_described_by_its_name(pair: netns.Pair, folder: Path) -> None:
+    """Wireshark shows the description in place of the name."""
+    file = folder / "file.pcapng"
+    with capturing(pair.near, "-i", "any", "-w", str(file), "-c", "1", *UDP) as capture:
+        send(pair, 1)
+        capture.end()
+    shown = subprocess.run(
+        ["capinfos", str(file)], check=True, capture_output=True, text=True
+    ).stdout
+    for name in ("lo", "veth0"):
+        assert f"Description = {name}: eBPF TC (pid-aware)" in shown
+
+
+def test_a_process_that_does_not_exist_is_a_sentence(folder: Path) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    file = folder / "file.pcapng"
+    done = run("-i", "lo", "-w", str(file), "--pid", str(gone.pid))
+    assert done.returncode == 1
+    assert done.stderr == f"There is no process {gone.pid}: choose running processes.\n"
+    assert not file.exists()
+
+
 def test_the_options_of_the_dialog_are_options(pair: netns.Pair, folder: Path) -> None:
     file = folder / "file.pcapng"
     options = ("--pid", str(os.getpid()), "--label", "off", "--children", "-s", "60")
