@@ -18,6 +18,8 @@ from support.commandline import (
     run,
     send,
 )
+from support.tls import TlsHost
+from support.tlsclients import CLIENTS
 from tccap.paths import SCRIPT
 
 UDP = ("udp", "port", "9")
@@ -62,6 +64,19 @@ def test_each_device_is_described_by_its_name(pair: netns.Pair, folder: Path) ->
     ).stdout
     for name in ("lo", "veth0"):
         assert f"Description = {name}: eBPF TC (pid-aware)" in shown
+
+
+def test_a_key_log_decrypts_what_is_in_the_file(
+    tls_host: TlsHost, folder: Path
+) -> None:
+    file, keys = folder / "file.pcapng", folder / "keys"
+    options = ("--keylog-file", str(keys), "--tls", "off")
+    with capturing(tls_host.space, "-i", "lo", "-w", str(file), *options) as capture:
+        with tls_host.serving("python") as port:
+            tls_host.get(CLIENTS["curl"], port, "page", SSLKEYLOGFILE=str(keys))
+        capture.interrupt()
+        capture.end()
+    assert ["/page"] in fields(file, "http.request.uri")
 
 
 def test_a_process_that_does_not_exist_is_a_sentence(folder: Path) -> None:
