@@ -156,9 +156,7 @@ def test_a_slow_start_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with _engine("sys.stdin.readline(); sys.stdin.read()") as engine:
         supervisor.Supervisor(engine, client=client).run("{}")
     os.close(stop_fd)
-    assert told == [
-        "The capture is being prepared; packets before it is ready are not captured."
-    ]
+    assert told == ["Preparing the capture; packets are not captured yet."]
 
 
 def test_a_capture_that_runs_is_not_slow() -> None:
