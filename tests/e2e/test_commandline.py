@@ -18,6 +18,8 @@ from support.commandline import (
     run,
     send,
 )
+from support.tls import TlsHost
+from support.tlsclients import CLIENTS
 from tccap.paths import SCRIPT
 
 UDP = ("udp", "port", "9")
@@ -49,6 +51,42 @@ def test_packets_have_their_processes(pair: netns.Pair, folder: Path) -> None:
     # Without kprobes the sender of a socket's first datagram is not known.
     assert all(f"pid={os.getpid()} " in comment for comment in comments), comments
     assert comments[-1].startswith(f"pid={os.getpid()} ")
+
+
+def test_each_device_is_described_by_its_name(pair: netns.Pair, folder: Path) -> None:
+    """Wireshark shows the description in place of the name."""
+    file = folder / "file.pcapng"
+    with capturing(pair.near, "-i", "any", "-w", str(file), "-c", "1", *UDP) as capture:
+        send(pair, 1)
+        capture.end()
+    shown = subprocess.run(
+        ["capinfos", str(file)], check=True, capture_output=True, text=True
+    ).stdout
+    for name in ("lo", "veth0"):
+        assert f"Description = {name}: eBPF TC (pid-aware)" in shown
+
+
+def test_a_key_log_decrypts_what_is_in_the_file(
+    tls_host: TlsHost, folder: Path
+) -> None:
+    file, keys = folder / "file.pcapng", folder / "keys"
+    options = ("--keylog-file", str(keys), "--tls", "off")
+    with capturing(tls_host.space, "-i", "lo", "-w", str(file), *options) as capture:
+        with tls_host.serving("python") as port:
+            tls_host.get(CLIENTS["curl"], port, "page", SSLKEYLOGFILE=str(keys))
+        capture.interrupt()
+        capture.end()
+    assert ["/page"] in fields(file, "http.request.uri")
+
+
+def test_a_process_that_does_not_exist_is_a_sentence(folder: Path) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    file = folder / "file.pcapng"
+    done = run("-i", "lo", "-w", str(file), "--pid", str(gone.pid))
+    assert done.returncode == 1
+    assert done.stderr == f"There is no process {gone.pid}: choose running processes.\n"
+    assert not file.exists()
 
 
 def test_the_options_of_the_dialog_are_options(pair: netns.Pair, folder: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_member_captures_into_a_file(users: Machine) -> None:
     assert result.stdout.splitlines()[0] == "600 ada ada", result.stderr
     assert len(packets(result.stdout)) == 10, result.stdout + result.stderr
     assert re.fullmatch(
-        r"(The capture is being prepared; .*\n)?Capturing on any; Ctrl-C ends it\.\n"
+        r"(Preparing the capture; .*\n)?Capturing on any; Ctrl-C ends it\.\n"
         r"10 packets captured, \d+ received by filter, 0 dropped\n",
         result.stderr,
     )

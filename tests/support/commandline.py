@@ -19,7 +19,7 @@ COUNTS = re.compile(
 READY = b"Capturing on "
 # What every capture says, and one on a slow machine.
 USUAL = re.compile(
-    rf"{COUNTS.pattern}|Capturing on |The capture is being prepared; ", re.MULTILINE
+    rf"{COUNTS.pattern}|Capturing on |Preparing the capture; ", re.MULTILINE
 )
 # Whatever runs the tests: a terminal's signals are not ignored.
 PREFIX = ("env", "--default-signal=INT,HUP", SCRIPT)

@@ -190,8 +190,7 @@ class Supervisor:
         if self._slow_at is not None and self._slow_at <= now:
             self._slow_at = None
             self._client.on_slow_start(
-                "The capture is being prepared; packets before it is ready are not "
-                "captured."
+                "Preparing the capture; packets are not captured yet."
             )
         if self._stop_at is not None and self._stop_at <= now:
             self._stop()

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 from tccap import paths
 from tccap.errors import TccapError
 from tccap.front import front, launcher, signals, supervisor
+from tccap.ipc.status import Ready
 
 END = (
     '{"event": "end", "received": 9, "accepted": 9, "dropped": %d, "unattributed": 0, '
@@ -156,20 +156,17 @@ def test_a_slow_start_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with _engine("sys.stdin.readline(); sys.stdin.read()") as engine:
         supervisor.Supervisor(engine, client=client).run("{}")
     os.close(stop_fd)
-    assert told == [
-        "The capture is being prepared; packets before it is ready are not captured."
-    ]
+    assert told == ["Preparing the capture; packets are not captured yet."]
 
 
-def test_a_start_that_is_not_slow_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "SLOW_START_S", 1)
-    client = supervisor.Client(
-        None, warn=pytest.fail, duration_s=1.5, on_slow_start=pytest.fail
-    )
-    with _engine(_say('{"event": "ready"}'), "sys.stdin.read()") as engine:
-        assert engine.stderr
-        select.select([engine.stderr], [], [])  # however slow this machine is
-        supervisor.Supervisor(engine, client=client).run("{}")
+def test_a_capture_that_runs_is_not_slow() -> None:
+    client = supervisor.Client(None, warn=pytest.fail, on_slow_start=pytest.fail)
+    with _engine("sys.stdin.read()") as engine:
+        watching = supervisor.Supervisor(engine, client=client)
+        assert watching._timeout_ms()
+        watching._take(Ready())
+        assert watching._timeout_ms() is None
+        engine.communicate()
 
 
 def test_a_stop_signal_closes_the_engines_stdin() -> None:
