@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support import running
-from support.decrypting import READY, decrypting
+from support.decrypting import READY, Seen, decrypting
 from support.tls import ADDRESS, TlsHost
 from support.tlsclients import NOBODY
 from support.wireshark import Wireshark
@@ -55,17 +55,20 @@ def forwarding(
 def decrypted(
     wireshark: Wireshark, host: TlsHost, title: str, *client: str
 ) -> set[str]:
-    """Fetch pages with a client; return those whose response tshark has shown."""
+    """Fetch pages with a client; return those that tshark has shown."""
+
+    def shown(seen: Seen) -> set[str]:
+        # tshark shows no end of a response without a length, as of openssl's server.
+        return seen.requests if "openssl" in title else seen.responses
+
     names = [f"{title}-{number}" for number in range(RUNS)]
     with decrypting(wireshark, host.space) as tshark:
         tshark.wait_for_log(READY)
         for name in names:
             command = host.space.command(*client, name)
             subprocess.run(command, check=True, capture_output=True, cwd=host.folder)
-        running.until(lambda: names[-1] in tshark.seen().requests, "the last request")
-        seen = tshark.end()
-    # tshark shows no end of a response without a length, as of openssl's server.
-    return (seen.requests if "openssl" in title else seen.responses) & {*names}
+        running.until(lambda: names[-1] in shown(tshark.seen()), "the last page")
+        return shown(tshark.end()) & {*names}
 
 
 # The last word of each client is the page, which curl gets as a part of the URL.
@@ -110,24 +113,3 @@ def test_a_server_behind_a_unix_socket(wireshark: Wireshark, tls_host: TlsHost) 
         client = (*NOBODY, *fetching(PORT))
         found = decrypted(wireshark, tls_host, "behind-openssl", *client)
     assert len(found) == RUNS
-
-
-def test_a_server_whose_workers_are_somebody_elses_waits_once(
-    tls_host: TlsHost,
-) -> None:
-    """Its first connection waits, as the worker might pass on what root sends it."""
-    server = ("/usr/bin/python3", "https.py", ADDRESS, PORT)
-    certificate = (str(tls_host.certificate), "1.3", "65534")
-    # One process: one that has ended would wait, as its secrets may be on their way.
-    client = (*NOBODY, "curl", "-sk", f"https://{ADDRESS}:{PORT}/[1-{RUNS}]")
-    with (
-        started(tls_host, *server, *certificate, says=b"up"),
-        running.engine(tls_host.space, "lo", tls="own", label="short") as engine,
-    ):
-        engine.wait_for('"tls_ready"')
-        command = tls_host.space.command(*client)
-        subprocess.run(command, check=True, capture_output=True)
-        engine.end()
-        [counts] = [e["counts"] for e in engine.events() if e["event"] == "tls_counts"]
-    assert counts["connections"] == RUNS
-    assert counts["timed_out"] < RUNS / 2  # one, unless this machine is very slow

@@ -1,11 +1,10 @@
 """A small HTTPS server in Python: prints "up", then serves until it is killed.
 
 Arguments: address, port, the file with certificate and key, the highest version of
-TLS (1.2 or 1.3). With a fifth one, a user id, a child with this user does the work.
+TLS (1.2 or 1.3).
 """
 
 import http.server
-import os
 import ssl
 import sys
 
@@ -22,20 +21,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def main(
-    address: str, port: str, certificate: str, version: str, worker: str = ""
-) -> None:
+def main(address: str, port: str, certificate: str, version: str) -> None:
     """Serve until killed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     context.maximum_version = VERSIONS[version]
     server = http.server.ThreadingHTTPServer((address, int(port)), _Handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    if worker and os.fork():
-        os.wait()
-        return
-    if worker:
-        os.setuid(int(worker))
     sys.stdout.write("up\n")
     sys.stdout.flush()
     server.serve_forever()
