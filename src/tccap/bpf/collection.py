@@ -9,6 +9,7 @@ from typing import Any
 from tccap.bpf import progs
 from tccap.bpf.maps import Map, load_btf
 from tccap.bpf.objects import Object
+from tccap.bpf.patch import NO_PATCHES, Patches, patched
 from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
 from tccap.host.cpus import possible_cpus
@@ -23,9 +24,12 @@ class Collection:
     TccapError where the kernel refuses something.
     """
 
-    def __init__(self, objects: Sequence[Object]) -> None:
+    def __init__(
+        self, objects: Sequence[Object], patches: Patches = NO_PATCHES
+    ) -> None:
         _lift_memory_lock_limit()
         self._objects = objects
+        self._patches = patches
         self._loaded: dict[tuple[str, ProgType], int] = {}
         self._lookup_generation = 0
         try:
@@ -55,7 +59,7 @@ class Collection:
         """Return a program's instructions, with the descriptors of its maps."""
         home = next(each for each in self._objects if name in each.programs)
         fds = {place: self._maps[s.name].fd for place, s in enumerate(home.maps)}
-        return home.instructions(name, fds)
+        return patched(home.instructions(name, fds), self._patches)
 
     def table(self, name: str) -> Map:
         """Return a map."""

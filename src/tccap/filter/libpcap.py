@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NoReturn
 
-from tccap.filter import language
+from tccap.filter import chunks, language
 from tccap.filter.cbpf import FilterError, Insn, Program
 from tccap.host import sandbox
 from tccap.host.sandbox import User
@@ -93,16 +93,22 @@ def compile_filter(
     deadline has passed (by default some seconds, more for a long text).
     """
     text = language.encode(expression)
+    parts = [part.encode() for part in chunks.chunks(expression)]
     wait_s = deadline_s or DEADLINE_S + len(text) * DEADLINE_S_PER_BYTE
     mask = _NETMASK_UNKNOWN if netmask is None else netmask
     answers, status = _in_child(
-        lambda: _compilations(text, linktype, mask), user, wait_s
+        lambda: _compilations(parts, linktype, mask), user, wait_s
     )
-    if not answers:
+    for kind, payload in answers[-1:]:
+        if kind == _MESSAGE:
+            raise FilterError(payload.decode(errors="replace").strip())
+    if len(answers) < len(parts):
         raise FilterError(_unanswered(status, wait_s))
-    kind, payload = answers[-1]
-    if kind == _MESSAGE:
-        raise FilterError(payload.decode(errors="replace").strip())
+    programs = [_program(payload) for _, payload in answers[-len(parts) :]]
+    return chunks.join(expression, programs) if len(parts) > 1 else programs[0]
+
+
+def _program(payload: bytes) -> Program:
     return tuple(Insn(*fields) for fields in _INSN.iter_unpack(payload))
 
 
@@ -224,9 +230,24 @@ def _split(stream: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _compilations(
+    parts: list[bytes], linktype: int, netmask: int
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the program of each part, up to the first mistake.
+
+    Of one part alone, yield the plain program first, in case optimising takes too long.
+    """
+    for text in parts if len(parts) > 1 else ():
+        answer = _compile(text, linktype, netmask, optimise=False)
+        yield answer
+        if answer[0] == _MESSAGE:
+            return
+    if len(parts) == 1:
+        yield from _optimised(parts[0], linktype, netmask)
+
+
+def _optimised(
     text: bytes, linktype: int, netmask: int
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the plain program first, in case optimising takes too long."""
     plain = _compile(text, linktype, netmask, optimise=False)
     yield plain
     if plain[0] == _PROGRAM and len(plain[1]) <= MAX_OPTIMISED_INSNS * _INSN.size:

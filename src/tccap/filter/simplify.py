@@ -1,8 +1,8 @@
-"""Basic blocks of classic BPF, simplified for clang.
+"""Basic blocks of classic BPF, simplified.
 
 Theory of operation. libpcap compiles `host a or host b or …` into four tests
 per host, each behind its own test of the EtherType; its optimiser removes the
-repetition, but takes 12 seconds for 500 hosts, and clang is no faster. Here two
+repetition, but takes 12 seconds for 500 hosts. Here two
 passes do it that are linear in practice, after one that unrolls loops:
 
 - *threading* (jumpthreading.py): walking forward, each block knows the tests that
@@ -10,7 +10,7 @@ passes do it that are linear in practice, after one that unrolls loops:
   that outcome.
 - *grouping* (grouping.py): a chain remains, "source is a? destination is a? source
   is b? …", all with the same exit. Equalities over one value become a single
-  block with many values, which clang compiles to a binary search.
+  block with many values, which becomes a binary search.
 
 Both keep the order in which bytes are first loaded, because a load outside the
 frame rejects it: a test moves only to a place where its loads have happened.
@@ -28,7 +28,23 @@ LOOP_TURNS = 8
 
 def simplify(blocks: Blocks) -> Blocks:
     """Return fewer, equivalent blocks without loops: these end after LOOP_TURNS."""
-    return _reachable(group(thread(_unroll(blocks))))
+    return _reachable(group(thread(_with_one_end(_unroll(blocks)))))
+
+
+def _with_one_end(blocks: Blocks) -> Blocks:
+    """Let all jumps to the same verdict lead to one block, so that chains are long."""
+    ends = {block.end: at for at, block in blocks.items() if _is_end(block)}
+    same = {at: ends[block.end] for at, block in blocks.items() if _is_end(block)}
+    return {
+        at: block._replace(
+            end=redirect(block.end, [same.get(to, to) for to in exits(block)])
+        )
+        for at, block in blocks.items()
+    }
+
+
+def _is_end(block: Block) -> bool:
+    return not block.body and isinstance(block.end, Return)
 
 
 def _unroll(blocks: Blocks) -> Blocks:
