@@ -1,5 +1,6 @@
 """The programs and maps of one capture, loaded together."""
 
+import errno
 import os
 import resource
 import sys
@@ -9,12 +10,16 @@ from typing import Any
 from tccap.bpf import progs
 from tccap.bpf.maps import Map, load_btf
 from tccap.bpf.objects import Object
-from tccap.bpf.patch import NO_PATCHES, Patches, patched
+from tccap.bpf.patch import NO_PATCHES, Patches, TooFarError, patched
 from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
 from tccap.host.cpus import possible_cpus
 
 _BY_ENGINE = 1  # our entry in lookup_generations (bpf/lookup_generation.h)
+
+
+class TooLargeError(TccapError):
+    """A program is too large, or has too many branches for the verifier."""
 
 
 class Collection:
@@ -44,16 +49,21 @@ class Collection:
     def program(self, name: str, kind: ProgType) -> int:
         """Return a program's descriptor, which stays ours; load it the first time.
 
-        TccapError where the kernel refuses it.
+        TccapError where the kernel refuses it; TooLargeError for its size.
         """
         if (name, kind) not in self._loaded:
-            instructions = self.instructions(name)
-            try:
-                loaded = progs.load(kind, name, instructions)
-            except OSError as error:
-                raise TccapError(refusal(f"load {name}", error)) from None
-            self._loaded[name, kind] = loaded
+            self._loaded[name, kind] = self._load(name, kind)
         return self._loaded[name, kind]
+
+    def _load(self, name: str, kind: ProgType) -> int:
+        try:
+            return progs.load(kind, name, self.instructions(name))
+        except TooFarError:
+            raise TooLargeError(f"{name} is too large") from None
+        except OSError as error:
+            reason = refusal(f"load {name}", error)
+            kinds = TooLargeError if error.errno == errno.E2BIG else TccapError
+            raise kinds(reason) from None
 
     def instructions(self, name: str) -> bytes:
         """Return a program's instructions, with the descriptors of its maps."""

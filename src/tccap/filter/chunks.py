@@ -1,8 +1,8 @@
 """A long filter in parts: libpcap's time grows with the square of a text's length.
 
 The parts are compiled one by one, and their programs joined. That is done only where it
-cannot change the meaning: for a chain of conditions that are joined by the same word and
-contain nothing but addresses, ports and protocols. In other texts a condition may depend
+cannot change the meaning: for a chain of conditions that are joined by the same word
+and contain only addresses, ports and protocols. In other texts a condition may depend
 on those before it: `port 80 or 443`, `vlan and ip`.
 """
 
