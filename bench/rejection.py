@@ -26,7 +26,8 @@ int classify(struct __sk_buff *skb)
     if (!input)
         return 0;
     input->is_ethernet = 1;
-    frame_open(&f, skb, input, 0, skb->vlan_present, PATCHED_NUMBER(PACKET_FILTER_HEAD));
+    frame_open(&f, skb, input, 0, skb->vlan_present,
+               PATCHED_NUMBER(PACKET_FILTER_HEAD));
     return packet_filter(&f);
 }
 """

@@ -6,6 +6,7 @@ Pointers are numbers: each region of memory has an address of its own.
 import struct
 import sys
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from tccap.bpf import assembler as bpf
 from tccap.bpf.objects import INSTRUCTION
@@ -41,20 +42,27 @@ _ARITHMETIC: dict[int, Callable[[int, int], int]] = {
 
 
 class Machine:
-    """Memory and registers; `frame` has `linear_len` bytes that the head shows."""
+    """Memory and registers.
+
+    The head shows `linear_len` bytes of `frame`. `inputs` are members of struct
+    filter_input by their offsets; its length is that of the frame.
+    """
 
     def __init__(
-        self, frame: bytes = b"", linear_len: int | None = None, **numbers: int
+        self,
+        frame: bytes = b"",
+        linear_len: int | None = None,
+        inputs: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
         self._frame = frame
         shown = frame[:linear_len]
         pointers = (0, 0, 0, 0, SKB, HEAD, HEAD + len(shown), INPUT)
-        inputs = bytearray(ebpf.LOADED + 8)
-        for offset, number in {ebpf.LEN: len(frame), **_offsets(numbers)}.items():
-            struct.pack_into("=Q", inputs, offset, number)
+        numbers = bytearray(ebpf.LOADED + 8)
+        for offset, number in {ebpf.LEN: len(frame), **inputs}.items():
+            struct.pack_into("=Q", numbers, offset, number)
         self._memory = {
             FRAME: bytearray(struct.pack("=8Q", *pointers)),
-            INPUT: inputs,
+            INPUT: numbers,
             HEAD: bytearray(shown),
         }
         self.steps = 0
@@ -120,8 +128,3 @@ def _calculate(code: int, r: list[int], to: int, by: int, number: int) -> bool:
         return operation == bpf.JA or _COMPARISONS[operation](a, b)
     r[to] = _ARITHMETIC[operation](a, b) & mask
     return False
-
-
-def _offsets(numbers: Mapping[str, int]) -> dict[int, int]:
-    """Return the places of numbers that are named after constants of `ebpf`."""
-    return {getattr(ebpf, name.upper()): number for name, number in numbers.items()}

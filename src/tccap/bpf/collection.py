@@ -18,7 +18,7 @@ from tccap.host.cpus import possible_cpus
 _BY_ENGINE = 1  # our entry in lookup_generations (bpf/lookup_generation.h)
 
 
-class TooLargeError(TccapError):
+class TooComplexError(TccapError):
     """A program is too large, or has too many branches for the verifier."""
 
 
@@ -49,7 +49,7 @@ class Collection:
     def program(self, name: str, kind: ProgType) -> int:
         """Return a program's descriptor, which stays ours; load it the first time.
 
-        TccapError where the kernel refuses it; TooLargeError for its size.
+        TccapError where the kernel refuses it; TooComplexError for its size.
         """
         if (name, kind) not in self._loaded:
             self._loaded[name, kind] = self._load(name, kind)
@@ -59,10 +59,10 @@ class Collection:
         try:
             return progs.load(kind, name, self.instructions(name))
         except TooFarError:
-            raise TooLargeError(f"{name} is too large") from None
+            raise TooComplexError(f"{name} is too large") from None
         except OSError as error:
             reason = refusal(f"load {name}", error)
-            kinds = TooLargeError if error.errno == errno.E2BIG else TccapError
+            kinds = TooComplexError if error.errno == errno.E2BIG else TccapError
             raise kinds(reason) from None
 
     def instructions(self, name: str) -> bytes:

@@ -23,6 +23,10 @@ _CALL: Final = 0x85
 _EXIT: Final = 0x95
 _JUMP: Final = 0x05
 _REACH: Final = 32767
+# A function saves registers 6 to 9, and the verifier refuses to save what was not set.
+_KEPT_REGISTERS_SET: Final = b"".join(
+    INSTRUCTION.pack(0xB7, register, 0, 0) for register in range(6, 10)
+)
 
 
 class TooFarError(Exception):
@@ -48,12 +52,13 @@ def patched(code: bytes, patches: Patches) -> bytes:
 
     KeyError for a place whose number or function is missing; TooFarError.
     """
+    places = list(_functions(code))
     out = bytearray(code)
-    for at, key in list(_numbers(code)):
+    for at, key in _numbers(code):
         _put_number(out, at, patches.numbers[key])
-    for at, key in list(_functions(code)):
+    for at, key in places:
         _put_function(out, at, patches.functions[key])
-    return bytes(out)
+    return _KEPT_REGISTERS_SET + out if places else bytes(out)
 
 
 def _instructions(code: bytes) -> Iterator[tuple[int, int, int, int]]:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from tccap.bpf.collection import Collection, TooLargeError
+from tccap.bpf.collection import Collection, TooComplexError
 from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
 from tccap.host.cpus import not_preempted
@@ -77,7 +77,7 @@ class Classifier:
 def _loaded(collection: Collection, name: str) -> int:
     try:
         return collection.program(name, ProgType.SCHED_CLS)
-    except TooLargeError:
+    except TooComplexError:
         raise TccapError(
             "The capture filter is too large for this kernel: use fewer conditions, "
             "such as one network for many hosts, or one portrange for many ports."

@@ -68,6 +68,8 @@ _ALU: Final = {
     cbpf.MOD: bpf.MOD,
     cbpf.XOR: bpf.XOR,
 }
+# Uses of the helper that are kept back, so that the usual way is short.
+_BEHIND_MAX: Final = 64
 _CLEAR_A: Final = (bpf.MOV, A, 0)
 _JUMPS: Final = {
     cbpf.JEQ: bpf.JEQ,
@@ -141,9 +143,16 @@ class _Writer:
         for at in own:
             self._into.bind(self._labels[at])
             self._body(self._blocks[at].body, self._checked[at])
-            self._end(self._blocks[at].end, following.get(at))
+            far = len(self._behind) > _BEHIND_MAX
+            self._end(self._blocks[at].end, None if far else following.get(at))
+            if far or at not in following:
+                self._write_behind()
+
+    def _write_behind(self) -> None:
+        """Append what is seldom needed, behind an instruction that does not go on."""
         for write in self._behind:
             write()
+        self._behind.clear()
 
     def _label(self, block: Block) -> Label:
         if block.body or not isinstance(block.end, Return) or block.end.value is None:

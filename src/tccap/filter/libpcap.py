@@ -29,7 +29,7 @@ from tccap.host.sandbox import User
 # Looking up names takes time, but nobody waits longer without a message.
 DEADLINE_S: Final = 3.0
 DEADLINE_S_PER_BYTE: Final = 0.002
-# libpcap's time grows with the square of the text; 500 hosts are 10 kB.
+# libpcap's time may grow with the square of the text; 500 hosts are 10 kB.
 # The optimiser's time grows with the cube: 10 ms here, 12 s at fifteen times
 # as many. Only tccap's own passes simplify longer programs.
 MAX_OPTIMISED_INSNS: Final = 1500
@@ -51,9 +51,12 @@ _DLT: Final = {101: 12}
 _SNAPLEN: Final = 262144
 _NETMASK_UNKNOWN: Final = 0xFFFFFFFF
 _REJECTS_ALL: Final = b"expression rejects all packets"
-# The first byte of the child's answer: a program follows, or a message.
+# The first byte of the child's answer: a program follows, a message,
+# or the program of a part (chunks.py).
 _PROGRAM: Final = b"P"
 _MESSAGE: Final = b"E"
+_PART: Final = b"C"
+_NOTHING: Final = b""
 _ANSWER_HEAD: Final = 5
 # `struct bpf_insn`, pcap/bpf.h.
 _INSN: Final = struct.Struct("=HBBI")
@@ -97,15 +100,16 @@ def compile_filter(
     wait_s = deadline_s or DEADLINE_S + len(text) * DEADLINE_S_PER_BYTE
     mask = _NETMASK_UNKNOWN if netmask is None else netmask
     answers, status = _in_child(
-        lambda: _compilations(parts, linktype, mask), user, wait_s
+        lambda: _compilations(text, parts, linktype, mask), user, wait_s
     )
-    for kind, payload in answers[-1:]:
-        if kind == _MESSAGE:
-            raise FilterError(payload.decode(errors="replace").strip())
-    if len(answers) < len(parts):
+    kind, payload = answers[-1] if answers else (_NOTHING, b"")
+    if kind == _NOTHING or (kind == _PART and len(answers) < len(parts)):
         raise FilterError(_unanswered(status, wait_s))
-    programs = [_program(payload) for _, payload in answers[-len(parts) :]]
-    return chunks.join(expression, programs) if len(parts) > 1 else programs[0]
+    if kind == _MESSAGE:
+        raise FilterError(payload.decode(errors="replace").strip())
+    if kind == _PROGRAM:
+        return _program(payload)
+    return chunks.join(expression, [_program(payload) for _, payload in answers])
 
 
 def _program(payload: bytes) -> Program:
@@ -230,31 +234,32 @@ def _split(stream: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _compilations(
-    parts: list[bytes], linktype: int, netmask: int
+    text: bytes, parts: list[bytes], linktype: int, netmask: int
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the program of each part, up to the first mistake.
+    """Yield the programs of the parts, if there are several, and they are long.
 
-    Of one part alone, yield the plain program first, in case optimising takes too long.
+    Else yield the plain program first, in case optimising takes too long.
     """
-    for text in parts if len(parts) > 1 else ():
-        answer = _compile(text, linktype, netmask, optimise=False)
-        yield answer
-        if answer[0] == _MESSAGE:
-            return
-    if len(parts) == 1:
-        yield from _optimised(parts[0], linktype, netmask)
-
-
-def _optimised(
-    text: bytes, linktype: int, netmask: int
-) -> Iterator[tuple[bytes, bytes]]:
+    programs = [_compile(part, linktype, netmask, optimise=False) for part in parts]
+    if len(parts) > 1 and _are_long(programs):
+        for part, plain in zip(parts, programs, strict=True):
+            kind, payload = _compile(part, linktype, netmask, optimise=True)
+            yield _PART, payload if kind == _PROGRAM else plain[1]
+        return
     plain = _compile(text, linktype, netmask, optimise=False)
     yield plain
-    if plain[0] == _PROGRAM and len(plain[1]) <= MAX_OPTIMISED_INSNS * _INSN.size:
+    if plain[0] == _PROGRAM and not _are_long([plain]):
         optimised = _compile(text, linktype, netmask, optimise=True)
         # Any other message is about the optimiser, not about the filter.
         if optimised[0] == _PROGRAM or optimised[1].startswith(_REJECTS_ALL):
             yield optimised
+
+
+def _are_long(answers: list[tuple[bytes, bytes]]) -> bool:
+    """Return whether all are programs, and together too long for the optimiser."""
+    insns = sum(len(payload) for _, payload in answers) // _INSN.size
+    programs = all(kind == _PROGRAM for kind, _ in answers)
+    return programs and insns > MAX_OPTIMISED_INSNS
 
 
 def _compile(
