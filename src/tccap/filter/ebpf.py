@@ -31,6 +31,7 @@ from tccap.filter.basicblocks import (
     parse,
 )
 from tccap.filter.cbpf import Insn, Program
+from tccap.filter.registers import is_closed
 from tccap.filter.simplify import simplify
 
 # Fixed loads behind it are made like those at an offset that is computed.
@@ -129,6 +130,7 @@ class _Writer:
         self._labels = {at: self._label(block) for at, block in blocks.items()}
         self._behind: list[Callable[[], None]] = []
         self._checked = _checked(blocks)
+        self._loaded = _loaded(blocks)
 
     def write(self) -> None:
         for word in sorted(self._scratch()):
@@ -142,7 +144,8 @@ class _Writer:
         following = dict(pairwise(own))
         for at in own:
             self._into.bind(self._labels[at])
-            self._body(self._blocks[at].body, self._checked[at])
+            if self._blocks[at].body != self._loaded[at]:
+                self._body(self._blocks[at].body, self._checked[at])
             far = len(self._behind) > _BEHIND_MAX
             self._end(self._blocks[at].end, None if far else following.get(at))
             if far or at not in following:
@@ -355,3 +358,17 @@ def _checked(blocks: Blocks) -> dict[int, int]:
         for to in exits(blocks[at]):
             checked[to] = min(end, checked.get(to, end))
     return checked
+
+
+def _loaded(blocks: Blocks) -> dict[int, Program]:
+    """Return the body that has run last wherever a block begins; empty: it differs.
+
+    A body that depends on the packet alone need not run again.
+    """
+    loaded: dict[int, Program] = {0: ()}
+    for at in sorted(blocks):
+        body = blocks[at].body or loaded[at]
+        after = body if is_closed(blocks[at]) or not blocks[at].body else ()
+        for to in exits(blocks[at]):
+            loaded[to] = after if loaded.get(to, after) == after else ()
+    return loaded
