@@ -23,11 +23,11 @@
 #define PATCHED_FUNCTION(name, key, argument) \
 	static u64 (*name)(argument) = (void *)(0x7cca0000 | (key))
 
-/* Keys; src/tccap/engine/programs.py has the same. */
-#define PACKET_FILTER 1 /* the part of the capture filter without processes */
-#define WHOLE_FILTER 2
-/* Numbers: how much of a frame's head these need; 0: there is no such filter. */
-#define PACKET_FILTER_HEAD 1
-#define WHOLE_FILTER_HEAD 2
+/* Keys of functions; src/tccap/filter/capturefilter.py has the same. */
+#define PACKET_FILTER 1 /* called before the processes of a packet are known */
+#define WHOLE_FILTER 2	/* called afterwards */
+/* Keys of numbers. */
+#define PACKET_FILTER_HEAD 1 /* bytes of a frame's head that it needs; 0: it is unused */
+#define HAS_WHOLE_FILTER 2   /* 1: there are words about processes */
 
 #endif

@@ -32,19 +32,16 @@ static __always_inline bool words_pass(struct __sk_buff *skb,
 				       const struct endpoint *sender,
 				       const struct endpoint *receiver)
 {
-	u64 head = PATCHED_NUMBER(WHOLE_FILTER_HEAD);
-	struct filter_input *input;
 	struct frame frame;
 
-	if (!head)
+	if (!PATCHED_NUMBER(HAS_WHOLE_FILTER))
 		return true;
-	input = filter_input();
-	if (!input)
+	frame.input = filter_input();
+	if (!frame.input)
 		return false;
-	describe_frame(input, skb, device, direction);
-	describe_process(input, 0, sender);
-	describe_process(input, 1, receiver);
-	frame_open(&frame, skb, input, 0, is_tagged(skb, device), head);
+	describe_frame(frame.input, skb, device, direction);
+	describe_process(frame.input, 0, sender);
+	describe_process(frame.input, 1, receiver);
 	return whole_filter(&frame);
 }
 

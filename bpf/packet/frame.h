@@ -55,6 +55,7 @@ struct filter_input {
 	u64 comms[2][2];
 	u32 words[16];
 	u64 loaded;
+	u8 verdicts[64]; /* on the packet, from the first stage for the second one */
 	u8 copy[FRAME_ROOM];
 };
 BPF_PERCPU_ARRAY(filter_inputs, struct filter_input, 1);

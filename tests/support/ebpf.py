@@ -57,7 +57,7 @@ class Machine:
         self._frame = frame
         shown = frame[:linear_len]
         pointers = (0, 0, 0, 0, SKB, HEAD, HEAD + len(shown), INPUT)
-        numbers = bytearray(ebpf.LOADED + 8)
+        numbers = bytearray(ebpf.VERDICTS + ebpf.VERDICTS_MAX)
         for offset, number in {ebpf.LEN: len(frame), **inputs}.items():
             struct.pack_into("=Q", numbers, offset, number)
         self._memory = {

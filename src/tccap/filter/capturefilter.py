@@ -48,6 +48,8 @@ class CaptureFilter:
         self._uid = uid
         self._filter = _parsed(texts)
         self._netmask = netmask
+        packets = language.packets(self._filter) if self._filter else ()
+        self._packets = tuple(dict.fromkeys(packets))
         self._programs = self._compiled(links)
 
     @property
@@ -61,31 +63,38 @@ class CaptureFilter:
 
         FilterError for a condition that cannot be translated.
         """
-        whole = self._filter
-        early = language.packet_only(whole) if whole else None
-        late = whole if self.needs_processes else None
-        parts = {PACKET_FILTER: early, WHOLE_FILTER: late}
+        first = self._first_function()
+        second = None
+        if self._filter is not None and self.needs_processes:
+            second = function.kept(self._filter, self._packets)
         return Code(
             patches=Patches(
-                numbers={key: self._head(part) for key, part in parts.items()},
-                functions={key: self._function(part) for key, part in parts.items()},
+                numbers={
+                    PACKET_FILTER: self._head() if first else 0,
+                    WHOLE_FILTER: int(second is not None),
+                },
+                functions={
+                    PACKET_FILTER: first or _PASSES_ALL,
+                    WHOLE_FILTER: second or _PASSES_ALL,
+                },
             )
         )
 
     def start(self, _collection: "Collection", _section: "Section") -> None:
         """Do nothing: the filter runs in the kernel alone."""
 
-    def _head(self, part: Filter | None) -> int:
-        """Return how much of a frame's head is read; 0: all frames pass."""
-        if part is None:
-            return 0
+    def _head(self) -> int:
+        """Return how much of a frame's head is read."""
         return ebpf.head_len([each for each in self._programs.values() if each])
 
-    def _function(self, part: Filter | None) -> bytes:
-        if part is None:
-            return _PASSES_ALL
+    def _first_function(self) -> bytes | None:
+        """Return what is called before the processes are known; None: nothing."""
+        whole = self._filter
+        early = language.packet_only(whole) if whole else None
         ethernet, raw = (partial(self._program, has) for has in (True, False))
-        return function.function(part, ethernet, raw)
+        if self.needs_processes and (self._packets or early):
+            return function.keeping(early, self._packets, ethernet, raw)
+        return function.function(early, ethernet, raw) if early else None
 
     def _program(self, has_ethernet: bool, packet: Packet) -> Program | None:  # bound
         # A capture of one device never meets the other kind.
@@ -95,12 +104,11 @@ class CaptureFilter:
         self, links: tuple[LinkType, ...]
     ) -> dict[tuple[str, bool], Program | None]:
         """Return a program for each text and each kind of device."""
-        packets = language.packets(self._filter) if self._filter else ()
         return {
-            (text, link.has_ethernet): program
-            for text in dict.fromkeys(packet.text for packet in packets)
+            (packet.text, link.has_ethernet): program
+            for packet in self._packets
             for link, program in _programs(
-                text, links, self._netmask, self._uid
+                packet.text, links, self._netmask, self._uid
             ).items()
         }
 

@@ -48,7 +48,8 @@ FRAME, A, X, HEAD = 6, 7, 8, 9
 _SAVED, SKB, HEAD_AT, END_AT, INPUT = 0, 32, 40, 48, 56
 # struct filter_input
 LEN, SHIFT, ETHERNET, INBOUND, IFINDEX = 0, 8, 16, 24, 32
-PIDS, UIDS, COMMS, WORDS, LOADED = 40, 56, 72, 104, 168
+PIDS, UIDS, COMMS, WORDS, LOADED, VERDICTS = 40, 56, 72, 104, 168, 176
+VERDICTS_MAX: Final = 64
 
 _SKB_LOAD_BYTES: Final = 26  # BPF_FUNC_skb_load_bytes
 _MSH_MAX: Final = 60
@@ -105,7 +106,6 @@ def enter(into: Assembler) -> None:
     for number in range(4):
         into.store(8, _ARGUMENT, _SAVED + 8 * number, FRAME + number)
     into.alu_register(bpf.MOV, FRAME, _ARGUMENT, ALU64)
-    into.load(8, HEAD, FRAME, HEAD_AT)
 
 
 def leave(into: Assembler) -> None:
@@ -118,6 +118,13 @@ def load_input(into: Assembler, register: int, offset: int, size: int = 8) -> No
     """Append the load of a member of struct filter_input."""
     into.load(8, _ARGUMENT, FRAME, INPUT)
     into.load(size, register, _ARGUMENT, offset)
+
+
+def store_input(into: Assembler, offset: int, value: int) -> None:
+    """Append the store of a byte in struct filter_input."""
+    into.load(8, _ARGUMENT, FRAME, INPUT)
+    into.alu(bpf.MOV, _AT, value)
+    into.store(1, _ARGUMENT, offset, _AT)
 
 
 class _Writer:

@@ -146,12 +146,16 @@ def test_the_offsets_are_those_of_the_c() -> None:
     """All members have 64 bits, but for the scratch words and the copy."""
     text = Path(BPF_DIR, "packet/frame.h").read_text("ascii")
     places = {**_places(text, "filter_input"), **_places(text, "frame")}
-    names = "len shift is_ethernet is_inbound ifindex pids uids comms words loaded"
+    names = (
+        "len shift is_ethernet is_inbound ifindex pids uids comms words loaded verdicts"
+    )
     offsets = [ebpf.LEN, ebpf.SHIFT, ebpf.ETHERNET, ebpf.INBOUND, ebpf.IFINDEX]
     offsets += [ebpf.PIDS, ebpf.UIDS, ebpf.COMMS, ebpf.WORDS, ebpf.LOADED]
+    offsets += [ebpf.VERDICTS]
     assert [places[name] for name in names.split()] == offsets
     pointers = (places[name] for name in ("skb", "head", "end", "input"))
     assert tuple(pointers) == (ebpf.SKB, ebpf.HEAD_AT, ebpf.END_AT, ebpf.INPUT)
+    assert f"verdicts[{ebpf.VERDICTS_MAX}];" in text
     assert f"#define FRAME_ROOM {ebpf.HEAD_REACH}\n" in text
 
 

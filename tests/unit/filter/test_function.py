@@ -1,10 +1,11 @@
 """The conditions of a filter, joined, as instructions."""
 
+import pytest
 from hypothesis import given
 
 from support.ebpf import Machine
 from tccap.filter import cbpf, ebpf, function, language
-from tccap.filter.cbpf import Insn, Program
+from tccap.filter.cbpf import FilterError, Insn, Program
 from tccap.filter.language import Filter, Packet, Process, parse
 from unit.filter.test_language import PID, UID, evaluate, filters, truths
 
@@ -37,6 +38,36 @@ def test_conditions_are_joined(of: Filter, truth: dict[Filter, bool]) -> None:
     }
     expected = evaluate(of, truth.__getitem__, truth.__getitem__)
     assert Machine(inputs=inputs).run(code) == expected
+
+
+@given(filters, truths)
+def test_verdicts_are_kept_for_the_second_stage(
+    of: Filter, truth: dict[Filter, bool]
+) -> None:
+    early, packets = (
+        language.packet_only(of),
+        tuple(dict.fromkeys(language.packets(of))),
+    )
+    first = function.keeping(
+        early, packets, lambda leaf: RETURN[truth[leaf]], lambda _: None
+    )
+    machine = Machine(
+        inputs={
+            **NOBODY,
+            ebpf.ETHERNET: 1,
+            ebpf.PIDS: 1 if truth[PID] else UNKNOWN,
+            ebpf.UIDS: 0 if truth[UID] else 5,
+        }
+    )
+    goes_on = machine.run(first)
+    expected = evaluate(of, truth.__getitem__, truth.__getitem__)
+    assert (goes_on and machine.run(function.kept(of, packets))) == expected
+
+
+def test_too_many_conditions_between_words_get_a_sentence() -> None:
+    packets = [Packet(str(number)) for number in range(ebpf.VERDICTS_MAX + 1)]
+    with pytest.raises(FilterError, match="65 conditions on the packet between words"):
+        function.keeping(None, packets, lambda _: None, lambda _: None)
 
 
 def test_each_kind_of_frame_has_its_programs() -> None:
