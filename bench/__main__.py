@@ -1,6 +1,7 @@
 """Prints all tables: ``sudo make bench``, or with SHORT=1 in a few minutes.
 
-Names behind it select tables: latency, throughput, filter, attribution, tls.
+Names behind it select tables: latency, new-filters, throughput, filter, attribution,
+tls. new-filters also measures the checkout in the folder BEFORE, if it is given.
 """
 
 import os
@@ -11,6 +12,7 @@ from bench import attribution, latency, rejection, throughput, tls
 
 TABLES: dict[str, Callable[[bool], None]] = {
     "latency": lambda short: latency.main(rounds=7 if short else 21),
+    "new-filters": lambda short: latency.filters(rounds=3 if short else 7),
     "throughput": lambda short: throughput.main(short=short),
     "filter": lambda _short: rejection.main(),
     "attribution": lambda short: attribution.main(short=short),

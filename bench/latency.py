@@ -11,6 +11,7 @@ import socket
 import statistics
 import subprocess
 import time
+from itertools import product
 from pathlib import Path
 
 from bench import tables, tools
@@ -31,6 +32,9 @@ CALLS = {
 MANY = 50  # devices
 STEPS = ("import programs", "import", "compile", "load", "attach")
 MARK = b"the first packet"
+FIRST_PACKET = "first packet in the FIFO"
+MEMORY = "MiB of the largest process"
+TERMS = (0, 2, 100, 1000)
 
 
 def main(*, rounds: int) -> None:
@@ -56,8 +60,49 @@ def main(*, rounds: int) -> None:
     _show_starts(**{"first ever": first, "new filter": new, "later": later})
 
 
+def filters(*, rounds: int) -> None:
+    """Print what new filters and options cost, also in the folder BEFORE, in turns."""
+    scripts = {"": SCRIPT}
+    if before := os.environ.get("BEFORE"):
+        scripts = {" before": str(Path(before, "extcap/tccap.py")), " after": SCRIPT}
+    runs: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for number, (name, script) in product(range(-1, rounds), scripts.items()):
+        for terms in TERMS:
+            key = f"new filter of {terms} terms" if terms else "no filter"
+            result = _start_and_stop(_new_filter(terms, number), script)
+            runs.setdefault((key, name), []).append(result)
+        option = ("--snaplen", str(1000 + time.time_ns() % 60_000))
+        result = _start_and_stop("", script, *option)
+        runs.setdefault(("new snaplen", name), []).append(result)
+    keys = dict.fromkeys(key for key, _ in runs)
+    head = [f"{what}{name}" for what in ("s", "MiB") for name in scripts]
+    rows = [
+        (
+            key,
+            *(f"{_median(runs[key, name][1:], FIRST_PACKET):.2f}" for name in scripts),
+            *(f"{_median(runs[key, name][1:], MEMORY):.0f}" for name in scripts),
+        )
+        for key in keys
+    ]
+    title = (
+        f"To the first packet, and memory of the largest process; median of {rounds}"
+    )
+    tables.show(title, ("", *head), rows)
+
+
+def _new_filter(terms: int, number: int) -> str:
+    """Return a filter of so many terms that accepts the test's packets."""
+    first = 1 + (number + 2) * TERMS[-1] + time.time_ns() % TERMS[-1]
+    hosts = (
+        f"host 10.{n // 62500}.{n // 250 % 250}.{n % 250 + 1}"
+        for n in range(first, first + terms - 1)
+    )
+    return " or ".join([*hosts, "udp"]) if terms else ""
+
+
 def _show_starts(**kinds: list[dict[str, float]]) -> None:
-    names, rounds = kinds["later"][0], len(kinds["later"])
+    names = [name for name in kinds["later"][0] if name != MEMORY]
+    rounds = len(kinds["later"])
     rows = [
         (name, *(f"{1000 * _median(runs, name):.0f}" for runs in kinds.values()))
         for name in names
@@ -84,8 +129,10 @@ def _timed_ms(command: list[str], rounds: int) -> float:
     return statistics.median(times[1:])  # the first run fills the page cache
 
 
-def _start_and_stop(capture_filter: str = "") -> dict[str, float]:
-    """Return the seconds of each step."""
+def _start_and_stop(
+    capture_filter: str = "", script: str = SCRIPT, *options: str
+) -> dict[str, float]:
+    """Return the seconds of each step, and the memory of the largest process in MiB."""
     with contextlib.ExitStack() as stack:
         pair = stack.enter_context(netns.pair())
         folder = Path(stack.enter_context(tools.folder()))
@@ -103,7 +150,7 @@ def _start_and_stop(capture_filter: str = "") -> dict[str, float]:
         started = time.perf_counter()
         front = stack.enter_context(
             subprocess.Popen(
-                [SCRIPT, *arguments, *wanted, "--fifo", str(fifo), *logged]
+                [script, *arguments, *wanted, "--fifo", str(fifo), *logged, *options]
             )
         )
         stack.callback(front.kill)
@@ -111,13 +158,15 @@ def _start_and_stop(capture_filter: str = "") -> dict[str, float]:
         log.wait_for("ready")
         stopping = time.perf_counter()
         front.send_signal(signal.SIGTERM)
-        front.wait()
+        _, status, used = os.wait4(front.pid, 0)
+        front.returncode = os.waitstatus_to_exitcode(status)
         stop_s = time.perf_counter() - stopping
     return {
         "section header in the FIFO": header_s,
-        "first packet in the FIFO": packet_s,
+        FIRST_PACKET: packet_s,
         **{f"  {step} (part of it)": _steps(log.text)[step] for step in STEPS},
         "SIGTERM to exit": stop_s,
+        MEMORY: used.ru_maxrss / 1024,
     }
 
 

@@ -10,13 +10,13 @@
 #ifndef TCCAP_PATCH_H
 #define TCCAP_PATCH_H
 
-#define PATCHED_NUMBER(key)                                                \
-	({                                                                 \
-		u64 number_;                                               \
-		asm("%0 = %1 ll"                                           \
-		    : "=r"(number_)                                        \
-		    : "i"(0x7cca7cca00000000ULL | (key)));                 \
-		number_;                                                   \
+#define PATCHED_NUMBER(key)                                \
+	({                                                 \
+		u64 number_;                               \
+		asm("%0 = %1 ll"                           \
+		    : "=r"(number_)                        \
+		    : "i"(0x7cca7cca00000000ULL | (key))); \
+		number_;                                   \
 	})
 
 /* For the compiler it is one of the kernel's helpers. */
@@ -27,7 +27,8 @@
 #define PACKET_FILTER 1 /* called before the processes of a packet are known */
 #define WHOLE_FILTER 2	/* called afterwards */
 /* Keys of numbers. */
-#define PACKET_FILTER_HEAD 1 /* bytes of a frame's head that it needs; 0: it is unused */
-#define HAS_WHOLE_FILTER 2   /* 1: there are words about processes */
+#define PACKET_FILTER_HEAD \
+	1		   /* bytes of a frame's head that it needs; 0: it is unused */
+#define HAS_WHOLE_FILTER 2 /* 1: there are words about processes */
 
 #endif
