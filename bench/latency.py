@@ -11,6 +11,7 @@ import socket
 import statistics
 import subprocess
 import time
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -34,7 +35,11 @@ STEPS = ("import programs", "import", "compile", "load", "attach")
 MARK = b"the first packet"
 FIRST_PACKET = "first packet in the FIFO"
 MEMORY = "MiB of the largest process"
-TERMS = (0, 2, 100, 1000)
+TERMS = (2, 100, 1000)
+
+
+class EndedError(Exception):
+    """The capture ended before a packet was captured."""
 
 
 def main(*, rounds: int) -> None:
@@ -65,39 +70,40 @@ def filters(*, rounds: int) -> None:
     scripts = {"": SCRIPT}
     if before := os.environ.get("BEFORE"):
         scripts = {" before": str(Path(before, "extcap/tccap.py")), " after": SCRIPT}
-    runs: dict[tuple[str, str], list[dict[str, float]]] = {}
-    for number, (name, script) in product(range(-1, rounds), scripts.items()):
-        for terms in TERMS:
-            key = f"new filter of {terms} terms" if terms else "no filter"
-            result = _start_and_stop(_new_filter(terms, number), script)
-            runs.setdefault((key, name), []).append(result)
-        option = ("--snaplen", str(1000 + time.time_ns() % 60_000))
-        result = _start_and_stop("", script, *option)
-        runs.setdefault(("new snaplen", name), []).append(result)
-    keys = dict.fromkeys(key for key, _ in runs)
+    kinds = {
+        "no filter": lambda _: ("",),
+        **{f"new filter of {n} terms": partial(_new_filter, n) for n in TERMS},
+        "new snaplen": lambda _: ("", "--snaplen", str(1000 + time.time_ns() % 60_000)),
+    }
+    rows = []
+    for kind, arguments in kinds.items():
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in scripts}
+        for number, (name, script) in product(range(rounds), scripts.items()):
+            text, *options = arguments(number)
+            with contextlib.suppress(EndedError):
+                runs[name].append(_start_and_stop(text, script, *options))
+        seconds = (_cell(runs[name], FIRST_PACKET, 2) for name in scripts)
+        memory = (_cell(runs[name], MEMORY, 0) for name in scripts)
+        rows.append((kind, *seconds, *memory))
     head = [f"{what}{name}" for what in ("s", "MiB") for name in scripts]
-    rows = [
-        (
-            key,
-            *(f"{_median(runs[key, name][1:], FIRST_PACKET):.2f}" for name in scripts),
-            *(f"{_median(runs[key, name][1:], MEMORY):.0f}" for name in scripts),
-        )
-        for key in keys
-    ]
     title = (
         f"To the first packet, and memory of the largest process; median of {rounds}"
     )
     tables.show(title, ("", *head), rows)
 
 
-def _new_filter(terms: int, number: int) -> str:
+def _cell(runs: list[dict[str, float]], name: str, digits: int) -> str:
+    return f"{_median(runs, name):.{digits}f}" if runs else "failed"
+
+
+def _new_filter(terms: int, number: int) -> tuple[str]:
     """Return a filter of so many terms that accepts the test's packets."""
     first = 1 + (number + 2) * TERMS[-1] + time.time_ns() % TERMS[-1]
     hosts = (
         f"host 10.{n // 62500}.{n // 250 % 250}.{n % 250 + 1}"
         for n in range(first, first + terms - 1)
     )
-    return " or ".join([*hosts, "udp"]) if terms else ""
+    return (" or ".join([*hosts, "udp"]),)
 
 
 def _show_starts(**kinds: list[dict[str, float]]) -> None:
@@ -154,7 +160,7 @@ def _start_and_stop(
             )
         )
         stack.callback(front.kill)
-        header_s, packet_s = _first_bytes(reader, sock, started)
+        header_s, packet_s = _first_bytes(front, reader, sock, started)
         log.wait_for("ready")
         stopping = time.perf_counter()
         front.send_signal(signal.SIGTERM)
@@ -171,12 +177,15 @@ def _start_and_stop(
 
 
 def _first_bytes(
-    reader: int, sock: socket.socket, started: float
+    front: "subprocess.Popen[bytes]",
+    reader: int,
+    sock: socket.socket,
+    started: float,
 ) -> tuple[float, float]:
     """Send packets until one is captured; return when header and packet came."""
     header_s = 0.0
     text = b""
-    while True:
+    while front.poll() is None:
         sock.send(MARK)
         if select.select([reader], [], [], 0.001)[0]:
             with contextlib.suppress(BlockingIOError):
@@ -187,6 +196,7 @@ def _first_bytes(
                 return header_s, now_s
             if not text:
                 time.sleep(0.001)  # the engine has not opened the FIFO yet
+    raise EndedError
 
 
 def _steps(log: str) -> dict[str, float]:

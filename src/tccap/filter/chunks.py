@@ -29,20 +29,21 @@ _CONDITIONS: Final = 16
 
 def chunks(text: str) -> list[str]:
     """Return the parts of a text, to be compiled one by one and joined by `join`."""
-    tokens = split(text)
+    tokens = _without_parentheses(split(text))
     joins = list(_joins(tokens))
     same = len({tokens[at].text in _AND for at in joins}) == 1
     if not same or not all(_is_plain(token) for token in tokens):
         return [text]
     cuts = [at for at in joins if _is_cut(tokens, at)][_CONDITIONS - 1 :: _CONDITIONS]
-    ends = [*(tokens[at].start for at in cuts), len(text)]
-    starts = [0, *(tokens[at].end for at in cuts)]
-    return [text[start:end] for start, end in zip(starts, ends, strict=True)]
+    ends = [*(tokens[at].start for at in cuts), tokens[-1].end]
+    starts = [tokens[0].start, *(tokens[at].end for at in cuts)]
+    parts = [text[start:end] for start, end in zip(starts, ends, strict=True)]
+    return parts if cuts else [text]
 
 
 def join(text: str, programs: Sequence[Program]) -> Program:
     """Return one program for the whole text, from those of its parts."""
-    tokens = split(text)
+    tokens = _without_parentheses(split(text))
     is_and = any(tokens[at].text in _AND for at in _joins(tokens))
     whole: list[Insn] = []
     for program in programs[:-1]:
@@ -51,6 +52,23 @@ def join(text: str, programs: Sequence[Program]) -> Program:
             to_next = Insn(cbpf.JMP | cbpf.JA, 0, 0, len(program) - at - 1)
             whole.append(to_next if goes_on else insn)
     return (*whole, *programs[-1])
+
+
+def _without_parentheses(tokens: list[Token]) -> list[Token]:
+    """Return what is inside parentheses around the whole text."""
+    while tokens and tokens[0].text == "(" and _closing(tokens) == len(tokens) - 1:
+        tokens = tokens[1:-1]
+    return tokens
+
+
+def _closing(tokens: list[Token]) -> int | None:
+    """Return the index of the parenthesis that closes the first one."""
+    depth = 0
+    for at, token in enumerate(tokens):
+        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        if depth == 0:
+            return at
+    return None
 
 
 def _joins(tokens: Sequence[Token]) -> Iterator[int]:

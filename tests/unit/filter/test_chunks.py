@@ -15,6 +15,7 @@ CHAINS = {
     "signs": " && ".join(f"!src host {host}" for host in HOSTS),
     "not": " and ".join(f"not port {port}" for port in range(40, 80)),
     "groups": " or ".join(f"(src host {host} and port 53)" for host in HOSTS),
+    "in parentheses": f"(({' or '.join(f'host {host}' for host in HOSTS)}))",
     "both": " or ".join(f"src or dst host {host}" for host in HOSTS),
     "networks": " or ".join(f"net 10.0.{n}.0/24" for n in range(40)),
     "IPv6": " or ".join(f"host 2001:db8::{n:x}" for n in range(40)),
