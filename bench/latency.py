@@ -11,6 +11,7 @@ import socket
 import statistics
 import subprocess
 import time
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -70,7 +71,7 @@ def filters(*, rounds: int) -> None:
     scripts = {"": SCRIPT}
     if before := os.environ.get("BEFORE"):
         scripts = {" before": str(Path(before, "extcap/tccap.py")), " after": SCRIPT}
-    kinds = {
+    kinds: dict[str, Callable[[int], tuple[str, ...]]] = {
         "no filter": lambda _: ("",),
         **{f"new filter of {n} terms": partial(_new_filter, n) for n in TERMS},
         "new snaplen": lambda _: ("", "--snaplen", str(1000 + time.time_ns() % 60_000)),
