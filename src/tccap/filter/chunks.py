@@ -56,19 +56,17 @@ def join(text: str, programs: Sequence[Program]) -> Program:
 
 def _without_parentheses(tokens: list[Token]) -> list[Token]:
     """Return what is inside parentheses around the whole text."""
-    while tokens and tokens[0].text == "(" and _closing(tokens) == len(tokens) - 1:
-        tokens = tokens[1:-1]
-    return tokens
-
-
-def _closing(tokens: list[Token]) -> int | None:
-    """Return the index of the parenthesis that closes the first one."""
-    depth = 0
+    opened: list[int] = []
+    pairs = set()
     for at, token in enumerate(tokens):
-        depth += {"(": 1, ")": -1}.get(token.text, 0)
-        if depth == 0:
-            return at
-    return None
+        if token.text == "(":
+            opened.append(at)
+        elif token.text == ")" and opened:
+            pairs.add((opened.pop(), at))
+    first, last = 0, len(tokens) - 1
+    while (first, last) in pairs:
+        first, last = first + 1, last - 1
+    return tokens[first : last + 1]
 
 
 def _joins(tokens: Sequence[Token]) -> Iterator[int]:

@@ -66,3 +66,10 @@ def test_a_mistake_in_a_part_has_libpcaps_message(wrong: str, message: str) -> N
     text = " or ".join([*(f"host {host}" for host in HOSTS), wrong, "host 10.0.0.1"])
     with pytest.raises(FilterError, match=message):
         libpcap.compile_filter(text, ETHERNET)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "()", "(", ")", "(" * 16000, "(" * 9000 + ")" * 9000]
+)
+def test_parentheses_take_no_time(text: str) -> None:
+    assert chunks(text) == [text]
