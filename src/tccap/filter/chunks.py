@@ -85,7 +85,7 @@ def _is_plain(token: Token) -> bool:
 
 def _is_cut(tokens: Sequence[Token], at: int) -> bool:
     before = tokens[at - 1].text
-    after = (each.text for each in tokens[at + 1 :])
+    after = (tokens[place].text for place in range(at + 1, len(tokens)))
     first = next((each for each in after if each not in (*NOT, "(")), "")
     ends = before == ")" or bool(_VALUE.fullmatch(before))
     return ends and first in _BEGINNINGS
