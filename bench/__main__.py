@@ -1,6 +1,8 @@
 """Prints all tables: ``sudo make bench``, or with SHORT=1 in a few minutes.
 
-Names behind it select tables: latency, throughput, filter, devices, attribution, tls.
+Names behind it select tables: latency, new-filters, throughput, filter, devices,
+attribution, tls. new-filters and devices also measure the checkout in the folder BEFORE,
+if it is given.
 """
 
 import os
@@ -11,6 +13,7 @@ from bench import attribution, devices, latency, rejection, throughput, tls
 
 TABLES: dict[str, Callable[[bool], None]] = {
     "latency": lambda short: latency.main(rounds=7 if short else 21),
+    "new-filters": lambda short: latency.filters(rounds=3 if short else 7),
     "throughput": lambda short: throughput.main(short=short),
     "filter": lambda _short: rejection.main(),
     "devices": lambda short: devices.main(short=short),

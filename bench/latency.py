@@ -11,6 +11,9 @@ import socket
 import statistics
 import subprocess
 import time
+from collections.abc import Callable
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 from bench import tables, tools
@@ -31,6 +34,13 @@ CALLS = {
 MANY = 50  # devices
 STEPS = ("import programs", "import", "compile", "load", "attach")
 MARK = b"the first packet"
+FIRST_PACKET = "first packet in the FIFO"
+MEMORY = "MiB of the largest process"
+TERMS = (2, 100, 1000)
+
+
+class EndedError(Exception):
+    """The capture ended before a packet was captured."""
 
 
 def main(*, rounds: int) -> None:
@@ -56,8 +66,50 @@ def main(*, rounds: int) -> None:
     _show_starts(**{"first ever": first, "new filter": new, "later": later})
 
 
+def filters(*, rounds: int) -> None:
+    """Print what new filters and options cost, also in the folder BEFORE, in turns."""
+    scripts = {"": SCRIPT}
+    if before := os.environ.get("BEFORE"):
+        scripts = {" before": str(Path(before, "extcap/tccap.py")), " after": SCRIPT}
+    kinds: dict[str, Callable[[int], tuple[str, ...]]] = {
+        "no filter": lambda _: ("",),
+        **{f"new filter of {n} terms": partial(_new_filter, n) for n in TERMS},
+        "new snaplen": lambda _: ("", "--snaplen", str(1000 + time.time_ns() % 60_000)),
+    }
+    rows = []
+    for kind, arguments in kinds.items():
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in scripts}
+        for number, (name, script) in product(range(rounds), scripts.items()):
+            text, *options = arguments(number)
+            with contextlib.suppress(EndedError):
+                runs[name].append(_start_and_stop(text, script, *options))
+        seconds = (_cell(runs[name], FIRST_PACKET, 2) for name in scripts)
+        memory = (_cell(runs[name], MEMORY, 0) for name in scripts)
+        rows.append((kind, *seconds, *memory))
+    head = [f"{what}{name}" for what in ("s", "MiB") for name in scripts]
+    title = (
+        f"To the first packet, and memory of the largest process; median of {rounds}"
+    )
+    tables.show(title, ("", *head), rows)
+
+
+def _cell(runs: list[dict[str, float]], name: str, digits: int) -> str:
+    return f"{_median(runs, name):.{digits}f}" if runs else "failed"
+
+
+def _new_filter(terms: int, number: int) -> tuple[str]:
+    """Return a filter of so many terms that accepts the test's packets."""
+    first = 1 + (number + 2) * TERMS[-1] + time.time_ns() % TERMS[-1]
+    hosts = (
+        f"host 10.{n // 62500}.{n // 250 % 250}.{n % 250 + 1}"
+        for n in range(first, first + terms - 1)
+    )
+    return (" or ".join([*hosts, "udp"]),)
+
+
 def _show_starts(**kinds: list[dict[str, float]]) -> None:
-    names, rounds = kinds["later"][0], len(kinds["later"])
+    names = [name for name in kinds["later"][0] if name != MEMORY]
+    rounds = len(kinds["later"])
     rows = [
         (name, *(f"{1000 * _median(runs, name):.0f}" for runs in kinds.values()))
         for name in names
@@ -84,8 +136,10 @@ def _timed_ms(command: list[str], rounds: int) -> float:
     return statistics.median(times[1:])  # the first run fills the page cache
 
 
-def _start_and_stop(capture_filter: str = "") -> dict[str, float]:
-    """Return the seconds of each step."""
+def _start_and_stop(
+    capture_filter: str = "", script: str = SCRIPT, *options: str
+) -> dict[str, float]:
+    """Return the seconds of each step, and the memory of the largest process in MiB."""
     with contextlib.ExitStack() as stack:
         pair = stack.enter_context(netns.pair())
         folder = Path(stack.enter_context(tools.folder()))
@@ -103,31 +157,36 @@ def _start_and_stop(capture_filter: str = "") -> dict[str, float]:
         started = time.perf_counter()
         front = stack.enter_context(
             subprocess.Popen(
-                [SCRIPT, *arguments, *wanted, "--fifo", str(fifo), *logged]
+                [script, *arguments, *wanted, "--fifo", str(fifo), *logged, *options]
             )
         )
         stack.callback(front.kill)
-        header_s, packet_s = _first_bytes(reader, sock, started)
+        header_s, packet_s = _first_bytes(front, reader, sock, started)
         log.wait_for("ready")
         stopping = time.perf_counter()
         front.send_signal(signal.SIGTERM)
-        front.wait()
+        _, status, used = os.wait4(front.pid, 0)
+        front.returncode = os.waitstatus_to_exitcode(status)
         stop_s = time.perf_counter() - stopping
     return {
         "section header in the FIFO": header_s,
-        "first packet in the FIFO": packet_s,
+        FIRST_PACKET: packet_s,
         **{f"  {step} (part of it)": _steps(log.text)[step] for step in STEPS},
         "SIGTERM to exit": stop_s,
+        MEMORY: used.ru_maxrss / 1024,
     }
 
 
 def _first_bytes(
-    reader: int, sock: socket.socket, started: float
+    front: "subprocess.Popen[bytes]",
+    reader: int,
+    sock: socket.socket,
+    started: float,
 ) -> tuple[float, float]:
     """Send packets until one is captured; return when header and packet came."""
     header_s = 0.0
     text = b""
-    while True:
+    while front.poll() is None:
         sock.send(MARK)
         if select.select([reader], [], [], 0.001)[0]:
             with contextlib.suppress(BlockingIOError):
@@ -138,6 +197,7 @@ def _first_bytes(
                 return header_s, now_s
             if not text:
                 time.sleep(0.001)  # the engine has not opened the FIFO yet
+    raise EndedError
 
 
 def _steps(log: str) -> dict[str, float]:

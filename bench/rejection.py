@@ -1,27 +1,37 @@
-"""The cost of a capture filter: of a rejected packet, and of compiling it.
+"""The cost of a capture filter: of a rejected packet, and of loading it.
 
 BPF_PROG_TEST_RUN measures a rejected packet on a classifier that only filters.
 """
 
+import os
 import time
 from itertools import pairwise
 
 import expressions
 import progrun
 from bench import tables
-from tccap.filter import emit, libpcap
+from tccap.bpf import progs, source
+from tccap.bpf.patch import NO_PATCHES, Patches, patched
+from tccap.bpf.uapi import ProgType
+from tccap.filter import ebpf, libpcap
+from tccap.filter.capturefilter import PACKET_FILTER
 from tccap.filter.cbpf import Program
 
 ENTRY = """
 int classify(struct __sk_buff *skb)
 {
-    u64 room[FRAME_ROOM];
+    struct filter_input *input = filter_input();
     struct frame f;
 
-    frame_open(&f, skb, 0, skb->vlan_present, (u8 *)room + 2);
-    return matches(&f);
+    if (!input)
+        return 0;
+    input->is_ethernet = 1;
+    frame_open(&f, skb, input, 0, skb->vlan_present,
+               PATCHED_NUMBER(PACKET_FILTER_HEAD));
+    return packet_filter(&f);
 }
 """
+NOTHING = "int classify(struct __sk_buff *skb) { return 0; }"
 REPEAT = 1_000_000
 FILTERS = {
     "no filter": None,
@@ -41,21 +51,24 @@ HEADERS = bytes.fromhex(
 
 def main() -> None:
     """Print a line for each filter."""
-    steps = ("libpcap s", "to C s", "bcc s")
+    steps = ("libpcap s", "to eBPF s", "load s")
     lengths = [f"ns, {length} bytes" for length in LENGTHS]
     rows = [_row(name, text) for name, text in FILTERS.items()]
     tables.show("A packet that the filter rejects", ("", *steps, *lengths), rows)
 
 
 def _row(name: str, text: str | None) -> tuple[str, ...]:
+    c_text = source.text(source.including("packet/frame.h"), ENTRY if text else NOTHING)
+    owner, code = progrun.compiled(c_text, "classify")
     times = [time.perf_counter()]
     program = libpcap.compile_filter(text, 1, deadline_s=60) if text else None
     times.append(time.perf_counter())
-    c_text = _source(program)
+    patches = _patches(program) if program else NO_PATCHES
     times.append(time.perf_counter())
-    owner, prog_fd = progrun.load(c_text, "classify")
+    prog_fd = progs.load(ProgType.SCHED_CLS, "classify", patched(code, patches))
     times.append(time.perf_counter())
     costs = [str(_cost_ns(prog_fd, length)) for length in LENGTHS]
+    os.close(prog_fd)
     owner.cleanup()
     return (
         name,
@@ -64,13 +77,9 @@ def _row(name: str, text: str | None) -> tuple[str, ...]:
     )
 
 
-def _source(program: Program | None) -> str:
-    """Return the C of a classifier that only filters."""
-    if program is None:
-        return "int classify(struct __sk_buff *skb) { return 0; }"
-    head = emit.head_len([program])
-    function = emit.function("matches", program, head=head, pad=2)
-    return f'#define FRAME_HEAD {head}\n#include "packet/frame.h"\n{function}{ENTRY}'
+def _patches(program: Program) -> Patches:
+    head = ebpf.head_len([program])
+    return Patches({PACKET_FILTER: head}, {PACKET_FILTER: progrun.alone(program)})
 
 
 def _cost_ns(prog_fd: int, length: int) -> int:

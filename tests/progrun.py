@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tccap.bpf import progs, source
+from tccap.bpf.patch import NO_PATCHES, Patches, patched
 from tccap.bpf.syscall import bpf
-from tccap.bpf.uapi import Command
-from tccap.filter import emit
+from tccap.bpf.uapi import Command, ProgType
+from tccap.filter import ebpf, function
+from tccap.filter.capturefilter import PACKET_FILTER
 from tccap.filter.cbpf import Program
+from tccap.filter.language import Packet
 
 BPF = Path(__file__).parents[1] / "bpf"
 # Offsets in `struct __sk_buff`, linux/bpf.h.
@@ -75,13 +79,21 @@ def verdict(prog_fd: int, frame: bytes) -> int:
     return int(test.retval)
 
 
-def load(text: str, name: str, *flags: str) -> tuple[Any, int]:
+def load(
+    text: str, name: str, *flags: str, patches: Patches = NO_PATCHES
+) -> tuple[Any, int]:
     """Compile BPF C with bcc; return the BPF object and the program's descriptor."""
+    owner, code = compiled(text, name, *flags)
+    return owner, progs.load(ProgType.SCHED_CLS, name, patched(code, patches))
+
+
+def compiled(text: str, name: str, *flags: str) -> tuple[Any, bytes]:
+    """Compile BPF C with bcc; return the BPF object and the program's instructions."""
     os.environ["BCC_KERNEL_SOURCE"] = str(BPF)
     import bcc  # noqa: PLC0415 - slow, and absent from a unit test's machine
 
-    compiled = bcc.BPF(text=text.encode(), cflags=[f"-I{BPF}", "-w", *flags])
-    return compiled, compiled.load_func(name.encode(), bcc.BPF.SCHED_CLS).fd
+    owner = bcc.BPF(text=text.encode(), cflags=[f"-I{BPF}", "-w", *flags])
+    return owner, owner.dump_func(name.encode())
 
 
 # `bits` starts from a number that the verifier does not know: else it would follow
@@ -92,34 +104,49 @@ def load(text: str, name: str, *flags: str) -> tuple[Any, int]:
 _ENTRY = """
 int verdicts(struct __sk_buff *skb)
 {
-    u64 room[FRAME_ROOM];
+    struct filter_input *input = filter_input();
     struct frame f;
     u64 bits = skb_field(skb, mark);
     u16 type = skb->cb[0];
 
+    if (!input)
+        return 0;
     bpf_skb_store_bytes(skb, 12, &type, sizeof(type), 0);
     if (skb->mark)
         bpf_skb_vlan_push(skb, __builtin_bswap16(skb->mark >> 16), (u16)skb->mark);
-    frame_open(&f, skb, START, TAGGED && skb->vlan_present, (u8 *)room + PAD);
+    input->is_ethernet = TAGGED;
+    frame_open(&f, skb, input, START, TAGGED && skb->vlan_present,
+               PATCHED_NUMBER(PACKET_FILTER_HEAD));
 %s    return bits - skb_field(skb, mark);
 }
 """
+_FIRST_FUNCTION = 100
 
 
-def verdicts(programs: Sequence[Program], *, start: int, pad: int) -> str:
-    """Return the C of a program that returns one bit for each of up to 32 filters."""
-    head = emit.head_len(programs)
-    # Without an Ethernet header (start > 0) a frame cannot have a tag.
-    constants = {"FRAME_HEAD": head, "START": start, "PAD": pad, "TAGGED": not start}
-    defines = "".join(
-        f"#define {name} {value:d}\n" for name, value in constants.items()
-    )
-    functions = [
-        emit.function(f"filter_{at}", program, head=head, pad=pad)
-        for at, program in enumerate(programs)
+def verdicts(programs: Sequence[Program], *, start: int) -> tuple[str, Patches]:
+    """Return a program that returns one bit for each of up to 32 filters.
+
+    The frame begins at ``start``; 14 makes it one without an Ethernet header.
+    """
+    # Without an Ethernet header a frame cannot have a tag.
+    lines = [source.including("packet/frame.h"), f"#define START {start}\n"]
+    lines += [f"#define TAGGED {int(not start)}\n"]
+    lines += [
+        f"PATCHED_FUNCTION(filter_{at}, {key}, const struct frame *);\n"
+        for at, key in enumerate(
+            range(_FIRST_FUNCTION, _FIRST_FUNCTION + len(programs))
+        )
     ]
     calls = "".join(
-        f"\tbits += (u64)filter_{at}(&f) << {at};\n" for at in range(len(programs))
+        f"\tbits += filter_{at}(&f) << {at};\n" for at in range(len(programs))
     )
-    include = '#include "packet/frame.h"\n'
-    return defines + include + "".join(functions) + _ENTRY % calls
+    functions = {
+        _FIRST_FUNCTION + at: alone(program) for at, program in enumerate(programs)
+    }
+    patches = Patches({PACKET_FILTER: ebpf.head_len(programs)}, functions)
+    return source.text(*lines, _ENTRY % calls), patches
+
+
+def alone(program: Program) -> bytes:
+    """Return the function of a filter that is one program."""
+    return function.function(Packet(""), lambda _: program, lambda _: program)

@@ -23,12 +23,6 @@ static __always_inline u64 wall_clock_ns(void)
 	return bpf_ktime_get_boot_ns() + (offset ? *offset : 0);
 }
 
-static __always_inline bool tag_in_metadata(struct __sk_buff *skb,
-					    const struct device *device)
-{
-	return device->first_header == FIRST_ETHERNET && skb->vlan_present;
-}
-
 /* Writes the frame with its VLAN tag. */
 static __always_inline int load_tagged(struct __sk_buff *skb, u8 *data, u64 len)
 {
@@ -189,7 +183,7 @@ static __always_inline u64 build_block(struct __sk_buff *skb,
 				       const struct endpoint *sender,
 				       const struct endpoint *receiver)
 {
-	bool tagged = tag_in_metadata(skb, device);
+	bool tagged = is_tagged(skb, device);
 	u64 original_len = skb->len + (tagged ? VLAN_TAG_LEN : 0);
 	u64 captured_len = original_len > SNAPLEN ? SNAPLEN : original_len;
 	u64 padded_len = (captured_len + 3) & ~3ull;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * The classifier: a frame that the capture filter takes becomes a finished Enhanced
- * Packet Block in the ring. The generated C of the filter, which includes frame.h if it
- * has process words, precedes this file.
+ * Packet Block in the ring.
  *
  *   processes -> head -> data -> options -> ring
  */
@@ -27,24 +26,24 @@ static __always_inline bool store(struct scratch *block, u64 block_len)
 	return ring.ringbuf_output(block, block_len, 0) == 0;
 }
 
-#if FILTERS_BY_WORDS
 /* Whether the frame passes the whole capture filter, process words included. */
 static __always_inline bool words_pass(struct __sk_buff *skb,
 				       const struct device *device, u32 direction,
 				       const struct endpoint *sender,
 				       const struct endpoint *receiver)
 {
-	u64 room[FRAME_ROOM];
 	struct frame frame;
 
-	if (device->first_header == FIRST_ETHERNET) {
-		frame_open(&frame, skb, 0, skb->vlan_present, (u8 *)room + 2);
-		return ETHERNET_ALL_PASS;
-	}
-	frame_open(&frame, skb, 0, false, (u8 *)room);
-	return RAW_ALL_PASS;
+	if (!PATCHED_NUMBER(HAS_WHOLE_FILTER))
+		return true;
+	frame.input = filter_input();
+	if (!frame.input)
+		return false;
+	describe_frame(frame.input, skb, device, direction);
+	describe_process(frame.input, 0, sender);
+	describe_process(frame.input, 1, receiver);
+	return whole_filter(&frame);
 }
-#endif
 
 /* Whether an endpoint passes the process filter of the options; one is enough. */
 static __always_inline bool endpoints_pass(const struct endpoint *sender,
@@ -61,11 +60,7 @@ static __always_inline bool processes_pass(struct __sk_buff *skb,
 {
 	if (FILTER_PROCESSES && !endpoints_pass(sender, receiver))
 		return false;
-#if FILTERS_BY_WORDS
 	return words_pass(skb, device, direction, sender, receiver);
-#else
-	return true;
-#endif
 }
 
 /* Begins the draft of a process that was recorded without its label. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The first stage: the capture filter takes an arriving or leaving frame, or not. The
- * generated C of the filter precedes this file.
+ * The first stage: the capture filter takes an arriving or leaving frame, or not.
  *
  * Whatever happens to the capture, the frame continues unchanged: TC_ACT_UNSPEC passes
  * it to the next filter of the device.
@@ -15,15 +14,18 @@
 static __always_inline bool packet_passes(struct __sk_buff *skb,
 					  const struct device *device, u32 direction)
 {
-	u64 room[FRAME_ROOM];
+	u64 head = PATCHED_NUMBER(PACKET_FILTER_HEAD);
+	struct filter_input *input;
 	struct frame frame;
 
-	if (device->first_header == FIRST_ETHERNET) {
-		frame_open(&frame, skb, 0, skb->vlan_present, (u8 *)room + 2);
-		return ETHERNET_PACKETS_PASS;
-	}
-	frame_open(&frame, skb, 0, false, (u8 *)room);
-	return RAW_PACKETS_PASS;
+	if (!head)
+		return true;
+	input = filter_input();
+	if (!input)
+		return false;
+	describe_frame(input, skb, device, direction);
+	frame_open(&frame, skb, input, 0, is_tagged(skb, device), head);
+	return packet_filter(&frame);
 }
 
 /* Writes the device into the context; false if the device is not captured. */

@@ -4,20 +4,18 @@
  *
  * An skb differs from that frame in two ways: a VLAN tag may be kept beside the data
  * instead of at offset 12, and only a helper reaches the data behind the linear part.
- * `head` hides both for the first bytes, where nearly all loads of a filter go;
- * frame_read() serves the rest.
+ * `head` hides both for the first bytes, where nearly all loads of a filter go; behind
+ * them a filter calls the helper.
  *
- * FRAME_HEAD is the number of bytes that `head` holds; generated filters define it as
- * what they need. FRAME_ROOM is the stack space, in words, that the caller provides
- * for them; it is used only if the bytes are not contiguous in the skb.
+ * A filter is not C: its instructions (src/tccap/filter/ebpf.py) take a struct frame and
+ * know its members, and those of struct filter_input, by their offsets.
  */
 #ifndef TCCAP_FRAME_H
 #define TCCAP_FRAME_H
 
 #include "packet/vlan.h"
+#include "patch.h"
 #include "verifier.h"
-
-#define FRAME_ROOM ((FRAME_HEAD + 2 + 7) / 8)
 
 /* Reads a field of the context. Otherwise clang keeps the address of a field that is
  * read in many places, and the verifier refuses such a pointer. */
@@ -37,32 +35,52 @@
 	((from) + (size) <= (const u8 *)skb_field(skb, data_end))
 #endif
 
+/* HEAD_REACH of ebpf.py: the verifier knows offsets in the head as less than this. */
+#define FRAME_ROOM 256
+/* Bytes that are copied where the head is not in the linear part; tests take fewer. */
+#ifndef FRAME_COPIED
+#define FRAME_COPIED FRAME_ROOM
+#endif
+
+/* Numbers that a filter reads, and room for what it loads. */
+struct filter_input {
+	u64 len;   /* of the whole frame, including its tag */
+	u64 shift; /* from an offset behind the head to one in the skb; may be negative */
+	u64 is_ethernet;
+	u64 is_inbound;
+	u64 ifindex;
+	/* Of sender and receiver; all bits are set where the process is not known. */
+	u64 pids[2];
+	u64 uids[2];
+	u64 comms[2][2];
+	u32 words[16];
+	u64 loaded;
+	u8 verdicts[64]; /* on the packet, from the first stage for the second one */
+	u8 copy[FRAME_ROOM];
+};
+BPF_PERCPU_ARRAY(filter_inputs, struct filter_input, 1);
+
+/* Pointers that a filter reads. */
 struct frame {
+	u64 saved[4]; /* for the filter's use */
 	struct __sk_buff *skb;
 	const u8 *head;
-	u32 start;	   /* where the frame begins in the skb */
-	u32 len;	   /* of the whole frame, including its tag */
-	u32 tag_len;	   /* VLAN_TAG_LEN if the tag is beside the data, else 0 */
-	u64 around_tag[2]; /* then the frame's bytes 8 to 15 and 12 to 19 */
+	const u8 *end; /* of the head */
+	struct filter_input *input;
 };
 
-static __always_inline u32 frame_u8(const u8 *at)
+PATCHED_FUNCTION(packet_filter, PACKET_FILTER, const struct frame *);
+PATCHED_FUNCTION(whole_filter, WHOLE_FILTER, const struct frame *);
+
+static __always_inline struct filter_input *filter_input(void)
 {
-	return *at;
+	u32 zero = 0;
+
+	return filter_inputs.lookup(&zero);
 }
 
-static __always_inline u32 frame_u16(const u8 *at)
-{
-	return __builtin_bswap16(*(const u16 *)at);
-}
-
-static __always_inline u32 frame_u32(const u8 *at)
-{
-	return __builtin_bswap32(*(const u32 *)at);
-}
-
-/* Copies up to `max` bytes of the skb from `at`; leaves `to` as it is behind them. */
-static __always_inline void frame_copy(struct __sk_buff *skb, u32 at, u8 *to, u64 max)
+/* Copies up to `max` bytes of the skb from `at`, and returns how many. */
+static __always_inline u64 frame_copy(struct __sk_buff *skb, u32 at, u8 *to, u64 max)
 {
 	u64 last = (u64)skb->len - at;
 
@@ -71,96 +89,52 @@ static __always_inline void frame_copy(struct __sk_buff *skb, u32 at, u8 *to, u6
 	/* Linux 5.10 learns no lower bound from "!= 0", so count from one below. */
 	last--;
 	OPAQUE(last);
-	if (last < max)
-		bpf_skb_load_bytes(skb, at, to, last + 1);
+	if (last >= max)
+		return 0;
+	bpf_skb_load_bytes(skb, at, to, last + 1);
+	return last + 1;
 }
 
-static __always_inline void frame_insert_tag(struct frame *f, u8 *head)
+/* Lets the head be a copy, which has the tag in its place. */
+static __always_inline void frame_open_copy(struct frame *f, u32 start, bool tagged)
 {
-	bpf_skb_load_bytes(f->skb, 0, head, ETH_TYPE_AT);
-	write_vlan_tag(f->skb, head);
-	frame_copy(f->skb, ETH_TYPE_AT, head + TAGGED_HEAD_LEN,
-		   FRAME_HEAD - TAGGED_HEAD_LEN);
-	f->around_tag[0] = (u64)frame_u16(head + 8) << 48 |
-			   (u64)frame_u32(head + 10) << 16 | frame_u16(head + 14);
-	f->around_tag[1] = (u64)frame_u16(head + 12) << 48 |
-			   (u64)frame_u32(head + 14) << 16 | frame_u16(head + 18);
+	u8 *copy = f->input->copy;
+	u64 len;
+
+	if (tagged) {
+		bpf_skb_load_bytes(f->skb, 0, copy, ETH_TYPE_AT);
+		write_vlan_tag(f->skb, copy);
+		len = frame_copy(f->skb, ETH_TYPE_AT, copy + TAGGED_HEAD_LEN,
+				 FRAME_COPIED - TAGGED_HEAD_LEN);
+		len += TAGGED_HEAD_LEN;
+	} else {
+		len = frame_copy(f->skb, start, copy, FRAME_COPIED);
+	}
+	f->head = copy;
+	f->end = copy + len;
 }
 
-/* Prepares to read a frame; `copy` is FRAME_HEAD bytes on the caller's stack.
+/* Prepares to read a frame, and at least `head` bytes of it, or all, by its head.
  *
  * The verifier accepts one load instruction through a pointer that is the packet on
- * one path and the stack on the other. The alternatives are worse: a helper for each
+ * one path and a map's value on the other. The alternatives are worse: a helper for each
  * load makes six calls for "tcp port 443", and bpf_skb_pull_data() would change the
  * packet. */
 static __always_inline void frame_open(struct frame *f, struct __sk_buff *skb,
-				       u32 start, bool tagged, u8 *copy)
+				       struct filter_input *input, u32 start,
+				       bool tagged, u64 head)
 {
 	const u8 *data = (const u8 *)skb_field(skb, data) + start;
+	u64 tag_len = tagged ? VLAN_TAG_LEN : 0;
 
+	input->len = (u64)skb->len - start + tag_len;
+	input->shift = (u64)start - tag_len;
 	f->skb = skb;
-	f->start = start;
-	f->tag_len = tagged ? VLAN_TAG_LEN : 0;
-	f->len = skb->len - start + f->tag_len;
-	f->around_tag[0] = f->around_tag[1] = 0;
+	f->input = input;
 	f->head = data;
-	if (!tagged && FRAME_IN_LINE(skb, data, FRAME_HEAD))
-		return;
-	/* The verifier must see that every byte is set. */
-	__builtin_memset(copy, 0, FRAME_HEAD);
-	f->head = copy;
-	if (tagged)
-		frame_insert_tag(f, copy);
-	else
-		frame_copy(skb, start, copy, FRAME_HEAD);
-}
-
-/* Reads bytes that overlap the tag: one of the two windows holds all of them. */
-static __always_inline u32 frame_near_tag(const struct frame *f, u64 at, u32 size)
-{
-	u64 window = f->around_tag[0];
-	u32 end = 16;
-
-	if (at + size > end) {
-		window = f->around_tag[1];
-		end = 20;
-	}
-	window >>= ((end - at - size) * 8) & 63;
-	return window & (0xffffffffU >> (32 - 8 * size));
-}
-
-/* Reads a big-endian number of 1, 2 or 4 bytes at any offset. Returns false outside the
- * frame: the filter then rejects the packet, as the interpreter of classic BPF does. */
-static __always_inline bool frame_read(const struct frame *f, u64 at, u32 size,
-				       u32 *value)
-{
-	const u8 *data, *from;
-	u32 word = 0;
-
-	if (at + size > f->len)
-		return false;
-	if (f->tag_len && at >= 8) {
-		if (at < TAGGED_HEAD_LEN) {
-			*value = frame_near_tag(f, at, size);
-			return true;
-		}
-		at -= VLAN_TAG_LEN;
-	}
-	at += f->start;
-	data = (const u8 *)skb_field(f->skb, data);
-	OPAQUE(at);
-	from = data + (at & 0x7fff);
-	OPAQUE(from);
-	if (at <= 0x7fff && FRAME_IN_LINE(f->skb, from, size)) {
-		*value = size == 1 ? frame_u8(from) :
-			 size == 2 ? frame_u16(from) :
-				     frame_u32(from);
-		return true;
-	}
-	if (bpf_skb_load_bytes(f->skb, at, &word, size))
-		return false;
-	*value = __builtin_bswap32(word) >> (32 - 8 * size);
-	return true;
+	f->end = (const u8 *)skb_field(skb, data_end);
+	if (tagged || !FRAME_IN_LINE(skb, data, head))
+		frame_open_copy(f, start, tagged);
 }
 
 #endif

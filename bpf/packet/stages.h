@@ -7,14 +7,14 @@
  *              the frame
  *   capture.c  processes, and the block in the ring
  *
- * The filter is compiled separately, so that a new filter compiles fast. The kernel
- * empties the map of the later programs when the engine dies: a classifier that stays
+ * The kernel empties the map of the later programs when the engine dies: a classifier that stays
  * on a device then filters and counts, and does nothing else.
  */
 #ifndef TCCAP_STAGES_H
 #define TCCAP_STAGES_H
 
 #include "abi.h"
+#include "packet/frame.h"
 
 BPF_HASH(devices, u32, struct device, INTERFACES);
 BPF_PERCPU_ARRAY(counters, struct counters, INTERFACES);
@@ -35,15 +35,20 @@ BPF_PROG_ARRAY(stages, 2);
 
 #define TC_ACT_UNSPEC (-1)
 
-/* Words of capture filters. On lo every packet is inbound, as for tcpdump. */
-static __always_inline bool is_inbound(const struct device *device, u32 direction)
+static __always_inline bool is_tagged(struct __sk_buff *skb,
+				      const struct device *device)
 {
-	return device->is_loopback || direction == EPB_INBOUND;
+	return device->first_header == FIRST_ETHERNET && skb->vlan_present;
 }
 
-static __always_inline bool is_outbound(const struct device *device, u32 direction)
+/* For words of capture filters. On lo every packet is inbound, as for tcpdump. */
+static __always_inline void describe_frame(struct filter_input *input,
+					   struct __sk_buff *skb,
+					   const struct device *device, u32 direction)
 {
-	return !is_inbound(device, direction);
+	input->is_ethernet = device->first_header == FIRST_ETHERNET;
+	input->is_inbound = device->is_loopback || direction == EPB_INBOUND;
+	input->ifindex = skb->ifindex;
 }
 
 static __always_inline struct frame_context *frame_context(void)

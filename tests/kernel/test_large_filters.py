@@ -7,10 +7,25 @@ import pytest
 import expressions
 from support import frames, netns, running
 
+HOSTS = [f"10.{n // 250}.{n % 250}.9" for n in range(2000)]
 FILTERS = {
-    "500 hosts": f"{expressions.many_hosts(500)} or udp port 9",
+    "1,000 hosts": f"{expressions.many_hosts(1000)} or udp port 9",
+    "1,500 terms": " or ".join(
+        [
+            *(f"host {host}" for host in HOSTS[:500]),
+            *(f"net 10.{n // 250}.{n % 250}.0/24" for n in range(500, 999)),
+            *(f"tcp port {n}" for n in range(1000, 1500)),
+            "udp port 9",
+        ]
+    ),
     "chains of headers": "ip6 protochain 6 or ip protochain 17 and port 9",
     "words": f"udp port 9 and not pid 1 and not ({expressions.many_hosts(50)})",
+    "1,000 hosts with a word": (
+        f"(udp port 9 or {expressions.many_hosts(1000)}) and not pid 1"
+    ),
+    "100 words": " or ".join(
+        [*(f"pid {10_000_000 + n}" for n in range(99)), "udp port 9"]
+    ),
 }
 
 
@@ -33,3 +48,13 @@ def test_it_loads_and_filters(name: str) -> None:
             sock.sendto(mark, (pair.far_address, 9))
         found = engine.stop_after(mark)
     assert [f.data[42:] for f in found.frames] == [mark]
+
+
+def test_a_filter_that_is_too_large_gets_a_sentence() -> None:
+    text = " or ".join(f"portrange {2 * n}-{2 * n + 1}" for n in range(20, 1450))
+    with (
+        netns.pair() as pair,
+        pytest.raises(AssertionError, match="too large for this kernel: use fewer"),
+        running.engine(pair.near, "veth0", filters=[text]),
+    ):
+        pass

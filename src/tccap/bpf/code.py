@@ -4,18 +4,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from tccap.bpf.patch import NO_PATCHES, Patches
+
 
 class Code(NamedTuple):
     """What one part of a capture adds to the programs.
 
     ``sources`` (files of bpf/) and then ``text`` (generated C) go ahead of
-    packet/capture.c, which knows the processes of a packet. ``filter_text`` goes ahead
-    of packet/filter.c, which knows the frame alone. ``defines`` are -D definitions for
-    all of it; with ``reads_kernel`` they include the offsets of `btf.defines`.
+    packet/capture.c, which knows the processes of a packet. ``defines`` are -D
+    definitions for all of it; with ``reads_kernel`` they include the offsets of
+    `btf.defines`. ``patches`` are put into the compiled programs.
     """
 
     sources: tuple[str, ...] = ()
     text: str = ""
-    filter_text: str = ""
     defines: Mapping[str, int | str] = MappingProxyType({})
     reads_kernel: bool = False
+    patches: Patches = NO_PATCHES

@@ -1,5 +1,6 @@
 """The programs and maps of one capture, loaded together."""
 
+import errno
 import os
 import resource
 import sys
@@ -9,11 +10,16 @@ from typing import Any
 from tccap.bpf import progs
 from tccap.bpf.maps import Map, load_btf
 from tccap.bpf.objects import Object
+from tccap.bpf.patch import NO_PATCHES, Patches, TooFarError, patched
 from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
 from tccap.host.cpus import possible_cpus
 
 _BY_ENGINE = 1  # our entry in lookup_generations (bpf/lookup_generation.h)
+
+
+class TooComplexError(TccapError):
+    """A program is too large, or has too many branches for the verifier."""
 
 
 class Collection:
@@ -23,9 +29,12 @@ class Collection:
     TccapError where the kernel refuses something.
     """
 
-    def __init__(self, objects: Sequence[Object]) -> None:
+    def __init__(
+        self, objects: Sequence[Object], patches: Patches = NO_PATCHES
+    ) -> None:
         _lift_memory_lock_limit()
         self._objects = objects
+        self._patches = patches
         self._loaded: dict[tuple[str, ProgType], int] = {}
         self._lookup_generation = 0
         try:
@@ -40,22 +49,27 @@ class Collection:
     def program(self, name: str, kind: ProgType) -> int:
         """Return a program's descriptor, which stays ours; load it the first time.
 
-        TccapError where the kernel refuses it.
+        TccapError where the kernel refuses it; TooComplexError for its size.
         """
         if (name, kind) not in self._loaded:
-            instructions = self.instructions(name)
-            try:
-                loaded = progs.load(kind, name, instructions)
-            except OSError as error:
-                raise TccapError(refusal(f"load {name}", error)) from None
-            self._loaded[name, kind] = loaded
+            self._loaded[name, kind] = self._load(name, kind)
         return self._loaded[name, kind]
+
+    def _load(self, name: str, kind: ProgType) -> int:
+        try:
+            return progs.load(kind, name, self.instructions(name))
+        except TooFarError:
+            raise TooComplexError(f"{name} is too large") from None
+        except OSError as error:
+            reason = refusal(f"load {name}", error)
+            kinds = TooComplexError if error.errno == errno.E2BIG else TccapError
+            raise kinds(reason) from None
 
     def instructions(self, name: str) -> bytes:
         """Return a program's instructions, with the descriptors of its maps."""
         home = next(each for each in self._objects if name in each.programs)
         fds = {place: self._maps[s.name].fd for place, s in enumerate(home.maps)}
-        return home.instructions(name, fds)
+        return patched(home.instructions(name, fds), self._patches)
 
     def table(self, name: str) -> Map:
         """Return a map."""

@@ -1,7 +1,7 @@
 """The compiler's process: a C text on stdin, an Object on stdout.
 
-clang and LLVM are large, and a user's filter shapes the text. So they have limits, and
-no rights but to make the maps that bcc makes while it compiles.
+The text is tccap's own, but clang and LLVM are large. So they have limits, and no
+rights but to make the maps that bcc makes while it compiles.
 """
 
 import ctypes

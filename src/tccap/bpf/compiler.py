@@ -29,10 +29,6 @@ _OBJECT_LEN_MAX = 64 << 20
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
 
-class TooLargeError(CompileError):
-    """The compiler needed too much time or memory, or crashed."""
-
-
 def compiled(texts: Sequence[str], defines: dict[str, int | str]) -> list[Object]:
     """Return the programs of C texts, compiled now, side by side, or before.
 
@@ -81,7 +77,7 @@ def _finished(process: "subprocess.Popen[bytes]", name: str) -> Object:
     if status == REFUSED:
         raise CompileError(answer.decode(errors="replace"))
     if status:
-        raise TooLargeError(_why_ended(status))
+        raise CompileError(_why_ended(status))
     try:
         made = Object.from_bytes(answer)
     except TccapError as error:

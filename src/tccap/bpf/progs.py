@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 
 from tccap.bpf import uapi
@@ -46,6 +47,8 @@ def load(
     try:
         return bpf(Command.PROG_LOAD, attributes)
     except OSError as error:
+        if error.errno == errno.E2BIG:
+            raise  # its log would take as long again, and says nothing more
         raise _explained(error, attributes) from None
 
 

@@ -6,7 +6,7 @@ from tccap.bpf import btf, collection, compiler, source
 from tccap.bpf.bcclib import CompileError
 from tccap.bpf.code import Code
 from tccap.bpf.collection import Collection
-from tccap.bpf.compiler import TooLargeError
+from tccap.bpf.patch import Patches
 from tccap.engine import realtime
 from tccap.engine.parts import Choice
 from tccap.errors import TccapError
@@ -22,31 +22,26 @@ def prepare(plan: Plan, choices: Sequence[Choice]) -> Collection:
     defines = _defines(plan, codes)
     try:
         objects = compiler.compiled(_texts(codes), defines)
-    except TooLargeError as error:
-        raise TccapError(_too_large(plan, error)) from None
     except (CompileError, OSError) as error:
         raise TccapError(
             collection.refusal("prepare the BPF programs", error)
         ) from None
-    return Collection(objects)
-
-
-def _too_large(plan: Plan, error: TooLargeError) -> str:
-    if any(plan.filters):
-        return (
-            "The capture filter is too large to be compiled: use fewer conditions, "
-            "such as one network for many hosts, or one portrange for many ports."
-        )
-    return collection.refusal("prepare the BPF programs", error)
+    return Collection(objects, _patches(codes))
 
 
 def _texts(codes: list[Code]) -> tuple[str, str]:
-    """Return the texts to compile: the capture filter, and all the rest."""
-    filters = (each.filter_text for each in codes)
+    """Return the texts to compile: the capture filter's stage, and all the rest."""
     parts = (source.including(*each.sources) + each.text for each in codes)
     return (
-        source.text(*filters, source.including("packet/filter.c")),
+        source.text(source.including("packet/filter.c")),
         source.text(*parts, source.including("packet/capture.c")),
+    )
+
+
+def _patches(codes: list[Code]) -> Patches:
+    return Patches(
+        numbers={k: v for each in codes for k, v in each.patches.numbers.items()},
+        functions={k: v for each in codes for k, v in each.patches.functions.items()},
     )
 
 

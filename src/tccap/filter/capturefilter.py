@@ -1,4 +1,4 @@
-"""The capture filter of one capture, as C for the classifier (bpf/packet).
+"""The capture filter of one capture, as instructions for the classifier (bpf/packet).
 
 The user may type two texts (the capture-filter box, and the --filter option); a
 packet has to match both. libpcap compiles each condition on the packet for each link
@@ -6,12 +6,12 @@ type that the capture can meet. The part that only concerns packets is tested fi
 a packet that it rejects costs neither a copy nor a lookup of its process.
 """
 
-from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from tccap.bpf.code import Code
-from tccap.filter import emit, language, libpcap
+from tccap.bpf.patch import Patches
+from tccap.filter import ebpf, function, language, libpcap
 from tccap.filter.cbpf import FilterError, Program
 from tccap.filter.language import All, Context, Filter, Packet, Process
 from tccap.host import sandbox
@@ -21,17 +21,9 @@ if TYPE_CHECKING:
     from tccap.bpf.collection import Collection
     from tccap.stream.blocks import Section
 
-# The frame's copy on the stack begins two bytes behind an address divisible by
-# eight where there is an Ethernet header, so that what follows it is aligned.
-_ETHERNET_PAD = 2
-
-
-class _Leaf(NamedTuple):
-    """A condition on the packet, for one link type; no program: never true."""
-
-    name: str
-    program: Program | None
-    pad: int
+# Keys of bpf/patch.h.
+PACKET_FILTER, WHOLE_FILTER = 1, 2
+_PASSES_ALL: Final = function.constant(True)
 
 
 class CaptureFilter:
@@ -56,9 +48,9 @@ class CaptureFilter:
         self._uid = uid
         self._filter = _parsed(texts)
         self._netmask = netmask
-        self._leaves = dict(self._compiled(links))
-        programs = [leaf.program for leaf in self._leaves.values() if leaf.program]
-        self._head = emit.head_len(programs)
+        packets = language.packets(self._filter) if self._filter else ()
+        self._packets = tuple(dict.fromkeys(packets))
+        self._programs = self._compiled(links)
 
     @property
     def needs_processes(self) -> bool:
@@ -67,67 +59,58 @@ class CaptureFilter:
 
     @property
     def code(self) -> Code:
-        """What the programs call for a verdict."""
-        filter_text = self._verdict_text()
-        # Without words about processes this is the same for every filter, so that
-        # bpf/packet/capture.c is compiled once.
-        by_words = f"#define FILTERS_BY_WORDS {int(self.needs_processes)}\n"
-        text = by_words + (filter_text if self.needs_processes else "")
-        return Code(text=text, filter_text=filter_text)
+        """What the programs call for a verdict.
+
+        FilterError for a condition that cannot be translated.
+        """
+        first = self._first_function()
+        second = None
+        if self._filter is not None and self.needs_processes:
+            second = function.kept(self._filter, self._packets)
+        return Code(
+            patches=Patches(
+                numbers={
+                    PACKET_FILTER: self._head() if first else 0,
+                    WHOLE_FILTER: int(second is not None),
+                },
+                functions={
+                    PACKET_FILTER: first or _PASSES_ALL,
+                    WHOLE_FILTER: second or _PASSES_ALL,
+                },
+            )
+        )
 
     def start(self, _collection: "Collection", _section: "Section") -> None:
         """Do nothing: the filter runs in the kernel alone."""
 
-    def _verdict_text(self) -> str:
-        return "\n".join(
-            [
-                f"#define FRAME_HEAD {self._head}",
-                '#include "packet/frame.h"',
-                *(self._function(leaf) for leaf in self._leaves.values()),
-                *self._verdicts(),
-                "",
-            ]
-        )
+    def _head(self) -> int:
+        """Return how much of a frame's head is read."""
+        return ebpf.head_len([each for each in self._programs.values() if each])
+
+    def _first_function(self) -> bytes | None:
+        """Return what is called before the processes are known; None: nothing."""
+        whole = self._filter
+        early = language.packet_only(whole) if whole else None
+        ethernet, raw = (partial(self._program, has) for has in (True, False))
+        if self.needs_processes and (self._packets or early):
+            return function.keeping(early, self._packets, ethernet, raw)
+        return function.function(early, ethernet, raw) if early else None
+
+    def _program(self, has_ethernet: bool, packet: Packet) -> Program | None:  # bound
+        # A capture of one device never meets the other kind.
+        return self._programs.get((packet.text, has_ethernet))
 
     def _compiled(
         self, links: tuple[LinkType, ...]
-    ) -> Iterator[tuple[tuple[str, bool], _Leaf]]:
-        """Yield a leaf for each text and each kind of device."""
-        packets = language.packets(self._filter) if self._filter else ()
-        for number, packet in enumerate(dict.fromkeys(packets)):
-            programs = _programs(packet.text, links, self._netmask, self._uid)
-            for link in links:
-                ethernet = link.has_ethernet
-                name = f"{'ethernet' if ethernet else 'raw'}_{number}"
-                pad = _ETHERNET_PAD if ethernet else 0
-                yield (packet.text, ethernet), _Leaf(name, programs[link], pad)
-
-    def _function(self, leaf: _Leaf) -> str:
-        if leaf.program is None:
-            return (
-                f"static __always_inline bool {leaf.name}(const struct frame *f)\n"
-                "{\n\treturn false;\n}\n"
-            )
-        return emit.function(leaf.name, leaf.program, head=self._head, pad=leaf.pad)
-
-    def _verdicts(self) -> Iterator[str]:
-        """Yield the expressions: for packets alone, then for processes, too."""
-        whole = self._filter
-        early = language.packet_only(whole) if whole else None
-        late = whole if self.needs_processes else None
-        for name, part in (("PACKETS", early), ("ALL", late)):
-            for kind, ethernet in (("ETHERNET", True), ("RAW", False)):
-                yield f"#define {kind}_{name}_PASS {self._expression(part, ethernet)}"
-
-    def _expression(self, part: Filter | None, ethernet: bool) -> str:
-        if part is None:
-            return "true"
-        return language.to_c(part, partial(self._call, ethernet), _process_call)
-
-    def _call(self, ethernet: bool, packet: Packet) -> str:
-        leaf = self._leaves.get((packet.text, ethernet))
-        # A capture of one device never meets the other kind.
-        return f"{leaf.name}(&frame)" if leaf else "false"
+    ) -> dict[tuple[str, bool], Program | None]:
+        """Return a program for each text and each kind of device."""
+        return {
+            (packet.text, link.has_ethernet): program
+            for packet in self._packets
+            for link, program in _programs(
+                packet.text, links, self._netmask, self._uid
+            ).items()
+        }
 
 
 def _parsed(texts: tuple[str, ...]) -> Filter | None:
@@ -171,10 +154,3 @@ def _programs(
     if len(errors) == len(links):
         raise errors[0]
     return programs
-
-
-def _process_call(term: Process) -> str:
-    if term.word == "comm":
-        first, second = language.comm_words(str(term.value))
-        return f"has_comm(sender, receiver, {first:#x}ULL, {second:#x}ULL)"
-    return f"has_{term.word}(sender, receiver, {term.value}U)"

@@ -56,8 +56,8 @@ TXA: Final = 0x80
 
 SIZES: Final = {WORD: 4, HALF: 2, BYTE: 1}
 SCRATCH_WORDS: Final = 16
-# Jumps in eBPF have 16 bits (±32767 instructions); longer programs could exceed them.
-MAX_INSNS: Final = 65536
+# The longest text that libpcap gets, of ports alone, has 200,000.
+MAX_INSNS: Final = 1 << 18
 
 
 class FilterError(TccapError):

@@ -88,5 +88,7 @@ def _decide(known: Known, test: Branch) -> bool | None:
         return same
     for (operation, values), outcome in known.items():
         if outcome and operation == cbpf.JEQ:
-            return values == test.values
+            possible = set(values) & set(test.values)
+            if not possible or possible == set(values):
+                return bool(possible)
     return None

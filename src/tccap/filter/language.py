@@ -19,7 +19,7 @@ Its conditions on the packet are joined, in their order, into one text for libpc
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from tccap.filter.cbpf import FilterError
@@ -317,28 +317,6 @@ def _implied(of: Filter, *, negated: bool) -> Filter | None:
     if isinstance(of, All) != negated:
         return All(known) if known else None
     return Any(known) if len(known) == len(implied) else None
-
-
-def to_c(
-    of: Filter,
-    packet: Callable[[Packet], str],
-    process: Callable[[Process], str],
-) -> str:
-    """Write the filter as a C expression, given those of its conditions."""
-    match of:
-        case Packet():
-            return packet(of)
-        case Process():
-            return process(of)
-        case Context("ifindex", number):
-            return f"(skb->ifindex == {number}U)"
-        case Context(word, _):
-            return f"is_{word}(device, direction)"
-        case Not(inner):
-            return f"!{to_c(inner, packet, process)}"
-        case All(terms) | Any(terms):
-            join = " && " if isinstance(of, All) else " || "
-            return f"({join.join(to_c(term, packet, process) for term in terms)})"
 
 
 def comm_words(comm: str) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NoReturn
 
-from tccap.filter import language
+from tccap.filter import chunks, language
 from tccap.filter.cbpf import FilterError, Insn, Program
 from tccap.host import sandbox
 from tccap.host.sandbox import User
@@ -29,7 +29,7 @@ from tccap.host.sandbox import User
 # Looking up names takes time, but nobody waits longer without a message.
 DEADLINE_S: Final = 3.0
 DEADLINE_S_PER_BYTE: Final = 0.002
-# libpcap's time grows with the square of the text; 500 hosts are 10 kB.
+# libpcap's time may grow with the square of the text; 500 hosts are 10 kB.
 # The optimiser's time grows with the cube: 10 ms here, 12 s at fifteen times
 # as many. Only tccap's own passes simplify longer programs.
 MAX_OPTIMISED_INSNS: Final = 1500
@@ -51,9 +51,12 @@ _DLT: Final = {101: 12}
 _SNAPLEN: Final = 262144
 _NETMASK_UNKNOWN: Final = 0xFFFFFFFF
 _REJECTS_ALL: Final = b"expression rejects all packets"
-# The first byte of the child's answer: a program follows, or a message.
+# The first byte of the child's answer: a program follows, a message,
+# or the program of a part (chunks.py).
 _PROGRAM: Final = b"P"
 _MESSAGE: Final = b"E"
+_PART: Final = b"C"
+_NOTHING: Final = b""
 _ANSWER_HEAD: Final = 5
 # `struct bpf_insn`, pcap/bpf.h.
 _INSN: Final = struct.Struct("=HBBI")
@@ -93,16 +96,23 @@ def compile_filter(
     deadline has passed (by default some seconds, more for a long text).
     """
     text = language.encode(expression)
+    parts = [part.encode() for part in chunks.chunks(expression)]
     wait_s = deadline_s or DEADLINE_S + len(text) * DEADLINE_S_PER_BYTE
     mask = _NETMASK_UNKNOWN if netmask is None else netmask
     answers, status = _in_child(
-        lambda: _compilations(text, linktype, mask), user, wait_s
+        lambda: _compilations(text, parts, linktype, mask), user, wait_s
     )
-    if not answers:
+    kind, payload = answers[-1] if answers else (_NOTHING, b"")
+    if kind == _NOTHING or (kind == _PART and len(answers) < len(parts)):
         raise FilterError(_unanswered(status, wait_s))
-    kind, payload = answers[-1]
     if kind == _MESSAGE:
         raise FilterError(payload.decode(errors="replace").strip())
+    if kind == _PROGRAM:
+        return _program(payload)
+    return chunks.join(expression, [_program(payload) for _, payload in answers])
+
+
+def _program(payload: bytes) -> Program:
     return tuple(Insn(*fields) for fields in _INSN.iter_unpack(payload))
 
 
@@ -224,16 +234,32 @@ def _split(stream: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _compilations(
-    text: bytes, linktype: int, netmask: int
+    text: bytes, parts: list[bytes], linktype: int, netmask: int
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the plain program first, in case optimising takes too long."""
+    """Yield the programs of the parts, if there are several, and they are long.
+
+    Else yield the plain program first, in case optimising takes too long.
+    """
+    programs = [_compile(part, linktype, netmask, optimise=False) for part in parts]
+    if len(parts) > 1 and _are_long(programs):
+        for part, plain in zip(parts, programs, strict=True):
+            kind, payload = _compile(part, linktype, netmask, optimise=True)
+            yield _PART, payload if kind == _PROGRAM else plain[1]
+        return
     plain = _compile(text, linktype, netmask, optimise=False)
     yield plain
-    if plain[0] == _PROGRAM and len(plain[1]) <= MAX_OPTIMISED_INSNS * _INSN.size:
+    if plain[0] == _PROGRAM and not _are_long([plain]):
         optimised = _compile(text, linktype, netmask, optimise=True)
         # Any other message is about the optimiser, not about the filter.
         if optimised[0] == _PROGRAM or optimised[1].startswith(_REJECTS_ALL):
             yield optimised
+
+
+def _are_long(answers: list[tuple[bytes, bytes]]) -> bool:
+    """Return whether all are programs, and together too long for the optimiser."""
+    insns = sum(len(payload) for _, payload in answers) // _INSN.size
+    programs = all(kind == _PROGRAM for kind, _ in answers)
+    return programs and insns > MAX_OPTIMISED_INSNS
 
 
 def _compile(

@@ -1,10 +1,15 @@
 """The registers that basic blocks read and set: A, X, and M for the scratch words."""
 
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from tccap.filter import cbpf
 from tccap.filter.basicblocks import Block, Blocks, Branch, End, Return, exits
 from tccap.filter.cbpf import Insn, Program
+
+_NOTHING: Final = frozenset[str]()
+_A: Final = frozenset("A")
+_A_AND_X: Final = frozenset("AX")
 
 
 class Uses(NamedTuple):
@@ -30,6 +35,8 @@ def _insn_uses(insn: Insn) -> tuple[str, str]:
             return ("X", "A") if insn.code & cbpf.TXA else ("A", "X")
 
 
+# Long filters consist of few bodies that differ.
+@lru_cache(maxsize=1024)
 def body_uses(body: Program) -> Uses:
     """Return the registers that a body uses."""
     needs: set[str] = set()
@@ -48,24 +55,31 @@ def live(blocks: Blocks) -> dict[int, frozenset[str]]:
     for at in sorted(blocks, reverse=True):
         block = blocks[at]
         uses = body_uses(block.body)
-        after = frozenset[str]().union(*(reads[to] for to in exits(block)))
-        reads[at] = uses.needs | ((after | _end_needs(block.end)) - uses.sets)
+        after = _end_needs(block.end)
+        for to in exits(block):
+            after |= reads[to]
+        reads[at] = uses.needs | (after - uses.sets)
     return reads
 
 
 def _end_needs(end: End) -> frozenset[str]:
     match end:
         case Branch(_, values):
-            return frozenset("A" if values else "AX")
+            return _A if values else _A_AND_X
         case Return(None):
-            return frozenset("A")
+            return _A
         case _:
-            return frozenset()
+            return _NOTHING
 
 
 def is_closed(block: Block) -> bool:
     """Return whether the outcome depends on the packet alone, without stores."""
     if not block.body or not isinstance(block.end, Branch) or not block.end.values:
         return False
-    stores = any(insn.kind in (cbpf.ST, cbpf.STX) for insn in block.body)
-    return not stores and not body_uses(block.body).needs
+    return _is_closed_body(block.body)
+
+
+@lru_cache(maxsize=1024)
+def _is_closed_body(body: Program) -> bool:
+    stores = any(insn.kind in (cbpf.ST, cbpf.STX) for insn in body)
+    return not stores and not body_uses(body).needs
