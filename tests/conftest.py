@@ -1,6 +1,7 @@
 """What tests of several folders ask for."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -10,6 +11,12 @@ from support import bpf, probes
 # How long an example takes says nothing on a busy machine.
 settings.register_profile("tccap", deadline=None)
 settings.load_profile("tccap")
+
+
+def pytest_configure() -> None:
+    """Undo that a job in the background ignores signals: tests send them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module", params=["tcx", "clsact"])
