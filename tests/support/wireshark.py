@@ -25,6 +25,10 @@ from tccap.paths import SCRIPT
 COVER = 'mount --bind "$0" "$1" && shift && exec "$@"'
 
 
+# Segments may overtake each other, also on lo, where busy processors share the work.
+PREFERENCES = "tcp.reassemble_out_of_order: TRUE\n"
+
+
 class Wireshark:
     """An installation in which tccap is the only extcap."""
 
@@ -36,6 +40,7 @@ class Wireshark:
         self.temporary.mkdir(mode=0o777)
         self.temporary.chmod(0o1777)
         # Without the settings and extcaps of the user who runs the tests.
+        _write_preferences(top)
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(top),
@@ -250,3 +255,9 @@ def _arguments(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
     except (FileNotFoundError, ProcessLookupError):
         return []  # it has ended
+
+
+def _write_preferences(home: Path) -> None:
+    folder = home / ".config" / "wireshark"
+    folder.mkdir(parents=True)
+    (folder / "preferences").write_text(PREFERENCES)
