@@ -36,9 +36,10 @@ tls-matrix: deps
 	tests/deps.sh chromium
 	TCCAP_TLS_MANY=200 $(PYTHON) -m pytest -s tests/e2e/test_tls*.py
 
-# Tests on every kernel of tests/vm/kernels.toml, or on one: make test-vm KERNEL=6.1
+# Tests on every kernel of tests/vm/kernels.toml, or on one: make test-vm KERNEL=6.1, or
+# more of them, for some hours: make test-vm FULL=1
 test-vm:
-	tests/vm/run.sh test $(KERNEL)
+	TCCAP_VM_FULL=$(FULL) tests/vm/run.sh test $(KERNEL)
 
 # A shell in a guest, or one command there: make vm-shell KERNEL=6.1 CMD='uname -a'
 vm-shell:

@@ -10,7 +10,9 @@ FLAPS = 20
 
 
 @pytest.mark.parametrize("way", ["removed", "moved to another namespace"])
-@pytest.mark.parametrize("device", ["any", "veth0"])
+@pytest.mark.parametrize(
+    "device", [pytest.param("any", marks=pytest.mark.full_matrix), "veth0"]
+)
 @pytest.mark.parametrize("without_tcx", [False, True], ids=["tcx", "clsact"])
 def test_a_device_that_is_removed_or_moved(
     pair: netns.Pair, rows: list[Row], way: str, device: str, without_tcx: bool
@@ -40,6 +42,7 @@ def test_a_device_that_is_removed_or_moved(
     )
 
 
+@pytest.mark.full_matrix
 @pytest.mark.parametrize("device", ["any", "veth0"])
 def test_a_device_that_is_renamed(
     pair: netns.Pair, rows: list[Row], device: str
@@ -59,6 +62,7 @@ def test_a_device_that_is_renamed(
     rows.append(traffic.accounted(f"{device}: renamed", "goes on", sender.sent, found))
 
 
+@pytest.mark.full_matrix
 def test_a_link_that_flaps(pair: netns.Pair, rows: list[Row]) -> None:
     with (
         traffic.sender(pair) as sender,

@@ -114,6 +114,7 @@ def test_an_unknown_device_is_one_sentence(space: netns.Namespace) -> None:
         pass
 
 
+@pytest.mark.same_everywhere
 @pytest.mark.parametrize(
     ("chosen", "left"),
     [("all", ["lo", "tun0"]), ("ethernet", ["lo"]), ("raw-ip", ["tun0"])],
@@ -127,6 +128,7 @@ def test_a_link_type_leaves_the_other_devices_out(
         assert [device.name for device in found.interfaces] == left
 
 
+@pytest.mark.same_everywhere
 def test_a_device_of_another_link_type_is_refused(space: netns.Namespace) -> None:
     with running.engine(space, "lo", link_types="raw-ip", begun='"error"') as engine:
         engine.wait_for(

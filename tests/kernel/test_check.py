@@ -59,6 +59,7 @@ def _without(capabilities: str, *command: str, text: str = "") -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.full_matrix
 @pytest.mark.parametrize(
     ("capabilities", "options"),
     [

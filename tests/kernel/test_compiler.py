@@ -67,6 +67,7 @@ def test_a_compiled_program_runs() -> None:
         numbers[numbers.Key(4)]
 
 
+@pytest.mark.full_matrix
 @pytest.mark.usefixtures("no_compiler")
 @pytest.mark.parametrize(
     ("text", "defines"), [(TEXT + "\n", DEFINES), (TEXT, {"NUMBER": 1})]
@@ -76,6 +77,7 @@ def test_another_text_is_compiled(text: str, defines: dict[str, int | str]) -> N
         compiler.compiled([text], defines)
 
 
+@pytest.mark.full_matrix
 def test_a_damaged_entry_is_replaced(cache: Path) -> None:
     [made] = compiler.compiled([TEXT], DEFINES)
     [kept] = cache.iterdir()

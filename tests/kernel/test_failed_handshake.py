@@ -10,6 +10,8 @@ import pytest
 from support import netns, running, stream
 from support.tls import ADDRESS, TlsHost
 
+pytestmark = pytest.mark.full_matrix
+
 ETHERNET_LEN, IP_LEN, TCP_FLAGS_AT = 14, 20, 13
 FIN_OR_RST = 0x05
 WAIT_MS = 10000

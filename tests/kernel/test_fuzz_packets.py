@@ -24,6 +24,8 @@ from tccap.host import access
 from tccap.stream import abi
 from tccap.stream.ring import Ring
 
+pytestmark = pytest.mark.full_matrix
+
 TOTAL = int(os.environ.get("TCCAP_FUZZ_CASES", "10000"))
 SHARE = 20  # percent of all cases
 SNAPLEN = 1000

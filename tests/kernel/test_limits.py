@@ -9,6 +9,8 @@ import pytest
 
 from support import netns, running
 
+pytestmark = pytest.mark.full_matrix
+
 PAIRS = 125  # each device takes two links: more descriptors than the limit
 FURTHER = 100  # how many files the tests may open themselves
 

@@ -51,7 +51,13 @@ def _ask(space: netns.Namespace, protocol: str, address: str) -> bytes:
 
 
 @pytest.mark.skipif(not features.classifiers_read_kernel(), reason="lockdown")
-@pytest.mark.parametrize("chain", [NAT, FILTER], ids=["nat", "filter"])
+@pytest.mark.parametrize(
+    "chain",
+    [
+        pytest.param(NAT, id="nat"),
+        pytest.param(FILTER, id="filter", marks=pytest.mark.full_matrix),
+    ],
+)
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 @pytest.mark.parametrize("inside", [False, True], ids=["here", "in-a-container"])
 def test_a_rule_counts_while_the_engine_is_stopped(

@@ -8,6 +8,8 @@ import pytest
 
 from support import bpf, frames, netns, running, tc
 
+pytestmark = pytest.mark.full_matrix
+
 COUNT = 120
 # A tc filter takes no descriptor and is attached at once.
 with_tcx = pytest.mark.skipif(not bpf.has_tcx(), reason="TCX came with Linux 6.6")

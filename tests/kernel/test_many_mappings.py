@@ -11,6 +11,8 @@ from support import running
 from support.netns import Namespace
 from support.running import python
 
+pytestmark = pytest.mark.full_matrix
+
 MAPPINGS = 30_000
 HELLOS, PACKETS, PAYLOAD_LEN = 200, 200, 1000
 # It maps the first page of a file again and again, then sends ClientHellos, each with

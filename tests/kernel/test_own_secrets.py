@@ -68,7 +68,9 @@ def _install(path: Path, uid: int, gid: int, mode: int) -> None:
     path.chmod(mode)
 
 
-@pytest.mark.parametrize("label", ["off", "short"])
+@pytest.mark.parametrize(
+    "label", [pytest.param("off", marks=pytest.mark.full_matrix), "short"]
+)
 @pytest.mark.parametrize("title", PROGRAMS)
 def test_secrets_of_a_program(host: TlsHost, title: str, label: str) -> None:
     """Without kprobes, a capture with labels has probes that read the kernel by BTF."""

@@ -81,6 +81,7 @@ def test_only_a_syn_belongs_to_the_listener(
     assert [pid in _named(answer) for answer in answers] == [belongs] * len(answers)
 
 
+@pytest.mark.full_matrix
 @pytest.mark.parametrize(("flags", "belongs"), FLAGS[:4])
 def test_so_it_is_in_a_container(tmp_path: Path, flags: int, belongs: bool) -> None:
     with netns.pair() as joined:

@@ -11,6 +11,8 @@ import pytest
 from support import netns, running
 from tccap.paths import SCRIPT, engine_python
 
+pytestmark = pytest.mark.full_matrix
+
 SEND_HELLO = """
 import ctypes, socket, sys
 ctypes.CDLL(sys.argv[1])

@@ -37,6 +37,8 @@ from tccap.tls.libraries import MARKERS
 from tccap.tls.sites import Inspection
 from tccap.tls.tracing import Tracing
 
+pytestmark = pytest.mark.full_matrix
+
 RUNS = 20
 REFUSED = Inspection("", "", "", (), "", "It is odd.")
 REALLY_COMMON, REALLY_INSPECT = libraries.common, inspector.inspect
