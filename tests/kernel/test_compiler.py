@@ -1,5 +1,7 @@
 """A program that was compiled once is loaded again without a compiler."""
 
+import json
+import os
 import re
 import signal
 import subprocess
@@ -17,6 +19,7 @@ from tccap.engine import parts, programs
 from tccap.errors import TccapError
 from tccap.front import options, request
 from tccap.host import access, cpus, rootcache
+from tccap.paths import SCRIPT, engine_python
 
 TEXT = """
 BPF_ARRAY(numbers, u64, 4);
@@ -53,6 +56,21 @@ def test_socket_storage_compiles_without_cap_sys_admin() -> None:
     [made] = compiler.compiled(texts, DEFINES)
     assert made.btf
     Collection([made]).table("kept")
+
+
+def test_a_compiler_whose_engine_has_ended_is_silent() -> None:
+    read_fd, write_fd = os.pipe()
+    os.close(read_fd)
+    done = subprocess.run(
+        [engine_python(), "-I", SCRIPT, "compiler"],
+        input=json.dumps([TEXT, ["-DNUMBER=2"]]).encode(),
+        stdout=write_fd,
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=running.DEADLINE_S,
+    )
+    os.close(write_fd)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
 
 
 @pytest.mark.usefixtures("no_compiler")
