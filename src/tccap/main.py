@@ -3,7 +3,6 @@
 Each call imports only what it needs: Wireshark waits for the short ones.
 """
 
-import signal
 import sys
 
 
@@ -62,6 +61,8 @@ def _tls(arguments: list[str]) -> int:
 
 def _helper(verb: str) -> int:
     """Run a process that the engine starts; it gives up its rights."""
+    import signal
+
     # If the engine has ended, nobody reads the answer: end without a traceback.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if verb == "compiler":
