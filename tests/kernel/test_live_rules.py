@@ -58,7 +58,9 @@ def _ask(space: netns.Namespace, protocol: str, address: str) -> bytes:
         pytest.param(FILTER, id="filter", marks=pytest.mark.full_matrix),
     ],
 )
-@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+@pytest.mark.parametrize(
+    "protocol", ["tcp", pytest.param("udp", marks=pytest.mark.full_matrix)]
+)
 @pytest.mark.parametrize("inside", [False, True], ids=["here", "in-a-container"])
 def test_a_rule_counts_while_the_engine_is_stopped(
     inside: bool, protocol: str, chain: str
@@ -94,7 +96,13 @@ def test_a_rule_counts_while_the_engine_is_stopped(
         assert str(bystander.pid) not in {label.get("pid"), label.get("peer_pid")}
 
 
-@pytest.mark.parametrize("rule", ["", CONNTRACK, MASQUERADE])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        CONNTRACK,
+        *(pytest.param(r, marks=pytest.mark.full_matrix) for r in ("", MASQUERADE)),
+    ],
+)
 def test_rules_that_leave_destinations_alone_do_not_count(rule: str) -> None:
     with netns.pair() as pair:
         pair.near.ip("link", "add", "br0", "type", "bridge")  # has a hook of its own

@@ -43,6 +43,8 @@ PROGRAMS: dict[str, tuple[bool, tuple[str, ...]]] = {
     "not dumpable": (False, ("/usr/bin/python3", "-c", _NOT_DUMPABLE)),
 }
 
+SIMILAR = ("dumpable", "set-user-id", "not readable")
+
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[TlsHost]:
@@ -71,7 +73,13 @@ def _install(path: Path, uid: int, gid: int, mode: int) -> None:
 @pytest.mark.parametrize(
     "label", [pytest.param("off", marks=pytest.mark.full_matrix), "short"]
 )
-@pytest.mark.parametrize("title", PROGRAMS)
+@pytest.mark.parametrize(
+    "title",
+    [
+        *(title for title in PROGRAMS if title not in SIMILAR),
+        *(pytest.param(each, marks=pytest.mark.full_matrix) for each in SIMILAR),
+    ],
+)
 def test_secrets_of_a_program(host: TlsHost, title: str, label: str) -> None:
     """Without kprobes, a capture with labels has probes that read the kernel by BTF."""
     is_own, program = PROGRAMS[title]
