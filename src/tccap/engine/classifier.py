@@ -1,5 +1,6 @@
 """The classifier in the kernel: its programs and its tables."""
 
+import contextlib
 from typing import NamedTuple
 
 from tccap.bpf.collection import Collection, TooComplexError
@@ -47,20 +48,20 @@ class Classifier:
 
     def add_device(self, ifindex: int, entry: DeviceEntry) -> None:
         """Take frames of the device."""
-        self._devices[self._devices.Key(ifindex)] = self._devices.Leaf(*entry)
-        self._collection.invalidate_lookups()
+        with not_preempted():
+            self._devices[self._devices.Key(ifindex)] = self._devices.Leaf(*entry)
+            self._collection.invalidate_lookups()
 
     def remove_device(self, ifindex: int) -> None:
         """Ignore frames of the device."""
-        try:
+        with not_preempted(), contextlib.suppress(KeyError):
             del self._devices[self._devices.Key(ifindex)]
-        except KeyError:
-            return
-        self._collection.invalidate_lookups()
+            self._collection.invalidate_lookups()
 
     def set_wall_offset(self, offset_ns: int) -> None:
         """Set wall clock minus boot clock, in ns, for the times of packets."""
-        self._collection.fill("wall_offset", {0: offset_ns})
+        with not_preempted():
+            self._collection.fill("wall_offset", {0: offset_ns})
 
     def statistics(self, interface_id: int) -> Statistics:
         """Return the interface's counts, over all CPUs."""
