@@ -13,6 +13,7 @@ from tccap.bpf.objects import MapSpec
 from tccap.bpf.syscall import bpf
 from tccap.bpf.uapi import Command, MapType
 from tccap.errors import TccapError
+from tccap.host.cpus import not_preempted
 
 _PER_CPU = (MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH)
 
@@ -101,6 +102,7 @@ class Map:
             value=0 if value is None else ctypes.addressof(value),
         )
         try:
-            bpf(command, element)
+            with not_preempted():
+                bpf(command, element)
         except FileNotFoundError:
             raise KeyError(bytes(key)) from None

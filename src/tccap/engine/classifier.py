@@ -6,7 +6,6 @@ from typing import NamedTuple
 from tccap.bpf.collection import Collection, TooComplexError
 from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
-from tccap.host.cpus import not_preempted
 from tccap.stream.abi import Statistics
 
 # In the order of the map in bpf/packet/stages.h; some kernels need only the first.
@@ -48,25 +47,22 @@ class Classifier:
 
     def add_device(self, ifindex: int, entry: DeviceEntry) -> None:
         """Take frames of the device."""
-        with not_preempted():
-            self._devices[self._devices.Key(ifindex)] = self._devices.Leaf(*entry)
-            self._collection.invalidate_lookups()
+        self._devices[self._devices.Key(ifindex)] = self._devices.Leaf(*entry)
+        self._collection.invalidate_lookups()
 
     def remove_device(self, ifindex: int) -> None:
         """Ignore frames of the device."""
-        with not_preempted(), contextlib.suppress(KeyError):
+        with contextlib.suppress(KeyError):
             del self._devices[self._devices.Key(ifindex)]
             self._collection.invalidate_lookups()
 
     def set_wall_offset(self, offset_ns: int) -> None:
         """Set wall clock minus boot clock, in ns, for the times of packets."""
-        with not_preempted():
-            self._collection.fill("wall_offset", {0: offset_ns})
+        self._collection.fill("wall_offset", {0: offset_ns})
 
     def statistics(self, interface_id: int) -> Statistics:
         """Return the interface's counts, over all CPUs."""
-        with not_preempted():
-            shares = self._counters[self._counters.Key(interface_id)]
+        shares = self._counters[self._counters.Key(interface_id)]
         return Statistics(
             received=sum(share.received for share in shares),
             accepted=sum(share.accepted for share in shares),

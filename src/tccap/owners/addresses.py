@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from tccap.bpf.collection import Collection
 from tccap.host import netlink
-from tccap.host.cpus import not_preempted
 from tccap.ipc.status import log
 from tccap.owners import namespaces
 
@@ -49,19 +48,18 @@ class LocalAddresses:
     def refresh(self) -> None:
         """Bring the map up to date."""
         present = _present()
-        with not_preempted():
-            for gone in self._known - present:
-                with contextlib.suppress(KeyError):
-                    del self._table[self._key(gone)]
-            self._collection.invalidate_lookups()
-            kept = self._known & present
-            for new in sorted(present - kept):
-                try:
-                    self._table[self._key(new)] = self._table.Leaf(1)
-                except OSError:  # the map is full
-                    log("warning", _TOO_MANY.format(len(present) - len(kept)))
-                    break
-                kept.add(new)
+        for gone in self._known - present:
+            with contextlib.suppress(KeyError):
+                del self._table[self._key(gone)]
+        self._collection.invalidate_lookups()
+        kept = self._known & present
+        for new in sorted(present - kept):
+            try:
+                self._table[self._key(new)] = self._table.Leaf(1)
+            except OSError:  # the map is full
+                log("warning", _TOO_MANY.format(len(present) - len(kept)))
+                break
+            kept.add(new)
         self._known = kept
 
     def _key(self, entry: LocalAddress) -> Any:

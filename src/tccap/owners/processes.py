@@ -8,7 +8,6 @@ from tccap.bpf.collection import Collection
 from tccap.bpf.maps import Map
 from tccap.host import proc, users
 from tccap.host.access import Caller
-from tccap.host.cpus import not_preempted
 from tccap.host.proc import Details
 from tccap.ipc.plan import Plan
 from tccap.owners import label
@@ -36,7 +35,7 @@ class Processes:
         seen = ProcessMessage.parse(message)
         number, block = self._section.describe_process(seen.pid, seen.comm)
         text = self._full_label(seen) if self._label == "full" else b""
-        with not_preempted(), contextlib.suppress(KeyError):  # evicted: too many
+        with contextlib.suppress(KeyError):  # evicted: too many
             complete(self._records, seen, number, text)
             self._collection.invalidate_lookups()
         return block

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from tccap.bpf.maps import Map
-from tccap.host.cpus import not_preempted
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import TlsCounts, log, report
 from tccap.stream import abi
@@ -195,11 +194,9 @@ class Tls:
 
         A flow is a struct tls_flow, the key of the connection's mark.
         """
-        flows = self._hold.take_unmarked()
-        with not_preempted() if flows else contextlib.nullcontext():
-            for flow in flows:
-                with contextlib.suppress(KeyError):
-                    del self._marks[self._marks.Key.from_buffer_copy(flow)]
+        for flow in self._hold.take_unmarked():
+            with contextlib.suppress(KeyError):
+                del self._marks[self._marks.Key.from_buffer_copy(flow)]
         return out
 
 

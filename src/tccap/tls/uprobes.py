@@ -8,7 +8,6 @@ from tccap.bpf.bcclib import bcc
 from tccap.bpf.maps import Map
 from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
-from tccap.host.cpus import not_preempted
 from tccap.tls import probetable
 from tccap.tls.sites import Site
 
@@ -73,11 +72,8 @@ class Uprobes:
         if slot is None:
             raise TccapError(f"All {probetable.SLOTS} probes are in use.")
         row = self._sites.Leaf.from_buffer_copy(probetable.row(site))
-        # Kprobes are skipped on the processor of a system call about a map: whoever
-        # preempted it would use a socket unnoticed.
-        with not_preempted():
-            self._sites[self._sites.Key(slot)] = row
-            self._add_labels(slot, probetable.label_rows(slot, site, strings))
+        self._sites[self._sites.Key(slot)] = row
+        self._add_labels(slot, probetable.label_rows(slot, site, strings))
         program_fd = self._program(probetable.slot_program(slot), ProgType.KPROBE)
         # By descriptor: another file may have the inspected file's name by now.
         path = b"/proc/self/fd/%d" % file_fd
