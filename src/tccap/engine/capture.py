@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from tccap.attach import clsact
 from tccap.attach.attacher import Attacher, make_attacher
-from tccap.bpf.collection import Collection
+from tccap.bpf.collection import Collection, TooComplexError
 from tccap.engine import clock, devices, privileges
 from tccap.engine.background import Background
 from tccap.engine.carrier import Carrier, Writer
@@ -133,7 +133,7 @@ def _started(
 ) -> "Capture":
     """Load and attach everything."""
     with _timed("load"):
-        classifier = Classifier(collection)
+        classifier = _classifier(setup.plan, collection)
         classifier.set_wall_offset(clock.wall_offset_ns())
         ring = _ring(collection, setup.plan)
         parts.start(last=False)
@@ -146,6 +146,18 @@ def _started(
     privileges.narrow(privileges.TRACING if parts.set_probes else privileges.KEPT)
     parts.start(last=True)
     return Capture(setup, parts, carrier, classifier, attacher)
+
+
+def _classifier(plan: Plan, collection: Collection) -> Classifier:
+    try:
+        return Classifier(collection)
+    except TooComplexError:
+        if not any(plan.filters):
+            raise
+        raise TccapError(
+            "The capture filter is too large for this kernel: use fewer conditions, "
+            "such as one network for many hosts, or one portrange for many ports."
+        ) from None
 
 
 def _ring(collection: Collection, plan: Plan) -> Ring:

@@ -3,9 +3,8 @@
 import contextlib
 from typing import NamedTuple
 
-from tccap.bpf.collection import Collection, TooComplexError
+from tccap.bpf.collection import Collection
 from tccap.bpf.uapi import ProgType
-from tccap.errors import TccapError
 from tccap.stream.abi import Statistics
 
 # In the order of the map in bpf/packet/stages.h; some kernels need only the first.
@@ -39,10 +38,11 @@ class Classifier:
         self._counters = collection.table("counters")
         for slot, name in enumerate(STAGES):
             if name in collection:
-                collection.fill("stages", {slot: _loaded(collection, name)})
+                stage_fd = collection.program(name, ProgType.SCHED_CLS)
+                collection.fill("stages", {slot: stage_fd})
         self.programs = {
-            "in": _loaded(collection, "tccap_ingress"),
-            "out": _loaded(collection, "tccap_egress"),
+            "in": collection.program("tccap_ingress", ProgType.SCHED_CLS),
+            "out": collection.program("tccap_egress", ProgType.SCHED_CLS),
         }
 
     def add_device(self, ifindex: int, entry: DeviceEntry) -> None:
@@ -69,13 +69,3 @@ class Classifier:
             dropped=sum(share.dropped for share in shares),
             unattributed=sum(share.unattributed for share in shares),
         )
-
-
-def _loaded(collection: Collection, name: str) -> int:
-    try:
-        return collection.program(name, ProgType.SCHED_CLS)
-    except TooComplexError:
-        raise TccapError(
-            "The capture filter is too large for this kernel: use fewer conditions, "
-            "such as one network for many hosts, or one portrange for many ports."
-        ) from None
