@@ -8,7 +8,8 @@
 """
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import capstone
 import unicorn
@@ -50,6 +51,7 @@ class Found:
     sites: tuple[Site, ...]
     how: str
     handle_at: int | None = None
+    strings: Mapping[int, str] = field(default_factory=dict)  # labels by address
 
 
 def load() -> None:
@@ -79,11 +81,11 @@ def inspect(data: Data) -> Inspection:
     return Inspection(
         *(build_id, found.library, version, found.sites, found.how, ""),
         found.handle_at,
-        _first(labels.strings(image)),
+        _first(found.strings),
     )
 
 
-def _first(strings: dict[int, str]) -> tuple[tuple[int, str], ...]:
+def _first(strings: Mapping[int, str]) -> tuple[tuple[int, str], ...]:
     """Return the first strings; a probe tries to read those that are left out."""
     return tuple(sorted(strings.items())[:LABEL_STRINGS_MAX])
 
@@ -111,7 +113,11 @@ def _without_labels(image: Image) -> Found:
 def _key_log(image: Image) -> Found:
     strings = labels.strings(image)
     if len(set(strings.values())) < LABELS_MIN:
-        return _without_labels(image)
+        return replace(_without_labels(image), strings=strings)
+    return replace(_with_labels(image, strings), strings=strings)
+
+
+def _with_labels(image: Image, strings: dict[int, str]) -> Found:
     decoder = Decoder(image.elf)
     references = labels.references(image, decoder, strings)
     uses = list(flow.Tracer(image, decoder, references).uses())
