@@ -6,7 +6,7 @@ get *islands* between their instructions: jumps by which others reach their labe
 
 from typing import Final
 
-from tccap.bpf.objects import INSTRUCTION
+from tccap.bpf.objects import INSTRUCTION, immediate
 from tccap.bpf.uapi import LD_IMM64
 
 # Instruction classes.
@@ -26,10 +26,6 @@ STORES: Final = {1: 0x73, 2: 0x6B, 4: 0x63, 8: 0x7B}
 _REACH: Final = 32767
 # An island is placed this often. Between two of them a jump always reaches the next.
 _ISLAND_EVERY: Final = 8192
-
-
-def _signed(value: int) -> int:
-    return (value & 0xFFFFFFFF ^ 0x80000000) - 0x80000000
 
 
 class Label:
@@ -98,7 +94,7 @@ class Assembler:
     def set(self, register: int, value: int) -> None:
         """Append: register = value, which has 64 bits."""
         self._add(LD_IMM64, register, 0, value)
-        self._insns.append([0, 0, 0, _signed(value >> 32)])
+        self._insns.append([0, 0, 0, immediate(value >> 32)])
 
     def load(self, size: int, register: int, pointer: int, offset: int) -> None:
         """Append: register = *(uSIZE *)(pointer + offset)."""
@@ -122,7 +118,7 @@ class Assembler:
         self._add(JMP | EXIT, 0, 0, 0)
 
     def _add(self, code: int, registers: int, offset: int, value: int) -> None:
-        self._insns.append([code, registers, offset, _signed(value)])
+        self._insns.append([code, registers, offset, immediate(value)])
 
     def _jump(self, code: int, registers: int, value: int, label: Label) -> None:
         self._add(code, registers, 0, value)

@@ -84,21 +84,13 @@ def has_kprobes() -> bool:
 @functools.cache
 def classifiers_see_current_task() -> bool:
     """Return whether a classifier may ask for the current task (not in Linux 5.10)."""
-    try:
-        with _loaded(ProgType.SCHED_CLS, _GETS_TASK):
-            return True
-    except OSError:
-        return False
+    return _loads(ProgType.SCHED_CLS, _GETS_TASK)
 
 
 @functools.cache
 def classifiers_read_kernel() -> bool:
     """Return whether a classifier may read kernel memory (not under lockdown)."""
-    try:
-        with _loaded(ProgType.SCHED_CLS, _READS_KERNEL):
-            return True
-    except OSError:
-        return False
+    return _loads(ProgType.SCHED_CLS, _READS_KERNEL)
 
 
 def has_ring_buffer() -> bool:
@@ -132,6 +124,14 @@ def symbols(*names: str) -> dict[str, int]:
             if name in wanted:
                 found[name] = int(address, 16)
     return found
+
+
+def _loads(kind: ProgType, instructions: bytes) -> bool:
+    try:
+        with _loaded(kind, instructions):
+            return True
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager

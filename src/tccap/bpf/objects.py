@@ -18,6 +18,11 @@ from tccap.errors import TccapError
 INSTRUCTION = struct.Struct("=BBhi")
 
 
+def immediate(value: int) -> int:
+    """Return the lower 32 bits of a number, as INSTRUCTION takes them."""
+    return (value & 0xFFFFFFFF ^ 0x80000000) - 0x80000000
+
+
 class MapSpec(NamedTuple):
     """One map, with the arguments of BPF_MAP_CREATE."""
 

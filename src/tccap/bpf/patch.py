@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from tccap.bpf import objects
 from tccap.bpf.objects import INSTRUCTION
 from tccap.bpf.uapi import LD_IMM64
 
@@ -87,13 +88,9 @@ def _functions(code: bytes) -> Iterator[tuple[int, int]]:
 def _put_number(out: bytearray, at: int, number: int) -> None:
     start = at * INSTRUCTION.size
     op, registers, offset, _ = INSTRUCTION.unpack_from(out, start)
-    lower, upper = _signed(number), _signed(number >> 32)
+    lower, upper = objects.immediate(number), objects.immediate(number >> 32)
     INSTRUCTION.pack_into(out, start, op, registers, offset, lower)
     INSTRUCTION.pack_into(out, start + INSTRUCTION.size, 0, 0, 0, upper)
-
-
-def _signed(number: int) -> int:
-    return (number & 0xFFFFFFFF ^ 0x80000000) - 0x80000000
 
 
 def _put_function(out: bytearray, at: int, function: bytes) -> None:
