@@ -4,9 +4,10 @@
 `Content` of an opened file does. The outcome of an examination belongs to a content.
 """
 
+import os
 import threading
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from tccap.tls.mapped import Identity
 
@@ -18,6 +19,12 @@ class Content(NamedTuple):
     inode: int
     changed_ns: int
     size: int
+
+    @classmethod
+    def of(cls, fd: int) -> Self:
+        """Return the content of an open file; OSError by fstat(2)."""
+        status = os.fstat(fd)
+        return cls(status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size)
 
 
 # More are forgotten when they are no longer in use: many short-lived programs.

@@ -32,7 +32,7 @@ def keep(path: str, content: Content) -> None:
     if fd is None:
         return
     try:
-        leads_there = _content(fd)[:2] == content[:2]
+        leads_there = Content.of(fd)[:2] == content[:2]
     finally:
         os.close(fd)
     if leads_there:
@@ -51,17 +51,12 @@ def files(*, only_public: bool) -> Iterator[tuple[str, int]]:
             continue
         path, content = kept
         fd = mapped.open_file(path)
-        if fd is not None and _content(fd) == content:
+        if fd is not None and Content.of(fd) == content:
             yield path, fd
             continue
         CACHE.drop(name)
         if fd is not None:
             os.close(fd)
-
-
-def _content(fd: int) -> Content:
-    status = os.fstat(fd)
-    return Content(status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size)
 
 
 def _parse(data: bytes) -> tuple[str, Content]:

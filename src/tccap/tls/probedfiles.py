@@ -11,7 +11,6 @@ or after that, and then all of them are detached. It is not held while a file is
 inspected, nor around FileWatch.close, which waits for a report that is under way.
 """
 
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -62,15 +61,14 @@ class ProbedFiles:
 
     def content(self, fd: int) -> Content:
         """Return the content of an open file."""
-        status = os.fstat(fd)
-        inode = (status.st_dev, status.st_ino)
+        found = Content.of(fd)
         with self._lock:
             # A watched file keeps its inode number and its content. Its change time
             # does not stay: it also changes when the file gets or loses a name.
             for file in self._files.values():
-                if file.content[:2] == inode:
+                if file.content[:2] == found[:2]:
                     return file.content
-        return Content(*inode, status.st_ctime_ns, status.st_size)
+        return found
 
     def watch(self, fd: int, path: str, content: Content) -> WatchedFile | None:
         """Begin to watch an open file; None after the end."""

@@ -53,13 +53,12 @@ def _examined(path: str) -> tuple[str, Inspection | None]:
 
 
 def _inspected(path: str, fd: int) -> Inspection | None:
-    status = os.fstat(fd)
-    if os.pread(fd, len(_ELF), 0) != _ELF or status.st_size > inspector.FILE_LEN_MAX:
+    content = Content.of(fd)
+    if os.pread(fd, len(_ELF), 0) != _ELF or content.size > inspector.FILE_LEN_MAX:
         return None
-    if not libraries.has_marker(fd, status.st_size, lambda: True):
+    if not libraries.has_marker(fd, content.size, lambda: True):
         return None
     answer = inspector.inspect(fd)
     if answer.sites:
-        identity = status.st_dev, status.st_ino, status.st_ctime_ns
-        learned.keep(path, Content(*identity, status.st_size))
+        learned.keep(path, content)
     return answer
