@@ -1,9 +1,12 @@
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from support import netns
+from support.tls import TlsHost
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -23,3 +26,13 @@ def space() -> Iterator[netns.Namespace]:
     """A namespace for this test alone, with lo."""
     with netns.namespace() as made:
         yield made
+
+
+@pytest.fixture
+def tls_host() -> Iterator[TlsHost]:
+    """Servers and clients that speak TLS, in a namespace for this test alone."""
+    with (
+        tempfile.TemporaryDirectory(prefix="tccap-test-") as name,
+        netns.namespace() as space,
+    ):
+        yield TlsHost(space, Path(name))

@@ -1,13 +1,10 @@
 """Packets of handshakes that fail, as the client does not trust the server."""
 
 import subprocess
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from support import netns, running, stream
+from support import running, stream
 from support.tls import ADDRESS, TlsHost
 
 pytestmark = pytest.mark.full_matrix
@@ -18,27 +15,18 @@ WAIT_MS = 10000
 BEGIN_LEN = 20  # of an Enhanced Packet Block's body, before the frame
 
 
-@pytest.fixture
-def host() -> Iterator[TlsHost]:
-    with (
-        tempfile.TemporaryDirectory(prefix="tccap-test-") as name,
-        netns.namespace() as space,
-    ):
-        yield TlsHost(space, Path(name))
-
-
-def test_they_are_not_late(host: TlsHost) -> None:
+def test_they_are_not_late(tls_host: TlsHost) -> None:
     """Some secrets have come, so without its end it would wait for the others.
 
     Not a test of speed: a slow machine has the whole of that wait.
     """
     with (
-        host.serving("python", version="1.3") as port,
-        running.engine(host.space, "lo", tls="own", tls_wait_ms=WAIT_MS) as engine,
+        tls_host.serving("python", version="1.3") as port,
+        running.engine(tls_host.space, "lo", tls="own", tls_wait_ms=WAIT_MS) as engine,
     ):
         engine.wait_for('"tls_ready"')
         fetch = ("curl", "-s", f"https://{ADDRESS}:{port}/")
-        done = subprocess.run(host.space.command(*fetch), check=False)
+        done = subprocess.run(tls_host.space.command(*fetch), check=False)
         assert done.returncode == 60  # CURLE_PEER_FAILED_VERIFICATION
         running.until(lambda: _ends(engine) >= 2, "the end of the connection")
         engine.end()

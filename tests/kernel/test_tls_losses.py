@@ -2,38 +2,24 @@
 
 import signal
 import socket
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-from support import netns, running
+from support import running
 from support.flood import flood
 from support.tls import ADDRESS, TlsHost
 
 PAYLOAD_LEN, PACKETS = 1400, 4000  # several times what the ring holds
 
 
-@pytest.fixture
-def host() -> Iterator[TlsHost]:
+def test_secrets_that_find_no_room_in_the_ring(tls_host: TlsHost) -> None:
     with (
-        tempfile.TemporaryDirectory(prefix="tccap-test-") as name,
-        netns.namespace() as space,
-    ):
-        yield TlsHost(space, Path(name))
-
-
-def test_secrets_that_find_no_room_in_the_ring(host: TlsHost) -> None:
-    with (
-        host.serving("python") as port,
-        running.engine(host.space, "lo", tls="own", ring_mib=1) as engine,
+        tls_host.serving("python") as port,
+        running.engine(tls_host.space, "lo", tls="own", ring_mib=1) as engine,
     ):
         engine.wait_for('"tls_ready"')
         engine.process.send_signal(signal.SIGSTOP)
         try:
-            _fill_ring(host)
-            host.fetch("curl", port, "lost")
+            _fill_ring(tls_host)
+            tls_host.fetch("curl", port, "lost")
         finally:
             engine.process.send_signal(signal.SIGCONT)
         engine.end()
@@ -44,9 +30,9 @@ def test_secrets_that_find_no_room_in_the_ring(host: TlsHost) -> None:
     assert "try a larger ring-size" in warning["message"]
 
 
-def _fill_ring(host: TlsHost) -> None:
+def _fill_ring(tls_host: TlsHost) -> None:
     with (
-        host.space.entered(),
+        tls_host.space.entered(),
         socket.socket(type=socket.SOCK_DGRAM) as sink,
         socket.socket(type=socket.SOCK_DGRAM) as sock,
     ):

@@ -100,6 +100,11 @@ def answers_thrice(context: CaseContext, port: int) -> Script:
             yield
 
 
+def _receives(sock: socket.socket) -> Script:
+    assert sock.recv(100)
+    yield
+
+
 @case
 def connection_inherited_and_closed(context: CaseContext) -> None:
     """The child of the process that connected only receives; the parent has closed."""
@@ -117,17 +122,13 @@ def connection_inherited_and_closed(context: CaseContext) -> None:
         context.claim("tcp", remote=port)
         sock = tcp(LO4)
         sock.connect((LO4, port))
-        child = Worker(receives(sock))
+        child = Worker(_receives(sock))
         sock.close()
         context.claim("tcp", remote=port, pid=child.pid)
         yield
         child.step()
         yield
         child.kill()
-
-    def receives(sock: socket.socket) -> Script:
-        assert sock.recv(100)
-        yield
 
     port = context.port()
     server, parent = Worker(speaks()), Worker(connects())
@@ -146,17 +147,13 @@ def datagram_socket_inherited_and_closed(context: CaseContext) -> None:
         sock.bind((LO4, port))
         sock.sendto(b"statement", (LO4, port))
         assert sock.recv(100)
-        child = Worker(receives(sock))
+        child = Worker(_receives(sock))
         sock.close()
         context.claim("udp", local=port, pid=child.pid)
         yield
         child.step()
         yield
         child.kill()
-
-    def receives(sock: socket.socket) -> Script:
-        assert sock.recv(100)
-        yield
 
     port = context.port()
     parent, client = Worker(binds()), Worker(context.scripts.udp_talker(port))
