@@ -44,7 +44,16 @@ def _texts(found: stream.Stream) -> set[bytes]:
     return {f.data[42:].rstrip(b"\0") for f in found.frames} & PACKETS
 
 
-@pytest.mark.parametrize("more", ["", " and (not pid 1 or udp)"], ids=["", "pid"])
+WITH_PROCESSES = " and (not pid 1 or udp)"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param("", id=""),
+        pytest.param(WITH_PROCESSES, id="pid", marks=pytest.mark.full_matrix),
+    ],
+)
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

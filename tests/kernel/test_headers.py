@@ -45,8 +45,15 @@ def _send(space: netns.Namespace, frame: bytes) -> None:
         sock.send(struct.pack("=BBHHHH", 0, 0, ETHERNET_LEN, 0, 0, 0) + frame)
 
 
-@pytest.mark.parametrize("length", [SMALL, PAGED])
-@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize(
+    ("version", "length"),
+    [
+        (4, PAGED),
+        (6, SMALL),
+        pytest.param(4, SMALL, marks=pytest.mark.full_matrix),
+        pytest.param(6, PAGED, marks=pytest.mark.full_matrix),
+    ],
+)
 def test_the_receiver_is_found(
     space: netns.Namespace, tmp_path: Path, version: int, length: int
 ) -> None:

@@ -18,6 +18,7 @@ class Kernel:
     deadline_s: int
     or_newer: bool = False
     users: bool = False
+    between: bool = False
 
     def is_of_series(self, release: str) -> bool:
         """Return whether a release such as 6.1.0-56-amd64 belongs to this series."""

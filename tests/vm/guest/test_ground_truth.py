@@ -14,7 +14,6 @@ MANY = int(os.environ.get("TCCAP_TRUTH_MANY", run.MANY_BY_DEFAULT))
 # On a busy host, softirqs of an emulated machine take long, and a few labels are
 # missing: never more than this share. make ground-truth KERNEL= allows none.
 STRAY_MAX = 0.0 if "TCCAP_TRUTH_MANY" in os.environ else 0.01
-SMALL = ("--sockets", "1024")
 CASES = tuple(os.environ.get("TCCAP_TRUTH_CASES", "").split())
 
 
@@ -38,15 +37,6 @@ def test_labels(done: Run) -> None:
     assert report.counts
     assert not report.cases_with("wrong")
     assert report.share("missing", without=MAY_MISS) <= STRAY_MAX
-
-
-@pytest.mark.timeout(1800)
-def test_labels_when_the_table_of_sockets_is_full(tmp_path: Path) -> None:
-    full = run.run_cases(tmp_path, 1, ("more-sockets-than-the-table-holds",), SMALL)
-    report = full.report()
-    print("", *report.lines(), sep="\n")  # noqa: T201  # the table to be seen
-    assert not full.problems
-    assert not report.cases_with("wrong")
 
 
 def test_a_chosen_process_is_complete_and_alone(done: Run) -> None:
