@@ -11,7 +11,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Self
 
 # include/uapi/linux/netlink.h
 _REQUEST, _DUMP = 0x1, 0x300
@@ -59,6 +59,13 @@ def ask(
             data = data[_padded(length) :]
         if not dump:
             return
+
+
+def unpacked(form: struct.Struct, body: bytes) -> tuple[Any, ...]:
+    """Return the fields before a body's attributes; OSError (EBADMSG) if they lack."""
+    if len(body) < form.size:
+        raise _malformed()
+    return form.unpack_from(body)
 
 
 def attribute(kind: int, number: int) -> bytes:

@@ -144,13 +144,14 @@ class Tls:
 
     def _secret(self, message: abi.SecretMessage, now: float) -> Secret | None:
         """Return the secret that a probe has read; None: there is none yet."""
-        pid, kind, label, random, content = message
-        if sites.KINDS[kind] == "value":
+        pid, number, label, random, content = message
+        kind = sites.KINDS[number] if number < len(sites.KINDS) else ""
+        if kind == "value":
             self._keys.value(pid, label, random, content, now)
             return None
-        if sites.KINDS[kind] == "line":
+        if kind == "line":
             secret = keylog.accept(label, random, content)
-        else:
+        else:  # "key"
             at = self._tracing.handle_at(pid) if self._tracing else None
             handle = content[at:] if at is not None else b""
             secret = self._keys.secret(pid, label, random, handle, now)
