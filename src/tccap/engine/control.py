@@ -29,8 +29,22 @@ class Control:
 
     def stop(self) -> None:
         """Stop, within STOP_DEADLINE_S."""
-        self.is_stopping = True
-        signal.alarm(STOP_DEADLINE_S)
+        if not self.is_stopping:
+            self.is_stopping = True
+            signal.alarm(STOP_DEADLINE_S)
+
+    def leave_text(self) -> None:
+        """Leave what the front sends to another process."""
+        self._events.forget(self._fd)
+
+    def take_over(self, events: Events) -> None:
+        """Take only what the front sends, in a child: signals are its parent's."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self._events = events
+        events.watch(self._fd, lambda _: self._read())
+        if self.is_stopping:  # timers are not inherited
+            signal.alarm(STOP_DEADLINE_S)
 
     def __enter__(self) -> Self:
         signal_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -50,4 +64,5 @@ class Control:
         text = os.read(self._fd, TEXT_LEN)
         self._text += text
         if not text:
+            self._events.forget(self._fd)
             self.stop()

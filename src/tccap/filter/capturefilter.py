@@ -75,8 +75,13 @@ class CaptureFilter:
         text = by_words + (filter_text if self.needs_processes else "")
         return Code(text=text, filter_text=filter_text)
 
-    def start(self, _collection: "Collection", _section: "Section") -> None:
+    def serve(self, _collection: "Collection") -> None:
         """Do nothing: the filter runs in the kernel alone."""
+
+    def carry(
+        self, _collection: "Collection", _section: "Section", _ask: object
+    ) -> None:
+        """Do nothing, as above."""
 
     def _verdict_text(self) -> str:
         return "\n".join(

@@ -7,33 +7,31 @@ returns what to write into the stream.
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from tccap.bpf.maps import Map
 from tccap.host.cpus import not_preempted
+from tccap.ipc.channel import HandlesAt, MayTrace, Message, Verdict
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import TlsCounts, log, report
 from tccap.stream import abi
 from tccap.stream.abi import MessageKind
 from tccap.tls import keylog, sites
+from tccap.tls.handles import Handles
 from tccap.tls.hold import Buffer, Hold
 from tccap.tls.keyjoin import KeyJoin
 from tccap.tls.keylog import Secret
 from tccap.tls.pending import Pending
 
-if TYPE_CHECKING:
-    from tccap.tls.tracing import Tracing
-
 KEYLOG_LINE_MAX = 4096
-ANSWERS_S = 0.01  # how often to look for answers about processes
 
 
 class Tls:
     """Holds the packets of TLS connections until their secrets are written.
 
-    ``marks`` is the kernel's map of the connections whose packets wait; ``tracing``
-    sets the probes, None where only a key log gives secrets.
+    ``marks`` is the kernel's map of the connections whose packets wait; ``ask`` sends
+    a question about a process to the engine, None where only a key log gives secrets.
     """
 
     kinds = frozenset(
@@ -46,10 +44,15 @@ class Tls:
         }
     )
 
-    def __init__(self, plan: Plan, marks: Map, tracing: "Tracing | None") -> None:
+    hears = frozenset({Verdict, HandlesAt})
+
+    def __init__(
+        self, plan: Plan, marks: Map, ask: Callable[[Message], None] | None
+    ) -> None:
         self._has_keylog = plan.keylog
         self._marks = marks
-        self._tracing = tracing
+        self._ask = ask
+        self._handles = Handles()
         self._hold = Hold(plan.tls_wait_ms / 1000)
         self._keys = KeyJoin()
         self._pending = Pending()
@@ -62,7 +65,7 @@ class Tls:
         kind = message[-1]
         if kind == MessageKind.HELLO:
             hello = abi.HelloMessage.parse(message)
-            return self._unmarked(self._settled(now) + self._hello(hello, now))
+            return self._unmarked(self._hello(hello, now))
         if kind == MessageKind.SECRET:
             secret = self._secret(abi.SecretMessage.parse(message), now)
             return self._unmarked(self._hold.secret(secret, now) if secret else [])
@@ -78,21 +81,29 @@ class Tls:
             out += self._hold.secret(secret, time.monotonic())
         return self._unmarked(out)
 
-    def addresses_changed(self) -> None:
-        """Ignore that addresses of this host have changed."""
+    def hear(self, message: Message) -> list[Buffer]:
+        """Take what the engine has found out about a process.
+
+        The packets of connections whose processes give no secrets may be written.
+        """
+        out: list[Buffer] = []
+        if isinstance(message, HandlesAt):
+            self._handles.record(message.pid, message.offsets)
+        elif isinstance(message, Verdict):
+            now = time.monotonic()
+            hopeless = self._pending.settle(message.pid, may_give=message.may_give)
+            for client_random in hopeless:
+                out += self._hold.give_up(client_random, now)
+        return self._unmarked(out)
 
     @property
     def timeout_s(self) -> float | None:
         """Return after how long `poll` has to be called; None: never."""
-        timeout_s = self._hold.timeout_s(time.monotonic())
-        if not self._pending:
-            return timeout_s
-        return ANSWERS_S if timeout_s is None else min(timeout_s, ANSWERS_S)
+        return self._hold.timeout_s(time.monotonic())
 
     def poll(self) -> list[Buffer]:
         """Return the packets that have waited long enough."""
-        now = time.monotonic()
-        return self._unmarked(self._settled(now) + self._hold.expire(now))
+        return self._unmarked(self._hold.expire(time.monotonic()))
 
     def finish(self) -> list[Buffer]:
         """Return all packets that still wait."""
@@ -103,9 +114,7 @@ class Tls:
         return {}
 
     def close(self) -> None:
-        """Detach the probes, and report what there was."""
-        if self._tracing:
-            self._tracing.close()
+        """Report what there was."""
         counts = self._hold.counts()
         report(TlsCounts(asdict(counts) | {"unreadable": self._unreadable}))
         if counts.evicted:
@@ -123,24 +132,14 @@ class Tls:
 
     def _may_get_secrets(self, hello: abi.HelloMessage) -> bool:
         """Return whether a process at one of the endpoints may give the secrets."""
-        if self._has_keylog or not self._tracing:
+        if self._has_keylog or not self._ask:
             return self._has_keylog
         here = {hello.sender_pid, hello.receiver_pid} - {abi.ELSEWHERE}
-        answers = {pid: not pid or self._tracing.may_trace(pid) for pid in here}
-        if any(answers.values()):
-            return True
-        asked = {pid for pid, answer in answers.items() if answer is None}
-        if asked:
-            self._pending.add(hello.client_random, asked)
-        return bool(asked)
-
-    def _settled(self, now: float) -> list[Buffer]:
-        """Return the packets of connections whose processes give no secrets."""
-        out: list[Buffer] = []
-        for pid, may_give in self._tracing.take_answers() if self._tracing else ():
-            for client_random in self._pending.settle(pid, may_give=may_give):
-                out += self._hold.give_up(client_random, now)
-        return out
+        if here and 0 not in here:  # 0 may be any process
+            self._pending.add(hello.client_random, set(here))
+            for pid in here:
+                self._ask(MayTrace(pid))
+        return bool(here)
 
     def _secret(self, message: abi.SecretMessage, now: float) -> Secret | None:
         """Return the secret that a probe has read; None: there is none yet."""
@@ -152,7 +151,7 @@ class Tls:
         if kind == "line":
             secret = keylog.accept(label, random, content)
         else:  # "key"
-            at = self._tracing.handle_at(pid) if self._tracing else None
+            at = self._handles.offset(pid)
             handle = content[at:] if at is not None else b""
             secret = self._keys.secret(pid, label, random, handle, now)
         self._unreadable += secret is None
