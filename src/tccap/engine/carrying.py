@@ -169,6 +169,7 @@ class Carrying:
         match message:
             case Describe(block):
                 self._interfaces += 1
+                self._section.count_interface()
                 self._writer.send(block)
                 self._channel.send(Described())
             case Silenced():
