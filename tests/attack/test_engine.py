@@ -76,11 +76,12 @@ def pair() -> Iterator[netns.Pair]:
         assert tc.left(made.near) == []
 
 
-@pytest.fixture(scope="module")
-def target(pair: netns.Pair) -> Iterator[int]:
+@pytest.fixture(scope="module", params=["engine", "carrier"])
+def target(request: pytest.FixtureRequest, pair: netns.Pair) -> Iterator[int]:
     with engine_of(pair.near, MEMBER) as engine:
         engine.wait_for('"ready"')
-        yield engine.process.pid
+        pid = engine.process.pid
+        yield pid if request.param == "engine" else running.carrier(pid)
         assert engine.process.poll() is None
 
 

@@ -37,6 +37,7 @@ from tccap.host.cpus import wait_for_rcu_readers
 from tccap.ipc.channel import (
     Channel,
     ClosedError,
+    Confined,
     Describe,
     Described,
     Message,
@@ -192,6 +193,7 @@ def _carry(given: Inherited, engine: int, channel: Channel) -> int:
     def work() -> int:
         carrying = Carrying(given, channel)
         carrierprocess.confine(engine)
+        channel.send(Confined())
         with contextlib.suppress(ClosedError):  # the engine has said why
             carrying.run()
             return 0
@@ -235,6 +237,7 @@ class Capture:
         self._channel = carrier.channel
         self._classifier = classifier
         self._attacher = attacher
+        self._is_carried = False  # the carrier has begun
         self._undescribed = 0  # interfaces that the carrier has not taken yet
         self._is_ready = False  # all devices that were there are attached
         self._is_ending = False  # only the carrier is listened to
@@ -272,7 +275,7 @@ class Capture:
             self._fail(str(error))
 
     def _turn(self) -> None:
-        if not self._is_ending and not self._undescribed:
+        if self._may_attach:
             self._attach_rest()
         self._events.wait(self._timeout_s())
         self._channel.flush()
@@ -284,8 +287,12 @@ class Capture:
         """Return how long to sleep: for ever, unless there is something to do."""
         if self._channel.is_waiting:
             return RETRY_S
-        may_attach = not self._is_ending and not self._undescribed
-        return 0 if may_attach and self._interfaces.are_waiting else None
+        return 0 if self._may_attach and self._interfaces.are_waiting else None
+
+    @property
+    def _may_attach(self) -> bool:
+        """Return whether the carrier takes the packets of the devices that wait."""
+        return self._is_carried and not self._is_ending and not self._undescribed
 
     def _describe(self, block: bytes) -> None:
         """Have an interface described before its packets come."""
@@ -323,6 +330,8 @@ class Capture:
 
     def _hear(self, message: Message) -> None:
         match message:
+            case Confined():
+                self._is_carried = True
             case Described():
                 self._undescribed -= 1
             case Stopping():

@@ -26,6 +26,7 @@ from tccap.ipc.status import Error, report
 # bpf(2) at all; and not being preempted while a map is used.
 KEPT: Final = {39: "BPF", 23: "SYS_NICE"}
 _STANDARD = (0, 1, 2)
+_STREAM = 1
 
 
 class CarrierProcess:
@@ -42,7 +43,7 @@ class CarrierProcess:
             _child(run, theirs, {*keeps})
         theirs.close()
         self._is_running = True
-        _leave_standard_files()
+        _leave_stream()
 
     def wait(self) -> int:
         """Wait for its end and return the exit status; report if it was killed."""
@@ -95,9 +96,8 @@ def _child(run: Callable[[Channel], int], theirs: Channel, keeps: set[int]) -> N
         os._exit(status)
 
 
-def _leave_standard_files() -> None:
-    """Leave the Plan's pipe and the stream to the carrier: its end is their end."""
+def _leave_stream() -> None:
+    """Leave the stream to the carrier: the reader waits until all have closed it."""
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
+    os.dup2(null, _STREAM)
     os.close(null)

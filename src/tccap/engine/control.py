@@ -34,8 +34,9 @@ class Control:
             signal.alarm(STOP_DEADLINE_S)
 
     def leave_text(self) -> None:
-        """Leave what the front sends to another process."""
+        """Leave what the front sends to another process; its end still means stop."""
         self._events.forget(self._fd)
+        self._events.watch(self._fd, lambda _: self._on_end(), events=0)
 
     def take_over(self, events: Events) -> None:
         """Take only what the front sends, in a child: signals are its parent's."""
@@ -64,5 +65,8 @@ class Control:
         text = os.read(self._fd, TEXT_LEN)
         self._text += text
         if not text:
-            self._events.forget(self._fd)
-            self.stop()
+            self._on_end()
+
+    def _on_end(self) -> None:
+        self._events.forget(self._fd)
+        self.stop()

@@ -25,6 +25,10 @@ class ClosedError(Exception):
 # --- from the carrier ---------------------------------------------------------------
 
 
+class Confined(NamedTuple):
+    """The carrier has given up its rights, and begins."""
+
+
 class Stopping(NamedTuple):
     """The front wants the end, or nobody reads the stream: let no more packets come."""
 
@@ -98,7 +102,8 @@ class Searched(NamedTuple):
 
 
 Message = (
-    Stopping
+    Confined
+    | Stopping
     | Described
     | Seen
     | MayTrace
@@ -113,6 +118,7 @@ Message = (
 )
 # By the number in a message's first byte; a field of bytes takes the rest of it.
 _FORMS: Final[tuple[tuple[type[Any], struct.Struct], ...]] = (
+    (Confined, struct.Struct("=")),
     (Stopping, struct.Struct("=")),
     (Described, struct.Struct("=")),
     (Seen, struct.Struct("=QIIIQ")),
