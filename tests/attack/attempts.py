@@ -70,7 +70,9 @@ IN_A_SANDBOX = {
     "schedule a process": "os.sched_setscheduler(TARGET, 1, os.sched_param(1))",
     "lower a process": "os.setpriority(os.PRIO_PROCESS, TARGET, 19)",
     "look into a folder": "os.listdir('/root')",
-    "send a descriptor": "pair = socket.socketpair(); socket.send_fds(pair[0], [b'x'], [0])",
+    "send a descriptor": (
+        "pair = socket.socketpair(); socket.send_fds(pair[0], [b'x'], [0])"
+    ),
     "open the kernel's memory": "open('/dev/mem', 'rb')",
     "make a device": "os.mknod('/tmp/made-by-an-attack', 0o020600, os.makedev(1, 1))",
     "own a file": "os.chown('/tmp/kept-from-an-attack', 4711, 4711)",
