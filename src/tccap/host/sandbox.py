@@ -132,6 +132,11 @@ def unused() -> User:
             return User(uid, uid)
 
 
+def is_unused(uid: int) -> bool:
+    """Return whether `unused` could have returned this user id."""
+    return uid in _UNUSED
+
+
 def user(uid: int) -> User:
     """Return a user with the group of the user database."""
     try:

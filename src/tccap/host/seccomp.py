@@ -180,6 +180,8 @@ def install(rules: Rules) -> None:
     That includes threads that a library may have started.
     """
     machine = os.uname().machine
+    if machine not in _COLUMNS:  # a machine whose numbers are not in our table
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     code = assemble(rules, machine)
     program = _Program(len(code) // _INSN.size, code)
     libc.call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
