@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tccap.engine import limits, outcome, parts, privileges, slots
+from tccap.engine import control, limits, outcome, parts, privileges, slots
 from tccap.engine.background import Background
 from tccap.engine.parts import Choice
 from tccap.errors import TccapError
@@ -66,7 +66,8 @@ def sweep() -> int:
 
 
 def _run(plan: Plan, caller: Caller) -> int:
-    choices = parts.choose(plan, caller)
+    with control.ending_in_time(PLAN_FD):
+        choices = parts.choose(plan, caller)
     programs = Background(lambda: _prepare(plan, choices))
     started = time.monotonic()
     from tccap.engine import capture

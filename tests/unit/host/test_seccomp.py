@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tccap.host import seccomp
-from tccap.host.sandbox import COMPUTING, RESOLVING
+from tccap.host.sandbox import CARRYING, COMPUTING, RESOLVING
 
 SRC = str(Path(seccomp.__file__).parents[2])
 PREPARE = """
@@ -84,4 +84,4 @@ def test_a_machine_that_is_not_known_has_no_sandbox(
     system = os.uname_result(("Linux", "host", "6.1", "#1", "riscv64"))
     monkeypatch.setattr(os, "uname", lambda: system)
     with pytest.raises(OSError, match="Function not implemented"):
-        seccomp.install(sandbox.CARRYING)
+        seccomp.install(CARRYING)
