@@ -14,7 +14,7 @@ from tccap.bpf.code import Code
 from tccap.bpf.collection import Collection
 from tccap.bpf.uapi import AttachType
 from tccap.errors import TccapError
-from tccap.host.access import Caller
+from tccap.host.access import ALL, Caller
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import log
 from tccap.owners import hooks, label, tracepoints, wanted
@@ -119,6 +119,8 @@ class OwnersChoice:
             "ATTRIBUTION": int(finds),
             "LABELS": int(finds and plan.label != "off"),
             "LABEL_TIDS": int(plan.label == "full"),
+            "TIDS_ANY_USER": int(self._caller.details == ALL),
+            "TIDS_USER": self._caller.uid,
             "LABEL_MAX": label.len_max(plan.label),
             "HOOKS": int(self.way != TRACEPOINTS),
             "CALLERS": int(self._sees_callers),
