@@ -117,6 +117,23 @@ def test_an_engine_whose_carrier_hangs_ends_nevertheless(fresh: netns.Pair) -> N
     _gone(programs)
 
 
+def test_the_stream_ends_without_the_engine(fresh: netns.Pair) -> None:
+    """It may wait for something else; packets and statistics do not."""
+    with running.engine(fresh.near, "veth0", direction="out") as engine:
+        mark = frames.marker()
+        _say(fresh, mark)
+        assert engine.output
+        engine.output.wait_for(mark)
+        os.kill(engine.process.pid, signal.SIGSTOP)
+        engine.close_stdin()
+        found = engine.whole()
+        assert any(mark in frame.data for frame in found.frames)
+        assert found.counts
+        os.kill(engine.process.pid, signal.SIGCONT)
+        assert engine.process.wait(running.DEADLINE_S) == 0
+    assert tc.left(fresh.near) == []
+
+
 def test_sigterm_ends_both_with_all_packets(fresh: netns.Pair) -> None:
     with running.engine(fresh.near, "veth0", direction="out") as engine:
         mark = frames.marker()

@@ -50,6 +50,9 @@ MAPS = (
 BATCHING_S = 0.001
 # How soon to try again to send to an engine that is busy.
 RETRY_S = 0.01
+# On stop: how long the engine may take to silence the classifiers. It may wait for what
+# a process keeps in /proc; without it the stream ends with all that has come.
+SILENCE_S = 3.0
 # On stop: how long the reader may take for the rest before it is given up.
 REST_S = 8.0
 
@@ -87,7 +90,7 @@ class Carrying:
         self._carrier = Carrier(self._events, ring, given.writer, answer)
         self._losses = Losses(given.section)
         self._has_more = False  # the ring has another batch
-        self._has_asked = False  # for silence
+        self._silence_due: float | None = None  # None: nobody has asked for silence
         self._is_silenced = False  # no more packets come into the ring
         self._trouble = ""  # why it stopped by itself
         self._control.take_over(self._events)
@@ -99,7 +102,7 @@ class Carrying:
         ClosedError if the engine has ended.
         """
         with contextlib.suppress(ReaderGoneError):
-            while not self._is_silenced:
+            while not self._is_silenced and self._silence_in_s() != 0:
                 self._guarded_turn()
             self._finish()
         self._parts.close()
@@ -114,8 +117,8 @@ class Carrying:
         The reader still gets all packets that were captured.
         """
         try:
-            if self._control.is_stopping and not self._has_asked:
-                self._has_asked = True
+            if self._control.is_stopping and self._silence_due is None:
+                self._silence_due = time.monotonic() + SILENCE_S
                 self._channel.send(Stopping())
             self._turn()
         except OSError as error:
@@ -146,9 +149,16 @@ class Carrying:
         waits_s = (
             self._parts.timeout_s,
             self._losses.timeout_s,
+            self._silence_in_s(),
             RETRY_S if self._channel.is_waiting else None,
         )
         return min((wait for wait in waits_s if wait is not None), default=None)
+
+    def _silence_in_s(self) -> float | None:
+        """Return how long to wait for silence; None: nobody has asked for it."""
+        if self._silence_due is None:
+            return None
+        return max(0.0, self._silence_due - time.monotonic())
 
     def _statistics(self) -> list[Statistics]:
         numbers = range(self._interfaces)
