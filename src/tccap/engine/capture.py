@@ -239,6 +239,7 @@ class Capture:
         self._attacher = attacher
         self._is_carried = False  # the carrier has begun
         self._undescribed = 0  # interfaces that the carrier has not taken yet
+        self._has_changed = False  # devices or addresses, since they were looked at
         self._is_ready = False  # all devices that were there are attached
         self._is_ending = False  # only the carrier is listened to
         self._was_stopped = False  # the carrier knows that somebody has asked for it
@@ -301,7 +302,8 @@ class Capture:
 
     def _attach_rest(self) -> None:
         """Attach some of the devices that wait, and report when there are no more."""
-        if self._interfaces.are_waiting:
+        if self._has_changed or self._interfaces.are_waiting:
+            self._has_changed = False
             deadline = time.monotonic() + ATTACH_MORE_S
             self._interfaces.attach(self._classifier, self._attacher, deadline)
         if not (self._is_ready or self._interfaces.are_waiting):
@@ -354,6 +356,7 @@ class Capture:
 
     def _on_links(self) -> None:
         self._links.clear()
+        self._has_changed = True
         self._services.addresses_changed()
         gone = self._interfaces.discover()
         for ifindex in gone:
