@@ -226,7 +226,9 @@ def _is_dsb(block: bytes | memoryview) -> bool:
 
 def tls_messages(rng: Random) -> None:
     """Messages about TLS in the ring, in any order; packets come out again."""
-    taker = _session()
+    asked: list[channel.Message] = []
+    plan = Plan(**hostile.GOOD | {"keylog": rng.random() < 0.5})
+    taker = session.Tls(plan, mock.MagicMock(), None, asked.append)
     sent = came = 0
     for _ in range(rng.randrange(1, 8)):
         kind = rng.choice([*abi.MessageKind][1:])
@@ -240,10 +242,25 @@ def tls_messages(rng: Random) -> None:
             out = taker.answer(message)
         except TccapError:
             continue
+        out += [
+            block
+            for _ in range(rng.randrange(3))
+            for block in _heard(rng, taker, asked)
+        ]
         sent += abi.is_held_packet(message)
         came += sum(not _is_dsb(block) for block in out)
     came += sum(not _is_dsb(block) for block in taker.finish())
     assert came == sent
+
+
+def _heard(
+    rng: Random, taker: session.Tls, asked: list[channel.Message]
+) -> list[bytes | memoryview]:
+    """Return what an answer about a process lets pass, whether it was asked or not."""
+    question = asked.pop() if asked else channel.MayTrace(rng.randrange(9))
+    assert isinstance(question, channel.MayTrace)
+    answer = question.pid, rng.random() < 0.3, rng.randrange(3)
+    return taker.hear(channel.Verdict(*answer))
 
 
 def finder_answers(rng: Random) -> None:
