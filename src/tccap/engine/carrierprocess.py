@@ -12,6 +12,7 @@ engine (PR_SET_PDEATHSIG), and the engine sees the end of the channel.
 import gc
 import os
 import resource
+import select
 import signal
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -25,6 +26,7 @@ from tccap.ipc.status import Error, report
 # linux/capability.h: maps before Linux 5.19, where unprivileged users may not use
 # bpf(2) at all; and not being preempted while a map is used.
 KEPT: Final = {39: "BPF", 23: "SYS_NICE"}
+END_S = 2.0  # how long it may take to end when it has closed the channel
 _STANDARD = (0, 1, 2)
 _STREAM = 1
 
@@ -46,7 +48,12 @@ class CarrierProcess:
         _leave_stream()
 
     def wait(self) -> int:
-        """Wait for its end and return the exit status; report if it was killed."""
+        """Return the exit status, once the channel is closed; report if it was killed.
+
+        It closes the channel by ending; if it goes on, it is killed.
+        """
+        if not _ends_within(self._pid, END_S):
+            os.kill(self._pid, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(self._wait())
         if status >= 0:
             return status
@@ -94,6 +101,16 @@ def _child(run: Callable[[Channel], int], theirs: Channel, keeps: set[int]) -> N
     finally:
         # On any exception, too: the exit handlers are the parent's.
         os._exit(status)
+
+
+def _ends_within(pid: int, timeout_s: float) -> bool:
+    process_fd = os.pidfd_open(pid)
+    try:
+        end = select.poll()
+        end.register(process_fd, select.POLLIN)
+        return bool(end.poll(1000 * timeout_s))
+    finally:
+        os.close(process_fd)
 
 
 def _leave_stream() -> None:
