@@ -12,9 +12,15 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from tccap.errors import TccapError
+from tccap.ipc.status import log
 
+_LEFT_OUT: Final = (
+    "The engine is busy: some processes get no label, and some connections no secrets."
+)
 MESSAGE_LEN_MAX: Final = 1 << 17
-# While the other end is busy. More are dropped: a process without a full label.
+# Taken at a time: who sends without end must not keep the other from its own end.
+TAKEN_MAX: Final = 64
+# While the other end is busy; see `Channel.send`.
 WAITING_MAX: Final = 1 << 16
 
 
@@ -135,6 +141,8 @@ _FORMS: Final[tuple[tuple[type[Any], struct.Struct], ...]] = (
 )
 _NUMBERS: Final = {kind: number for number, (kind, _) in enumerate(_FORMS)}
 _WITH_BYTES: Final = (Seen, Trouble, Describe, HandlesAt)
+# As many as there are processes and connections.
+_MANY: Final = (Seen, MayTrace, Verdict, HandlesAt)
 
 
 def encoded(message: Message) -> bytes:
@@ -167,15 +175,23 @@ class Channel:
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
-        self._waiting: deque[bytes] = deque(maxlen=WAITING_MAX)
+        self._waiting: deque[bytes] = deque()
+        self._has_left_out = False
 
     def fileno(self) -> int:
         """Return the descriptor to wait for."""
         return self._socket.fileno()
 
     def send(self, message: Message) -> None:
-        """Send a message behind those that still wait; ClosedError."""
-        self._waiting.append(encoded(message))
+        """Send a message behind those that still wait; ClosedError.
+
+        If WAITING_MAX wait, one about a process is left out, and the log says so.
+        """
+        if len(self._waiting) < WAITING_MAX or not isinstance(message, _MANY):
+            self._waiting.append(encoded(message))
+        elif not self._has_left_out:
+            self._has_left_out = True
+            log("warning", _LEFT_OUT)
         self.flush()
 
     @property
@@ -195,8 +211,11 @@ class Channel:
             self._waiting.popleft()
 
     def take(self) -> Iterator[Message]:
-        """Yield the messages that have come; ClosedError, or TccapError: malformed."""
-        while True:
+        """Yield messages that have come, TAKEN_MAX at most.
+
+        ClosedError, or TccapError: malformed.
+        """
+        for _ in range(TAKEN_MAX):
             try:
                 data = self._socket.recv(MESSAGE_LEN_MAX)
             except BlockingIOError:

@@ -72,6 +72,38 @@ def test_nobody_waits_for_the_other() -> None:
         end.close()
 
 
+def test_who_sends_without_end_keeps_nobody() -> None:
+    ours, theirs = channel.pair()
+    for pid in range(channel.TAKEN_MAX + 1):
+        ours.send(MayTrace(pid))
+    assert len([*theirs.take()]) == channel.TAKEN_MAX
+    assert [*theirs.take()] == [MayTrace(channel.TAKEN_MAX)]
+    for end in (ours, theirs):
+        end.close()
+
+
+def test_what_is_left_out_is_about_a_process_and_logged(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(channel, "WAITING_MAX", 3)
+    ours, theirs = channel.pair()
+    sent = 0
+    while len(ours._waiting) < channel.WAITING_MAX:
+        ours.send(MayTrace(sent))
+        sent += 1
+    assert not capfd.readouterr().err
+    for message in (MayTrace(0), Search(), MayTrace(1), Stopping()):
+        ours.send(message)
+    assert capfd.readouterr().err.count("The engine is busy") == 1
+    came: list[Message] = []
+    while len(came) < sent + 2:
+        came += theirs.take()
+        ours.flush()
+    assert came[sent:] == [Search(), Stopping()]
+    for end in (ours, theirs):
+        end.close()
+
+
 @pytest.mark.parametrize("unread", [0, 1])
 def test_the_end_of_the_other_is_seen(unread: int) -> None:
     ours, theirs = channel.pair()
