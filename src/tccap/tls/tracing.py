@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from tccap.errors import TccapError
 from tccap.ipc.channel import HandlesAt, MayTrace, Message, Verdict
 from tccap.ipc.status import Timing, TlsReady, log, report
+from tccap.ipc.values import Level
 from tccap.tls import libraries
 from tccap.tls.examiner import Examiner
 from tccap.tls.knownfiles import KnownFiles
@@ -141,8 +142,14 @@ class Tracing(threading.Thread):
             self._verdicts.wait(due - time.monotonic())
 
     def _examine_listed(self, examiner: Examiner) -> None:
-        examiner.examine_paths(_common_libraries(), "info")
-        examiner.examine_paths(self._listed, "warning")
+        for path in _common_libraries():
+            self._examine_path(examiner, path, "info")
+        for path in self._listed:
+            self._examine_path(examiner, path, "warning")
+
+    def _examine_path(self, examiner: Examiner, path: str, level: Level) -> None:
+        examiner.examine_path(path, level)
+        # Now: its secrets come from now on, and the next file may take seconds.
         self._verdicts.record_listed(self._known.listed_handles_at)
 
     def _scan(
