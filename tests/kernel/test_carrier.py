@@ -41,7 +41,10 @@ def _descriptors(pid: int) -> list[str]:
     return [re.sub(r"\d+|[\[\]]", "", link) for link in links]
 
 
-@pytest.mark.parametrize("chosen", CHOICES)
+@pytest.mark.parametrize(
+    "chosen",
+    [pytest.param("off", marks=pytest.mark.same_everywhere), "all"],
+)
 def test_it_has_no_rights(fresh: netns.Pair, chosen: str) -> None:
     had = _numbers(_status(os.getpid())["CapEff"])
     with running.engine(fresh.near, "any", **CHOICES[chosen]) as engine:
@@ -72,6 +75,7 @@ def test_it_has_maps_and_no_programs(fresh: netns.Pair) -> None:
         engine.stop()
 
 
+@pytest.mark.same_everywhere
 def test_the_reader_need_not_wait_for_the_engine(fresh: netns.Pair) -> None:
     with running.engine(fresh.near, "any") as engine:
         stream = Path(f"/proc/{running.carrier(engine.process.pid)}/fd/1")
@@ -80,7 +84,13 @@ def test_the_reader_need_not_wait_for_the_engine(fresh: netns.Pair) -> None:
         engine.stop()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGSEGV, marks=pytest.mark.same_everywhere),
+    ],
+)
 def test_if_it_is_killed_the_engine_ends(
     fresh: netns.Pair, number: signal.Signals
 ) -> None:
@@ -94,6 +104,7 @@ def test_if_it_is_killed_the_engine_ends(
     assert tc.left(fresh.near) == []
 
 
+@pytest.mark.same_everywhere
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_it_ends_with_the_engine(fresh: netns.Pair, number: signal.Signals) -> None:
     with running.engine(fresh.near, "veth0", **CHOICES["all"]) as engine:
@@ -106,6 +117,7 @@ def test_it_ends_with_the_engine(fresh: netns.Pair, number: signal.Signals) -> N
     _gone(programs)
 
 
+@pytest.mark.same_everywhere
 def test_an_engine_whose_carrier_hangs_ends_nevertheless(fresh: netns.Pair) -> None:
     """Nobody else may end it for a member of the group."""
     with running.engine(fresh.near, "veth0") as engine:
@@ -117,6 +129,7 @@ def test_an_engine_whose_carrier_hangs_ends_nevertheless(fresh: netns.Pair) -> N
     _gone(programs)
 
 
+@pytest.mark.same_everywhere
 def test_the_stream_ends_without_the_engine(fresh: netns.Pair) -> None:
     """It may wait for something else; packets and statistics do not."""
     with running.engine(fresh.near, "veth0", direction="out") as engine:
@@ -134,6 +147,7 @@ def test_the_stream_ends_without_the_engine(fresh: netns.Pair) -> None:
     assert tc.left(fresh.near) == []
 
 
+@pytest.mark.same_everywhere
 def test_sigterm_ends_both_with_all_packets(fresh: netns.Pair) -> None:
     with running.engine(fresh.near, "veth0", direction="out") as engine:
         mark = frames.marker()
