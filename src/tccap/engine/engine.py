@@ -13,6 +13,8 @@ functions.
 
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -42,7 +44,13 @@ def main() -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # not the caller's
-    return outcome.status_of(_main)
+    status = outcome.status_of(_main)
+    if threading.active_count() > 1:
+        # Python would end the others by pthread_exit(3), which opens libgcc: without
+        # descriptors it aborts.
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 def _main() -> int:
