@@ -72,10 +72,12 @@ endif
 attack:
 	$(PYTHON) -m pytest -q tests/attack
 
-# A million cases of bad input, and the counts; TCCAP_FUZZ_SEED=2 for other ones
+# A million cases of bad input for everything that parses, and the counts; other ones, or
+# ten million: make fuzz SEED=2 CASES=10000000
+CASES = 1000000
+FUZZ = env TCCAP_FUZZ_CASES=$(CASES) TCCAP_FUZZ_SEED=$(SEED) $(PYTHON) -m pytest -q -s
 fuzz:
-	TCCAP_FUZZ_CASES=1200000 $(PYTHON) -m pytest -q -s tests/unit/test_fuzz.py \
-		tests/kernel/test_fuzz_packets.py
+	$(FUZZ) tests/unit/test_fuzz.py tests/kernel/test_fuzz_packets.py
 
 # An hour of traffic and churn, or another time: make soak SOAK_S=600
 SOAK_S = 3600

@@ -181,9 +181,12 @@ def _cpu_ns(pid: int) -> int:
 
 
 def family(pid: int) -> list[int]:
-    """Return a process and its children, the engine among them."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(int(child) for child in children)]
+    """Return a process and its descendants: the engine and the carrier, too."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # it has ended
+        return []
+    return [pid, *(each for child in children for each in family(int(child)))]
 
 
 def folder() -> "tempfile.TemporaryDirectory[str]":

@@ -25,6 +25,8 @@
  *   SOCKET_FILE_OPS     if it has not: address of that kernel variable
  *   LABELS         1: write labels into the blocks
  *   LABEL_TIDS     1: with the thread
+ *   TIDS_ANY_USER    1: of the processes of every user
+ *   TIDS_USER        else: of those with this effective user id
  *   FILTER_PIDS      1: the process filter names process ids
  *   FILTER_UIDS      1: it names users
  *   FILTER_COMMS     1: it names programs, by comm

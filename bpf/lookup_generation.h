@@ -4,17 +4,18 @@
  *
  * A lookup in a hash table costs as much as everything else that is done for a small
  * frame. So each CPU keeps its last results and uses them until an entry changes.
- * Each change or deletion of an entry is counted afterwards, in one counter by the
- * programs and in another by the engine. Evictions by the kernel do not count, because
+ * Each change or deletion of an entry is counted afterwards, in one counter each by the
+ * programs, the engine and the carrier. Evictions by the kernel do not count, because
  * they make no cached value wrong; the entry written in place of the evicted one
  * counts.
  */
 #ifndef TCCAP_LOOKUP_GENERATION_H
 #define TCCAP_LOOKUP_GENERATION_H
 
-BPF_ARRAY(lookup_generations, u32, 2);
+BPF_ARRAY(lookup_generations, u32, 3);
 #define BY_PROGRAMS 0
 #define BY_ENGINE 1
+#define BY_CARRIER 2
 
 static __always_inline u32 changes_made(u32 by)
 {
@@ -27,8 +28,9 @@ static __always_inline u32 changes_made(u32 by)
  * Processors that do not load in order, unlike x86, would need a barrier after it. */
 static __always_inline u64 lookup_generation(void)
 {
-	return 1 + (u64)changes_made(BY_PROGRAMS) +
-	       ((u64)changes_made(BY_ENGINE) << 32);
+	u64 by_user_space = changes_made(BY_ENGINE) + changes_made(BY_CARRIER);
+
+	return 1 + (u64)changes_made(BY_PROGRAMS) + (by_user_space << 32);
 }
 
 static __always_inline void invalidate_lookups(void)

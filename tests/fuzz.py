@@ -18,14 +18,19 @@ from typing import Any
 from unittest import mock
 
 import hostile
+from tccap.bpf import objects
+from tccap.bpf.objects import Object
+from tccap.engine import surroundings
 from tccap.errors import TccapError
-from tccap.filter import function, language
+from tccap.filter import function, language, libpcap
 from tccap.front import front, listing, options, request
-from tccap.host import proc, processlist
-from tccap.ipc import status, values
+from tccap.host import netlink, proc, processlist
+from tccap.ipc import channel, status, values
 from tccap.ipc.plan import Plan
-from tccap.owners import addresses, label, namespaces
+from tccap.owners import addresses, label, namespaces, translation
 from tccap.stream import abi
+from tccap.tls import keylog, mapped, session
+from tccap.tls.sites import LABELS, Inspection, Number, Path, Site
 
 Random = random.Random
 _WORDS = (
@@ -149,6 +154,11 @@ def netlink_answers(rng: Random) -> None:
     fake.recv.side_effect = [rng.choice(answers)] + [done] * 9
     with contextlib.suppress(OSError):
         namespaces._id(fake, 3)
+    fake.recv.side_effect = [rng.choice(answers)] + [done] * 9
+    with contextlib.suppress(OSError):
+        list(surroundings._links(fake))
+    with contextlib.suppress(OSError):
+        list(translation._hook(netlink.attributes(raw(rng))))
 
 
 def kernel_messages(rng: Random) -> None:
@@ -187,19 +197,164 @@ def status_lines(rng: Random) -> None:
     assert isinstance(status.parse(line), status.Event | status.Output)
 
 
+def key_log_lines(rng: Random) -> None:
+    """Pieces of a key log: a line is a valid secret, or ignored."""
+    name = rng.choice((*LABELS, text(rng))).encode(errors="surrogatepass")
+    line = b"%s %s %s\n" % (name, rng.randbytes(32).hex().encode(), _secret(rng))
+    pieces = [rng.choice((line, line, mutated(rng, line), raw(rng))) for _ in "12"]
+    for secret in filter(None, map(keylog.parse_line, b"".join(pieces).split(b"\n"))):
+        assert secret.label in LABELS
+        assert len(secret.client_random) == 32
+        assert len(secret.secret) in (32, 48)
+    reader = _session()
+    for piece in pieces:
+        assert all(_is_dsb(block) for block in reader.read_text(piece))
+    assert len(reader._rest_of_text) <= session.KEYLOG_LINE_MAX
+
+
+def _secret(rng: Random) -> bytes:
+    return rng.randbytes(rng.choice((32, 48, 48, 31))).hex().encode()
+
+
+def _session() -> session.Tls:
+    return session.Tls(Plan(**hostile.GOOD | {"keylog": True}), mock.Mock(), None)
+
+
+def _is_dsb(block: bytes | memoryview) -> bool:
+    return bytes(block[:4]) == bytes.fromhex("0a000000")
+
+
+def tls_messages(rng: Random) -> None:
+    """Messages about TLS in the ring, in any order; packets come out again."""
+    asked: list[channel.Message] = []
+    plan = Plan(**hostile.GOOD | {"keylog": rng.random() < 0.5})
+    taker = session.Tls(plan, mock.MagicMock(), None, asked.append)
+    sent = came = 0
+    for _ in range(rng.randrange(1, 8)):
+        kind = rng.choice([*abi.MessageKind][1:])
+        sizes = {1: abi._HELLO_MESSAGE.size, 2: abi._SECRET_MESSAGE.size}
+        size = sizes.get(kind, 60) - 1
+        if rng.random() < 0.1 and kind in sizes:
+            size = rng.randrange(9, 200)
+        few = bytes([rng.randrange(3)])
+        message = rng.choice((rng.randbytes(size), few * size)) + bytes([kind])
+        try:
+            out = taker.answer(message)
+        except TccapError:
+            continue
+        out += [
+            block
+            for _ in range(rng.randrange(3))
+            for block in _heard(rng, taker, asked)
+        ]
+        sent += abi.is_held_packet(message)
+        came += sum(not _is_dsb(block) for block in out)
+    came += sum(not _is_dsb(block) for block in taker.finish())
+    assert came == sent
+
+
+def _heard(
+    rng: Random, taker: session.Tls, asked: list[channel.Message]
+) -> list[bytes | memoryview]:
+    """Return what an answer about a process lets pass, whether it was asked or not."""
+    question = asked.pop() if asked else channel.MayTrace(rng.randrange(9))
+    assert isinstance(question, channel.MayTrace)
+    answer = question.pid, rng.random() < 0.3, rng.randrange(3)
+    return taker.hear(channel.Verdict(*answer))
+
+
+def finder_answers(rng: Random) -> None:
+    """Answers of a finder that is in somebody else's hands."""
+    good = json.loads(_INSPECTION.to_json())
+    place = rng.choice((good, good["sites"][0], good["sites"][0]["secret_len"]))
+    place[rng.choice(list(place))] = value(rng)
+    damaged = mutated(rng, _INSPECTION.to_json().encode())
+    answer = rng.choice((json.dumps(good).encode(), damaged, raw(rng)))
+    with contextlib.suppress(TccapError):
+        taken = Inspection.from_json(answer)
+        assert Inspection.from_json(taken.to_json()) == taken
+        assert bool(taken.refusal) != bool(taken.sites or taken.handle_at is not None)
+
+
+_INSPECTION = Inspection(
+    "ab12",
+    "OpenSSL",
+    "3.0",
+    (
+        Site(
+            *(4096, 4096, "line", Path("rdi", (0,)), Number(Path("rsi", ()), 4)),
+            *(Path("rdx", (8, 16)), Path("rcx", (0,)), Number(Path("r8", (0,)), 8)),
+        ),
+    ),
+    "log function",
+    "",
+    8,
+)
+
+
+def process_maps(rng: Random) -> None:
+    """/proc/PID/maps with any paths in it."""
+    good = b"7f00a000-7f00b000 r-xp 00000000 08:01 77 /usr/lib/a b.so (deleted)\n"
+    lines = b"".join(rng.choice((good, mutated(rng, good), raw(rng))) for _ in "123")
+    with mock.patch.object(mapped, "_maps", return_value=os.fsdecode(lines)):
+        for found in mapped.files(1):
+            assert found.identity.path.startswith("/")
+            with contextlib.suppress(ValueError):
+                mapped._unpadded(found.addresses)
+
+
+def compiled_programs(rng: Random) -> None:
+    """What a compiler in somebody else's hands may answer."""
+    spec = objects.MapSpec(
+        "ring", 27, 0, 0, 4096, 0, 0, 0, '"int"', '["s",[],"struct"]'
+    )
+    whole = Object((spec,), {"tccap_ingress": rng.randbytes(24)}, b"").to_bytes()
+    with contextlib.suppress(TccapError):
+        taken = Object.from_bytes(rng.choice((mutated(rng, whole), raw(rng))))
+        assert Object.from_bytes(taken.to_bytes()) == taken
+    with contextlib.suppress(TccapError):
+        objects.ctype(value(rng))
+
+
+def libpcap_answers(rng: Random) -> None:
+    """What a compiler of filters in somebody else's hands may answer."""
+    good = b"P" + (16).to_bytes(4, "little") + rng.randbytes(16)
+    for _kind, payload in libpcap._split(rng.choice((mutated(rng, good), raw(rng)))):
+        assert len(payload) <= 300
+
+
+def carrier_messages(rng: Random) -> None:
+    """Messages of a carrier that is in somebody else's hands."""
+    sent = rng.choice(
+        (channel.Seen(5, 7, 0, 1, 9, b"name"), channel.MayTrace(7), channel.Stopping())
+    )
+    data = rng.choice((raw(rng), mutated(rng, channel.encoded(sent))))
+    with contextlib.suppress(TccapError):
+        message = channel.decoded(data)
+        again = channel.decoded(channel.encoded(message))
+        assert again == message or isinstance(message, channel.Searched)  # NaN
+
+
 Suite = Callable[[Random], None]
 # Each with its share of all cases, in percent.
 SUITES: dict[str, tuple[Suite, int]] = {
-    "Plan: damaged texts": (plan_bytes, 20),
-    "Plan: any values": (plan_values, 20),
-    "command line": (command_line, 4),
-    "options": (option_values, 12),
-    "/proc": (proc_contents, 10),
-    "netlink answers": (netlink_answers, 6),
-    "ring messages": (kernel_messages, 8),
+    "Plan: damaged texts": (plan_bytes, 12),
+    "Plan: any values": (plan_values, 10),
+    "command line": (command_line, 3),
+    "options": (option_values, 8),
+    "/proc": (proc_contents, 7),
+    "/proc/PID/maps": (process_maps, 5),
+    "netlink answers": (netlink_answers, 7),
+    "ring: processes": (kernel_messages, 6),
+    "ring: TLS": (tls_messages, 5),
     "process names": (process_names, 4),
-    "capture filters": (filter_texts, 8),
-    "status lines": (status_lines, 8),
+    "capture filters, process words": (filter_texts, 8),
+    "status lines": (status_lines, 6),
+    "key-log lines": (key_log_lines, 6),
+    "carrier's messages": (carrier_messages, 2),
+    "finder's answers": (finder_answers, 7),
+    "compiler's answers": (compiled_programs, 2),
+    "libpcap's answers": (libpcap_answers, 2),
 }
 _SHORT_PLANS = [name for name, data in hostile.PLANS.items() if len(data) < 1000]
 _FLAGS = [

@@ -98,7 +98,7 @@ static __always_inline u64 write_label_option(u8 *at, const struct endpoint *end
 	if (!behind)
 		return 0;
 	copy_text(at + 4, process->label, label_len, LABEL_MAX);
-	if (LABEL_TIDS) {
+	if (LABEL_TIDS && (TIDS_ANY_USER || process->euid == TIDS_USER)) {
 		tid_len = write_tid(behind, endpoint->tid);
 		behind = ADVANCE(behind, tid_len, TID_MAX);
 		if (!behind)

@@ -67,6 +67,19 @@ IN_A_SANDBOX = {
     "load a module": "did(libc.syscall(175, b'', 0, b''))",
     "type into a terminal": "fcntl.ioctl(0, 0x5412, b'x')",
     "be dumpable again": "did(libc.prctl(4, 1, 0, 0, 0))",
+    "schedule a process": "os.sched_setscheduler(TARGET, 1, os.sched_param(1))",
+    "lower a process": "os.setpriority(os.PRIO_PROCESS, TARGET, 19)",
+    "look into a folder": "os.listdir('/root')",
+    "send a descriptor": (
+        "pair = socket.socketpair(); socket.send_fds(pair[0], [b'x'], [0])"
+    ),
+    "open the kernel's memory": "open('/dev/mem', 'rb')",
+    "make a device": "os.mknod('/tmp/made-by-an-attack', 0o020600, os.makedev(1, 1))",
+    "own a file": "os.chown('/tmp/kept-from-an-attack', 4711, 4711)",
+    "open a file by its handle": "did(libc.syscall(304, 0, bytes(64), 0))",
+    "start a thread": "import threading\nthreading.Thread(target=print).start()",
+    "rename the host": "socket.sethostname('attack')",
+    "read the kernel's log": "did(libc.klogctl(3, bytes(64), 64))",
     "raise a limit": "resource.setrlimit(resource.RLIMIT_NPROC, (99, 99))",
     "call as x32": "did(libc.syscall(0x40000000 | 39))",
 }
@@ -77,4 +90,6 @@ WORK_FOR_ROOT = (
     *("signal a process", "trace a process", "read a process's memory"),
     *("be root", "start a program", "fork", "see packets", "make a network namespace"),
     *("use io_uring", "raise a limit", "be dumpable again"),
+    *("schedule a process", "lower a process", "make a device", "own a file"),
+    *("send a descriptor", "start a thread", "look into a folder"),
 )

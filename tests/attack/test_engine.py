@@ -21,6 +21,7 @@ import hostile
 from attack import attempts
 from support import netns, running, stream, tc
 from tccap.host.access import LIMITS
+from truth import packets
 
 MEMBER, OUTSIDER = 4711, 4712
 SLOTS = LIMITS["captures-per-user"]
@@ -76,11 +77,12 @@ def pair() -> Iterator[netns.Pair]:
         assert tc.left(made.near) == []
 
 
-@pytest.fixture(scope="module")
-def target(pair: netns.Pair) -> Iterator[int]:
+@pytest.fixture(scope="module", params=["engine", "carrier"])
+def target(request: pytest.FixtureRequest, pair: netns.Pair) -> Iterator[int]:
     with engine_of(pair.near, MEMBER) as engine:
         engine.wait_for('"ready"')
-        yield engine.process.pid
+        pid = engine.process.pid
+        yield pid if request.param == "engine" else running.carrier(pid)
         assert engine.process.poll() is None
 
 
@@ -170,6 +172,35 @@ def test_secrets_of_others_are_refused(
         assert engine.process.wait(running.DEADLINE_S) == 1
         engine.wait_for("Only root can")
     counted["by Plans, as a member"] += 1
+
+
+SENDER = """
+import socket, sys, time
+sender = socket.socket(type=socket.SOCK_DGRAM)
+while True:
+    sender.sendto(b"sent", (sys.argv[1], 9))
+    time.sleep(0.01)
+"""
+
+
+def test_a_full_label_has_threads_of_ones_own_only(
+    pair: netns.Pair, counted: Counter[str]
+) -> None:
+    def sender(uid: int) -> list[str]:
+        user = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups")
+        python = running.python(SENDER)
+        return pair.near.command(*user, *python, pair.far_address)
+
+    with engine_of(pair.near, MEMBER, label="full", direction="out") as engine:
+        engine.wait_for('"ready"')
+        assert engine.output
+        with running.started(sender(MEMBER)), running.started(sender(OUTSIDER)):
+            for sought in (f"uid={OUTSIDER}", " args=", " tid="):
+                engine.output.wait_for(sought.encode())
+        engine.end()
+        labels = [p.label for p in packets.read(engine.output.rest())]
+    assert {each["uid"] for each in labels if "tid" in each} == {str(MEMBER)}
+    counted["on threads of others, by labels"] += 1
 
 
 @pytest.mark.parametrize("claimed", ["0", "4711", "x", "-1"])

@@ -18,6 +18,9 @@ ENTER = {
         "sandbox.enter(sandbox.User(4711, 4711), libpcap._limits(9), sandbox.RESOLVING)"
     ),
     "the compiler": "from tccap.bpf import compilation; compilation._confine()",
+    "the carrier": (
+        "from tccap.engine import carrierprocess\ncarrierprocess.confine(os.getppid())"
+    ),
     "the finder": "from tccap.tls.finder.confine import confine; confine(0)",
 }
 KEPT = Path("/tmp/kept-from-an-attack")

@@ -27,12 +27,12 @@ def test_a_stopped_reader(
         ) as engine:
             os.close(pipe)
             sender.send(1000)
-            before = traffic.memory_kib(engine.process.pid)
+            before = traffic.memory_kib(running.carrier(engine.process.pid))
             os.kill(reader.pid, signal.SIGSTOP)
             for _ in traffic.until_s(STOP_S):
                 sender.send(50_000, 1000)
             engine.wait_for('"lost"')
-            grown = traffic.memory_kib(engine.process.pid) - before
+            grown = traffic.memory_kib(running.carrier(engine.process.pid)) - before
             os.kill(reader.pid, signal.SIGCONT)
             last = _until_it_goes_on(file, sender)
             engine.end()
@@ -82,10 +82,10 @@ def test_a_slow_reader(pair: netns.Pair, rows: list[Row], ring_mib: int) -> None
     ):
         os.close(write_fd)
         thread.start()
-        before = traffic.memory_kib(engine.process.pid)
+        before = traffic.memory_kib(running.carrier(engine.process.pid))
         sender.send(50_000, 1000)
         engine.wait_for('"lost"')
-        grown = traffic.memory_kib(engine.process.pid) - before
+        grown = traffic.memory_kib(running.carrier(engine.process.pid)) - before
         end = engine.end()
         thread.join()
     os.close(read_fd)

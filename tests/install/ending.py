@@ -32,16 +32,19 @@ def main() -> None:
         fifo_fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
         front = start(log, fifo)
         text = read_until(log_fd, "ready")
-        sudo, *_, engine = descendants(front.pid)
+        sudo, *_ = descendants(front.pid)
+        engine, carrier = engines(front.pid)
         seen = {
             "user of the front": Path(f"/proc/{front.pid}").stat().st_uid,
             "user of the engine": uid(engine),
             "sudo waits": Path(f"/proc/{sudo}/comm").read_text() == "sudo\n",
-            "writes by itself": Path(f"/proc/{engine}/fd/1").readlink() == fifo,
+            "user of the carrier": uid(carrier),
+            "writes by itself": Path(f"/proc/{carrier}/fd/1").readlink() == fifo,
             "caller": environment(engine).get("SUDO_UID"),
             "environment": sorted(environment(engine)),
         }
-        family = [os.pidfd_open(pid) for pid in (front.pid, sudo, engine)]
+        pids = (front.pid, sudo, engine, carrier)
+        family = [os.pidfd_open(pid) for pid in pids]
         fifo_fd = end(way, front, sudo, engine, fifo_fd)
         stream = read_all(fifo_fd) if way != "reader" else b""
         stderr = front.communicate(timeout=DEADLINE_S)[1]
@@ -112,6 +115,15 @@ def descendants(pid: int) -> list[int]:
             yield from children(child)
 
     return list(children(pid))
+
+
+def engines(front: int) -> list[int]:
+    """Return the engine of a front, and its carrier."""
+    return [pid for pid in descendants(front) if arguments(pid)[-1:] == ["engine"]]
+
+
+def arguments(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
 
 
 def uid(pid: int) -> str:

@@ -53,7 +53,7 @@ def main() -> None:
         fifo_fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
         front = ending.start(log, fifo, "prlimit", *limits)
         text = ending.read_until(log_fd, "ready")
-        engine = ending.descendants(front.pid)[-1]
+        engine = ending.engines(front.pid)[0]
         seen = {
             "limits": Path(f"/proc/{engine}/limits").read_text(),
             "folder": str(Path(f"/proc/{engine}/cwd").readlink()),

@@ -170,6 +170,7 @@ def test_sudo_is_not_in_the_way(users: Machine, way: str) -> None:
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     assert (seen["user of the front"], seen["user of the engine"]) == (1000, "0")
+    assert int(seen["user of the carrier"]) > 2_000_000_000
     assert seen["sudo waits"]
     assert seen["writes by itself"]
     assert seen["caller"] == "1000"

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 
@@ -85,3 +86,23 @@ def test_without_sys_admin_a_capture_works() -> None:
     assert '"error"' not in engine
     classifiers = _without("sys_admin", str(SCRIPT), "check")
     assert "load; that they attach was not tried" in classifiers
+
+
+def test_sandboxes_work_here(findings: dict[str, str]) -> None:
+    assert findings["sandboxes"].startswith("ok: processes get a user of their own")
+
+
+def test_a_container_without_other_users_is_noted() -> None:
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", SCRIPT, "check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "unshare: " in done.stderr:
+        pytest.skip("needs user namespaces")
+    assert re.search(
+        r"^note +sandboxes +as user 0, without rights: map more user ids",
+        done.stdout,
+        re.MULTILINE,
+    )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import expressions
 from support import bpf, netns, running, stream, tc
 from support.flood import flood
 
@@ -148,6 +149,30 @@ def test_a_stop_while_compiling_ends_the_compiler(quiet: netns.Pair) -> None:
             lambda: not any(Path(f"/proc/{pid}").exists() for pid in confined),
             "an end of the compiler",
         )
+
+
+@pytest.mark.same_everywhere
+def test_a_stop_while_libpcap_hangs_ends_the_engine(quiet: netns.Pair) -> None:
+    """Its user can stop that process; a long filter is waited for longer."""
+    filters = [f"tcp and ({expressions.many_hosts(1500)})"]  # not in parts: seconds
+    changes = {"device": "veth0", "filters": filters}
+    with subprocess.Popen(
+        quiet.near.command(*running.engine_command()),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin
+        process.stdin.write(json.dumps({**running.PLAN, **changes}).encode() + b"\n")
+        process.stdin.flush()
+        running.until(
+            lambda: any(map(_is_confined, _children(process.pid))), "libpcap's process"
+        )
+        [libpcap] = _children(process.pid)
+        os.kill(libpcap, signal.SIGSTOP)
+        process.stdin.close()
+        assert process.wait(running.DEADLINE_S) == -signal.SIGALRM
+        running.until(lambda: not Path(f"/proc/{libpcap}").exists(), "its end")
 
 
 def _is_confined(pid: int) -> bool:

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from support import netns
+from support import netns, running
 from tccap.engine import devices
 from tccap.engine.surroundings import Survey
 from tccap.host import netlink
@@ -106,3 +106,15 @@ def test_ports_of_a_bridge_are_lower_devices(space: netns.Namespace) -> None:
     assert {names[i] for i, each in around.items() if each.is_lower} == {"port"}
     from_here = {names[i] for i, each in around.items() if each.from_here}
     assert from_here == {"port", "other", "br0"}
+
+
+def test_a_capture_looks_again_when_addresses_change(space: netns.Namespace) -> None:
+    """Nothing reports rules of iptables' own tables."""
+    if not shutil.which("iptables-legacy"):
+        pytest.skip("needs iptables-legacy")
+    with running.engine(space, "lo", label="short") as engine:
+        space.run("sh", "-ec", _legacy("iptables", "PREROUTING"))
+        assert not any("NAT" in str(each.get("message")) for each in engine.events())
+        space.ip("addr", "add", "10.11.12.13/32", "dev", "lo")
+        engine.wait_for("Addresses are translated (NAT) in this network namespace")
+        engine.stop()

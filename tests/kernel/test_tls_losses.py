@@ -1,5 +1,6 @@
 """Secrets that are lost are counted apart from packets, and a sentence says so."""
 
+import os
 import signal
 import socket
 
@@ -16,12 +17,13 @@ def test_secrets_that_find_no_room_in_the_ring(tls_host: TlsHost) -> None:
         running.engine(tls_host.space, "lo", tls="own", ring_mib=1) as engine,
     ):
         engine.wait_for('"tls_ready"')
-        engine.process.send_signal(signal.SIGSTOP)
+        carrier = running.carrier(engine.process.pid)
+        os.kill(carrier, signal.SIGSTOP)
         try:
             _fill_ring(tls_host)
             tls_host.fetch("curl", port, "lost")
         finally:
-            engine.process.send_signal(signal.SIGCONT)
+            os.kill(carrier, signal.SIGCONT)
         engine.end()
     [counts] = [e["counts"] for e in engine.events() if e["event"] == "tls_counts"]
     assert counts["lost_ring_full"] > 0

@@ -130,6 +130,15 @@ class Engine:
         return self.stop()
 
 
+def carrier(engine: int) -> int:
+    """Return the process that carries the packets of an engine."""
+    children = Path(f"/proc/{engine}/task/{engine}/children").read_text().split()
+    names = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
+    own = Path(f"/proc/{engine}/cmdline").read_bytes()
+    [found] = [int(pid) for pid, name in names.items() if name == own]
+    return found
+
+
 def engine_command(*, without_tcx: bool = False) -> list[str]:
     """Return the command of an engine, on request without TCX, as before Linux 6.6."""
     if without_tcx:

@@ -3,16 +3,15 @@
 Neither bcc nor pyroute2 can create these links, so bpf(2) is called directly.
 """
 
-import contextlib
 import errno
 import os
 import resource
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Self
 
 from tccap.bpf.syscall import bpf
 from tccap.bpf.uapi import F_BEFORE, AttachType, Command, LinkCreateTcx
+from tccap.host import descriptors
 
 _ATTACH_TYPES = {"in": AttachType.TCX_INGRESS, "out": AttachType.TCX_EGRESS}
 _NO_DEVICE = 0x7FFFFFFF
@@ -71,17 +70,9 @@ def _leave_to_child(links: set[int]) -> None:
     """Let a child hold the links until this process has exited."""
     reader, _writer = os.pipe()  # the writer closes when this process exits
     if os.fork() == 0:
-        _close_all_but({*links, reader})
+        descriptors.close_all_but({*links, reader})
         os.read(reader, 1)
         os._exit(0)  # the kernel closes the links
-
-
-def _close_all_but(kept: set[int]) -> None:
-    """Close all other descriptors: the readers of the engine's wait for their end."""
-    for path in list(Path("/proc/self/fd").iterdir()):
-        if int(path.name) not in kept:
-            with contextlib.suppress(OSError):  # it was that of the listing
-                os.close(int(path.name))
 
 
 def _need_files(count: int) -> None:

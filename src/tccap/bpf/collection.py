@@ -15,7 +15,8 @@ from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
 from tccap.host.cpus import possible_cpus
 
-_BY_ENGINE = 1  # our entry in lookup_generations (bpf/lookup_generation.h)
+# Our entries in lookup_generations (bpf/lookup_generation.h).
+_BY_ENGINE, _BY_CARRIER = 1, 2
 
 
 class TooComplexError(TccapError):
@@ -37,6 +38,7 @@ class Collection:
         self._patches = patches
         self._loaded: dict[tuple[str, ProgType], int] = {}
         self._lookup_generation = 0
+        self._counts_as = _BY_ENGINE
         try:
             self._maps = _made_maps(objects)
         except OSError as error:
@@ -92,7 +94,15 @@ class Collection:
         processes.
         """
         self._lookup_generation += 1
-        self.fill("lookup_generations", {_BY_ENGINE: self._lookup_generation})
+        self.fill("lookup_generations", {self._counts_as: self._lookup_generation})
+
+    def count_as_carrier(self) -> None:
+        """Count changes apart from the engine, which goes on to make some."""
+        self._counts_as, self._lookup_generation = _BY_CARRIER, 0
+
+    def fds(self, *names: str) -> set[int]:
+        """Return the descriptors of those maps that there are."""
+        return {self._maps[name].fd for name in names if name in self._maps}
 
 
 def _made_maps(objects: Sequence[Object]) -> dict[str, Map]:

@@ -12,6 +12,7 @@ from tccap.bpf.uapi import AttachType, Command, ProgType
 
 _LOG_LEN = 1 << 24  # a longer log is cut off at its end, or refused with ENOSPC
 _LOG_KEPT_LEN = 4000
+_TRIES = 5  # as in libbpf
 
 
 class RefusedError(OSError):
@@ -45,11 +46,19 @@ def load(
         attach_btf_id=attach_btf_id,
     )
     try:
-        return bpf(Command.PROG_LOAD, attributes)
+        return _loaded(attributes)
     except OSError as error:
         if error.errno == errno.E2BIG:
             raise  # its log would take as long again, and says nothing more
         raise _explained(error, attributes) from None
+
+
+def _loaded(attributes: uapi.ProgLoad) -> int:
+    """Load; a signal that comes meanwhile makes the verifier give up with EAGAIN."""
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(BlockingIOError):
+            return bpf(Command.PROG_LOAD, attributes)
+    return bpf(Command.PROG_LOAD, attributes)
 
 
 def _explained(error: OSError, attributes: uapi.ProgLoad) -> OSError:

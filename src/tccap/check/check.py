@@ -38,6 +38,13 @@ _INSTALL = "run sudo ./install.sh in a checkout of tccap"
 _EXTCAP_FOLDER = re.compile(
     r"^(?:(?:Global|Personal) )?Extcap path:\s+(.+)$", re.MULTILINE
 )
+_NO_SECCOMP = "processes cannot be confined"
+_ALLOW = (
+    "boot a kernel with CONFIG_SECCOMP_FILTER, on x86_64 or aarch64; in a container, "
+    "allow seccomp and prctl"
+)
+_MORE_USERS = "map more user ids into this container to give processes users of theirs"
+_NEEDS_NAMESPACES = "libraries are not inspected; allow CAP_SYS_ADMIN"
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
 
 
@@ -204,6 +211,27 @@ def _optional(subject: str, works: bool, text: str) -> Finding:
     return Finding(NOTE, subject, text)
 
 
+def _sandboxes() -> Iterator[Finding]:
+    from tccap.check import sandboxes
+
+    subject = "sandboxes"
+    if os.geteuid() != 0:
+        text = "were not tried, that needs root: sudo tccap check"
+        yield Finding(NOTE, subject, text)
+        return
+    entered = sandboxes.enter()
+    if entered.refusal:
+        yield Finding(MISSING, subject, f"{_NO_SECCOMP} ({entered.refusal}): {_ALLOW}")
+    elif entered.is_own_user:
+        yield Finding(OK, subject, "processes get a user of their own, and seccomp")
+    else:
+        text = f"as user {entered.uid}, without rights: {_MORE_USERS}"
+        yield Finding(NOTE, subject, text)
+    if refusal := sandboxes.leave_network():
+        text = f"no new network namespaces ({refusal}): {_NEEDS_NAMESPACES}"
+        yield Finding(NOTE, "TLS secrets", text)
+
+
 def _btf() -> Iterator[Finding]:
     if features.has_btf():
         yield Finding(OK, "BTF", str(features.BTF))
@@ -319,6 +347,7 @@ CHECKS: "dict[str, Check]" = {
     "Python packages": _python_packages,
     "libpcap": _libpcap,
     "kernel": _kernel,
+    "sandboxes": _sandboxes,
     "BTF": _btf,
     "TLS secrets": _tls,
     "lockdown": _lockdown,

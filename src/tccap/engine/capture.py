@@ -1,17 +1,19 @@
-"""One capture, from its start to its last block.
+"""One capture, from its start to its end, as the engine sees it.
 
-Theory of operation. The loop sleeps in epoll until the ring has data, then takes
-batches of finished blocks and writes them (carrier.py), pausing a millisecond between
-batches that did not fill up, so that many packets share one wake-up. The parts
-(parts.py) answer the messages among the blocks.
+Theory of operation. When the programs are loaded, the engine forks the carrier
+(carrierprocess.py), which takes packets from the ring and writes the stream
+(carrying.py). The engine keeps what takes rights: it attaches devices as they appear,
+and answers the carrier, which asks for what is in /proc, for example.
 
-Stopping is: silence the classifiers (they look their device up, and find it no more),
-wait until those that run have ended, carry over the rest of the ring, write the
-statistics, close the stream, detach. So the reader has everything before the slower
-work of detaching begins.
+The carrier learns first when to stop, from the front. Then it asks the engine to
+silence the classifiers (they look their device up, and find it no more). The engine
+waits until those that run have ended; the carrier carries over the rest and exits, and
+the engine detaches. So the reader has everything before the slower work of detaching
+begins.
 """
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -20,34 +22,41 @@ from dataclasses import dataclass
 from tccap.attach import clsact
 from tccap.attach.attacher import Attacher, make_attacher
 from tccap.bpf.collection import Collection, TooComplexError
-from tccap.engine import clock, devices, privileges
+from tccap.engine import carrierprocess, clock, devices, outcome, parts, privileges
 from tccap.engine.background import Background
-from tccap.engine.carrier import Carrier, Writer
+from tccap.engine.carrier import Writer
+from tccap.engine.carrierprocess import CarrierProcess
+from tccap.engine.carrying import MAPS, Carrying, Inherited
 from tccap.engine.classifier import Classifier
 from tccap.engine.control import Control
 from tccap.engine.events import Events
 from tccap.engine.interfaces import Interfaces
-from tccap.engine.losses import Losses
-from tccap.engine.parts import Choice, Parts
+from tccap.engine.parts import Choice, Service, Services
 from tccap.errors import TccapError
 from tccap.host.cpus import wait_for_rcu_readers
+from tccap.ipc.channel import (
+    Channel,
+    ClosedError,
+    Confined,
+    Describe,
+    Described,
+    Message,
+    Silenced,
+    Stop,
+    Stopping,
+    Trouble,
+)
 from tccap.ipc.plan import Plan
-from tccap.ipc.status import End, Ready, Timing, log, report
+from tccap.ipc.status import Ready, Timing, log, report
 from tccap.owners import translation
-from tccap.stream import abi
-from tccap.stream.abi import Statistics
 from tccap.stream.blocks import Section
 from tccap.stream.output import ReaderGoneError
-from tccap.stream.ring import Ring
 
-# Waking up for a few packets costs more than the packets themselves.
-BATCHING_S = 0.001
 # How long the start waits for devices to be attached: the rest is attached while the
 # others are captured.
 ATTACH_S = 0.2
 ATTACH_MORE_S = 0.05  # at a time
-# On stop: how long the reader may take for the rest before it is given up.
-REST_S = 8.0
+RETRY_S = 0.01  # how soon to try again to send to a carrier that is busy
 
 
 @dataclass(frozen=True)
@@ -71,16 +80,20 @@ def run(
     programs: Background[Collection],
     control_fd: int,
     stream_fd: int,
-) -> None:
-    """Capture until asked to stop; TccapError says why it could not go on."""
+) -> int:
+    """Capture until asked to stop; return the exit status.
+
+    TccapError says why there is no capture; the carrier reports what ends one.
+    """
     with contextlib.ExitStack() as stack, contextlib.suppress(ReaderGoneError):
         setup = _set_up(plan, control_fd, stream_fd, stack)
         setup.writer.send(setup.section.header)
         setup.interfaces.discover()
         collection = _compiled(programs, setup.events, setup.control)
-        parts = Parts(choices, collection, setup.section)
-        stack.callback(parts.close)
-        _started(setup, collection, parts, stack).run()
+        services = Services(choices, collection)
+        stack.callback(services.close)
+        return _started(setup, choices, collection, services, stack).run()
+    return 0  # nobody reads the stream any more
 
 
 def _set_up(
@@ -129,23 +142,28 @@ def _compiled(
 
 
 def _started(
-    setup: Setup, collection: Collection, parts: Parts, stack: contextlib.ExitStack
+    setup: Setup,
+    choices: Sequence[Choice],
+    collection: Collection,
+    services: Services,
+    stack: contextlib.ExitStack,
 ) -> "Capture":
     """Load and attach everything."""
     with _timed("load"):
         classifier = _classifier(setup.plan, collection)
         classifier.set_wall_offset(clock.wall_offset_ns())
-        ring = _ring(collection, setup.plan)
-        parts.start(last=False)
+        services.start(last=False)
+    carrier = _carrier(setup, choices, collection, classifier)
+    stack.callback(carrier.end)
     with _timed("attach"):
         clsact.sweep()
         attacher: Attacher = stack.enter_context(make_attacher(classifier.programs))
         setup.interfaces.attach(classifier, attacher, time.monotonic() + ATTACH_S)
-    carrier = Carrier(setup.events, ring, setup.writer, parts.answer)
     # Before there are threads: these limits are a thread's.
-    privileges.narrow(privileges.TRACING if parts.set_probes else privileges.KEPT)
-    parts.start(last=True)
-    return Capture(setup, parts, carrier, classifier, attacher)
+    probes = parts.set_probes(choices)
+    privileges.narrow(privileges.TRACING if probes else privileges.KEPT)
+    services.start(last=True)
+    return Capture(setup, services, carrier, classifier, attacher)
 
 
 def _classifier(plan: Plan, collection: Collection) -> Classifier:
@@ -160,9 +178,40 @@ def _classifier(plan: Plan, collection: Collection) -> Classifier:
         ) from None
 
 
-def _ring(collection: Collection, plan: Plan) -> Ring:
-    length = abi.ring_pages(plan.ring_mib) * abi.PAGE_LEN
-    return Ring(collection.table("ring").fd, length)
+def _carrier(
+    setup: Setup,
+    choices: Sequence[Choice],
+    collection: Collection,
+    classifier: Classifier,
+) -> CarrierProcess:
+    given = Inherited(
+        plan=setup.plan,
+        choices=choices,
+        collection=collection,
+        classifier=classifier,
+        section=setup.section,
+        control=setup.control,
+        writer=setup.writer,
+        interfaces=setup.interfaces.count,
+    )
+    carry = functools.partial(_carry, given, os.getpid())
+    setup.control.leave_text()
+    return CarrierProcess(carry, {*collection.fds(*MAPS), setup.writer.fd})
+
+
+def _carry(given: Inherited, engine: int, channel: Channel) -> int:
+    """Be the carrier; return its exit status."""
+
+    def work() -> int:
+        carrying = Carrying(given, channel)
+        carrierprocess.confine(engine)
+        channel.send(Confined())
+        with contextlib.suppress(ClosedError):  # the engine has said why
+            carrying.run()
+            return 0
+        return 1
+
+    return outcome.status_of(work)
 
 
 @contextlib.contextmanager
@@ -183,81 +232,134 @@ class Capture:
     def __init__(
         self,
         setup: Setup,
-        parts: Parts,
-        carrier: Carrier,
+        services: Services,
+        carrier: CarrierProcess,
         classifier: Classifier,
         attacher: Attacher,
     ) -> None:
         self._plan = setup.plan
-        self._section = setup.section
         self._events = setup.events
         self._control = setup.control
-        self._writer = setup.writer
         self._interfaces = setup.interfaces
         self._links = setup.links
         self._alarm = setup.alarm
         self._rules = setup.rules
-        self._parts = parts
+        self._services = services
         self._carrier = carrier
+        self._channel = carrier.channel
         self._classifier = classifier
         self._attacher = attacher
-        self._losses = Losses(setup.section)
+        self._is_carried = False  # the carrier has begun
+        self._undescribed = 0  # interfaces that the carrier has not taken yet
+        self._has_changed = False  # devices or addresses, since they were looked at
         self._is_ready = False  # all devices that were there are attached
-        self._trouble = ""  # why it stopped by itself
-        self._events.watch(self._links.fileno(), lambda _: self._on_links())
-        self._events.watch(self._alarm.fileno(), lambda _: self._on_clock())
-        if self._rules:
-            self._events.watch(self._rules.fileno(), lambda _: self._on_rules())
+        self._is_ending = False  # only the carrier is listened to
+        self._was_stopped = False  # the carrier knows that somebody has asked for it
+        self._interfaces.send_to(self._describe)
+        self._watch()
 
-    def run(self) -> None:
-        """Capture until asked to stop; TccapError says why it stopped by itself."""
-        with contextlib.suppress(ReaderGoneError):
-            self._loop_to_its_end()
-            self._finish()
-        if self._trouble:
-            raise TccapError(self._trouble)
+    def run(self) -> int:
+        """Capture until asked to stop; return the exit status."""
+        with contextlib.suppress(ClosedError):  # the carrier has ended
+            while True:
+                self._guarded_turn()
+        return self._carrier.wait()
+
+    def _watch(self) -> None:
+        watch = self._events.watch
+        watch(self._channel.fileno(), lambda _: self._on_channel())
+        watch(self._links.fileno(), lambda _: self._on_links())
+        watch(self._alarm.fileno(), lambda _: self._on_clock())
+        if self._rules:
+            watch(self._rules.fileno(), lambda _: self._on_rules())
+        for service in self._services.with_news:
+            assert service.news_fd is not None
+            watch(service.news_fd, functools.partial(self._on_news, service))
 
     # Running.
 
-    def _loop_to_its_end(self) -> None:
-        """Loop until asked to stop, or until the machine refuses something.
-
-        In both cases the reader still gets all packets that were captured.
-        """
+    def _guarded_turn(self) -> None:
+        """Turn once; if the machine refuses something, have the carrier end."""
         try:
-            self._loop()
+            self._turn()
         except OSError as error:
-            self._trouble = f"The capture ended: {error.strerror}."
+            self._fail(f"The capture ended: {error.strerror}.")
         except TccapError as error:
-            self._trouble = str(error)
+            self._fail(str(error))
 
-    def _loop(self) -> None:
-        more = False
-        while not self._control.is_stopping:
+    def _turn(self) -> None:
+        if self._may_attach:
             self._attach_rest()
-            self._events.wait(0 if more else self._timeout_s())
-            if text := self._control.take_text():
-                self._writer.send(*self._parts.read_text(text))
-            taken = self._carrier.carry()
-            if taken:
-                self._losses.packets_came()
-            losses = self._losses.blocks(self._statistics)
-            self._writer.send(*self._parts.poll(), *losses)
-            more = taken > 0 and self._carrier.has_more
-            if not more and not self._carrier.is_waiting:
-                time.sleep(BATCHING_S)
+        self._events.wait(self._timeout_s())
+        self._channel.flush()
+        if self._control.is_stopping and not self._was_stopped:
+            self._was_stopped = True
+            self._channel.send(Stop())
 
     def _timeout_s(self) -> float | None:
         """Return how long to sleep: for ever, unless there is something to do."""
-        if self._interfaces.are_waiting:
-            return 0
-        waits_s = (self._parts.timeout_s, self._losses.timeout_s)
-        return min((wait for wait in waits_s if wait is not None), default=None)
+        if self._channel.is_waiting:
+            return RETRY_S
+        return 0 if self._may_attach and self._interfaces.are_waiting else None
 
-    def _statistics(self) -> list[Statistics]:
-        return self._interfaces.statistics(self._classifier)
+    @property
+    def _may_attach(self) -> bool:
+        """Return whether the carrier takes the packets of the devices that wait."""
+        return self._is_carried and not self._is_ending and not self._undescribed
+
+    def _describe(self, block: bytes) -> None:
+        """Have an interface described before its packets come."""
+        self._undescribed += 1
+        self._channel.send(Describe(block))
+
+    def _attach_rest(self) -> None:
+        """Attach some of the devices that wait, and report when there are no more."""
+        if self._has_changed or self._interfaces.are_waiting:
+            self._has_changed = False
+            deadline = time.monotonic() + ATTACH_MORE_S
+            self._interfaces.attach(self._classifier, self._attacher, deadline)
+        if not (self._is_ready or self._interfaces.are_waiting):
+            self._is_ready = True
+            report(Ready())
+
+    def _fail(self, reason: str) -> None:
+        if not self._is_ending:
+            self._channel.send(Trouble(reason.encode(errors="replace")))
+            self._end()
+
+    def _end(self) -> None:
+        """Listen to the carrier alone."""
+        if not self._is_ending:
+            self._is_ending = True
+            self._events.forget(self._links.fileno())
+            self._events.forget(self._alarm.fileno())
+            if self._rules:
+                self._events.forget(self._rules.fileno())
 
     # Events.
+
+    def _on_channel(self) -> None:
+        for message in self._channel.take():
+            self._hear(message)
+
+    def _hear(self, message: Message) -> None:
+        match message:
+            case Confined():
+                self._is_carried = True
+            case Described():
+                self._undescribed -= 1
+            case Stopping():
+                self._control.stop()
+                self._was_stopped = True
+                self._end()
+                self._silence()
+            case _:
+                for answer in self._services.answer(message):
+                    self._channel.send(answer)
+
+    def _on_news(self, service: Service, _events: int) -> None:
+        for message in service.take():
+            self._channel.send(message)
 
     def _on_clock(self) -> None:
         self._alarm.clear()
@@ -266,52 +368,22 @@ class Capture:
 
     def _on_links(self) -> None:
         self._links.clear()
-        self._parts.addresses_changed()
+        self._has_changed = True
+        self._services.addresses_changed()
         gone = self._interfaces.discover()
         for ifindex in gone:
             self._interfaces.detach(ifindex, self._classifier, self._attacher)
         if gone and not self._plan.is_any:
-            self._trouble = f"The network device {self._plan.device!r} is gone."
-            self._control.stop()
-
-    def _attach_rest(self) -> None:
-        """Attach some of the devices that wait, and report when there are no more."""
-        deadline = time.monotonic() + ATTACH_MORE_S
-        self._interfaces.attach(self._classifier, self._attacher, deadline)
-        if not (self._is_ready or self._interfaces.are_waiting):
-            self._is_ready = True
-            report(Ready())
+            self._fail(f"The network device {self._plan.device!r} is gone.")
 
     def _on_rules(self) -> None:
         assert self._rules
         self._interfaces.rules_changed(self._rules.sources(), self._classifier)
 
-    # Stopping.
-
-    def _finish(self) -> None:
-        self._interfaces.silence(self._classifier)
-        wait_for_rcu_readers()
-        deadline = time.monotonic() + REST_S
-        delivered = self._carrier.carry_rest(deadline)
-        self._writer.send(*self._parts.finish())
-        counts = self._statistics()
-        if delivered:
-            self._send_statistics(counts)
-            delivered = self._carrier.flush_until(deadline)
-        self._writer.close()
-        report(
-            End(
-                received=sum(count.received for count in counts),
-                accepted=sum(count.accepted for count in counts),
-                dropped=sum(count.dropped for count in counts),
-                unattributed=sum(count.unattributed for count in counts),
-                complete=delivered,
-                undelivered=0 if delivered else self._carrier.undelivered(),
-                **self._parts.counts(),
-            )
-        )
-
-    def _send_statistics(self, counts: list[Statistics]) -> None:
-        for number, count in enumerate(counts):
-            now_ns = time.time_ns()
-            self._writer.send(self._section.statistics(number, now_ns, count))
+    def _silence(self) -> None:
+        """Let no more packets into the ring."""
+        try:
+            self._interfaces.silence(self._classifier)
+            wait_for_rcu_readers()
+        finally:
+            self._channel.send(Silenced())

@@ -1,10 +1,10 @@
 """The engine: the privileged half, from the kernel to the stream.
 
-It reads one Plan from stdin, writes pcapng to stdout and reports its state on stderr
-(status.py). It ends when stdin is closed, when nobody reads the stream any more, or
-when the captured device is gone; in every case it takes its classifiers out of the
-kernel. Without a Plan it removes what engines that were killed have left there, and
-ends.
+It reads one Plan from stdin, has a child write pcapng to stdout (carrying.py) and
+reports its state on stderr (status.py). It ends when stdin is closed, when nobody reads
+the stream any more, or when the captured device is gone; in every case it takes its
+classifiers out of the kernel. Without a Plan it removes what engines that were killed
+have left there, and ends.
 
 A user waits for the start, so the two slow steps run side by side: the compiler in a
 thread, and the import of pyroute2 here. That is why some modules are imported in
@@ -13,19 +13,20 @@ functions.
 
 import os
 import signal
+import sys
+import threading
 import time
-import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tccap.engine import limits, parts, privileges, slots
+from tccap.engine import control, limits, outcome, parts, privileges, slots
 from tccap.engine.background import Background
 from tccap.engine.parts import Choice
 from tccap.errors import TccapError
 from tccap.host import access
 from tccap.host.access import Caller
 from tccap.ipc.plan import Plan
-from tccap.ipc.status import Error, Timing, log, report
+from tccap.ipc.status import Timing, report
 
 if TYPE_CHECKING:
     from tccap.bpf.collection import Collection
@@ -43,29 +44,25 @@ def main() -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # not the caller's
-    try:
-        limits.reset()
-        privileges.narrow(privileges.STARTING)
-        caller = access.caller()
-        slots.take(caller)
-        text = _read_plan()
-        if text:
-            privileges.need()
-            _run(Plan.from_json(text), caller)
-        else:
-            sweep()
-    except TccapError as error:
-        report(Error(str(error)))
-        return 1
-    except OSError as error:
-        log("debug", traceback.format_exc())
-        report(Error(f"The kernel refuses tccap something: {error}."))
-        return 1
-    except Exception as error:  # noqa: BLE001  # people get a sentence in any case
-        log("debug", traceback.format_exc())
-        report(Error(f"tccap failed: {error!r}; the log says where."))
-        return 1
-    return 0
+    status = outcome.status_of(_main)
+    if threading.active_count() > 1:
+        # Python would end the others by pthread_exit(3), which opens libgcc: without
+        # descriptors it aborts.
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _main() -> int:
+    limits.reset()
+    privileges.narrow(privileges.STARTING)
+    caller = access.caller()
+    slots.take(caller)
+    text = _read_plan()
+    if not text:
+        return sweep()
+    privileges.need()
+    return _run(Plan.from_json(text), caller)
 
 
 def sweep() -> int:
@@ -76,14 +73,15 @@ def sweep() -> int:
     return 0
 
 
-def _run(plan: Plan, caller: Caller) -> None:
-    choices = parts.choose(plan, caller)
+def _run(plan: Plan, caller: Caller) -> int:
+    with control.ending_in_time(PLAN_FD):
+        choices = parts.choose(plan, caller)
     programs = Background(lambda: _prepare(plan, choices))
     started = time.monotonic()
     from tccap.engine import capture
 
     report(Timing("import", time.monotonic() - started))
-    capture.run(plan, choices, programs, PLAN_FD, STREAM_FD)
+    return capture.run(plan, choices, programs, PLAN_FD, STREAM_FD)
 
 
 def _prepare(plan: Plan, choices: Sequence[Choice]) -> "Collection":

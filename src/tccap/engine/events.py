@@ -30,7 +30,8 @@ class Events:
     def wait(self, timeout_s: float | None) -> None:
         """Sleep until something is ready, and handle it; None: without a limit."""
         for fd, events in self._epoll.poll(timeout_s):
-            self._handlers[fd](events)
+            # One handler may forget the descriptor of the next one.
+            self._handlers.get(fd, nothing)(events)
 
 
 def nothing(_events: int) -> None:

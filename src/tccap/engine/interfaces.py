@@ -21,7 +21,6 @@ from tccap.errors import TccapError
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import log
 from tccap.stream import abi, linktypes
-from tccap.stream.abi import Statistics
 from tccap.stream.blocks import Interface, Section
 from tccap.stream.linktypes import LinkType
 
@@ -46,6 +45,10 @@ class Interfaces:
         self._survey = Survey()
         self._entries: dict[int, tuple[Device, LinkType, DeviceEntry]] = {}
         self.count = 0  # interface ids are 0 .. count - 1
+
+    def send_to(self, send: Callable[[bytes], object]) -> None:
+        """Send further descriptions there."""
+        self._send = send
 
     def discover(self) -> list[int]:
         """Describe devices that are new; return the ifindexes that are gone."""
@@ -100,10 +103,6 @@ class Interfaces:
         """End the packets of all devices, ahead of detaching them."""
         for ifindex in self._ids:
             classifier.remove_device(ifindex)
-
-    def statistics(self, classifier: Classifier) -> list[Statistics]:
-        """Return the counts of every interface, in the order of their ids."""
-        return [classifier.statistics(number) for number in range(self.count)]
 
     def _attach(self, device: Device, attacher: Attacher) -> None:
         try:

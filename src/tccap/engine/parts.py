@@ -1,16 +1,17 @@
-"""What takes part in a capture, beside the engine's own work of carrying blocks.
+"""What takes part in a capture, beside the work of carrying blocks.
 
 A part is chosen and then started. Its *choice* is made from the Plan before anything is
-compiled, and says what C the programs need. `Choice.start` makes its *runner* (`Part`)
-with the programs' maps in the kernel; the runner answers messages of the programs, and
-adds its blocks to the stream.
+compiled, and says what C the programs need. Then each process gets its half. The
+*service* (`Service`) is in the engine: it does what takes rights, such as reading /proc
+and setting probes. The *runner* (`Part`) is in the carrier: it answers messages of the
+programs, adds its blocks to the stream, and asks its service (ipc/channel.py).
 
-A further part is a class with the members of `Choice`, one with those of `Part`, and
-a line in `choose`. They are protocols, so that the folders of the parts need not know
-this one.
+A further part is a class with the members of `Choice`, those of `Service` and `Part`,
+and a line in `choose`. They are protocols, so that the folders of the parts need not
+know this one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from tccap.bpf.code import Code
@@ -19,6 +20,7 @@ from tccap.errors import TccapError
 from tccap.filter.capturefilter import CaptureFilter
 from tccap.host import netdev
 from tccap.host.access import Caller
+from tccap.ipc.channel import Message
 from tccap.ipc.plan import Plan
 from tccap.owners.choice import OwnersChoice
 from tccap.stream import linktypes
@@ -32,20 +34,24 @@ Buffer = bytes | memoryview
 
 
 class Part(Protocol):
-    """A part while the capture runs. All that it returns is written, in order."""
+    """A part in the carrier. All that it returns is written, in order."""
 
     @property
     def kinds(self) -> frozenset[int]:
-        """The kinds of messages that this part alone answers."""
+        """The kinds of messages of the programs that this part alone answers."""
+
+    @property
+    def hears(self) -> frozenset[type]:
+        """The messages of the engine that this part alone takes."""
 
     def answer(self, message: bytes) -> Iterable[Buffer]:
         """Take a message of the programs, in its place between the packets."""
 
+    def hear(self, message: Message) -> Iterable[Buffer]:
+        """Take a message of the engine."""
+
     def read_text(self, text: bytes) -> Iterable[Buffer]:
         """Take what the front has sent behind the Plan; lines may be incomplete."""
-
-    def addresses_changed(self) -> None:
-        """React when devices or addresses have come or gone."""
 
     @property
     def timeout_s(self) -> float | None:
@@ -59,6 +65,30 @@ class Part(Protocol):
 
     def counts(self) -> dict[str, int]:
         """Return figures for the ``end`` event."""
+
+    def close(self) -> None:
+        """Report what there was: the stream is closed."""
+
+
+class Service(Protocol):
+    """A part in the engine."""
+
+    @property
+    def requests(self) -> frozenset[type]:
+        """The messages of the carrier that this part alone answers."""
+
+    def answer(self, request: Message) -> Iterable[Message]:
+        """Do what the carrier asks for; return answers."""
+
+    @property
+    def news_fd(self) -> int | None:
+        """A descriptor that is readable when `take` has something; None: never."""
+
+    def take(self) -> Iterable[Message]:
+        """Return what has become known since the last call, for the carrier."""
+
+    def addresses_changed(self) -> None:
+        """React when devices or addresses have come or gone."""
 
     def close(self) -> None:
         """Release what is in the kernel; may be slow: the stream is closed."""
@@ -77,14 +107,27 @@ class Choice(Protocol):
 
     @property
     def starts_last(self) -> bool:
-        """Whether it starts when packets flow and the privileges are narrowed.
+        """Whether its service starts when packets flow and privileges are narrowed.
 
-        For what is slow, or has threads. Other parts start before the classifiers are
+        For what is slow, or has threads. Others start before the classifiers are
         attached.
         """
 
-    def start(self, collection: Collection, section: "Section", /) -> Part | None:
-        """Return the runner; None where there is nothing to do."""
+    def serve(self, collection: Collection, /) -> Service | None:
+        """Return the engine's half; None where there is nothing to do."""
+
+    def carry(
+        self,
+        collection: Collection,
+        section: "Section",
+        ask: Callable[[Message], None],
+        /,
+    ) -> Part | None:
+        """Return the carrier's half; ``ask`` sends a message to the engine.
+
+        None where there is nothing to do. It imports what it needs until its end: the
+        carrier opens no files.
+        """
 
 
 def choose(plan: Plan, caller: Caller) -> tuple[Choice, ...]:
@@ -111,28 +154,23 @@ def _link_types(plan: Plan) -> tuple[LinkType, ...]:
     return (link or linktypes.ETHERNET,)
 
 
+def set_probes(choices: Sequence[Choice]) -> bool:
+    """Return whether one of the parts sets probes while the capture runs."""
+    return any(choice.sets_probes for choice in choices)
+
+
 class Parts:
-    """The parts of one capture, as one."""
+    """The carrier's halves, as one."""
 
     def __init__(
-        self, choices: Sequence[Choice], collection: Collection, section: "Section"
+        self,
+        choices: Sequence[Choice],
+        collection: Collection,
+        section: "Section",
+        ask: Callable[[Message], None],
     ) -> None:
-        self._choices = choices
-        self._collection = collection
-        self._section = section
-        self._running: list[Part] = []
-
-    @property
-    def set_probes(self) -> bool:
-        """Return whether one of them sets probes while the capture runs."""
-        return any(choice.sets_probes for choice in self._choices)
-
-    def start(self, *, last: bool) -> None:
-        """Start those that start last, or the others; see `Choice.starts_last`."""
-        for choice in self._choices:
-            if choice.starts_last == last:
-                part = choice.start(self._collection, self._section)
-                self._running += [part] if part else []
+        made = (choice.carry(collection, section, ask) for choice in choices)
+        self._running = [part for part in made if part]
 
     def answer(self, message: bytes) -> Iterable[Buffer]:
         """Pass a message to the part that answers its kind."""
@@ -141,14 +179,14 @@ class Parts:
                 return part.answer(message)
         raise TccapError("The kernel sent a message that is not known.")
 
+    def hear(self, message: Message) -> list[Buffer]:
+        """Pass a message of the engine to the part that takes it."""
+        takers = (part for part in self._running if type(message) in part.hears)
+        return [block for part in takers for block in part.hear(message)]
+
     def read_text(self, text: bytes) -> list[Buffer]:
         """Pass text from the front to all parts."""
         return [block for part in self._running for block in part.read_text(text)]
-
-    def addresses_changed(self) -> None:
-        """Notify all parts that devices or addresses have come or gone."""
-        for part in self._running:
-            part.addresses_changed()
 
     @property
     def timeout_s(self) -> float | None:
@@ -173,6 +211,42 @@ class Parts:
         }
 
     def close(self) -> None:
-        """Release what is in the kernel."""
+        """Report what there was."""
         for part in self._running:
             part.close()
+
+
+class Services:
+    """The engine's halves, as one."""
+
+    def __init__(self, choices: Sequence[Choice], collection: Collection) -> None:
+        self._choices = choices
+        self._collection = collection
+        self._running: list[Service] = []
+
+    def start(self, *, last: bool) -> None:
+        """Start those that start last, or the others; see `Choice.starts_last`."""
+        for choice in self._choices:
+            if choice.starts_last == last:
+                service = choice.serve(self._collection)
+                self._running += [service] if service else []
+
+    def answer(self, request: Message) -> list[Message]:
+        """Pass a request of the carrier to the part that answers it."""
+        takers = (each for each in self._running if type(request) in each.requests)
+        return [message for each in takers for message in each.answer(request)]
+
+    @property
+    def with_news(self) -> list[Service]:
+        """Return those that have a descriptor to wait for."""
+        return [each for each in self._running if each.news_fd is not None]
+
+    def addresses_changed(self) -> None:
+        """Notify all parts that devices or addresses have come or gone."""
+        for each in self._running:
+            each.addresses_changed()
+
+    def close(self) -> None:
+        """Release what is in the kernel."""
+        for each in self._running:
+            each.close()

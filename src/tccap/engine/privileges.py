@@ -28,7 +28,7 @@ KEPT: Mapping[int, str] = {
     CHECKPOINT_RESTORE: "the same, if their files are deleted (map_files)",
     SETUID: "inspecting such programs as a user that does not exist",
     SETGID: "the same",
-    KILL: "killing an inspection that takes too long",
+    KILL: "killing an inspection that takes too long, and a carrier that does not end",
 }
 # While it sets probes in TLS libraries, too.
 TRACING: Mapping[int, str] = {

@@ -133,7 +133,7 @@ def _flags(found: Translation) -> int:
 def _links(here: socket.socket) -> Iterator[Link]:
     request = _IFINFOMSG.pack(0, 0, 0, 0, 0)
     for answer in netlink.ask(here, _RTM_GETLINK, request, dump=True):
-        ifindex = _IFINFOMSG.unpack_from(answer)[2]
+        ifindex = netlink.unpacked(_IFINFOMSG, answer)[2]
         found = netlink.attributes(answer[_IFINFOMSG.size :])
         info = netlink.attributes(found.get(_IFLA_LINKINFO, b""))
         kind = info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode("ascii", "replace")

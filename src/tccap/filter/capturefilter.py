@@ -80,8 +80,13 @@ class CaptureFilter:
             )
         )
 
-    def start(self, _collection: "Collection", _section: "Section") -> None:
+    def serve(self, _collection: "Collection") -> None:
         """Do nothing: the filter runs in the kernel alone."""
+
+    def carry(
+        self, _collection: "Collection", _section: "Section", _ask: object
+    ) -> None:
+        """Do nothing, as above."""
 
     def _head(self) -> int:
         """Return how much of a frame's head is read."""

@@ -23,7 +23,7 @@ from typing import Final, NoReturn
 
 from tccap.filter import chunks, language
 from tccap.filter.cbpf import FilterError, Insn, Program
-from tccap.host import sandbox
+from tccap.host import descriptors, sandbox
 from tccap.host.sandbox import User
 
 # Looking up names takes time, but nobody waits longer without a message.
@@ -201,8 +201,7 @@ def _close_all_but(kept: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for standard in {0, 1, 2} - {kept}:
         os.dup2(null, standard)
-    os.closerange(3, kept)
-    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+    descriptors.close_all_but({0, 1, 2, kept})
 
 
 def _limits(wait_s: float) -> dict[int, int]:

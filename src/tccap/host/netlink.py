@@ -11,11 +11,12 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Self
 
 # include/uapi/linux/netlink.h
 _REQUEST, _DUMP = 0x1, 0x300
 _ERROR, _DONE = 2, 3
+_ERRNO_LIMIT = 4096  # MAX_ERRNO + 1 of include/linux/err.h
 _LISTEN_ALL_NSID, _GET_STRICT_CHK = 8, 12
 _SOL_NETLINK = 270  # include/linux/socket.h
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, pid
@@ -52,6 +53,8 @@ def ask(
             answer = data[_HEADER.size : length]
             if kind == _ERROR:
                 code = -int.from_bytes(answer[:4], sys.byteorder, signed=True)
+                if not 0 <= code < _ERRNO_LIMIT:
+                    raise _malformed()
                 raise OSError(code, os.strerror(code))
             if kind == _DONE:
                 return
@@ -59,6 +62,13 @@ def ask(
             data = data[_padded(length) :]
         if not dump:
             return
+
+
+def unpacked(form: struct.Struct, body: bytes) -> tuple[Any, ...]:
+    """Return the fields before a body's attributes; OSError (EBADMSG) if they lack."""
+    if len(body) < form.size:
+        raise _malformed()
+    return form.unpack_from(body)
 
 
 def attribute(kind: int, number: int) -> bytes:

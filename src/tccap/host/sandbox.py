@@ -64,6 +64,7 @@ _SOCKETS: Final = frozenset(
 )
 # Libraries want threads, and can do without; only an attack wants a namespace.
 _NO_THREADS: Final = {"clone": Only(0, (0,), _NAMESPACES, then=REFUSE)}
+_ENTRIES: Final = (1, 2, 3)  # BPF_MAP_*_ELEM: lookup, update, delete (linux/bpf.h)
 _UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16  # AF_*, linux/socket.h
 
 
@@ -95,6 +96,23 @@ RESOLVING: Final = Rules(
     {**READING.only, "socket": Only(0, (_UNIX, _INET, _INET6, _NETLINK))},
     _ATTACKS,
 )
+# Writes what comes from a ring of BPF's, on behalf of another process. Of bpf(2), it
+# reads, writes and deletes entries of maps; the scheduling policy is its own.
+CARRYING: Final = Rules(
+    _MEMORY
+    | {
+        *("epoll_ctl", "epoll_wait", "epoll_pwait", "poll", "ppoll"),
+        *("sendto", "recvfrom", "alarm", "setitimer"),
+        *("sched_getscheduler", "sched_getparam"),
+    },
+    {
+        **_NO_THREADS,
+        **_opening(REFUSE),
+        "bpf": Only(0, _ENTRIES),
+        "sched_setscheduler": Only(0, (0,)),
+    },
+    (_ATTACKS - {"bpf"}) | {"socket"},
+)
 
 
 class User(NamedTuple):
@@ -112,6 +130,11 @@ def unused() -> User:
         uid = _UNUSED[random % len(_UNUSED)]
         if uid not in running:
             return User(uid, uid)
+
+
+def is_unused(uid: int) -> bool:
+    """Return whether `unused` could have returned this user id."""
+    return uid in _UNUSED
 
 
 def user(uid: int) -> User:

@@ -18,6 +18,7 @@ from tccap.host import libc
 _NUMBERS: Final[Mapping[str, tuple[int, int | None]]] = {
     "access": (21, None),
     "add_key": (248, 217),
+    "alarm": (37, None),
     "bind": (49, 200),
     "bpf": (321, 280),
     "brk": (12, 214),
@@ -102,10 +103,14 @@ _NUMBERS: Final[Mapping[str, tuple[int, int | None]]] = {
     "rt_sigprocmask": (14, 135),
     "rt_sigreturn": (15, 139),
     "sched_getaffinity": (204, 123),
+    "sched_getparam": (143, 121),
+    "sched_getscheduler": (145, 120),
+    "sched_setscheduler": (144, 119),
     "sched_yield": (24, 124),
     "sendmmsg": (307, 269),
     "sendmsg": (46, 211),
     "sendto": (44, 206),
+    "setitimer": (38, 103),
     "setns": (308, 268),
     "setsockopt": (54, 208),
     "shutdown": (48, 210),
@@ -175,6 +180,8 @@ def install(rules: Rules) -> None:
     That includes threads that a library may have started.
     """
     machine = os.uname().machine
+    if machine not in _COLUMNS:  # a machine whose numbers are not in our table
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     code = assemble(rules, machine)
     program = _Program(len(code) // _INSN.size, code)
     libc.call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

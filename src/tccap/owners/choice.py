@@ -14,17 +14,20 @@ from tccap.bpf.code import Code
 from tccap.bpf.collection import Collection
 from tccap.bpf.uapi import AttachType
 from tccap.errors import TccapError
-from tccap.host.access import Caller
+from tccap.host.access import ALL, Caller
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import log
 from tccap.owners import hooks, label, tracepoints, wanted
 from tccap.owners.addresses import LocalAddresses
 from tccap.owners.owners import Owners
 from tccap.owners.polling import Polling
-from tccap.owners.processes import Processes
-from tccap.owners.search import Search
+from tccap.owners.processes import FullLabels, Processes
+from tccap.owners.search import OwnersService, SocketSearch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tccap.ipc.channel import Message
     from tccap.stream.blocks import Section
 
 OFF, HOOKS, TRACEPOINTS = "off", "hooks", "tracepoints"
@@ -64,7 +67,7 @@ class OwnersChoice:
             reads_kernel=finds,
         )
 
-    def start(self, collection: Collection, section: "Section") -> Owners | None:
+    def serve(self, collection: Collection) -> OwnersService | None:
         """Record owners from here on.
 
         Hooks come first and then the sockets that exist already, so that there is no
@@ -72,18 +75,31 @@ class OwnersChoice:
         """
         if self.way == OFF:
             return None
-        processes = Processes(self._plan, self._caller, collection, section)
         wanted.fill(self._plan, collection)
         addresses = LocalAddresses(collection)
         addresses.refresh()
         self._attach(collection)
-        search = Search(self._plan, collection)
+        search = SocketSearch(self._plan, collection)
         search.run()
+        if self.way != HOOKS:
+            search.run()  # one pass alone cannot say who has a socket alone
+        labels = FullLabels(self._plan, self._caller, collection)
+        return OwnersService(addresses, search, labels)
+
+    def carry(
+        self,
+        collection: Collection,
+        section: "Section",
+        ask: "Callable[[Message], None]",
+    ) -> Owners | None:
+        """Begin to answer."""
+        if self.way == OFF:
+            return None
+        processes = Processes(self._plan, collection, section, ask)
         if self.way == HOOKS:
-            return Owners(collection, processes, addresses)
-        search.run()  # one pass alone cannot say who has a socket alone
-        polling = Polling(search, wakes_loop=self._filters)
-        return Owners(collection, processes, addresses, polling)
+            return Owners(collection, processes)
+        polling = Polling(ask, wakes_loop=self._filters)
+        return Owners(collection, processes, polling)
 
     def _without_btf(self) -> str:
         reason = "The kernel has no BTF (CONFIG_DEBUG_INFO_BTF)"
@@ -104,6 +120,8 @@ class OwnersChoice:
             "ATTRIBUTION": int(finds),
             "LABELS": int(finds and plan.label != "off"),
             "LABEL_TIDS": int(plan.label == "full"),
+            "TIDS_ANY_USER": int(self._caller.details == ALL),
+            "TIDS_USER": self._caller.uid,
             "LABEL_MAX": label.len_max(plan.label),
             "HOOKS": int(self.way != TRACEPOINTS),
             "CALLERS": int(self._sees_callers),

@@ -1,32 +1,31 @@
-"""Owners of sockets while a capture runs: the engine's share in finding them."""
+"""Owners of sockets while a capture runs: the carrier's share in finding them."""
 
 from collections.abc import Iterable
 
 from tccap.bpf.collection import Collection
-from tccap.owners.addresses import LocalAddresses
+from tccap.ipc.channel import Message, Searched
 from tccap.owners.polling import Polling
 from tccap.owners.processes import Processes
 from tccap.stream.abi import MessageKind
 
 
 class Owners:
-    """Answers messages about processes, and keeps the kernel's tables current.
+    """Answers messages about processes.
 
-    ``polling`` looks for the sockets that no hook sees; None where hooks see all.
+    ``polling`` asks for the sockets that no hook sees; None where hooks see all.
     """
 
     kinds = frozenset({MessageKind.PROCESS})
+    hears = frozenset({Searched})
 
     def __init__(
         self,
         collection: Collection,
         processes: Processes,
-        addresses: LocalAddresses,
         polling: Polling | None = None,
     ) -> None:
         self._overflows = collection.table("overflows")
         self._processes = processes
-        self._addresses = addresses
         self._polling = polling
 
     def answer(self, message: bytes) -> Iterable[bytes]:
@@ -37,9 +36,11 @@ class Owners:
         """Ignore what the front sends."""
         return ()
 
-    def addresses_changed(self) -> None:
-        """Update the kernel's table of this host's addresses."""
-        self._addresses.refresh()
+    def hear(self, message: Message) -> Iterable[bytes]:
+        """Take note that the engine has searched."""
+        if self._polling and isinstance(message, Searched):
+            self._polling.searched(message.seconds)
+        return ()
 
     @property
     def timeout_s(self) -> float | None:
@@ -70,4 +71,4 @@ class Owners:
         }
 
     def close(self) -> None:
-        """Do nothing: hooks go with the process."""
+        """Do nothing: `counts` has reported all there is."""

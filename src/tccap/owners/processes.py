@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tccap.bpf.collection import Collection
@@ -9,6 +10,7 @@ from tccap.bpf.maps import Map
 from tccap.host import proc, users
 from tccap.host.access import Caller
 from tccap.host.proc import Details
+from tccap.ipc.channel import Message, Seen
 from tccap.ipc.plan import Plan
 from tccap.owners import label
 from tccap.stream.abi import ProcessMessage
@@ -18,33 +20,55 @@ if TYPE_CHECKING:
 
 
 class Processes:
-    """Answers each message about a process; a full label adds what /proc knows."""
+    """Answers each message about a process, in the carrier.
+
+    The kernel has what a short label says. For a full one the engine reads /proc.
+    """
 
     def __init__(
-        self, plan: Plan, caller: Caller, collection: Collection, section: "Section"
+        self,
+        plan: Plan,
+        collection: Collection,
+        section: "Section",
+        ask: Callable[[Message], None],
     ) -> None:
-        self._label = plan.label
-        self._caller = caller
+        self._is_full = plan.label == "full"
         self._collection = collection
         self._section = section
-        self._records = collection.table("processes")
-        self._users = users.local_names() if plan.label == "full" else {}
+        self._ask = ask
 
     def answer(self, message: bytes) -> bytes:
-        """Return a process's Process Information Block; complete its record."""
+        """Return a process's Process Information Block; have its record completed."""
         seen = ProcessMessage.parse(message)
         number, block = self._section.describe_process(seen.pid, seen.comm)
-        text = self._full_label(seen) if self._label == "full" else b""
-        with contextlib.suppress(KeyError):  # evicted: too many
-            complete(self._records, seen, number, text)
-            self._collection.invalidate_lookups()
+        if self._is_full:
+            start_ns, pid, euid, version, comm = seen
+            self._ask(Seen(start_ns, pid, euid, version, number, comm))
+        else:
+            record(self._collection, seen, number, b"")
         return block
 
-    def _full_label(self, seen: ProcessMessage) -> bytes:
+
+class FullLabels:
+    """Completes the records of processes with what /proc knows, in the engine."""
+
+    def __init__(self, plan: Plan, caller: Caller, collection: Collection) -> None:
+        self._caller = caller
+        self._collection = collection
+        self._len_max = label.len_max(plan.label)
+        self._users = users.local_names() if plan.label == "full" else {}
+
+    def complete(self, seen: Seen) -> None:
+        """Write the label of a process, and its number in the stream."""
+        process = ProcessMessage(
+            seen.start_ns, seen.pid, seen.euid, seen.version, seen.comm
+        )
+        record(self._collection, process, seen.number, self._label(process))
+
+    def _label(self, seen: ProcessMessage) -> bytes:
         short = label.basic(seen.pid, seen.comm, seen.euid)
         details = self._details(seen)
-        len_max = label.len_max(self._label)
-        return label.full(short, details, len_max) if details else short
+        return label.full(short, details, self._len_max) if details else short
 
     def _details(self, seen: ProcessMessage) -> Details | None:
         """Return what /proc has, if the caller may know it before and after."""
@@ -54,6 +78,15 @@ class Processes:
         if details is None or not self._caller.sees_details_of(seen.pid):
             return None
         return details._replace(user=self._users.get(seen.euid, b""))
+
+
+def record(
+    collection: Collection, seen: ProcessMessage, number: int, text: bytes
+) -> None:
+    """Add the block's number, and a label, to the kernel's record of a process."""
+    with contextlib.suppress(KeyError):  # evicted: too many
+        complete(collection.table("processes"), seen, number, text)
+        collection.invalidate_lookups()
 
 
 def complete(records: Map, seen: ProcessMessage, number: int, text: bytes) -> None:

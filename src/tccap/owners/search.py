@@ -1,12 +1,18 @@
-"""Looking for the owners of all sockets that are open."""
+"""The engine's share in finding owners: what takes its rights."""
+
+import time
+from collections.abc import Iterator
 
 from tccap.bpf.collection import Collection
+from tccap.ipc.channel import Message, Search, Searched, Seen
 from tccap.ipc.plan import Plan
 from tccap.owners import wanted
+from tccap.owners.addresses import LocalAddresses
+from tccap.owners.processes import FullLabels
 from tccap.owners.socket_iterator import SocketIterator
 
 
-class Search:
+class SocketSearch:
     """Each `run` records the owners of the sockets that are open at that moment."""
 
     def __init__(self, plan: Plan, collection: Collection) -> None:
@@ -18,3 +24,37 @@ class Search:
         """Search; the kernel must know which processes are wanted before."""
         wanted.fill_descendants(self._plan, self._collection)
         self._iterator.run()
+
+
+class OwnersService:
+    """Keeps the kernel's tables current, and answers the carrier."""
+
+    requests = frozenset({Seen, Search})
+    news_fd = None
+
+    def __init__(
+        self, addresses: LocalAddresses, search: SocketSearch, labels: FullLabels
+    ) -> None:
+        self._addresses = addresses
+        self._search = search
+        self._labels = labels
+
+    def answer(self, request: Message) -> Iterator[Message]:
+        """Complete the record of a process, or search for sockets."""
+        if isinstance(request, Seen):
+            self._labels.complete(request)
+        elif isinstance(request, Search):
+            started = time.monotonic()
+            self._search.run()
+            yield Searched(time.monotonic() - started)
+
+    def take(self) -> Iterator[Message]:
+        """Return nothing: each answer comes at once."""
+        return iter(())
+
+    def addresses_changed(self) -> None:
+        """Update the kernel's table of this host's addresses."""
+        self._addresses.refresh()
+
+    def close(self) -> None:
+        """Do nothing: hooks go with the process."""

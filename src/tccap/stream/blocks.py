@@ -94,6 +94,11 @@ class Section:
         )
         return block.interface_id, self._encoded(block)
 
+    def count_interface(self) -> None:
+        """Count an interface that the same Section has described in another process."""
+        block = self._shb.new_member(blocks.InterfaceDescription, link_type=0)
+        self._encoded(block)
+
     def describe_process(self, pid: int, name: bytes) -> tuple[int, bytes]:
         """Return a process's number in the stream and its Process Information Block."""
         number, self._process_count = self._process_count, self._process_count + 1

@@ -1,5 +1,6 @@
 """Whether packets wait for TLS secrets, and whose secrets: chosen from the Plan."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tccap.bpf import btf, features
@@ -14,6 +15,7 @@ from tccap.ipc.status import log
 from tccap.tls import probetable
 
 if TYPE_CHECKING:
+    from tccap.ipc.channel import Message
     from tccap.stream.blocks import Section
     from tccap.tls.session import Tls
     from tccap.tls.tracing import Tracing
@@ -55,22 +57,30 @@ class TlsChoice:
             reads_kernel=self.sets_probes,
         )
 
-    def start(self, collection: Collection, _section: "Section") -> "Tls | None":
-        """Begin to answer, and to look for libraries."""
+    def carry(
+        self,
+        collection: Collection,
+        _section: "Section",
+        ask: "Callable[[Message], None]",
+    ) -> "Tls | None":
+        """Begin to hold packets."""
         if not self._is_on:
             return None
         from tccap.tls.session import Tls
 
-        tracing = self._tracing(collection) if self.sets_probes else None
-        lost = collection.table("tls_lost") if self.sets_probes else None
-        return Tls(self._plan, collection.table("tls_marks"), lost, tracing)
+        marks = collection.table("tls_marks")
+        if not self.sets_probes:
+            return Tls(self._plan, marks)
+        return Tls(self._plan, marks, collection.table("tls_lost"), ask)
 
     @property
     def _is_on(self) -> bool:
         return self.sets_probes or self._plan.keylog
 
-    def _tracing(self, collection: Collection) -> "Tracing":
+    def serve(self, collection: Collection) -> "Tracing | None":
         """Look for libraries in a thread, as the finder takes its time."""
+        if not self.sets_probes:
+            return None
         from tccap.tls.tracing import Tracing
         from tccap.tls.uprobes import TAIL, Uprobes
 

@@ -7,7 +7,7 @@ by the finder. Whatever goes wrong with a file is the refusal of that file alone
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from tccap.errors import TccapError
 from tccap.ipc.status import TlsProbes, log, report
@@ -38,17 +38,16 @@ class Examiner:
         self._stopped = stopped
         self._warned: set[str] = set()
 
-    def examine_paths(self, paths: Iterable[str], level: Level) -> None:
-        """Examine files before any process maps them; ``level`` is that of refusals."""
-        for path in paths:
-            fd = mapped.open_file(path)
-            if fd is None:
-                log("warning", f"TLS: {path} cannot be opened.")
-                continue
-            try:
-                self._known.add_listed(self._examine(fd, path, level))
-            finally:
-                os.close(fd)
+    def examine_path(self, path: str, level: Level) -> None:
+        """Examine a file before any process maps it; ``level`` is that of refusals."""
+        fd = mapped.open_file(path)
+        if fd is None:
+            log("warning", f"TLS: {path} cannot be opened.")
+            return
+        try:
+            self._known.add_listed(self._examine(fd, path, level))
+        finally:
+            os.close(fd)
 
     def examine_learned(self, answer: Callable[[], None], *, only_public: bool) -> None:
         """Examine files that were probed in earlier captures; see `examine_processes`.

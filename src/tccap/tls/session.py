@@ -7,35 +7,33 @@ returns what to write into the stream.
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from tccap.bpf.maps import Map
+from tccap.ipc.channel import HandlesAt, Message, Verdict
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import TlsCounts, log, report
 from tccap.stream import abi
 from tccap.stream.abi import MessageKind
 from tccap.tls import keylog, sites
+from tccap.tls.handles import Handles
 from tccap.tls.hold import Buffer, Hold
 from tccap.tls.keyjoin import KeyJoin
 from tccap.tls.keylog import Secret
 from tccap.tls.prospects import Prospects
 
-if TYPE_CHECKING:
-    from tccap.tls.tracing import Tracing
-
 KEYLOG_LINE_MAX = 4096
 # LOST_... of bpf/tls/site.h, in this order.
 LOST_REASONS = ("lost_unreadable", "lost_ring_full", "lost_table_full")
-ANSWERS_S = 0.01  # how often to look for answers about processes
 
 
 class Tls:
     """Holds the packets of TLS connections until their secrets are written.
 
     ``marks`` is the kernel's map of the connections whose packets wait, ``lost`` that
-    of the counts of lost secrets; ``tracing`` sets the probes. The last two are None
-    where only a key log gives secrets.
+    of the counts of lost secrets; ``ask`` sends a question about a process to the
+    engine. The last two are None where only a key log gives secrets.
     """
 
     kinds = frozenset(
@@ -46,16 +44,23 @@ class Tls:
         }
     )
 
+    hears = frozenset({Verdict, HandlesAt})
+
     def __init__(
-        self, plan: Plan, marks: Map, lost: Map | None, tracing: "Tracing | None"
+        self,
+        plan: Plan,
+        marks: Map,
+        lost: Map | None = None,
+        ask: Callable[[Message], None] | None = None,
     ) -> None:
         self._has_keylog = plan.keylog
         self._marks = marks
         self._lost = lost
-        self._tracing = tracing
+        self._handles = Handles()
         self._hold = Hold(plan.tls_wait_ms / 1000)
         self._keys = KeyJoin()
-        self._prospects = Prospects(tracing.may_trace) if tracing else None
+        # A key log may have the secrets of any connection.
+        self._prospects = Prospects(ask) if ask and not plan.keylog else None
         self._rest_of_text = b""
         self._unreadable = 0
 
@@ -65,7 +70,7 @@ class Tls:
         kind = message[-1]
         if kind == MessageKind.HELLO:
             hello = abi.HelloMessage.parse(message)
-            return self._unmarked(self._settled(now) + self._hello(hello, now))
+            return self._unmarked(self._hello(hello, now))
         if kind == MessageKind.SECRET:
             read = abi.SecretMessage.parse(message)
             secret = self._secret(read, now)
@@ -91,21 +96,26 @@ class Tls:
             out += self._hold.secret(secret, time.monotonic())
         return self._unmarked(out)
 
-    def addresses_changed(self) -> None:
-        """Ignore that addresses of this host have changed."""
+    def hear(self, message: Message) -> list[Buffer]:
+        """Take what the engine has found out about a process.
+
+        The packets of connections whose processes give no secrets may be written.
+        """
+        out: list[Buffer] = []
+        if isinstance(message, HandlesAt):
+            self._handles.record(message.pid, message.offsets)
+        elif isinstance(message, Verdict):
+            out += self._settled(message)
+        return self._unmarked(out)
 
     @property
     def timeout_s(self) -> float | None:
         """Return after how long `poll` has to be called; None: never."""
-        timeout_s = self._hold.timeout_s(time.monotonic())
-        if not self._prospects or not self._prospects.is_waiting:
-            return timeout_s
-        return ANSWERS_S if timeout_s is None else min(timeout_s, ANSWERS_S)
+        return self._hold.timeout_s(time.monotonic())
 
     def poll(self) -> list[Buffer]:
         """Return the packets that have waited long enough."""
-        now = time.monotonic()
-        out = self._settled(now) + self._hold.expire(now)
+        out = self._hold.expire(time.monotonic())
         for number in self._hold.take_without_secrets():
             if self._prospects:
                 self._prospects.waited_for_nothing(number)
@@ -120,9 +130,7 @@ class Tls:
         return {}
 
     def close(self) -> None:
-        """Detach the probes, and report what there was."""
-        if self._tracing:
-            self._tracing.close()
+        """Report what there was."""
         counts = self._hold.counts()
         lost = self._lost_secrets()
         report(TlsCounts(asdict(counts) | {"unreadable": self._unreadable} | lost))
@@ -152,38 +160,35 @@ class Tls:
 
     def _may_get_secrets(self, hello: abi.HelloMessage) -> bool:
         """Return whether a process at an end of the connection may give its secrets."""
-        if self._has_keylog or not self._prospects:
+        if not self._prospects:
             return self._has_keylog
         number = abi.connection_id(hello.client_random)
         return self._prospects.hello(number, hello.sender_pid, hello.receiver_pid)
 
     def _is_hopeless(self, held: abi.HeldPacket) -> bool:
         """Return whether it was not worth to wait, as a ServerHello's sender shows."""
-        if self._has_keylog or not self._prospects:
+        if not self._prospects:
             return False
         ends = held.receiver_pid, held.sender_pid
         return not self._prospects.server_hello(held.connection, *ends)
 
-    def _settled(self, now: float) -> list[Buffer]:
+    def _settled(self, verdict: Verdict) -> list[Buffer]:
         """Return the packets of connections whose processes give no secrets."""
-        if not self._tracing or not self._prospects:
-            return []
-        out: list[Buffer] = []
-        for answer in self._tracing.take_answers():
-            for number in self._prospects.settle(*answer):
-                out += [] if self._has_keylog else self._hold.give_up(number, now)
-        return out
+        now = time.monotonic()
+        hopeless = self._prospects.settle(*verdict) if self._prospects else []
+        return [block for each in hopeless for block in self._hold.give_up(each, now)]
 
     def _secret(self, message: abi.SecretMessage, now: float) -> Secret | None:
         """Return the secret that a probe has read; None: there is none yet."""
-        pid, kind, label, random, content = message
-        if sites.KINDS[kind] == "value":
+        pid, number, label, random, content = message
+        kind = sites.KINDS[number] if number < len(sites.KINDS) else ""
+        if kind == "value":
             self._keys.value(pid, label, random, content, now)
             return None
-        if sites.KINDS[kind] == "line":
+        if kind == "line":
             secret = keylog.accept(label, random, content)
-        else:
-            at = self._tracing.handle_at(pid) if self._tracing else None
+        else:  # "key"
+            at = self._handles.offset(pid)
             handle = content[at:] if at is not None else b""
             secret = self._keys.secret(pid, label, random, handle, now)
         self._unreadable += secret is None

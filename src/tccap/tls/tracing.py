@@ -5,20 +5,25 @@ again and again, the files that traced processes execute. A probe is on a file, 
 serves every process that has the file mapped, now or later.
 """
 
+import contextlib
 import functools
+import hashlib
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from tccap.errors import TccapError
+from tccap.ipc.channel import HandlesAt, MayTrace, Message, Verdict
 from tccap.ipc.status import Timing, TlsReady, log, report
+from tccap.ipc.values import Level
 from tccap.tls import libraries
 from tccap.tls.examiner import Examiner
 from tccap.tls.knownfiles import KnownFiles
 from tccap.tls.probedfiles import ProbedFiles
 from tccap.tls.processscan import ProcessScan
 from tccap.tls.uprobes import Uprobes
-from tccap.tls.verdicts import Answer, Verdicts
+from tccap.tls.verdicts import Program, Verdicts
 
 # Scanning all processes takes about this share of one CPU, and looking at those that
 # the packets' loop asks for.
@@ -31,9 +36,13 @@ EXAMINED_PAUSE_S = 10.0
 class Tracing(threading.Thread):
     """The thread, which dies with the process; other methods are for the engine's.
 
+    It answers the carrier (`engine.parts.Service`).
+
     ``wants`` returns whether a process may be traced; ``probes`` makes the probes, and
     is called in the thread. With ``shows_paths`` the user may see everybody's paths.
     """
+
+    requests = frozenset({MayTrace})
 
     def __init__(
         self,
@@ -49,30 +58,51 @@ class Tracing(threading.Thread):
         self._listed = listed
         self._shows_paths = shows_paths
         self._known = KnownFiles()
-        self._verdicts = Verdicts()
+        self._news_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._verdicts = Verdicts(lambda: os.eventfd_write(self._news_fd, 1))
+        self._number_key = os.urandom(16)
         self._probed: ProbedFiles | None = None  # until the thread has made the probes
         self._stopped = threading.Event()
 
-    def handle_at(self, pid: int) -> int | None:
-        """Return the offset of handles in descriptions of keys in a process.
+    @property
+    def news_fd(self) -> int:
+        """The descriptor that is readable when there are messages to take."""
+        return self._news_fd
 
-        None if its libraries do not say it, or if two of them differ. As long as the
-        process is not known, the listed libraries count: nobody but root has made them.
-        """
-        found = self._verdicts.handles_at(pid) or self._known.listed_handles_at
-        return next(iter(found)) if len(found) == 1 else None
+    def answer(self, request: Message) -> Iterator[Message]:
+        """Take a question about a process; `take` returns later answers."""
+        assert isinstance(request, MayTrace)
+        may_give = self.may_trace(request.pid)
+        if may_give is not None:
+            yield Verdict(request.pid, may_give)
+
+    def take(self) -> Iterator[Message]:
+        """Yield what has become known of processes since the last call."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._news_fd)
+        for pid, offsets in self._verdicts.take_handles().items():
+            yield HandlesAt(pid, bytes(sorted(offsets)))
+        for pid, may_give, program in self._verdicts.take_answers():
+            yield Verdict(pid, may_give, self._number(program))
 
     def may_trace(self, pid: int) -> bool | None:
         """Return whether secrets of a process may come: a file that it has is probed.
 
-        None if that is not known yet: `take_answers` will tell. Secrets of a process
-        that has ended may come: they may be on their way.
+        None if that is not known yet: `take` will tell. Secrets of a process that has
+        ended may come: they may be on their way.
         """
         return self._verdicts.may_give(pid)
 
-    def take_answers(self) -> list[Answer]:
-        """Return what has become known of processes since the last call."""
-        return self._verdicts.take_answers()
+    def _number(self, program: Program) -> int:
+        """Return a number that stands for a program: the carrier sees no inodes."""
+        if program is None:
+            return 0
+        text = b"%d %d" % program
+        made = hashlib.blake2b(text, digest_size=8, key=self._number_key)
+        return int.from_bytes(made.digest())
+
+    def addresses_changed(self) -> None:
+        """Ignore that addresses of this host have changed."""
 
     def close(self) -> None:
         """Detach all probes; does not wait for the thread, which may be reading."""
@@ -112,8 +142,15 @@ class Tracing(threading.Thread):
             self._verdicts.wait(due - time.monotonic())
 
     def _examine_listed(self, examiner: Examiner) -> None:
-        examiner.examine_paths(_common_libraries(), "info")
-        examiner.examine_paths(self._listed, "warning")
+        for path in _common_libraries():
+            self._examine_path(examiner, path, "info")
+        for path in self._listed:
+            self._examine_path(examiner, path, "warning")
+
+    def _examine_path(self, examiner: Examiner, path: str, level: Level) -> None:
+        examiner.examine_path(path, level)
+        # Now: its secrets come from now on, and the next file may take seconds.
+        self._verdicts.record_listed(self._known.listed_handles_at)
 
     def _scan(
         self,

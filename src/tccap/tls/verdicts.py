@@ -7,8 +7,10 @@ connection's packets wait, as if the process gave secrets.
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
+
+from tccap.tls.handles import LISTED
 
 # Until a process is looked at again: it may have loaded a library since.
 NO_VALID_S = 0.5
@@ -28,15 +30,20 @@ class Answer(NamedTuple):
 
 
 class Verdicts:
-    """What is known of processes, by pid; for any thread."""
+    """What is known of processes, by pid; for any thread.
 
-    def __init__(self) -> None:
+    ``on_news`` is called when there is something to take.
+    """
+
+    def __init__(self, on_news: Callable[[], None] = lambda: None) -> None:
+        self._on_news = on_news
         self._lock = threading.Lock()
         self._wakeup = threading.Event()
         self._is_closed = False
         self._giving: set[int] = set()
         self._not_giving: dict[int, float] = {}  # since when
         self._handles_at: dict[int, frozenset[int]] = {}
+        self._changed_handles: set[int] = set()
         self._asked: set[int] = set()
         self._answers: list[Answer] = []
 
@@ -52,10 +59,11 @@ class Verdicts:
         self._wakeup.set()
         return None
 
-    def handles_at(self, pid: int) -> frozenset[int]:
-        """Return the offsets of handles that the process's libraries have."""
+    def take_handles(self) -> dict[int, frozenset[int]]:
+        """Return the offsets of handles that have changed since the last call."""
         with self._lock:
-            return self._handles_at.get(pid, frozenset())
+            changed, self._changed_handles = self._changed_handles, set()
+            return {pid: self._handles_at.get(pid, frozenset()) for pid in changed}
 
     def take_answers(self) -> list[Answer]:
         """Return the answers since the last call."""
@@ -84,9 +92,12 @@ class Verdicts:
         """Record what a look at a process has found."""
         with self._lock:
             (self._giving.add if gives else self._giving.discard)(pid)
-            self._handles_at.pop(pid, None)
-            if handles_at:
-                self._handles_at[pid] = handles_at
+            self._set_handles(pid, handles_at)
+
+    def record_listed(self, handles_at: frozenset[int]) -> None:
+        """Record what the listed libraries say about handles."""
+        with self._lock:
+            self._set_handles(LISTED, handles_at)
 
     def answer(self, pid: int, may_give: bool, program: Program) -> None:
         """Answer the loop."""
@@ -94,6 +105,7 @@ class Verdicts:
             self._answers.append(Answer(pid, may_give, program))
             if not may_give:
                 self._not_giving[pid] = time.monotonic()
+        self._on_news()
 
     def keep(self, pids: Iterable[int]) -> None:
         """Forget all other processes: they have ended."""
@@ -102,11 +114,21 @@ class Verdicts:
             self._giving &= running
             for pid in self._not_giving.keys() - running:
                 del self._not_giving[pid]
-            for pid in self._handles_at.keys() - running:
-                del self._handles_at[pid]
+            for pid in self._handles_at.keys() - running - {LISTED}:
+                self._set_handles(pid, frozenset())
 
     def close(self) -> None:
         """From now on no process gives secrets."""
         with self._lock:
             self._is_closed = True
             self._answers += [Answer(pid, may_give=False) for pid in self._asked]
+        self._on_news()
+
+    def _set_handles(self, pid: int, handles_at: frozenset[int]) -> None:
+        if handles_at == self._handles_at.get(pid, frozenset()):
+            return
+        self._changed_handles.add(pid)
+        self._handles_at.pop(pid, None)
+        if handles_at:
+            self._handles_at[pid] = handles_at
+        self._on_news()

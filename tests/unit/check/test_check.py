@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tccap.bpf import features
-from tccap.check import check
+from tccap.check import check, sandboxes
 from tccap.check.check import MISSING, NOTE, OK, Finding
+from tccap.check.sandboxes import Entered
 from tccap.errors import TccapError
 from tccap.front import launcher
 from tccap.paths import SCRIPT
@@ -191,3 +192,27 @@ def test_a_refused_library_has_its_reason_and_one_that_only_helps_no_line(
     assert [*check._tls()] == [
         Finding(NOTE, "TLS secrets", "not from /bin/ls: It is odd.")
     ]
+
+
+@pytest.mark.parametrize(
+    ("entered", "refusal", "expected"),
+    [
+        (Entered("", 2_100_000_000, is_own_user=True), "", [OK]),
+        (Entered("", 65534), "", [NOTE]),
+        (Entered("Function not implemented"), "", [MISSING]),
+        (Entered("", 2_100_000_000, is_own_user=True), "denied", [OK, NOTE]),
+    ],
+)
+def test_what_sandboxes_need(
+    entered: Entered,
+    refusal: str,
+    expected: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(sandboxes, "enter", lambda: entered)
+    monkeypatch.setattr(sandboxes, "leave_network", lambda: refusal)
+    found = list(check._sandboxes())
+    assert [finding.mark for finding in found] == expected
+    assert entered.refusal in found[0].text
+    assert refusal in found[-1].text

@@ -53,6 +53,23 @@ def test_the_end_of_the_pipe_means_stop(
     assert control.is_stopping
 
 
+def test_a_child_can_take_over_what_the_front_sends(
+    events: Events, front: tuple[int, Control]
+) -> None:
+    write_fd, control = front
+    control.leave_text()
+    os.write(write_fd, b"text")
+    events.wait(0)
+    assert control.take_text() == b""
+    os.close(write_fd)
+    events.wait(0)
+    assert control.is_stopping
+    others = Events()
+    control.take_over(others)
+    others.wait(0)
+    assert control.take_text() == b"text"
+
+
 def test_sigterm_means_stop(events: Events, front: tuple[int, Control]) -> None:
     _, control = front
     os.kill(os.getpid(), signal.SIGTERM)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tccap.host import seccomp
-from tccap.host.sandbox import COMPUTING, RESOLVING
+from tccap.host.sandbox import CARRYING, COMPUTING, RESOLVING
 
 SRC = str(Path(seccomp.__file__).parents[2])
 PREPARE = """
@@ -76,3 +76,12 @@ def test_no_call_has_two_rules(rules: seccomp.Rules) -> None:
     assert not rules.allowed & rules.killed
     assert not rules.allowed & rules.only.keys()
     assert not rules.killed & rules.only.keys()
+
+
+def test_a_machine_that_is_not_known_has_no_sandbox(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    system = os.uname_result(("Linux", "host", "6.1", "#1", "riscv64"))
+    monkeypatch.setattr(os, "uname", lambda: system)
+    with pytest.raises(OSError, match="Function not implemented"):
+        seccomp.install(CARRYING)

@@ -25,6 +25,7 @@ SNAPLENS = [1, 2, 3, 4, 5, 65535, abi.CAPLEN_MAX - 1, abi.CAPLEN_MAX, 262144]
 # What tccap.owners gives: it asks the kernel for some of it.
 ATTRIBUTION = {
     *{"ATTRIBUTION", "LABELS", "LABEL_TIDS", "LABEL_MAX", "HOOKS", "FENTRY"},
+    *{"TIDS_ANY_USER", "TIDS_USER"},
     *{"CALLERS", "READS_KERNEL", "HAS_SOCK_FROM_FILE", "SOCKET_FILE_OPS"},
     *{"FILTER_PIDS", "FILTER_UIDS", "FILTER_COMMS"},
     *{"FILTER_PROCESSES", "FOLLOW_CHILDREN", "SOCKETS", "PROCESSES"},

@@ -94,6 +94,17 @@ def test_interface_statistics(section: Section) -> None:
     assert block.hex() == _bytes(ISB).hex()
 
 
+def test_interfaces_that_another_process_has_described_are_counted(
+    section: Section,
+) -> None:
+    counts = (10, Statistics(received=10, accepted=7, dropped=1, unattributed=2))
+    section.describe(ETH0)
+    expected = section.statistics(0, *counts)
+    elsewhere = Section("", "")
+    elsewhere.count_interface()
+    assert elsewhere.statistics(0, *counts) == expected
+
+
 def test_pcapng_reads_it_back(section: Section) -> None:
     numbered = [section.describe(i) for i in (FOUR, BARE, FOUR)]
     assert [number for number, _ in numbered] == [0, 1, 2]

@@ -3,117 +3,147 @@
 import pytest
 
 from tccap.stream.abi import ELSEWHERE
+from tccap.tls.hold import CONNECTIONS_MAX
 from tccap.tls.prospects import CREDIT_OF_FORWARDER, Prospects
 
 CLIENT, PROXY, SERVER, WORKER = 10, 20, 30, 40
 ONE, TWO = 1, 2
 
 
-class Processes:
-    """What is known of processes: nothing, until it is said."""
+class Engine:
+    """Answers about processes at once, or later: where it is not said that they give.
+
+    Each pid is that of a program of its own.
+    """
 
     def __init__(self) -> None:
-        self.give: dict[int, bool | None] = {}
+        self.give: dict[int, bool] = {}
+        self.asked: list[int] = []
+        self.prospects = Prospects(lambda question: self.asked.append(question.pid))
 
-    def may_give(self, pid: int) -> bool | None:
-        return self.give.get(pid)
+    def answer(self) -> list[int]:
+        """Answer what is known; return the connections that are hopeless now."""
+        asked, self.asked = self.asked, []
+        hopeless = []
+        for pid in asked:
+            if pid in self.give:
+                hopeless += self.prospects.settle(pid, self.give[pid], pid)
+        return hopeless
+
+    def hello(self, number: int, client: int, server: int) -> bool:
+        """Return whether there is hope when all answers have come."""
+        hope = self.prospects.hello(number, client, server)
+        return number not in self.answer() and hope
+
+    def server_hello(self, number: int, client: int, server: int) -> bool:
+        """Return the same."""
+        hope = self.prospects.server_hello(number, client, server)
+        return number not in self.answer() and hope
+
+    def spend_credit(self, pid: int) -> None:
+        """Let a connection of a program wait for nothing."""
+        number = 1000 + pid
+        self.prospects.hello(number, pid, ELSEWHERE)
+        self.prospects.settle(pid, False, pid)
+        self.prospects.waited_for_nothing(number)
+        self.asked.clear()
 
 
 @pytest.fixture
-def processes() -> Processes:
-    return Processes()
+def engine() -> Engine:
+    return Engine()
 
 
-@pytest.fixture
-def prospects(processes: Processes) -> Prospects:
-    return Prospects(processes.may_give)
+def test_a_connection_is_hopeless_when_no_process_gives_secrets(engine: Engine) -> None:
+    engine.give = {PROXY: False, SERVER: False}
+    engine.spend_credit(PROXY)
+    engine.spend_credit(SERVER)
+    assert not engine.hello(ONE, PROXY, SERVER)
 
 
-def _spend_credit(prospects: Prospects, pid: int) -> None:
-    """Let a connection of a program wait for nothing."""
-    number = 1000 + pid
-    prospects.hello(number, pid, ELSEWHERE)
-    prospects.settle(pid, False, (8, pid))
-    prospects.waited_for_nothing(number)
+def test_one_end_of_any_flow_is_enough(engine: Engine) -> None:
+    engine.give = {CLIENT: True, PROXY: False, SERVER: False}
+    engine.spend_credit(PROXY)
+    engine.spend_credit(SERVER)
+    assert engine.hello(ONE, CLIENT, PROXY)
+    assert engine.hello(ONE, PROXY, SERVER)
+    assert not engine.hello(TWO, ELSEWHERE, SERVER)
 
 
-def test_a_connection_is_hopeless_when_no_process_gives_secrets(
-    prospects: Prospects, processes: Processes
-) -> None:
-    processes.give = {PROXY: False, SERVER: False}
-    _spend_credit(prospects, PROXY)
-    _spend_credit(prospects, SERVER)
-    assert not prospects.hello(ONE, PROXY, SERVER)
-
-
-def test_one_end_of_any_flow_is_enough(
-    prospects: Prospects, processes: Processes
-) -> None:
-    processes.give = {CLIENT: True, PROXY: False, SERVER: False}
-    _spend_credit(prospects, PROXY)
-    _spend_credit(prospects, SERVER)
-    assert prospects.hello(ONE, CLIENT, PROXY)
+def test_a_connection_waits_for_the_answers_about_all_its_ends(engine: Engine) -> None:
+    engine.spend_credit(PROXY)
+    engine.spend_credit(SERVER)
+    prospects = engine.prospects
     assert prospects.hello(ONE, PROXY, SERVER)
-    assert not prospects.hello(TWO, ELSEWHERE, SERVER)
+    assert prospects.hello(TWO, ELSEWHERE, SERVER)
+    assert engine.asked == [PROXY, SERVER, SERVER]
+    assert prospects.settle(SERVER, False, 0) == [TWO]
+    assert prospects.settle(PROXY, False, 0) == [ONE]
+    assert prospects.settle(SERVER, False, 0) == []
 
 
-def test_an_answer_makes_a_connection_hopeless(prospects: Prospects) -> None:
-    _spend_credit(prospects, PROXY)
-    assert prospects.hello(ONE, PROXY, ELSEWHERE)
-    assert prospects.is_waiting
-    assert prospects.settle(PROXY, False, (8, PROXY)) == [ONE]
-    assert not prospects.is_waiting
+def test_an_answer_that_nobody_waits_for_is_ignored(engine: Engine) -> None:
+    assert engine.prospects.settle(PROXY, False, 0) == []
 
 
-def test_an_answer_that_nobody_waits_for_is_ignored(prospects: Prospects) -> None:
-    assert prospects.settle(PROXY, False, None) == []
-
-
-def test_a_program_that_is_not_known_waits_for_nothing_once(
-    prospects: Prospects,
+def test_no_process_is_waited_for_on_behalf_of_a_forgotten_connection(
+    engine: Engine,
 ) -> None:
+    for number in range(CONNECTIONS_MAX + 1):
+        assert engine.prospects.hello(number, 0, SERVER + number % 2)
+    assert len(engine.prospects._waiting[SERVER]) == CONNECTIONS_MAX // 2
+    assert 0 not in engine.prospects._waiting[SERVER]
+
+
+def test_a_program_that_is_not_known_waits_for_nothing_once(engine: Engine) -> None:
+    prospects = engine.prospects
     assert prospects.hello(ONE, PROXY, ELSEWHERE)
-    assert prospects.settle(PROXY, False, (8, 1)) == []
+    assert prospects.settle(PROXY, False, 8) == []
     prospects.waited_for_nothing(ONE)
     # Another process of the same program.
     assert prospects.hello(TWO, WORKER, ELSEWHERE)
-    assert prospects.settle(WORKER, False, (8, 1)) == [TWO]
+    assert prospects.settle(WORKER, False, 8) == [TWO]
 
 
-def test_secrets_from_elsewhere_show_that_a_program_forwards(
-    prospects: Prospects, processes: Processes
-) -> None:
-    processes.give = {PROXY: False}
-    _spend_credit(prospects, PROXY)
-    assert not prospects.hello(ONE, PROXY, ELSEWHERE)
-    prospects.gave_secret(ONE, CLIENT)
+def test_secrets_from_elsewhere_show_that_a_program_forwards(engine: Engine) -> None:
+    engine.give = {PROXY: False}
+    engine.spend_credit(PROXY)
+    assert not engine.hello(ONE, PROXY, ELSEWHERE)
+    engine.prospects.gave_secret(ONE, CLIENT)
     for number in range(2, 2 + CREDIT_OF_FORWARDER):
-        assert prospects.hello(number, PROXY, ELSEWHERE)
-        prospects.waited_for_nothing(number)
-    assert not prospects.hello(100, PROXY, ELSEWHERE)
+        assert engine.hello(number, PROXY, ELSEWHERE)
+        engine.prospects.waited_for_nothing(number)
+    assert not engine.hello(100, PROXY, ELSEWHERE)
 
 
-def test_a_hello_that_is_passed_on_shows_it_too(
-    prospects: Prospects, processes: Processes
-) -> None:
-    processes.give = {PROXY: False, SERVER: False, CLIENT: False}
+def test_secrets_that_come_before_the_answer_show_it_too(engine: Engine) -> None:
+    engine.spend_credit(PROXY)
+    prospects = engine.prospects
+    assert prospects.hello(ONE, PROXY, ELSEWHERE)
+    prospects.gave_secret(ONE, CLIENT)
+    assert prospects.settle(PROXY, False, PROXY) == []
+    assert prospects.hello(TWO, PROXY, ELSEWHERE)
+    assert prospects.settle(PROXY, False, PROXY) == []
+
+
+def test_a_hello_that_is_passed_on_shows_it_too(engine: Engine) -> None:
+    engine.give = {PROXY: False, SERVER: False, CLIENT: False}
     for pid in (CLIENT, PROXY, SERVER):
-        _spend_credit(prospects, pid)
-    assert not prospects.hello(ONE, CLIENT, PROXY)
-    assert prospects.hello(ONE, PROXY, SERVER)
+        engine.spend_credit(pid)
+    assert not engine.hello(ONE, CLIENT, PROXY)
+    assert engine.hello(ONE, PROXY, SERVER)
 
 
-def test_the_worker_that_answers_replaces_the_listener(
-    prospects: Prospects, processes: Processes
-) -> None:
-    processes.give = {SERVER: True, WORKER: False}
-    _spend_credit(prospects, WORKER)
-    assert prospects.hello(ONE, ELSEWHERE, SERVER)
-    assert not prospects.server_hello(ONE, ELSEWHERE, WORKER)
-    assert prospects.hello(TWO, ELSEWHERE, SERVER)
-    assert prospects.server_hello(TWO, ELSEWHERE, 0)
+def test_the_worker_that_answers_replaces_the_listener(engine: Engine) -> None:
+    engine.give = {SERVER: True, WORKER: False}
+    engine.spend_credit(WORKER)
+    assert engine.hello(ONE, ELSEWHERE, SERVER)
+    assert not engine.server_hello(ONE, ELSEWHERE, WORKER)
+    assert engine.hello(TWO, ELSEWHERE, SERVER)
+    assert engine.server_hello(TWO, ELSEWHERE, 0)
 
 
-def test_an_unknown_process_may_give_secrets(prospects: Prospects) -> None:
-    assert prospects.hello(ONE, 0, ELSEWHERE)
-    assert prospects.server_hello(TWO, 0, ELSEWHERE)
+def test_an_unknown_process_may_give_secrets(engine: Engine) -> None:
+    assert engine.hello(ONE, 0, ELSEWHERE)
+    assert engine.server_hello(TWO, 0, ELSEWHERE)
+    assert engine.asked == []

@@ -2,9 +2,14 @@
 
 import builtins
 import os
+from typing import cast
 
 import pytest
 
+from tccap.ipc.channel import HandlesAt, MayTrace, Verdict
+from tccap.tls.examiner import Examiner
+from tccap.tls.handles import LISTED
+from tccap.tls.knownfiles import Content
 from tccap.tls.tracing import Tracing
 from tccap.tls.uprobes import Uprobes
 
@@ -30,22 +35,54 @@ def test_the_loop_reads_nothing(
 
     for module, name in ((builtins, "open"), (os, "open"), (os, "stat")):
         monkeypatch.setattr(module, name, fail)
-    assert tracing.may_trace(os.getpid()) is None
-    assert tracing.handle_at(os.getpid()) is None
-    assert tracing.take_answers() == []
+    assert [*tracing.answer(MayTrace(os.getpid()))] == []
 
 
 def test_handles_are_where_the_libraries_of_the_process_have_them(
     tracing: Tracing,
 ) -> None:
     tracing._verdicts.record(PID, gives=True, handles_at=frozenset({8}))
-    assert tracing.handle_at(PID) == 8
-    tracing._verdicts.record(PID, gives=True, handles_at=frozenset({8, 16}))
-    assert tracing.handle_at(PID) is None
+    assert [*tracing.take()] == [HandlesAt(PID, bytes([8]))]
+    tracing._verdicts.record(PID, gives=True, handles_at=frozenset({8}))
+    assert [*tracing.take()] == []
+    tracing._verdicts.record(PID, gives=True, handles_at=frozenset({16, 8}))
+    assert [*tracing.take()] == [HandlesAt(PID, bytes([8, 16]))]
+    tracing._verdicts.keep(())
+    assert [*tracing.take()] == [HandlesAt(PID, b"")]
+
+
+def test_listed_libraries_are_not_forgotten_with_a_process(tracing: Tracing) -> None:
+    tracing._verdicts.record_listed(frozenset({8}))
+    tracing._verdicts.keep(())
+    assert [*tracing.take()] == [HandlesAt(LISTED, bytes([8]))]
+
+
+def test_secrets_of_a_listed_library_do_not_wait_for_the_next_one(
+    tracing: Tracing,
+) -> None:
+    class Nss:
+        def examine_path(self, _path: str, _level: str) -> None:
+            content = Content(8, 100, 0, 1)
+            tracing._known.add_handle_at(content, 8)
+            tracing._known.add_listed(content)
+
+    tracing._examine_path(cast("Examiner", Nss()), "libssl3.so", "info")
+    assert [*tracing.take()] == [HandlesAt(LISTED, bytes([8]))]
+
+
+def test_processes_of_one_program_have_its_number(tracing: Tracing) -> None:
+    for pid, program in ((1, (8, 100)), (2, (8, 100)), (3, (8, 101)), (4, None)):
+        tracing._verdicts.answer(pid, may_give=False, program=program)
+    verdicts = [each for each in tracing.take() if isinstance(each, Verdict)]
+    first, second, other, ended = (each.program for each in verdicts)
+    assert first == second
+    assert len({0, 100, 101, first, other}) == 5
+    assert ended == 0
 
 
 def test_nothing_is_awaited_of_a_thread_that_has_failed(tracing: Tracing) -> None:
     assert tracing.may_trace(PID) is None
     tracing._verdicts.close()
-    assert tracing.take_answers() == [(PID, False, None)]
+    assert [*tracing.take()] == [Verdict(PID, may_give=False)]
+    assert [*tracing.answer(MayTrace(PID))] == [Verdict(PID, may_give=False)]
     assert tracing.may_trace(PID) is False
