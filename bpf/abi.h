@@ -121,13 +121,17 @@ struct overflows {
 	u64 processes; /* packets without label: the process was evicted */
 };
 
-/* An address of this host, or of a container whose veth end is here; LocalAddress in
- * src/tccap/owners/addresses.py. */
-struct local_address {
+/* Addresses that are this host's, or a container's whose veth end is here, and kinds of
+ * them; LocalNetwork in src/tccap/owners/addresses.py. The longest prefix counts. */
+struct local_network {
+	u32 prefix_len;	  /* bits, of all that follows */
 	s32 namespace_id; /* OWN_NAMESPACE, or as seen from here */
 	u32 family;
 	u8 address[16];
 };
+#define NOT_LOCAL 0 /* an exception in a larger network */
+#define LOCAL_UNICAST 1
+#define LOCAL_BROADCAST 2
 #define OWN_NAMESPACE (-1)
 
 /* Identifies a process; pids are reused. */

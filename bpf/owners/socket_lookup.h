@@ -88,8 +88,7 @@ static __always_inline bool is_wildcard(struct bpf_sock *sk, u32 family)
 static __always_inline bool
 may_receive(struct bpf_sock *sk, const struct packet *packet, s32 ns, u64 generation)
 {
-	return !is_wildcard(sk, packet->family) ||
-	       is_own_address(packet->destination, packet->family, ns, generation);
+	return !is_wildcard(sk, packet->family) || is_for_host(packet, ns, generation);
 }
 
 /* The answer to a packet, by its addresses: the sender is looked up as the receiver of

@@ -25,13 +25,20 @@ class Host:
         """Send UDP."""
         self._send(socket.IPPROTO_UDP, datagram(source, port, data))
 
-    def send_segment(self, source: int, port: int, flags: int, sequence: int) -> None:
+    def send_segment(  # the fields of a segment
+        self,
+        source: int,
+        port: int,
+        flags: int,
+        sequence: int,
+        to: str = UPLINK_ADDRESS,
+    ) -> None:
         """Send a TCP segment without data."""
         head = struct.pack(
             ">HHIIBBHHH", source, port, sequence, 0, 5 << 4, flags, 1000, 0, 0
         )
-        total = _checksum(_pseudo_header(socket.IPPROTO_TCP, len(head)) + head)
-        self._send(socket.IPPROTO_TCP, head[:16] + total + head[18:])
+        total = _checksum(_pseudo_header(socket.IPPROTO_TCP, len(head), to) + head)
+        self._send(socket.IPPROTO_TCP, head[:16] + total + head[18:], to)
 
     def receive(self, port: int) -> bytes:
         """Return the next packet to a port, without its Ethernet header."""
@@ -40,8 +47,8 @@ class Host:
             if packet[0] >> 4 == 4 and packet[22:24] == struct.pack(">H", port):
                 return packet
 
-    def _send(self, protocol: int, payload: bytes) -> None:
-        packet = ipv4(protocol, (ELSEWHERE, UPLINK_ADDRESS), payload)
+    def _send(self, protocol: int, payload: bytes, to: str = UPLINK_ADDRESS) -> None:
+        packet = ipv4(protocol, (ELSEWHERE, to), payload)
         os.write(self._fd, _ETHERNET + packet)
 
 
@@ -69,8 +76,8 @@ def host() -> Iterator[Host]:
         os.close(fd)
 
 
-def _pseudo_header(protocol: int, length: int) -> bytes:
-    ends = socket.inet_aton(ELSEWHERE) + socket.inet_aton(UPLINK_ADDRESS)
+def _pseudo_header(protocol: int, length: int, to: str) -> bytes:
+    ends = socket.inet_aton(ELSEWHERE) + socket.inet_aton(to)
     return ends + struct.pack(">BBH", 0, protocol, length)
 
 

@@ -28,7 +28,7 @@ _GROUP = "a datagram to a group may be for several sockets"
 _TIME_WAIT = "a SYN to a pair in TIME_WAIT may be for another socket than the pair's"
 _GONE_THERE = "connections in a container are not remembered when their socket is gone"
 _CLOSED = "the owner has closed its descriptor, and nobody has used the socket since"
-_NO_DEVICE = "no device has the address"
+_LARGE = "a shorter prefix than 24 bits may have exceptions that are not followed"
 
 MAY_MISS = {
     "container-pings": "an echo request that comes out of a container's veth no "
@@ -77,8 +77,8 @@ MAY_MISS = {
     "connection-of-a-dead-parent": _CLOSED,
     "tcp-splice": _CLOSED,
     "datagram-socket-inherited-and-closed": _CLOSED,
-    "listener-on-a-local-network": _NO_DEVICE,
-    "listener-on-a-local-network-asked-by-a-container": _NO_DEVICE,
+    "listener-on-a-large-local-network": _LARGE,
+    "address-of-a-container-in-a-local-network": _TRANSLATED,
     "more-sockets-than-the-table-holds": "what does not fit into a table is counted",
 }
 
@@ -92,6 +92,8 @@ _OLD = "a connection from before the capture is found by polling"
 WITHOUT_KPROBES = {
     "container-is-pinged": _LEAVES_FIRST,
     "container-udp": _LEAVES_FIRST,
+    "broadcast-from-a-container": _LEAVES_FIRST,
+    "broadcast-into-a-container": _LEAVES_FIRST,
     "fragments": _LEAVES_FIRST,
     "same-tuple-in-two-namespaces": _LEAVES_FIRST,
     "datagram-of-another-host-to-the-other-address": _LEAVES_FIRST,

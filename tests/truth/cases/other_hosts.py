@@ -117,27 +117,6 @@ def frame_of_a_packet_socket(context: CaseContext) -> None:
 
 
 @case
-def listener_on_a_local_network(context: CaseContext) -> None:
-    """Every address of the network is this host's, though no device has it."""
-    scripts, port = context.scripts, context.port()
-    here = context.network.here
-    here.ip("route", "add", "local", "10.84.0.0/24", "dev", "lo")
-    server = Worker(scripts.server(port, ANY4))
-    alternate(server, Worker(scripts.client(port, "10.84.0.7")))
-
-
-@case
-def listener_on_a_local_network_asked_by_a_container(context: CaseContext) -> None:
-    scripts, port = context.scripts, context.port()
-    container = context.network.containers[1]
-    context.network.here.ip("route", "add", "local", "10.85.0.0/24", "dev", "lo")
-    container.space.ip("route", "add", "10.85.0.0/24", "via", container.near_address)
-    with container.space.entered():
-        client = Worker(scripts.client(port, "10.85.0.7"))
-    alternate(Worker(scripts.server(port, ANY4)), client)
-
-
-@case
 def datagram_of_another_host_to_the_other_address(context: CaseContext) -> None:
     """Of two sockets on a port the one that is bound to the address receives."""
 

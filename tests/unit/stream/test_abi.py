@@ -14,7 +14,7 @@ from tccap.errors import TccapError
 from tccap.filter import language
 from tccap.ipc import values
 from tccap.ipc.values import RING_MIB_MAX
-from tccap.owners import addresses
+from tccap.owners import addresses, localroutes
 from tccap.paths import BPF_DIR
 from tccap.stream import abi
 from tccap.stream.abi import MessageKind, Statistics
@@ -52,6 +52,9 @@ MIRRORED = {
     "FIRST_ETHERNET": abi.FIRST_ETHERNET,
     "FIRST_UNREAD": abi.FIRST_UNREAD,
     "OWN_NAMESPACE": addresses.OWN_NAMESPACE,
+    "NOT_LOCAL": localroutes.Kind.NOT_LOCAL,
+    "LOCAL_UNICAST": localroutes.Kind.UNICAST,
+    "LOCAL_BROADCAST": localroutes.Kind.BROADCAST,
     "COMM_LEN": values.COMM_LEN_MAX + 1,
 }
 # Only the programs use these.
@@ -70,7 +73,7 @@ FORMATS = {
 }
 TUPLES = {
     "device": DeviceEntry._fields,
-    "local_address": addresses.LocalAddress._fields,
+    "local_network": addresses.LocalNetwork._fields,
 }
 
 
