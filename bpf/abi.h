@@ -40,6 +40,7 @@
  *                  (src/tccap/bpf/btf.py)
  *   HAS_MPTCP      1: those of multipath TCP are among them
  *   HAS_NETFILTER  1: those of netfilter are
+ *   HAS_GROUPS6    1: those of IPv6 multicast are
  *   READS_KERNEL   1: classifiers may read kernel memory at any address
  */
 #ifndef TCCAP_ABI_H
@@ -90,8 +91,9 @@ struct device {
 	/* The id, as seen from here, of the network namespace that has the other end of
 	 * a container's veth pair; -1: none. */
 	s32 far_namespace;
-	u32 leads_away; /* its other side is not on this host */
-	u32 far_netns;	/* inode number of that namespace; 0: unknown */
+	u32 leads_away;	 /* its other side is not on this host */
+	u32 far_netns;	 /* inode number of that namespace; 0: unknown */
+	u32 far_ifindex; /* of the other end in that namespace */
 	/* What may be translated (NAT) in this namespace, and in that of the other end:
 	 * TRANSLATED_DESTINATIONS and TRANSLATED_SOURCES, or 0. */
 	u16 translation;

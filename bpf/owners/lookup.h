@@ -13,6 +13,7 @@
 #include "lookup_generation.h"
 #include "owners/caller.h"
 #include "owners/endpoint.h"
+#include "owners/membership.h"
 #include "owners/remembered.h"
 #include "owners/socket_lookup.h"
 #include "packet/parse.h"
@@ -164,6 +165,20 @@ static __always_inline void find_owners(struct __sk_buff *skb,
 			      arrives_here ? OWN_NAMESPACE : device->far_namespace);
 }
 
+/* Forgets the owner of a socket that has not joined the group. */
+static __always_inline void drop_unless_member(struct __sk_buff *skb,
+					       struct endpoint_lookup *receiver,
+					       const struct packet *packet,
+					       const struct device *device)
+{
+	u32 ifindex = LOAD(u32, skb, __builtin_offsetof(struct __sk_buff, ifindex));
+
+	if (receiver->namespace_id != OWN_NAMESPACE)
+		ifindex = device->far_ifindex;
+	if (receiver->member && !is_member(receiver->member, packet, ifindex))
+		drop_owner(receiver);
+}
+
 /* Finds the processes at the two endpoints of a packet; `parsed` says whether parse()
  * could read it. */
 static __always_inline void find_endpoints(struct __sk_buff *skb,
@@ -185,6 +200,7 @@ static __always_inline void find_endpoints(struct __sk_buff *skb,
 	find_owners(skb, &context->device, outbound, parsed, packet, lookups);
 	drop_unless_sure(&lookups->sender, packet);
 	drop_unless_sure(&lookups->receiver, packet);
+	drop_unless_member(skb, &lookups->receiver, packet, &context->device);
 	/* A process may have changed before it used a socket, and that use was found
 	 * above: read the generation again. */
 	generation = lookup_generation();

@@ -13,6 +13,7 @@
 #include "owners/closed_connections.h"
 #include "owners/endpoint.h"
 #include "owners/local_addresses.h"
+#include "owners/membership.h"
 #include "owners/owner_table.h"
 #include "owners/sharing.h"
 #include "owners/socket_storage.h"
@@ -84,11 +85,25 @@ static __always_inline bool is_wildcard(struct bpf_sock *sk, u32 family)
 	return !(sk->src_ip6[0] | sk->src_ip6[1] | sk->src_ip6[2] | sk->src_ip6[3]);
 }
 
-/* A socket that is bound to no address receives only what is sent to this host. */
-static __always_inline bool
-may_receive(struct bpf_sock *sk, const struct packet *packet, s32 ns, u64 generation)
+/* The lookup in a container's namespace takes the number of the device here for that of
+ * a device there, to which a socket may be bound. */
+static __always_inline bool is_bound_elsewhere(struct bpf_sock *sk,
+					       const struct device *device, s32 ns)
 {
-	return !is_wildcard(sk, packet->family) || is_for_host(packet, ns, generation);
+	u32 bound = sk->bound_dev_if;
+
+	return ns != OWN_NAMESPACE && bound && bound != device->far_ifindex;
+}
+
+/* A socket that is bound to no address receives only what is sent to this host. */
+static __always_inline bool may_receive(struct bpf_sock *sk,
+					const struct packet *packet,
+					const struct device *device, s32 ns,
+					u64 generation)
+{
+	return !is_bound_elsewhere(sk, device, ns) &&
+	       (!is_wildcard(sk, packet->family) ||
+		is_for_host(packet, ns, generation));
 }
 
 /* The answer to a packet, by its addresses: the sender is looked up as the receiver of
@@ -249,7 +264,7 @@ static __always_inline u32 sharing_of(const struct endpoint_lookup *lookup, void
 }
 
 /* Finds the owner of a listener or a connection; `anew`: the listener was not looked up
- * by the source port, by which the kernel chooses among those that share the load. */
+ * by the source port, or the device, by which the kernel chooses among several. */
 static __always_inline void find_tcp_user(struct endpoint_lookup *lookup,
 					  struct bpf_sock *sk, u32 state, bool anew)
 {
@@ -292,10 +307,11 @@ static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
 		if (!is_stray(state, packet, sent)) {
 			/* Its owner may be unknown. */
 			open = state != TCP_TIME_WAIT;
-			if (may_receive(sk, packet, ns, lookup->generation) &&
+			if (may_receive(sk, packet, device, ns, lookup->generation) &&
 			    !(state == TCP_LISTEN &&
 			      may_be_another(skb, lookup, sk, device, ns, packet)))
-				find_tcp_user(lookup, sk, state, anew);
+				find_tcp_user(lookup, sk, state,
+					      anew || ns != OWN_NAMESPACE);
 		}
 		bpf_sk_release(sk);
 	}
@@ -303,26 +319,23 @@ static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
 		find_closed(lookup, packet, netns_of_lookup(device, ns));
 }
 
-static __always_inline bool is_multicast(const struct packet *packet)
-{
-	if (packet->family == AF_INET)
-		return packet->destination[0] >> 4 == 14;
-	return packet->destination[0] == 0xff;
-}
-
 /* Finds the owner of a datagram socket. One that is connected is the only one for its
- * peer. Of several others on a port, any may have sent a datagram, and only members
- * receive one for a group. */
+ * peer. Of several others on a port, any may have sent a datagram, and in a container the
+ * kernel may prefer one that is bound to the device there. All members of a group receive
+ * what is sent to it. */
 static __always_inline void find_udp_user(struct endpoint_lookup *lookup,
 					  struct bpf_sock *sk,
-					  const struct packet *packet, bool sent)
+					  const struct packet *packet, s32 ns,
+					  bool sent)
 {
-	bool any = sent || (is_multicast(packet) && is_wildcard(sk, packet->family));
+	bool any = sent || ns != OWN_NAMESPACE;
 	u32 excluded = CHOSEN_BY_PROGRAM | (any ? SHARES_PORT : 0);
 	bool connected = STATE_OF(sk) == TCP_ESTABLISHED;
 
 	find_user(lookup, sk, IPPROTO_UDP);
-	if (!connected && (sharing_of(lookup, sk) & excluded))
+	if (is_multicast(packet) && !sent)
+		lookup->member = address_of(sk);
+	else if (!connected && (sharing_of(lookup, sk) & excluded))
 		drop_owner(lookup);
 }
 
@@ -338,10 +351,10 @@ static __always_inline void find_by_udp_socket(struct __sk_buff *skb,
 
 	if (!sk)
 		return;
-	if (may_receive(sk, packet, ns, lookup->generation) &&
+	if (may_receive(sk, packet, device, ns, lookup->generation) &&
 	    (STATE_OF(sk) == TCP_ESTABLISHED ||
 	     !may_be_another(skb, lookup, sk, device, ns, packet)))
-		find_udp_user(lookup, sk, packet, sent);
+		find_udp_user(lookup, sk, packet, ns, sent);
 	bpf_sk_release(sk);
 }
 

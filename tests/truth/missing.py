@@ -24,7 +24,7 @@ _LOWER = (
     "is for, and sockets can be bound to a device"
 )
 _PROGRAM = "the program that chooses a socket is not run by the lookup of a classifier"
-_GROUP = "a datagram to a group may be for several sockets"
+_GROUP = "a lookup finds one of the sockets on the port, which may be no member"
 _TIME_WAIT = "a SYN to a pair in TIME_WAIT may be for another socket than the pair's"
 _GONE_THERE = "connections in a container are not remembered when their socket is gone"
 _CLOSED = "the owner has closed its descriptor, and nobody has used the socket since"
@@ -55,6 +55,9 @@ MAY_MISS = {
     "container-with-the-address-of-one-before": _APPEARED,
     "container-udp-on-a-shared-port": _SHARED_PORT,
     "container-udp-connected-and-not": _SHARED_PORT,
+    "container-bound-and-unbound-datagrams": _DEVICE_THERE,
+    "container-bound-and-unbound-listeners": _DEVICE_THERE,
+    "container-bound-to-a-device-with-the-number-of-ours": _DEVICE_THERE,
     "container-bound-to-its-device": _DEVICE_THERE,
     "container-by-link-local-ipv6": _DEVICE_THERE,
     "socket-of-a-bridge": _LOWER,
@@ -65,7 +68,6 @@ MAY_MISS = {
     "reuseport-program-of-datagrams": _PROGRAM,
     "multicast-with-a-bystander": _GROUP,
     "multicast-with-a-member-of-another-group": _GROUP,
-    "udp-multicast": _GROUP,
     "time-wait-of-a-restarted-server": _TIME_WAIT,
     "time-wait-of-a-worker": _TIME_WAIT,
     "time-wait-in-a-container": _TIME_WAIT,
@@ -94,6 +96,10 @@ WITHOUT_KPROBES = {
     "container-udp": _LEAVES_FIRST,
     "broadcast-from-a-container": _LEAVES_FIRST,
     "broadcast-into-a-container": _LEAVES_FIRST,
+    "multicast-into-a-container": _LEAVES_FIRST,
+    "multicast-from-a-container": _LEAVES_FIRST,
+    "multicast-of-ipv6-from-a-container": _LEAVES_FIRST,
+    "udp-multicast": _NOT_USED_YET,
     "fragments": _LEAVES_FIRST,
     "same-tuple-in-two-namespaces": _LEAVES_FIRST,
     "datagram-of-another-host-to-the-other-address": _LEAVES_FIRST,

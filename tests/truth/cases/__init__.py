@@ -4,12 +4,14 @@ Importing the package enters all cases into `registry.CASES`.
 """
 
 from truth.cases import (
+    bound_there,
     chosen,
     chosen_sockets,
     containers,
     crowded,
     descriptors,
     gone,
+    groups,
     icmp,
     local_networks,
     namespaces,
@@ -22,12 +24,14 @@ from truth.cases import (
 )
 
 __all__ = [
+    "bound_there",
     "chosen",
     "chosen_sockets",
     "containers",
     "crowded",
     "descriptors",
     "gone",
+    "groups",
     "icmp",
     "local_networks",
     "namespaces",

@@ -1,79 +1,61 @@
-"""Addresses of this host that no device has: networks, and broadcasts.
-
-Routes are there before the capture starts: a change counts a moment late.
-"""
+"""Addresses of this host that no device has: networks, and broadcasts."""
 
 import socket
-from collections.abc import Iterator
 
 from truth.cases.registry import CaseContext, case
 from truth.cases.translated import listens
 from truth.elsewhere import SYN, host
-from truth.network import UPLINK_ADDRESS
+from truth.network import LARGE, LOCAL, LOCAL6, THROUGH_BOX, UPLINK_ADDRESS
 from truth.sockets import ANY4, LO4, udp
 from truth.workers import Script, Worker, alternate, kill_all
 
 
 @case
-def listener_on_a_local_network(context: CaseContext) -> Iterator[None]:
-    scripts, port = context.scripts, context.port()
-    here = context.network.here
-    here.ip("route", "add", "local", "10.84.0.0/24", "dev", "lo")
-    yield
-    server = Worker(scripts.server(port, ANY4))
-    alternate(server, Worker(scripts.client(port, "10.84.0.7")))
+def listener_on_a_local_network(context: CaseContext) -> None:
+    ask_on_all_addresses(context, LOCAL, ANY4)
 
 
 @case
-def listener_on_a_local_network_of_ipv6(context: CaseContext) -> Iterator[None]:
-    scripts, port = context.scripts, context.port()
-    context.network.here.ip("route", "add", "local", "fd84::/48", "dev", "lo")
-    yield
-    server = Worker(scripts.server(port, "::"))
-    alternate(server, Worker(scripts.client(port, "fd84::7")))
+def listener_on_a_local_network_of_ipv6(context: CaseContext) -> None:
+    ask_on_all_addresses(context, LOCAL6, "::")
 
 
 @case
-def listener_on_a_large_local_network(context: CaseContext) -> Iterator[None]:
+def listener_on_a_large_local_network(context: CaseContext) -> None:
+    ask_on_all_addresses(context, LARGE, ANY4)
+
+
+def ask_on_all_addresses(context: CaseContext, address: str, every: str) -> None:
+    """Have a server on all addresses, and a client that asks on one of them."""
     scripts, port = context.scripts, context.port()
-    context.network.here.ip("route", "add", "local", "10.88.0.0/16", "dev", "lo")
-    yield
-    server = Worker(scripts.server(port, ANY4))
-    alternate(server, Worker(scripts.client(port, "10.88.0.7")))
+    server = Worker(scripts.server(port, every))
+    alternate(server, Worker(scripts.client(port, address)))
 
 
 @case
-def listener_on_a_local_network_asked_by_a_container(
-    context: CaseContext,
-) -> Iterator[None]:
+def listener_on_a_local_network_asked_by_a_container(context: CaseContext) -> None:
     scripts, port = context.scripts, context.port()
     container = context.network.containers[1]
-    context.network.here.ip("route", "add", "local", "10.85.0.0/24", "dev", "lo")
-    container.space.ip("route", "add", "10.85.0.0/24", "via", container.near_address)
-    yield
+    container.space.ip("route", "add", LOCAL, "via", container.near_address)
     with container.space.entered():
-        client = Worker(scripts.client(port, "10.85.0.7"))
+        client = Worker(scripts.client(port, LOCAL))
     alternate(Worker(scripts.server(port, ANY4)), client)
 
 
 @case
-def address_of_a_container_in_a_local_network(context: CaseContext) -> Iterator[None]:
+def address_of_a_container_in_a_local_network(context: CaseContext) -> None:
     """A route to a single address comes before that network, on which one listens."""
-    scripts, port, here = context.scripts, context.port(), context.network.here
+    scripts, port = context.scripts, context.port()
     one, two = context.network.containers
-    network, address = "10.89.0.0/24", "10.89.0.7"
-    here.ip("route", "add", "local", network, "dev", "lo")
-    one.space.ip("addr", "add", f"{address}/32", "dev", "lo")
+    one.space.ip("addr", "add", f"{THROUGH_BOX}/32", "dev", "lo")
     one.space.ip("route", "add", two.far_address, "via", one.near_address)
-    two.space.ip("route", "add", network, "via", two.near_address)
-    here.ip("route", "add", address, "via", one.far_address)
-    yield
+    two.space.ip("route", "add", THROUGH_BOX, "via", two.near_address)
     bystander = Worker(listens(port))
     bystander.step()
     with one.space.entered():
         server = Worker(scripts.server(port, ANY4))
     with two.space.entered():
-        client = Worker(scripts.client(port, address))
+        client = Worker(scripts.client(port, THROUGH_BOX))
     alternate(server, client)
 
 
