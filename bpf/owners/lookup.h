@@ -126,6 +126,15 @@ static __always_inline bool is_reset_for_listener(struct bpf_sock *sk,
 	       !has_syn(packet);
 }
 
+/* Whether the process that sends has written the packet's addresses itself. They may be
+ * those of another one's connection. */
+static __always_inline bool is_of_packet_socket(struct bpf_sock *sk)
+{
+	u32 family = LOAD(u32, sk, __builtin_offsetof(struct bpf_sock, family));
+
+	return family != AF_INET && family != AF_INET6;
+}
+
 /* Whether the sender may be on this host, whatever its process. */
 static __always_inline bool is_sent_here(struct __sk_buff *skb,
 					 const struct device *device, bool outbound)
@@ -147,9 +156,11 @@ static __always_inline void find_owners(struct __sk_buff *skb,
 					bool parsed, const struct packet *packet,
 					struct endpoint_lookups *lookups)
 {
-	bool arrives_here = !outbound || device->is_loopback;
+	bool arrives_here = !outbound || device->is_loopback, forged = false;
 	struct bpf_sock *sk = outbound ? skb->sk : NULL;
 
+	if (sk)
+		forged = is_of_packet_socket(sk);
 	if (sk && !is_reset_for_listener(sk, packet))
 		find_user(&lookups->sender, sk, packet->protocol);
 #if CALLERS
@@ -158,7 +169,7 @@ static __always_inline void find_owners(struct __sk_buff *skb,
 #endif
 	if (!parsed)
 		return;
-	if (!lookups->sender.found)
+	if (!lookups->sender.found && !forged)
 		find_sender(skb, device, outbound, &lookups->sender, packet);
 	if (!packet->echo_request && (arrives_here || device->far_namespace >= 0))
 		find_receiver(skb, &lookups->receiver, packet, device,

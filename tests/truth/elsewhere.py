@@ -34,11 +34,8 @@ class Host:
         to: str = UPLINK_ADDRESS,
     ) -> None:
         """Send a TCP segment without data."""
-        head = struct.pack(
-            ">HHIIBBHHH", source, port, sequence, 0, 5 << 4, flags, 1000, 0, 0
-        )
-        total = _checksum(_pseudo_header(socket.IPPROTO_TCP, len(head), to) + head)
-        self._send(socket.IPPROTO_TCP, head[:16] + total + head[18:], to)
+        made = segment((ELSEWHERE, to), (source, port), flags, sequence)
+        self._send(socket.IPPROTO_TCP, made, to)
 
     def receive(self, port: int) -> bytes:
         """Return the next packet to a port, without its Ethernet header."""
@@ -76,9 +73,14 @@ def host() -> Iterator[Host]:
         os.close(fd)
 
 
-def _pseudo_header(protocol: int, length: int, to: str) -> bytes:
-    ends = socket.inet_aton(ELSEWHERE) + socket.inet_aton(to)
-    return ends + struct.pack(">BBH", 0, protocol, length)
+def segment(
+    addresses: tuple[str, str], ports: tuple[int, int], flags: int, sequence: int
+) -> bytes:
+    """Return a TCP segment without data."""
+    head = struct.pack(">HHIIBBHHH", *ports, sequence, 0, 5 << 4, flags, 1000, 0, 0)
+    ends = b"".join(map(socket.inet_aton, addresses))
+    pseudo = ends + struct.pack(">BBH", 0, socket.IPPROTO_TCP, len(head))
+    return head[:16] + _checksum(pseudo + head) + head[18:]
 
 
 def _checksum(data: bytes) -> bytes:

@@ -74,6 +74,7 @@ MAY_MISS = {
     "killed-worker-in-a-container": _GONE_THERE,
     "closed-by-a-worker-that-exits": _GONE_THERE,
     "frame-of-a-packet-socket": "AF_PACKET sockets have no label",
+    "segment-of-a-packet-socket": "AF_PACKET sockets have no label",
     "descriptor-passed-and-only-received-by": "the new owner has not used the socket",
     "connection-inherited-and-closed": _CLOSED,
     "connection-of-a-dead-parent": _CLOSED,
@@ -100,6 +101,8 @@ WITHOUT_KPROBES = {
     "multicast-from-a-container": _LEAVES_FIRST,
     "multicast-of-ipv6-from-a-container": _LEAVES_FIRST,
     "udp-multicast": _NOT_USED_YET,
+    "segment-of-a-raw-socket": "a raw socket's first packet leaves before the kernel "
+    "reports it",
     "fragments": _LEAVES_FIRST,
     "same-tuple-in-two-namespaces": _LEAVES_FIRST,
     "datagram-of-another-host-to-the-other-address": _LEAVES_FIRST,
