@@ -126,13 +126,29 @@ static __always_inline bool is_reset_for_listener(struct bpf_sock *sk,
 	       !has_syn(packet);
 }
 
-/* Whether the process that sends has written the packet's addresses itself. They may be
- * those of another one's connection. */
-static __always_inline bool is_of_packet_socket(struct bpf_sock *sk)
+/* Whether a raw socket is a process's: the kernel has one of its own for answers of TCP,
+ * which belongs to no file. */
+static __always_inline bool is_opened(struct bpf_sock *raw)
+{
+#if READS_KERNEL
+	u64 socket = READ(u64, address_of(raw), SOCK__SK_SOCKET);
+
+	return socket && READ(u64, socket, SOCKET__FILE);
+#else
+	return raw->protocol != IPPROTO_TCP;
+#endif
+}
+
+/* Whether the process that sends has written the packet's addresses itself, by an
+ * AF_PACKET or a raw socket. They may be those of another one's connection. */
+static __always_inline bool is_forged(struct bpf_sock *sk)
 {
 	u32 family = LOAD(u32, sk, __builtin_offsetof(struct bpf_sock, family));
 
-	return family != AF_INET && family != AF_INET6;
+	if (family != AF_INET && family != AF_INET6)
+		return true;
+	sk = bpf_sk_fullsock(sk);
+	return sk && sk->type == SOCK_RAW && is_opened(sk);
 }
 
 /* Whether the sender may be on this host, whatever its process. */
@@ -160,7 +176,7 @@ static __always_inline void find_owners(struct __sk_buff *skb,
 	struct bpf_sock *sk = outbound ? skb->sk : NULL;
 
 	if (sk)
-		forged = is_of_packet_socket(sk);
+		forged = is_forged(sk);
 	if (sk && !is_reset_for_listener(sk, packet))
 		find_user(&lookups->sender, sk, packet->protocol);
 #if CALLERS
