@@ -21,6 +21,7 @@ from truth.cases import (
     tcp,
     translated,
     udp,
+    uncommon,
 )
 
 __all__ = [
@@ -41,4 +42,5 @@ __all__ = [
     "tcp",
     "translated",
     "udp",
+    "uncommon",
 ]
