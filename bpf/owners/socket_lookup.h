@@ -192,21 +192,18 @@ static __always_inline bool is_stray(u32 state, const struct packet *packet, boo
 }
 
 /* Whether the packet's destination may become another one behind the classifier: in the
- * first packet of a connection, and in datagrams, of which some answer one whose source
+ * first packet of a connection, and in datagrams. Some of both answer one whose source
  * was translated. What lo carries has been translated before. */
 static __always_inline bool is_translated(struct endpoint_lookup *lookup,
 					  struct bpf_sock *sk,
-					  const struct device *device, s32 ns,
-					  const struct packet *packet)
+					  const struct device *device, s32 ns)
 {
 #if READS_KERNEL
 	if (ns != OWN_NAMESPACE || !device->is_loopback)
 		lookup->net = READ(u64, address_of(sk), SOCK_COMMON__SKC_NET);
 	return false; /* yet: drop_unless_sure() decides */
 #else
-	u16 done = ns == OWN_NAMESPACE ? device->translation : device->far_translation;
-
-	return packet->protocol == IPPROTO_TCP ? done & TRANSLATED_DESTINATIONS : done;
+	return ns == OWN_NAMESPACE ? device->translation : device->far_translation;
 #endif
 }
 
@@ -223,10 +220,9 @@ static __always_inline bool is_for_upper_device(struct __sk_buff *skb,
 static __always_inline bool may_be_another(struct __sk_buff *skb,
 					   struct endpoint_lookup *lookup,
 					   struct bpf_sock *sk,
-					   const struct device *device, s32 ns,
-					   const struct packet *packet)
+					   const struct device *device, s32 ns)
 {
-	return is_translated(lookup, sk, device, ns, packet) ||
+	return is_translated(lookup, sk, device, ns) ||
 	       is_for_upper_device(skb, device, ns);
 }
 
@@ -309,7 +305,7 @@ static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
 			open = state != TCP_TIME_WAIT;
 			if (may_receive(sk, packet, device, ns, lookup->generation) &&
 			    !(state == TCP_LISTEN &&
-			      may_be_another(skb, lookup, sk, device, ns, packet)))
+			      may_be_another(skb, lookup, sk, device, ns)))
 				find_tcp_user(lookup, sk, state,
 					      anew || ns != OWN_NAMESPACE);
 		}
@@ -353,7 +349,7 @@ static __always_inline void find_by_udp_socket(struct __sk_buff *skb,
 		return;
 	if (may_receive(sk, packet, device, ns, lookup->generation) &&
 	    (STATE_OF(sk) == TCP_ESTABLISHED ||
-	     !may_be_another(skb, lookup, sk, device, ns, packet)))
+	     !may_be_another(skb, lookup, sk, device, ns)))
 		find_udp_user(lookup, sk, packet, ns, sent);
 	bpf_sk_release(sk);
 }

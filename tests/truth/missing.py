@@ -37,6 +37,7 @@ MAY_MISS = {
     "masqueraded": _TRANSLATED,
     "masqueraded-as-a-closed-connection": _TRANSLATED,
     "masqueraded-from-a-listeners-port": _TRANSLATED,
+    "simultaneous-open-behind-masquerading": _TRANSLATED,
     "published-port": _TRANSLATED,
     "published-udp-port": _TRANSLATED,
     "published-port-of-a-dead-proxy": _TRANSLATED,

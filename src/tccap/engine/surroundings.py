@@ -26,7 +26,7 @@ _IFLA_INFO_KIND = 1
 _TRANSLATED = (
     "Addresses are translated (NAT) in this network namespace: on other devices than "
     "lo, datagrams for sockets that are not connected, and the first packets of "
-    "connections to published ports, have no receiver."
+    "connections, have no receiver."
 )
 
 
