@@ -42,6 +42,7 @@
  *                  (src/tccap/bpf/btf.py)
  *   HAS_MPTCP      1: those of multipath TCP are among them
  *   HAS_NETFILTER  1: those of netfilter are
+ *   HAS_GROUPS6    1: those of IPv6 multicast are
  *   READS_KERNEL   1: classifiers may read kernel memory at any address
  */
 #ifndef TCCAP_ABI_H
@@ -92,8 +93,9 @@ struct device {
 	/* The id, as seen from here, of the network namespace that has the other end of
 	 * a container's veth pair; -1: none. */
 	s32 far_namespace;
-	u32 leads_away; /* its other side is not on this host */
-	u32 far_netns;	/* inode number of that namespace; 0: unknown */
+	u32 leads_away;	 /* its other side is not on this host */
+	u32 far_netns;	 /* inode number of that namespace; 0: unknown */
+	u32 far_ifindex; /* of the other end in that namespace */
 	/* What may be translated (NAT) in this namespace, and in that of the other end:
 	 * TRANSLATED_DESTINATIONS and TRANSLATED_SOURCES, or 0. */
 	u16 translation;
@@ -123,13 +125,17 @@ struct overflows {
 	u64 processes; /* packets without label: the process was evicted */
 };
 
-/* An address of this host, or of a container whose veth end is here; LocalAddress in
- * src/tccap/owners/addresses.py. */
-struct local_address {
+/* Addresses that are this host's, or a container's whose veth end is here, and kinds of
+ * them; LocalNetwork in src/tccap/owners/addresses.py. The longest prefix counts. */
+struct local_network {
+	u32 prefix_len;	  /* bits, of all that follows */
 	s32 namespace_id; /* OWN_NAMESPACE, or as seen from here */
 	u32 family;
 	u8 address[16];
 };
+#define NOT_LOCAL 0 /* an exception in a larger network */
+#define LOCAL_UNICAST 1
+#define LOCAL_BROADCAST 2
 #define OWN_NAMESPACE (-1)
 
 /* Identifies a process; pids are reused. */

@@ -40,6 +40,8 @@ struct endpoint_lookup {
 	/* The network namespace (struct net) of a socket that is not connected, which
 	 * receives the packet only if its destination stays; 0: it surely does. */
 	u64 net;
+	/* A socket that receives the packet only if it has joined the group; 0: none. */
+	u64 member;
 #if !HOOKS
 	u64 sk;			     /* 0: its user is the current task */
 	struct socket_record record; /* a copy */

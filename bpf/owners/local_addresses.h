@@ -8,55 +8,82 @@
 
 #include "abi.h"
 #include "kernel.h"
+#include "packet/parse.h"
 
-BPF_HASH(local_addresses, struct local_address, u32, 16384);
+BPF_LPM_TRIE(local_networks, struct local_network, u32, 16384);
+
+/* The bits of a key before its address. */
+#define KEY_BITS 64
+
+/* Without gaps, and a multiple of eight bytes, so that it can be compared. */
+struct sought_address {
+	u32 zero;
+	struct local_network network;
+} __attribute__((aligned(8)));
 
 /* The one that was found last (lookup_generation.h). */
 struct cached_address {
-	struct local_address address;
+	struct sought_address address;
 	u64 generation;
+	u64 kind;
 };
 BPF_PERCPU_ARRAY(cached_addresses, struct cached_address, 1);
 
-static __always_inline bool same_address(const struct local_address *a,
-					 const struct local_address *b)
+static __always_inline bool same_address(const struct sought_address *a,
+					 const struct sought_address *b)
 {
 	const u64 *one = (const u64 *)a, *other = (const u64 *)b;
 
-	return one[0] == other[0] && one[1] == other[1] && one[2] == other[2];
+	return one[0] == other[0] && one[1] == other[1] && one[2] == other[2] &&
+	       one[3] == other[3];
 }
 
-static __always_inline bool is_listed(struct local_address *address, u64 generation)
+static __always_inline u64 kind_of(struct sought_address *address, u64 generation)
 {
-	u32 zero = 0;
+	u32 zero = 0, *kind;
 	struct cached_address *cached = cached_addresses.lookup(&zero);
 
 	if (!cached)
-		return false;
+		return NOT_LOCAL;
 	if (cached->generation == generation && same_address(&cached->address, address))
-		return true;
-	if (!local_addresses.lookup(address))
-		return false;
+		return cached->kind;
+	kind = local_networks.lookup(&address->network);
+	if (!kind)
+		return NOT_LOCAL;
 	cached->address = *address;
 	cached->generation = generation;
-	return true;
+	cached->kind = *kind;
+	return cached->kind;
 }
 
-static __always_inline bool is_own_address(const u8 *address, u32 family, s32 ns,
-					   u64 generation)
+/* Loopback, multicast and broadcast concern every host. */
+static __always_inline u64 kind_on_every_host(const u8 *address, u32 family)
 {
-	struct local_address key
-		__attribute__((aligned(8))) = { .namespace_id = ns, .family = family };
+	if (family != AF_INET)
+		return address[0] == 0xff ? LOCAL_BROADCAST : NOT_LOCAL;
+	if (address[0] == 127)
+		return LOCAL_UNICAST;
+	if (address[0] >> 4 == 14 || *(u32 *)address == 0xffffffff)
+		return LOCAL_BROADCAST;
+	return NOT_LOCAL;
+}
 
-	if (family == AF_INET) {
-		/* Loopback, multicast and broadcast concern every host. */
-		if (address[0] == 127 || address[0] >= 224)
-			return true;
-	} else if (address[0] == 0xff) {
-		return true;
+/* Whether sockets that are bound to no address receive the packet. Connections are made
+ * to single hosts only. */
+static __always_inline bool is_for_host(const struct packet *packet, s32 ns,
+					u64 generation)
+{
+	u64 kind = kind_on_every_host(packet->destination, packet->family);
+	struct sought_address key = { .network = { .namespace_id = ns,
+						   .family = packet->family } };
+
+	if (!kind) {
+		key.network.prefix_len =
+			KEY_BITS + (packet->family == AF_INET ? 32 : 128);
+		__builtin_memcpy(key.network.address, packet->destination, 16);
+		kind = kind_of(&key, generation);
 	}
-	__builtin_memcpy(key.address, address, 16);
-	return is_listed(&key, generation);
+	return packet->protocol == IPPROTO_TCP ? kind == LOCAL_UNICAST : kind;
 }
 
 #endif

@@ -13,6 +13,7 @@
 #include "lookup_generation.h"
 #include "owners/caller.h"
 #include "owners/endpoint.h"
+#include "owners/membership.h"
 #include "owners/remembered.h"
 #include "owners/socket_lookup.h"
 #include "packet/parse.h"
@@ -125,6 +126,31 @@ static __always_inline bool is_reset_for_listener(struct bpf_sock *sk,
 	       !has_syn(packet);
 }
 
+/* Whether a raw socket is a process's: the kernel has one of its own for answers of TCP,
+ * which belongs to no file. */
+static __always_inline bool is_opened(struct bpf_sock *raw)
+{
+#if READS_KERNEL
+	u64 socket = READ(u64, address_of(raw), SOCK__SK_SOCKET);
+
+	return socket && READ(u64, socket, SOCKET__FILE);
+#else
+	return raw->protocol != IPPROTO_TCP;
+#endif
+}
+
+/* Whether the process that sends has written the packet's addresses itself, by an
+ * AF_PACKET or a raw socket. They may be those of another one's connection. */
+static __always_inline bool is_forged(struct bpf_sock *sk)
+{
+	u32 family = LOAD(u32, sk, __builtin_offsetof(struct bpf_sock, family));
+
+	if (family != AF_INET && family != AF_INET6)
+		return true;
+	sk = bpf_sk_fullsock(sk);
+	return sk && sk->type == SOCK_RAW && is_opened(sk);
+}
+
 /* Whether the sender may be on this host, whatever its process. */
 static __always_inline bool is_sent_here(struct __sk_buff *skb,
 					 const struct device *device, bool outbound)
@@ -146,9 +172,11 @@ static __always_inline void find_owners(struct __sk_buff *skb,
 					bool parsed, const struct packet *packet,
 					struct endpoint_lookups *lookups)
 {
-	bool arrives_here = !outbound || device->is_loopback;
+	bool arrives_here = !outbound || device->is_loopback, forged = false;
 	struct bpf_sock *sk = outbound ? skb->sk : NULL;
 
+	if (sk)
+		forged = is_forged(sk);
 	if (sk && !is_reset_for_listener(sk, packet))
 		find_user(&lookups->sender, sk, packet->protocol);
 #if CALLERS
@@ -157,11 +185,25 @@ static __always_inline void find_owners(struct __sk_buff *skb,
 #endif
 	if (!parsed)
 		return;
-	if (!lookups->sender.found)
+	if (!lookups->sender.found && !forged)
 		find_sender(skb, device, outbound, &lookups->sender, packet);
 	if (!packet->echo_request && (arrives_here || device->far_namespace >= 0))
 		find_receiver(skb, &lookups->receiver, packet, device,
 			      arrives_here ? OWN_NAMESPACE : device->far_namespace);
+}
+
+/* Forgets the owner of a socket that has not joined the group. */
+static __always_inline void drop_unless_member(struct __sk_buff *skb,
+					       struct endpoint_lookup *receiver,
+					       const struct packet *packet,
+					       const struct device *device)
+{
+	u32 ifindex = LOAD(u32, skb, __builtin_offsetof(struct __sk_buff, ifindex));
+
+	if (receiver->namespace_id != OWN_NAMESPACE)
+		ifindex = device->far_ifindex;
+	if (receiver->member && !is_member(receiver->member, packet, ifindex))
+		drop_owner(receiver);
 }
 
 /* Finds the processes at the two endpoints of a packet; `parsed` says whether parse()
@@ -185,6 +227,7 @@ static __always_inline void find_endpoints(struct __sk_buff *skb,
 	find_owners(skb, &context->device, outbound, parsed, packet, lookups);
 	drop_unless_sure(&lookups->sender, packet);
 	drop_unless_sure(&lookups->receiver, packet);
+	drop_unless_member(skb, &lookups->receiver, packet, &context->device);
 	/* A process may have changed before it used a socket, and that use was found
 	 * above: read the generation again. */
 	generation = lookup_generation();

@@ -13,6 +13,7 @@
 #include "owners/closed_connections.h"
 #include "owners/endpoint.h"
 #include "owners/local_addresses.h"
+#include "owners/membership.h"
 #include "owners/owner_table.h"
 #include "owners/sharing.h"
 #include "owners/socket_storage.h"
@@ -84,12 +85,25 @@ static __always_inline bool is_wildcard(struct bpf_sock *sk, u32 family)
 	return !(sk->src_ip6[0] | sk->src_ip6[1] | sk->src_ip6[2] | sk->src_ip6[3]);
 }
 
-/* A socket that is bound to no address receives only what is sent to this host. */
-static __always_inline bool
-may_receive(struct bpf_sock *sk, const struct packet *packet, s32 ns, u64 generation)
+/* The lookup in a container's namespace takes the number of the device here for that of
+ * a device there, to which a socket may be bound. */
+static __always_inline bool is_bound_elsewhere(struct bpf_sock *sk,
+					       const struct device *device, s32 ns)
 {
-	return !is_wildcard(sk, packet->family) ||
-	       is_own_address(packet->destination, packet->family, ns, generation);
+	u32 bound = sk->bound_dev_if;
+
+	return ns != OWN_NAMESPACE && bound && bound != device->far_ifindex;
+}
+
+/* A socket that is bound to no address receives only what is sent to this host. */
+static __always_inline bool may_receive(struct bpf_sock *sk,
+					const struct packet *packet,
+					const struct device *device, s32 ns,
+					u64 generation)
+{
+	return !is_bound_elsewhere(sk, device, ns) &&
+	       (!is_wildcard(sk, packet->family) ||
+		is_for_host(packet, ns, generation));
 }
 
 /* The answer to a packet, by its addresses: the sender is looked up as the receiver of
@@ -178,21 +192,18 @@ static __always_inline bool is_stray(u32 state, const struct packet *packet, boo
 }
 
 /* Whether the packet's destination may become another one behind the classifier: in the
- * first packet of a connection, and in datagrams, of which some answer one whose source
+ * first packet of a connection, and in datagrams. Some of both answer one whose source
  * was translated. What lo carries has been translated before. */
 static __always_inline bool is_translated(struct endpoint_lookup *lookup,
 					  struct bpf_sock *sk,
-					  const struct device *device, s32 ns,
-					  const struct packet *packet)
+					  const struct device *device, s32 ns)
 {
 #if READS_KERNEL
 	if (ns != OWN_NAMESPACE || !device->is_loopback)
 		lookup->net = READ(u64, address_of(sk), SOCK_COMMON__SKC_NET);
 	return false; /* yet: drop_unless_sure() decides */
 #else
-	u16 done = ns == OWN_NAMESPACE ? device->translation : device->far_translation;
-
-	return packet->protocol == IPPROTO_TCP ? done & TRANSLATED_DESTINATIONS : done;
+	return ns == OWN_NAMESPACE ? device->translation : device->far_translation;
 #endif
 }
 
@@ -209,10 +220,9 @@ static __always_inline bool is_for_upper_device(struct __sk_buff *skb,
 static __always_inline bool may_be_another(struct __sk_buff *skb,
 					   struct endpoint_lookup *lookup,
 					   struct bpf_sock *sk,
-					   const struct device *device, s32 ns,
-					   const struct packet *packet)
+					   const struct device *device, s32 ns)
 {
-	return is_translated(lookup, sk, device, ns, packet) ||
+	return is_translated(lookup, sk, device, ns) ||
 	       is_for_upper_device(skb, device, ns);
 }
 
@@ -250,7 +260,7 @@ static __always_inline u32 sharing_of(const struct endpoint_lookup *lookup, void
 }
 
 /* Finds the owner of a listener or a connection; `anew`: the listener was not looked up
- * by the source port, by which the kernel chooses among those that share the load. */
+ * by the source port, or the device, by which the kernel chooses among several. */
 static __always_inline void find_tcp_user(struct endpoint_lookup *lookup,
 					  struct bpf_sock *sk, u32 state, bool anew)
 {
@@ -293,10 +303,11 @@ static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
 		if (!is_stray(state, packet, sent)) {
 			/* Its owner may be unknown. */
 			open = state != TCP_TIME_WAIT;
-			if (may_receive(sk, packet, ns, lookup->generation) &&
+			if (may_receive(sk, packet, device, ns, lookup->generation) &&
 			    !(state == TCP_LISTEN &&
-			      may_be_another(skb, lookup, sk, device, ns, packet)))
-				find_tcp_user(lookup, sk, state, anew);
+			      may_be_another(skb, lookup, sk, device, ns)))
+				find_tcp_user(lookup, sk, state,
+					      anew || ns != OWN_NAMESPACE);
 		}
 		bpf_sk_release(sk);
 	}
@@ -304,26 +315,23 @@ static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
 		find_closed(lookup, packet, netns_of_lookup(device, ns));
 }
 
-static __always_inline bool is_multicast(const struct packet *packet)
-{
-	if (packet->family == AF_INET)
-		return packet->destination[0] >> 4 == 14;
-	return packet->destination[0] == 0xff;
-}
-
 /* Finds the owner of a datagram socket. One that is connected is the only one for its
- * peer. Of several others on a port, any may have sent a datagram, and only members
- * receive one for a group. */
+ * peer. Of several others on a port, any may have sent a datagram, and in a container the
+ * kernel may prefer one that is bound to the device there. All members of a group receive
+ * what is sent to it. */
 static __always_inline void find_udp_user(struct endpoint_lookup *lookup,
 					  struct bpf_sock *sk,
-					  const struct packet *packet, bool sent)
+					  const struct packet *packet, s32 ns,
+					  bool sent)
 {
-	bool any = sent || (is_multicast(packet) && is_wildcard(sk, packet->family));
+	bool any = sent || ns != OWN_NAMESPACE;
 	u32 excluded = CHOSEN_BY_PROGRAM | (any ? SHARES_PORT : 0);
 	bool connected = STATE_OF(sk) == TCP_ESTABLISHED;
 
 	find_user(lookup, sk, IPPROTO_UDP);
-	if (!connected && (sharing_of(lookup, sk) & excluded))
+	if (is_multicast(packet) && !sent)
+		lookup->member = address_of(sk);
+	else if (!connected && (sharing_of(lookup, sk) & excluded))
 		drop_owner(lookup);
 }
 
@@ -339,10 +347,10 @@ static __always_inline void find_by_udp_socket(struct __sk_buff *skb,
 
 	if (!sk)
 		return;
-	if (may_receive(sk, packet, ns, lookup->generation) &&
+	if (may_receive(sk, packet, device, ns, lookup->generation) &&
 	    (STATE_OF(sk) == TCP_ESTABLISHED ||
-	     !may_be_another(skb, lookup, sk, device, ns, packet)))
-		find_udp_user(lookup, sk, packet, sent);
+	     !may_be_another(skb, lookup, sk, device, ns)))
+		find_udp_user(lookup, sk, packet, ns, sent);
 	bpf_sk_release(sk);
 }
 

@@ -19,41 +19,25 @@
 #define NF_IP_PRI_FIRST (-2147483647 - 1)
 #define NF_IP_PRI_CONNTRACK_DEFRAG -400
 #define NF_IP_PRI_CONNTRACK -200
-#define NF_IP_PRI_NAT_DST -100
-/* Of struct nf_hook_entries: the first hooks, which are functions, each with its own
- * data; behind the last one, as many pointers to struct nf_hook_ops. */
+/* Of struct nf_hook_entries: the hooks, which are functions, each with its own data;
+ * behind the last one, as many pointers to struct nf_hook_ops. */
 #define HOOK_LEN 16
-#define HOOK_DATA 8
 /* More than the four that are known below may change destinations. */
 #define HOOKS_MAX 4
 
-/* All chains that translate share one hook. It is there if there is any such chain, and
- * points to those (struct nf_nat_lookup_hook_priv) that translate destinations. */
-static __always_inline bool has_chains(u64 entries, u32 number)
-{
-	u64 data = READ(u64, entries,
-			NF_HOOK_ENTRIES__HOOKS + number * HOOK_LEN + HOOK_DATA);
-	u64 chains = READ(u64, data, 0);
-
-	return chains && READ(u16, chains, NF_HOOK_ENTRIES__NUM_HOOK_ENTRIES);
-}
-
 /* Whether a hook that a packet passes before its routing may change its destination or
  * its receiver: any but those of bridges (ip_sabotage_in), of reassembly, and of tracked
- * connections. An answer to a datagram whose source was translated is translated back by
- * the shared hook alone. */
-static __always_inline bool hook_changes(u64 entries, u32 number, u32 hooks,
-					 u32 protocol)
+ * connections. All chains that translate share one hook, which is there if there is any
+ * such chain. Where sources alone are translated it translates answers back: datagrams,
+ * and a SYN that crosses that of a connection from here (simultaneous open). */
+static __always_inline bool hook_changes(u64 entries, u32 number, u32 hooks)
 {
 	u64 ops = READ(u64, entries,
 		       NF_HOOK_ENTRIES__HOOKS + hooks * HOOK_LEN + number * 8);
 	s32 priority = READ(s32, ops, NF_HOOK_OPS__PRIORITY);
 
-	if (priority == NF_IP_PRI_FIRST || priority == NF_IP_PRI_CONNTRACK_DEFRAG ||
-	    priority == NF_IP_PRI_CONNTRACK)
-		return false;
-	return priority != NF_IP_PRI_NAT_DST || protocol != IPPROTO_TCP ||
-	       has_chains(entries, number);
+	return priority != NF_IP_PRI_FIRST && priority != NF_IP_PRI_CONNTRACK_DEFRAG &&
+	       priority != NF_IP_PRI_CONNTRACK;
 }
 
 static __always_inline bool is_changed_in(u64 net, const struct packet *packet)
@@ -70,7 +54,7 @@ static __always_inline bool is_changed_in(u64 net, const struct packet *packet)
 	for (u32 i = 0; i < HOOKS_MAX; i++) {
 		if (i >= hooks)
 			return false;
-		if (hook_changes(entries, i, hooks, packet->protocol))
+		if (hook_changes(entries, i, hooks))
 			return true;
 	}
 	return hooks > HOOKS_MAX;

@@ -25,13 +25,17 @@ class Host:
         """Send UDP."""
         self._send(socket.IPPROTO_UDP, datagram(source, port, data))
 
-    def send_segment(self, source: int, port: int, flags: int, sequence: int) -> None:
+    def send_segment(  # the fields of a segment
+        self,
+        source: int,
+        port: int,
+        flags: int,
+        sequence: int,
+        to: str = UPLINK_ADDRESS,
+    ) -> None:
         """Send a TCP segment without data."""
-        head = struct.pack(
-            ">HHIIBBHHH", source, port, sequence, 0, 5 << 4, flags, 1000, 0, 0
-        )
-        total = _checksum(_pseudo_header(socket.IPPROTO_TCP, len(head)) + head)
-        self._send(socket.IPPROTO_TCP, head[:16] + total + head[18:])
+        made = segment((ELSEWHERE, to), (source, port), flags, sequence)
+        self._send(socket.IPPROTO_TCP, made, to)
 
     def receive(self, port: int) -> bytes:
         """Return the next packet to a port, without its Ethernet header."""
@@ -40,8 +44,8 @@ class Host:
             if packet[0] >> 4 == 4 and packet[22:24] == struct.pack(">H", port):
                 return packet
 
-    def _send(self, protocol: int, payload: bytes) -> None:
-        packet = ipv4(protocol, (ELSEWHERE, UPLINK_ADDRESS), payload)
+    def _send(self, protocol: int, payload: bytes, to: str = UPLINK_ADDRESS) -> None:
+        packet = ipv4(protocol, (ELSEWHERE, to), payload)
         os.write(self._fd, _ETHERNET + packet)
 
 
@@ -69,9 +73,14 @@ def host() -> Iterator[Host]:
         os.close(fd)
 
 
-def _pseudo_header(protocol: int, length: int) -> bytes:
-    ends = socket.inet_aton(ELSEWHERE) + socket.inet_aton(UPLINK_ADDRESS)
-    return ends + struct.pack(">BBH", 0, protocol, length)
+def segment(
+    addresses: tuple[str, str], ports: tuple[int, int], flags: int, sequence: int
+) -> bytes:
+    """Return a TCP segment without data."""
+    head = struct.pack(">HHIIBBHHH", *ports, sequence, 0, 5 << 4, flags, 1000, 0, 0)
+    ends = b"".join(map(socket.inet_aton, addresses))
+    pseudo = ends + struct.pack(">BBH", 0, socket.IPPROTO_TCP, len(head))
+    return head[:16] + _checksum(pseudo + head) + head[18:]
 
 
 def _checksum(data: bytes) -> bytes:

@@ -24,11 +24,11 @@ _LOWER = (
     "is for, and sockets can be bound to a device"
 )
 _PROGRAM = "the program that chooses a socket is not run by the lookup of a classifier"
-_GROUP = "a datagram to a group may be for several sockets"
+_GROUP = "a lookup finds one of the sockets on the port, which may be no member"
 _TIME_WAIT = "a SYN to a pair in TIME_WAIT may be for another socket than the pair's"
 _GONE_THERE = "connections in a container are not remembered when their socket is gone"
 _CLOSED = "the owner has closed its descriptor, and nobody has used the socket since"
-_NO_DEVICE = "no device has the address"
+_LARGE = "a shorter prefix than 24 bits may have exceptions that are not followed"
 
 MAY_MISS = {
     "container-pings": "an echo request that comes out of a container's veth no "
@@ -37,6 +37,7 @@ MAY_MISS = {
     "masqueraded": _TRANSLATED,
     "masqueraded-as-a-closed-connection": _TRANSLATED,
     "masqueraded-from-a-listeners-port": _TRANSLATED,
+    "simultaneous-open-behind-masquerading": _TRANSLATED,
     "published-port": _TRANSLATED,
     "published-udp-port": _TRANSLATED,
     "published-port-of-a-dead-proxy": _TRANSLATED,
@@ -55,6 +56,9 @@ MAY_MISS = {
     "container-with-the-address-of-one-before": _APPEARED,
     "container-udp-on-a-shared-port": _SHARED_PORT,
     "container-udp-connected-and-not": _SHARED_PORT,
+    "container-bound-and-unbound-datagrams": _DEVICE_THERE,
+    "container-bound-and-unbound-listeners": _DEVICE_THERE,
+    "container-bound-to-a-device-with-the-number-of-ours": _DEVICE_THERE,
     "container-bound-to-its-device": _DEVICE_THERE,
     "container-by-link-local-ipv6": _DEVICE_THERE,
     "socket-of-a-bridge": _LOWER,
@@ -65,20 +69,20 @@ MAY_MISS = {
     "reuseport-program-of-datagrams": _PROGRAM,
     "multicast-with-a-bystander": _GROUP,
     "multicast-with-a-member-of-another-group": _GROUP,
-    "udp-multicast": _GROUP,
     "time-wait-of-a-restarted-server": _TIME_WAIT,
     "time-wait-of-a-worker": _TIME_WAIT,
     "time-wait-in-a-container": _TIME_WAIT,
     "killed-worker-in-a-container": _GONE_THERE,
     "closed-by-a-worker-that-exits": _GONE_THERE,
     "frame-of-a-packet-socket": "AF_PACKET sockets have no label",
+    "segment-of-a-packet-socket": "AF_PACKET sockets have no label",
     "descriptor-passed-and-only-received-by": "the new owner has not used the socket",
     "connection-inherited-and-closed": _CLOSED,
     "connection-of-a-dead-parent": _CLOSED,
     "tcp-splice": _CLOSED,
     "datagram-socket-inherited-and-closed": _CLOSED,
-    "listener-on-a-local-network": _NO_DEVICE,
-    "listener-on-a-local-network-asked-by-a-container": _NO_DEVICE,
+    "listener-on-a-large-local-network": _LARGE,
+    "address-of-a-container-in-a-local-network": _TRANSLATED,
     "more-sockets-than-the-table-holds": "what does not fit into a table is counted",
 }
 
@@ -92,6 +96,14 @@ _OLD = "a connection from before the capture is found by polling"
 WITHOUT_KPROBES = {
     "container-is-pinged": _LEAVES_FIRST,
     "container-udp": _LEAVES_FIRST,
+    "broadcast-from-a-container": _LEAVES_FIRST,
+    "broadcast-into-a-container": _LEAVES_FIRST,
+    "multicast-into-a-container": _LEAVES_FIRST,
+    "multicast-from-a-container": _LEAVES_FIRST,
+    "multicast-of-ipv6-from-a-container": _LEAVES_FIRST,
+    "udp-multicast": _NOT_USED_YET,
+    "segment-of-a-raw-socket": "a raw socket's first packet leaves before the kernel "
+    "reports it",
     "fragments": _LEAVES_FIRST,
     "same-tuple-in-two-namespaces": _LEAVES_FIRST,
     "datagram-of-another-host-to-the-other-address": _LEAVES_FIRST,

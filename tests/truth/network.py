@@ -25,6 +25,9 @@ SAME_ADDRESS, NOBODY = "10.77.0.2", "10.77.0.1"
 NOBODYS_MAC = "02:00:00:00:77:01"
 # Few, so that ports come round again and again within a run.
 EPHEMERAL_PORTS = "32768 32927"
+# No device has the addresses of these networks; one of them is the first container's.
+LOCAL_NETWORKS = "10.84.0.0/24", "10.85.0.0/16", "10.89.0.0/24", "fd84::/48"
+LOCAL, LARGE, THROUGH_BOX, LOCAL6 = "10.84.0.7", "10.85.0.7", "10.89.0.7", "fd84::7"
 BRIDGE, BRIDGED = "br0", "10.79.0.0/24"
 OUTSIDE = "out0"
 UPLINK, UPLINK_ADDRESS = "tap0", "10.82.0.1"
@@ -84,11 +87,15 @@ def network() -> Iterator[Network]:
             (ipv4 / "ip_local_port_range").write_text(EPHEMERAL_PORTS)
             (ipv4 / "ip_forward").write_text("1")
         here.ip("route", "add", "239.0.0.0/8", "dev", "lo")
+        for local in LOCAL_NETWORKS:
+            here.ip("route", "add", "local", local, "dev", "lo")
         _bridge(here)
         _uplink(here)
+        containers = _container(here, one, 1), _container(here, two, 2)
+        here.ip("route", "add", THROUGH_BOX, "via", containers[0].far_address)
         yield Network(
             here=here,
-            containers=(_container(here, one, 1), _container(here, two, 2)),
+            containers=containers,
             bridged=(_bridged(here, three, 3), _bridged(here, four, 4)),
             inner=_inner(three, five),
             outside=_outside(here, outside),

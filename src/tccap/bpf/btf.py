@@ -68,6 +68,12 @@ MEMBERS = (
     ("sock_reuseport", "prog"),
     ("sock", "sk_lock.owned"),
     ("inet_sock", "inet_sport"),
+    ("inet_sock", "mc_list"),
+    ("ip_mc_socklist", "multi.imr_multiaddr"),
+    ("ip_mc_socklist", "multi.imr_ifindex"),
+    ("ip_mc_socklist", "next_rcu"),
+    ("ip_mc_socklist", "sfmode"),
+    ("ip_mc_socklist", "sflist"),
     ("net", "ns"),
     ("ns_common", "inum"),
 )
@@ -79,6 +85,15 @@ _MPTCP = (
     ("tcp_sock", "is_mptcp"),
     ("inet_connection_sock", "icsk_ulp_data"),
     ("mptcp_subflow_context", "conn"),
+)
+_GROUPS6 = (
+    ("inet_sock", "pinet6"),
+    ("ipv6_pinfo", "ipv6_mc_list"),
+    ("ipv6_mc_socklist", "addr"),
+    ("ipv6_mc_socklist", "ifindex"),
+    ("ipv6_mc_socklist", "next"),
+    ("ipv6_mc_socklist", "sfmode"),
+    ("ipv6_mc_socklist", "sflist"),
 )
 _NETFILTER = (
     ("net", "nf.hooks_ipv4"),
@@ -150,8 +165,8 @@ class _Btf:
 def defines() -> dict[str, int]:
     """Return -D definitions: STRUCT__MEMBER is the member's offset in bytes.
 
-    HAS_MPTCP is 1 where those of multipath TCP are among them, and HAS_NETFILTER
-    where those of netfilter are.
+    HAS_MPTCP is 1 where those of multipath TCP are among them, HAS_NETFILTER where
+    those of netfilter are, and HAS_GROUPS6 where those of IPv6 multicast are.
     """
     members = (*MEMBERS, DUMPABLE) if knows_dumpable() else MEMBERS
     return {
@@ -159,6 +174,7 @@ def defines() -> dict[str, int]:
         **_file_count(),
         **_if_present("HAS_MPTCP", _MPTCP),
         **_if_present("HAS_NETFILTER", _NETFILTER),
+        **_if_present("HAS_GROUPS6", _GROUPS6),
     }
 
 

@@ -90,7 +90,7 @@ class Collection:
     def invalidate_lookups(self) -> None:
         """Invalidate the per-CPU lookup caches of the programs.
 
-        Call it after changing or deleting an entry of devices, local_addresses or
+        Call it after changing or deleting an entry of devices, local_networks or
         processes.
         """
         self._lookup_generation += 1

@@ -20,6 +20,7 @@ class DeviceEntry(NamedTuple):
     far_namespace: int
     leads_away: bool
     far_netns: int = 0  # inode number of the namespace; 0: unknown
+    far_ifindex: int = 0
     translation: int = 0
     far_translation: int = 0
     is_lower: bool = False

@@ -6,6 +6,7 @@ comparing, so bursts of notifications and lost ones do no harm.
 
 import os
 import socket
+import struct
 from collections import defaultdict
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
@@ -13,12 +14,50 @@ from typing import Any, NamedTuple
 
 from pyroute2 import IPRoute
 
+from tccap.filter import cbpf
 from tccap.host import netlink
+from tccap.owners import localroutes
 
 _IPGRE, _IP6GRE = 778, 823  # ARPHRD_*
 _IFF_UP = 0x1  # include/uapi/linux/if.h
-# RTMGRP_LINK, _IPV4_IFADDR and _IPV6_IFADDR of include/uapi/linux/rtnetlink.h
-_GROUPS = 0x1 | 0x10 | 0x100
+# RTMGRP_LINK, _IPV4_IFADDR, _IPV6_IFADDR, _IPV4_ROUTE and _IPV6_ROUTE of
+# include/uapi/linux/rtnetlink.h
+_GROUPS = 0x1 | 0x10 | 0x100 | 0x40 | 0x400
+_RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
+# Offsets in a message: struct nlmsghdr, then struct rtmsg.
+_TYPE, _FAMILY, _PREFIX_LEN, _TABLE = 4, 16, 17, 20
+_ACCEPT, _DISCARD = 0xFFFF, 0
+
+
+def _load(at: int) -> bytes:
+    return struct.pack("=HBBI", cbpf.LD | cbpf.BYTE | cbpf.ABS, 0, 0, at)
+
+
+def _if(operation: int, number: int, then: int, otherwise: int) -> bytes:
+    """Compare the byte that was loaded, and skip instructions."""
+    return struct.pack("=HBBI", cbpf.JMP | operation, then, otherwise, number)
+
+
+def _return(value: int) -> bytes:
+    return struct.pack("=HBBI", cbpf.RET, 0, 0, value)
+
+
+# Of routes, only those that change what is local (owners/localroutes.py): there may be
+# thousands of others in a second.
+_WANTED = (
+    _load(_TYPE),
+    _if(cbpf.JEQ, _RTM_NEWROUTE, 1, 0),
+    _if(cbpf.JEQ, _RTM_DELROUTE, 0, 7),
+    _load(_TABLE),
+    _if(cbpf.JEQ, localroutes.LOCAL, 5, 0),
+    _if(cbpf.JEQ, localroutes.MAIN, 0, 5),
+    _load(_FAMILY),
+    _if(cbpf.JEQ, socket.AF_INET, 0, 3),
+    _load(_PREFIX_LEN),
+    _if(cbpf.JGT, localroutes.PREFIX_MIN, 0, 1),
+    _return(_ACCEPT),
+    _return(_DISCARD),
+)
 
 
 class Device(NamedTuple):
@@ -55,11 +94,12 @@ def describe(ifindexes: set[int]) -> list[Device]:
 class Watch(netlink.Subscription):
     """Becomes readable when a device or an address appears, vanishes or changes.
 
-    That includes the network namespaces that veth pairs lead to.
+    That includes routes that make addresses local, and the network namespaces that
+    veth pairs lead to.
     """
 
     def __init__(self) -> None:
-        super().__init__(_GROUPS)
+        super().__init__(_GROUPS, wanted=_WANTED)
 
 
 def _device(link: Any, addresses: list[Any]) -> Device:

@@ -206,6 +206,7 @@ class Interfaces:
             far_namespace=there.far_namespace,
             leads_away=device.is_hardware,
             far_netns=there.far_netns,
+            far_ifindex=there.far_ifindex,
             # What lo carries has been translated before.
             translation=0 if is_loopback else there.translation,
             far_translation=there.far_translation,

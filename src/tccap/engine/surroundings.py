@@ -26,7 +26,7 @@ _IFLA_INFO_KIND = 1
 _TRANSLATED = (
     "Addresses are translated (NAT) in this network namespace: on other devices than "
     "lo, datagrams for sockets that are not connected, and the first packets of "
-    "connections to published ports, have no receiver."
+    "connections, have no receiver."
 )
 
 
@@ -35,6 +35,7 @@ class Surroundings(NamedTuple):
 
     far_namespace: int = -1  # id of the namespace of a veth's other end; -1: none
     far_netns: int = 0  # its inode number
+    far_ifindex: int = 0  # of that other end; 0: none
     translation: int = 0  # in this namespace
     far_translation: int = 0
     is_lower: bool = False  # others receive what arrives here
@@ -49,6 +50,7 @@ class Link(NamedTuple):
     lower: int  # 0: none in this namespace
     master: int
     far_namespace: int
+    far_ifindex: int
 
 
 class Survey:
@@ -116,6 +118,7 @@ class Survey:
                 Surroundings(
                     far_namespace=link.far_namespace,
                     far_netns=far.inode if far else 0,
+                    far_ifindex=link.far_ifindex,
                     translation=_flags(self._here),
                     far_translation=_flags(there),
                     is_lower=link.master > 0 or link.ifindex in lower,
@@ -138,13 +141,16 @@ def _links(here: socket.socket) -> Iterator[Link]:
         info = netlink.attributes(found.get(_IFLA_LINKINFO, b""))
         kind = info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode("ascii", "replace")
         namespace = _number(found.get(_IFLA_LINK_NETNSID), -1)
+        other = _number(found.get(_IFLA_LINK), 0)
         is_upper = namespace < 0 and kind != "veth"  # which has its other end there
+        is_far = namespace >= 0 and kind == "veth"
         yield Link(
             ifindex=ifindex,
             kind=kind,
-            lower=_number(found.get(_IFLA_LINK), 0) if is_upper else 0,
+            lower=other if is_upper else 0,
             master=_number(found.get(_IFLA_MASTER), 0),
             far_namespace=namespace if kind == "veth" else -1,
+            far_ifindex=other if is_far else 0,
         )
 
 

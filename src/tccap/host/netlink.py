@@ -5,12 +5,13 @@ a request can simply name it (IFA_TARGET_NETNSID), and it is slow to import.
 """
 
 import contextlib
+import ctypes
 import errno
 import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 # include/uapi/linux/netlink.h
@@ -19,6 +20,8 @@ _ERROR, _DONE = 2, 3
 _ERRNO_LIMIT = 4096  # MAX_ERRNO + 1 of include/linux/err.h
 _LISTEN_ALL_NSID, _GET_STRICT_CHK = 8, 12
 _SOL_NETLINK = 270  # include/linux/socket.h
+_SO_ATTACH_FILTER = 26  # include/uapi/asm-generic/socket.h
+_FPROG = struct.Struct("=H6xQ")  # struct sock_fprog
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, pid
 _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
 _RECEIVE_LEN = 1 << 16
@@ -92,11 +95,19 @@ class Subscription:
     """Becomes readable when the kernel notifies one of the groups, a mask.
 
     It also hears of the network namespaces to which ours has given ids, if we may.
-    OSError if the kernel has no such protocol.
+    ``wanted`` is a program of classic BPF, as struct sock_filter, that returns 0 for
+    what is not to be heard. OSError if the kernel has no such protocol.
     """
 
-    def __init__(self, groups: int, protocol: int = socket.NETLINK_ROUTE) -> None:
+    def __init__(
+        self,
+        groups: int,
+        protocol: int = socket.NETLINK_ROUTE,
+        wanted: Sequence[bytes] = (),
+    ) -> None:
         self._socket = _socket(protocol)
+        if wanted:
+            _attach_filter(self._socket, b"".join(wanted), len(wanted))
         self._socket.setblocking(False)
         with contextlib.suppress(OSError):  # it takes CAP_NET_BROADCAST
             self._socket.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
@@ -149,6 +160,12 @@ def _source(extra: list[tuple[int, int, bytes]]) -> int:
 
 def _socket(protocol: int) -> socket.socket:
     return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+
+
+def _attach_filter(listening: socket.socket, program: bytes, length: int) -> None:
+    text = ctypes.create_string_buffer(program, len(program))
+    fprog = _FPROG.pack(length, ctypes.addressof(text))
+    listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
 
 
 def _header(message: bytes) -> tuple[int, int]:

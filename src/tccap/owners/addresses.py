@@ -9,31 +9,38 @@ import ctypes
 import socket
 import struct
 from collections.abc import Iterator
+from ipaddress import IPv4Interface
 from typing import Any, NamedTuple
 
 from tccap.bpf.collection import Collection
 from tccap.host import netlink
 from tccap.ipc.status import log
-from tccap.owners import namespaces
+from tccap.owners import localroutes, namespaces
+from tccap.owners.localroutes import ADDRESS_BITS, Kind, Network
 
 OWN_NAMESPACE = -1
 _TOO_MANY = (
     "This host has {} addresses, more than tccap can remember: packets for them have "
     "no label if their socket is bound to no address."
 )
-_ADDRESS_LENS = {socket.AF_INET: 4, socket.AF_INET6: 16}
+_KEY_BITS = 64  # of a key before its address: KEY_BITS of bpf/owners/local_addresses.h
 # include/uapi/linux/rtnetlink.h and if_addr.h
 _RTM_GETADDR = 22
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_TARGET_NETNSID = 1, 2, 4, 10
-_IFADDRMSG = struct.Struct("=B7x")  # struct ifaddrmsg: the family, the rest is 0
+_IFADDRMSG = struct.Struct("=BBBBi")  # struct ifaddrmsg: family, prefix length, ...
+_NO_BROADCAST = 31  # networks of such a prefix length and of longer ones
 
 
-class LocalAddress(NamedTuple):
-    """A key of the map: struct local_address of bpf/abi.h."""
+class LocalNetwork(NamedTuple):
+    """A key of the map: struct local_network of bpf/abi.h."""
 
+    prefix_len: int
     namespace_id: int  # the id that our namespace has for it, or OWN_NAMESPACE
     family: int
     address: bytes
+
+
+_Found = dict[LocalNetwork, Kind]
 
 
 class LocalAddresses:
@@ -41,66 +48,84 @@ class LocalAddresses:
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
-        self._table = collection.table("local_addresses")
+        self._table = collection.table("local_networks")
         collection.fill("own_netns", {0: namespaces.own_inode()})
-        self._known: set[LocalAddress] = set()
+        self._known: _Found = {}
 
     def refresh(self) -> None:
         """Bring the map up to date."""
         present = _present()
-        for gone in self._known - present:
+        for gone in self._known.keys() - present.keys():
             with contextlib.suppress(KeyError):
                 del self._table[self._key(gone)]
-        self._collection.invalidate_lookups()
-        kept = self._known & present
-        for new in sorted(present - kept):
+        kept = dict(self._known.items() & present.items())
+        # Exceptions first: a network that counts without them would be wrong.
+        new = sorted(present.items() - kept.items(), key=lambda entry: entry[::-1])
+        for entry, kind in new:
             try:
-                self._table[self._key(new)] = self._table.Leaf(1)
+                self._table[self._key(entry)] = self._table.Leaf(kind)
             except OSError:  # the map is full
-                log("warning", _TOO_MANY.format(len(present) - len(kept)))
+                log("warning", _TOO_MANY.format(len(present)))
                 break
-            kept.add(new)
+            kept[entry] = kind
         self._known = kept
+        self._collection.invalidate_lookups()
 
-    def _key(self, entry: LocalAddress) -> Any:
+    def _key(self, entry: LocalNetwork) -> Any:
         address = (ctypes.c_ubyte * 16)(*entry.address)
-        return self._table.Key(entry.namespace_id, entry.family, address)
+        return self._table.Key(
+            entry.prefix_len, entry.namespace_id, entry.family, address
+        )
 
 
-def _present() -> set[LocalAddress]:
-    """Return the addresses of this namespace and of those that it has ids for."""
+def _present() -> _Found:
+    """Return the addresses of this namespace and of those that it has ids for.
+
+    Of other namespaces only devices' addresses can be asked for, not routes.
+    """
     with netlink.connect() as here:
-        found = _addresses(here, OWN_NAMESPACE)
+        found = _entries(localroutes.read(here), OWN_NAMESPACE)
         for namespace_id in namespaces.far(here):
             try:
-                found |= _addresses(here, namespace_id)
+                found |= _entries(_addresses(here, namespace_id), namespace_id)
             except OSError as error:  # gone, or not supported
                 log("info", f"A container's addresses cannot be read: {error}.")
     return found
 
 
-def _addresses(here: socket.socket, namespace_id: int) -> set[LocalAddress]:
-    """Return the addresses in a namespace; OSError if the kernel does not know it.
+def _entries(networks: dict[Network, Kind], namespace_id: int) -> _Found:
+    return {
+        LocalNetwork(_KEY_BITS + length, namespace_id, family, address): kind
+        for (family, address, length), kind in networks.items()
+    }
+
+
+def _addresses(here: socket.socket, namespace_id: int) -> dict[Network, Kind]:
+    """Return the addresses in another namespace; OSError if the kernel knows none.
 
     Requests name the namespace (IFA_TARGET_NETNSID, Linux 4.20), so that nobody has to
     enter it.
     """
-    where = b""
-    if namespace_id != OWN_NAMESPACE:
-        where = netlink.attribute(_IFA_TARGET_NETNSID, namespace_id)
-    found = set()
-    for family, address_len in _ADDRESS_LENS.items():
-        body = _IFADDRMSG.pack(family) + where
+    found = {}
+    for family, bits in ADDRESS_BITS.items():
+        body = _IFADDRMSG.pack(family, 0, 0, 0, 0)
+        body += netlink.attribute(_IFA_TARGET_NETNSID, namespace_id)
         for answer in netlink.ask(here, _RTM_GETADDR, body, dump=True):
-            for address in _of_answer(answer):
-                if len(address) == address_len:
-                    found.add(LocalAddress(namespace_id, int(family), address))
+            for address, kind in _of_answer(answer):
+                if len(address) * 8 == bits:
+                    found[Network(int(family), address, bits)] = kind
     return found
 
 
-def _of_answer(answer: bytes) -> Iterator[bytes]:
-    """Yield a device's own address and its broadcast address, if there are any."""
+def _of_answer(answer: bytes) -> Iterator[tuple[bytes, Kind]]:
+    """Yield the broadcast addresses of a device's address, if any, then the address."""
+    family, prefix_len, *_ = _IFADDRMSG.unpack_from(answer)
     found = netlink.attributes(answer[_IFADDRMSG.size :])
     # On a point-to-point device IFA_ADDRESS is the far end.
-    yield found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS) or b""
-    yield found.get(_IFA_BROADCAST, b"")
+    address = found.get(_IFA_ADDRESS, b"")
+    yield found.get(_IFA_BROADCAST, b""), Kind.BROADCAST
+    if family == socket.AF_INET and address and prefix_len < _NO_BROADCAST:
+        # The kernel has a route for this one, too (fib_add_ifaddr).
+        network = IPv4Interface((address, prefix_len)).network
+        yield network.broadcast_address.packed, Kind.BROADCAST
+    yield found.get(_IFA_LOCAL) or address, Kind.UNICAST

@@ -4,13 +4,16 @@ Importing the package enters all cases into `registry.CASES`.
 """
 
 from truth.cases import (
+    bound_there,
     chosen,
     chosen_sockets,
     containers,
     crowded,
     descriptors,
     gone,
+    groups,
     icmp,
+    local_networks,
     namespaces,
     older_sockets,
     other_hosts,
@@ -18,16 +21,20 @@ from truth.cases import (
     tcp,
     translated,
     udp,
+    uncommon,
 )
 
 __all__ = [
+    "bound_there",
     "chosen",
     "chosen_sockets",
     "containers",
     "crowded",
     "descriptors",
     "gone",
+    "groups",
     "icmp",
+    "local_networks",
     "namespaces",
     "older_sockets",
     "other_hosts",
@@ -35,4 +42,5 @@ __all__ = [
     "tcp",
     "translated",
     "udp",
+    "uncommon",
 ]

@@ -23,8 +23,6 @@ from truth.workers import Script, Worker, alternate, kill_all
 
 SO_ATTACH_REUSEPORT_CBPF = 51
 IPPROTO_MPTCP = 262
-IP_MULTICAST_ALL = 49
-GROUP, OTHER_GROUP = "239.7.7.8", "239.7.7.9"
 MEMBERS = 4
 
 
@@ -178,50 +176,6 @@ def bound_or_not(
     context.claim("udp", local=port, pid=receiver.pid)
     alternate(client)
     receiver.step()
-    kill_all()
-
-
-@case
-def multicast_with_a_bystander(context: CaseContext) -> None:
-    """Another process has the port, too, and gets only its own groups: none."""
-    one_member(context, bystander_first=True)
-    one_member(context, bystander_first=False)
-
-
-@case
-def multicast_with_a_member_of_another_group(context: CaseContext) -> None:
-    one_member(context, bystander_first=True, other_group=OTHER_GROUP)
-    one_member(context, bystander_first=False, other_group=OTHER_GROUP)
-
-
-def one_member(
-    context: CaseContext, *, bystander_first: bool, other_group: str = ""
-) -> None:
-    """Have a member of a group and a bystander, and send to the group."""
-
-    def has(port: int, group: str) -> Script:
-        context.claim("udp", local=port)
-        with udp(LO4) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)
-            sock.bind((ANY4, port))
-            sock.sendto(b"statement", (LO4, drain))
-            if group:
-                member = socket.inet_aton(group) + socket.inet_aton(LO4)
-                sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
-            yield
-            assert sock.recv(100)
-
-    port, drain = context.port(), context.port()
-    dropping = Worker(context.scripts.udp_silent(drain))
-    dropping.step()
-    groups = (other_group, GROUP) if bystander_first else (GROUP, other_group)
-    workers = {group: Worker(has(port, group)) for group in groups}
-    for group in groups:
-        workers[group].step()
-    context.claim("udp", local=port, pid=workers[GROUP].pid)
-    alternate(Worker(context.scripts.udp_talker(port, GROUP)))
-    workers[GROUP].step()
     kill_all()
 
 

@@ -226,8 +226,8 @@ def container_bound_to_its_device(context: CaseContext) -> None:
 def container_by_link_local_ipv6(context: CaseContext) -> None:
     """Link-local addresses name no device: sockets have it as their scope."""
     container = context.network.containers[0]
-    there = _link_local(container.space, "eth0")
-    near = _link_local(context.network.here, container.device)
+    there = link_local(container.space, "eth0")
+    near = link_local(context.network.here, container.device)
     port, other = context.port(), context.port()
     with container.space.entered():
         server = Worker(context.scripts.server(port, "::"))
@@ -250,7 +250,8 @@ def _scoped_client(
         yield
 
 
-def _link_local(space: Namespace, device: str) -> str:
+def link_local(space: Namespace, device: str) -> str:
+    """Return the device's link-local address as soon as it may be used."""
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
         words = space.ip("-6", "-o", "addr", "show", "dev", device).split()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from truth.cases.registry import CaseContext, case
 from truth.cases.translated import listens
-from truth.elsewhere import RST, SYN, datagram, host, ipv4
+from truth.elsewhere import RST, SYN, datagram, host, ipv4, segment
 from truth.network import UPLINK, UPLINK_ADDRESS
 from truth.sockets import ANY4, LO4, listener, udp
 from truth.translation import rules
@@ -117,24 +117,51 @@ def frame_of_a_packet_socket(context: CaseContext) -> None:
 
 
 @case
-def listener_on_a_local_network(context: CaseContext) -> None:
-    """Every address of the network is this host's, though no device has it."""
-    scripts, port = context.scripts, context.port()
-    here = context.network.here
-    here.ip("route", "add", "local", "10.84.0.0/24", "dev", "lo")
-    server = Worker(scripts.server(port, ANY4))
-    alternate(server, Worker(scripts.client(port, "10.84.0.7")))
+def segment_of_a_packet_socket(context: CaseContext) -> None:
+    """It has the addresses and ports of another process's connection."""
+
+    def forges() -> Script:
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+            sock.bind(("lo", 0))
+            yield
+            sock.send(bytes(12) + b"\x08\x00" + forged_segment(source, port))
+            yield
+
+    port, source = context.port(), context.port()
+    forged_by(context, Worker(forges()), source, port)
 
 
 @case
-def listener_on_a_local_network_asked_by_a_container(context: CaseContext) -> None:
-    scripts, port = context.scripts, context.port()
-    container = context.network.containers[1]
-    context.network.here.ip("route", "add", "local", "10.85.0.0/24", "dev", "lo")
-    container.space.ip("route", "add", "10.85.0.0/24", "via", container.near_address)
-    with container.space.entered():
-        client = Worker(scripts.client(port, "10.85.0.7"))
-    alternate(Worker(scripts.server(port, ANY4)), client)
+def segment_of_a_raw_socket(context: CaseContext) -> None:
+    def forges() -> Script:
+        kind = (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        with socket.socket(*kind) as sock:
+            yield
+            sock.sendto(forged_segment(source, port), (LO4, 0))
+            yield
+
+    port, source = context.port(), context.port()
+    forged_by(context, Worker(forges()), source, port)
+
+
+def forged_segment(source: int, port: int) -> bytes:
+    """Return an RST that the receiver ignores for its sequence number."""
+    made = segment((LO4, LO4), (source, port), RST, 77)
+    return ipv4(socket.IPPROTO_TCP, (LO4, LO4), made)
+
+
+def forged_by(context: CaseContext, forger: Worker, source: int, port: int) -> None:
+    """Have a connection, and a process that sends one of its segments."""
+    forger.step()
+    server = Worker(context.scripts.server(port))
+    client = Worker(context.scripts.client(port, source=source))
+    for worker in (server, client, server, client, server, client):
+        worker.step()
+    context.claim("tcp", local=source, remote=port, pid=forger.pid)
+    forger.step()
+    context.claim("tcp", local=source, remote=port, pid=client.pid)
+    alternate(client, server)
+    kill_all()
 
 
 @case

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 
 from truth.cases.registry import CaseContext, case
 from truth.cases.tcp import alternate_once
+from truth.elsewhere import SYN, segment
 from truth.network import OUTSIDE
-from truth.sockets import ANY4, LO4, answer, listener, udp
+from truth.sockets import ANY4, LO4, answer, bind_again, listener, tcp, udp
 from truth.translation import masquerade, published, rules, untracked
-from truth.workers import Script, Worker, alternate
+from truth.workers import Script, Worker, alternate, kill_all
 
 IP_TRANSPARENT = 19  # include/uapi/linux/in.h
 
@@ -47,6 +48,44 @@ def masqueraded_as_a_closed_connection(context: CaseContext) -> Iterator[None]:
         with network.bridged[0].space.entered():
             client = Worker(scripts.reset_client(port, address, source))
         alternate_once(client, server)
+
+
+@case
+def simultaneous_open_behind_masquerading(context: CaseContext) -> None:
+    """The SYN from outside is translated back to a container that connects there.
+
+    A process here listens on the port.
+    """
+
+    def connects() -> Script:
+        context.claim("tcp", remote=port)
+        with tcp(ANY4) as sock:
+            bind_again(sock, source)
+            sock.setblocking(False)
+            sock.connect_ex((outside.far_address, port))
+            yield
+
+    def crosses() -> Script:
+        context.claim("tcp", local=port)
+        ends = (outside.far_address, outside.near_address)
+        kind = (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+        with socket.socket(*kind) as sock:
+            sock.sendto(segment(ends, (port, source), SYN, 1), (ends[1], 0))
+            yield
+
+    port, source = context.port(), context.port()
+    network, outside = context.network, context.network.outside
+    silent = rules(outside.space, f"silent-{port}", input=f"tcp dport {port} drop")
+    with silent, masquerade(network.here, port):
+        bystander = Worker(listens(source))
+        bystander.step()
+        with network.bridged[0].space.entered():
+            client = Worker(connects())
+        with outside.space.entered():
+            server = Worker(crosses())
+        client.step()
+        server.step()
+        kill_all()
 
 
 @case

@@ -14,7 +14,7 @@ from tccap.errors import TccapError
 from tccap.filter import language
 from tccap.ipc import values
 from tccap.ipc.values import RING_MIB_MAX
-from tccap.owners import addresses
+from tccap.owners import addresses, localroutes
 from tccap.paths import BPF_DIR
 from tccap.stream import abi
 from tccap.stream.abi import MessageKind, Statistics
@@ -53,6 +53,9 @@ MIRRORED = {
     "FIRST_ETHERNET": abi.FIRST_ETHERNET,
     "FIRST_UNREAD": abi.FIRST_UNREAD,
     "OWN_NAMESPACE": addresses.OWN_NAMESPACE,
+    "NOT_LOCAL": localroutes.Kind.NOT_LOCAL,
+    "LOCAL_UNICAST": localroutes.Kind.UNICAST,
+    "LOCAL_BROADCAST": localroutes.Kind.BROADCAST,
     "COMM_LEN": values.COMM_LEN_MAX + 1,
 }
 # Only the programs use these.
@@ -71,7 +74,7 @@ FORMATS = {
 }
 TUPLES = {
     "device": DeviceEntry._fields,
-    "local_address": addresses.LocalAddress._fields,
+    "local_network": addresses.LocalNetwork._fields,
 }
 
 
@@ -140,7 +143,7 @@ def test_every_definition_is_documented_and_given() -> None:
     comment = HEADER[: HEADER.index("*/")]
     documented = set(re.findall(r"^ \*   (\w+)", comment, re.MULTILINE))
     given = set(abi.defines(96, 2)) | {
-        *("RING_PAGES", "KERNEL_OFFSETS", "HAS_MPTCP", "HAS_NETFILTER")
+        *("RING_PAGES", "KERNEL_OFFSETS", "HAS_MPTCP", "HAS_NETFILTER", "HAS_GROUPS6")
     }
     assert given < documented
     assert documented - given == ATTRIBUTION | TLS

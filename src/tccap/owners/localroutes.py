@@ -1,0 +1,98 @@
+"""What the kernel's routes make local: addresses, whole networks, and broadcasts.
+
+A route of type ``local`` needs no device that has its addresses (AnyIP).
+"""
+
+import enum
+import socket
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tccap.host import netlink
+
+ADDRESS_BITS = {socket.AF_INET: 32, socket.AF_INET6: 128}
+# include/uapi/linux/rtnetlink.h
+_RTM_GETROUTE = 26
+_RTMSG = struct.Struct("=8BI")  # struct rtmsg: family, lengths, TOS, table, ..., flags
+_RTN_LOCAL, _RTN_BROADCAST = 2, 3
+_RTNH_F_DEAD = 1
+_RTA_DST = 1
+MAIN, LOCAL = 254, 255  # RT_TABLE_*
+# Changes of shorter prefixes in the main table are too many to follow: a router may
+# have a million of them. So larger local networks do not count (engine/devices.py).
+PREFIX_MIN = 24
+
+
+class Kind(enum.IntEnum):
+    """What an address is: NOT_LOCAL, ... of bpf/abi.h."""
+
+    NOT_LOCAL = 0
+    UNICAST = 1
+    BROADCAST = 2
+
+
+_KINDS = {_RTN_LOCAL: Kind.UNICAST, _RTN_BROADCAST: Kind.BROADCAST}
+
+
+class Network(NamedTuple):
+    """A network, or a single address."""
+
+    family: int
+    address: bytes
+    prefix_len: int
+
+
+def read(here: socket.socket) -> dict[Network, Kind]:
+    """Return what is local in our network namespace.
+
+    The longest prefix counts, and NOT_LOCAL is an exception. OSError if the kernel
+    refuses the question.
+    """
+    found: dict[Network, Kind] = {}
+    for family in ADDRESS_BITS:
+        for network, kind in _routes(here, family, LOCAL):
+            # Several routes may differ by TOS or metric.
+            same = found.get(network, kind) == kind
+            found[network] = kind if same else Kind.NOT_LOCAL
+    found = {network: kind for network, kind in found.items() if _counts(network)}
+    if any(_may_have_exceptions(network) for network in found):
+        main = (network for network, _ in _routes(here, socket.AF_INET, MAIN))
+        exceptions = dict.fromkeys(filter(_is_followed, main), Kind.NOT_LOCAL)
+        return exceptions | found
+    return found
+
+
+def _counts(network: Network) -> bool:
+    return network.family == socket.AF_INET6 or network.prefix_len >= PREFIX_MIN
+
+
+def _may_have_exceptions(network: Network) -> bool:
+    """Return whether longer prefixes of the main table may come before this network.
+
+    In IPv4 the kernel joins the two tables if it has no rules for routing but its own
+    (net/ipv4/fib_trie.c).
+    """
+    return network.family == socket.AF_INET and network.prefix_len < 32
+
+
+def _is_followed(network: Network) -> bool:
+    return network.prefix_len > PREFIX_MIN
+
+
+def _routes(
+    here: socket.socket, family: int, table: int
+) -> Iterator[tuple[Network, Kind]]:
+    request = _RTMSG.pack(family, 0, 0, 0, table, 0, 0, 0, 0)
+    everywhere = bytes(ADDRESS_BITS[socket.AddressFamily(family)] // 8)
+    for answer in netlink.ask(here, _RTM_GETROUTE, request, dump=True):
+        _, length, from_len, tos, table_id, _, _, kind, flags = _RTMSG.unpack_from(
+            answer
+        )
+        if table_id == table:
+            found = netlink.attributes(answer[_RTMSG.size :])
+            is_sure = not (from_len or tos or flags & _RTNH_F_DEAD)
+            yield (
+                Network(family, found.get(_RTA_DST, everywhere), length),
+                _KINDS.get(kind, Kind.NOT_LOCAL) if is_sure else Kind.NOT_LOCAL,
+            )
