@@ -26,7 +26,9 @@ def main() -> int:
 
         return engine.sweep()
     if verb == "tls":
-        return _tls(sys.argv[2:])
+        from tccap.check import tlscommands
+
+        return tlscommands.main(sys.argv[2:])
     if verb in ("compiler", "finder"):
         return _helper(verb)
     return _front(sys.argv[1:])
@@ -42,21 +44,6 @@ def _front(argv: list[str]) -> int:
     from tccap.front import front
 
     return front.main(argv)
-
-
-def _tls(arguments: list[str]) -> int:
-    """Run a command about TLS libraries."""
-    if arguments[:1] == ["scan"]:
-        from tccap.check import scanning
-
-        return scanning.main(arguments[1:])
-    if arguments == ["list"]:
-        from tccap.check import running
-
-        return running.main()
-    from tccap.check import inspection
-
-    return inspection.main(arguments)
 
 
 def _helper(verb: str) -> int:

@@ -151,7 +151,7 @@ def test_an_engine_that_dies_is_reported(
         _kill(captures, "engine")
         _, stderr = captures.finish()
         assert captures.left() == []
-    assert "The engine was ended by signal 9." in stderr
+    assert "The capturing process was ended by signal 9." in stderr
 
 
 @pytest.mark.parametrize(

@@ -142,9 +142,7 @@ def test_without_sudo_an_ordinary_user_is_told(machine: Machine) -> None:
 def test_check_finds_nothing_missing(command: str, machine: Machine) -> None:
     result = machine.run(*command.split())
     assert "missing" not in result.stdout
-    assert result.stdout.endswith(
-        "A capture will work: tshark -C tccap -i tccap-any\n"
-    )
+    assert result.stdout.endswith("A capture will work: tshark -C tccap -i tccap-any\n")
     assert (result.returncode, result.stderr) == (0, "")
 
 
