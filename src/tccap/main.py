@@ -3,11 +3,15 @@
 Each call imports only what it needs: Wireshark waits for the short ones.
 """
 
+import os
 import sys
+
+_STDOUT, _STDERR = 1, 2
 
 
 def main() -> int:
     """Run what the first argument says; return the exit status."""
+    _open_standard_files()
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     if verb in ("check", "sweep", "tls") and not _is_engine_python():
         from tccap.front import launcher
@@ -32,6 +36,21 @@ def main() -> int:
     if verb in ("compiler", "finder"):
         return _helper(verb)
     return _front(sys.argv[1:])
+
+
+def _open_standard_files() -> None:
+    """Open those that are closed, so that no file of ours takes their place.
+
+    Stdin and stdout cannot be used then, either: they are opened the other way round.
+    """
+    modes = (os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)
+    for fd, mode in enumerate(modes):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, mode)  # takes the lowest number that is free: fd
+    sys.stdout = sys.stdout or os.fdopen(_STDOUT, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(_STDERR, "w", closefd=False)
 
 
 def _front(argv: list[str]) -> int:

@@ -207,6 +207,28 @@ def test_it_ends_with_its_reader_without_another_packet(pair: netns.Pair) -> Non
     assert tc.left(pair.near) == []
 
 
+@pytest.mark.same_everywhere
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-"])
+def test_closed_standard_files_are_not_taken_by_others(
+    pair: netns.Pair, closed: str
+) -> None:
+    """As daemons and cron jobs may leave them."""
+    script = f"exec {SCRIPT} -i veth0 -w - -c 3 udp port 9 {closed}"
+    with subprocess.Popen(
+        pair.near.command("sh", "-c", script), stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        output = running.Collector(process.stdout)
+
+        def has_ended() -> bool:
+            send(pair, 1)  # there is no sign of the start
+            return process.poll() is not None
+
+        running.until(has_ended, "the end after three packets")
+        assert process.returncode == 0
+    assert len(stream.parse(output.rest()).frames) == 3
+
+
 def test_packets_are_not_written_to_a_terminal() -> None:
     ours, terminal = pty.openpty()
     done = subprocess.run(

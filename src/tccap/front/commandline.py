@@ -4,7 +4,7 @@ import sys
 from typing import Literal
 
 from tccap.errors import TccapError
-from tccap.front import arguments, listing, usage
+from tccap.front import answer, arguments, listing, usage
 from tccap.front.arguments import Request
 from tccap.ipc.names import ANY
 from tccap.stream.linktypes import ETHERNET
@@ -20,9 +20,8 @@ def main(argv: list[str]) -> Status:
         return _failed(error, 2)
     try:
         if call.request is None:
-            sys.stdout.write(_answer(call))
-        else:
-            _capture(call.request)
+            return 0 if answer.write(_answer(call)) else 1
+        _capture(call.request)
     except TccapError as error:
         return _failed(error, 1)
     return 0

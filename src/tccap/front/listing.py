@@ -10,6 +10,7 @@ import sys
 
 from tccap import __version__
 from tccap.errors import TccapError
+from tccap.front import answer
 from tccap.host import netdev
 from tccap.ipc.names import ANY
 from tccap.paths import HELP, README
@@ -35,8 +36,7 @@ def main(argv: list[str]) -> int | None:
         return 1
     if text is None:
         return None
-    sys.stdout.write(text)
-    return 0
+    return 0 if answer.write(text) else 1
 
 
 def _answer(argv: list[str]) -> str | None:
