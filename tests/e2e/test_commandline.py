@@ -66,6 +66,20 @@ def test_each_device_is_described_by_its_name(pair: netns.Pair, folder: Path) ->
         assert f"Description = {name}: eBPF TC (pid-aware)" in shown
 
 
+@pytest.mark.same_everywhere
+def test_a_device_may_be_given_by_an_alternative_name(
+    pair: netns.Pair, folder: Path
+) -> None:
+    pair.near.ip("link", "property", "add", "dev", "veth0", "altname", "uplink0")
+    file = folder / "file.pcapng"
+    words = ("-i", "uplink0", "-w", str(file), "-c", "1", *UDP)
+    with capturing(pair.near, *words) as capture:
+        send(pair, 1)
+        capture.end()
+    found = stream.parse(file.read_bytes())
+    assert [interface.name for interface in found.interfaces] == ["veth0"]
+
+
 def test_a_key_log_decrypts_what_is_in_the_file(
     tls_host: TlsHost, folder: Path
 ) -> None:

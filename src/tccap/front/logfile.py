@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -29,6 +30,18 @@ LEVELS: dict[Level, int] = {
 LOG = logging.getLogger("tccap")
 
 
+class _LogFile(logging.FileHandler):
+    """Ends the log, with a sentence, when it cannot be written any more."""
+
+    def handleError(self, _record: logging.LogRecord) -> None:  # noqa: N802
+        """Replace the traceback of each line that `logging` would print."""
+        logging.disable()
+        error = sys.exc_info()[1]
+        reason = error.strerror if isinstance(error, OSError) else error
+        path = self.baseFilename
+        print(f"The log file {path} ends here: {reason}.", file=sys.stderr)  # noqa: T201
+
+
 def start(path: str, level: Level) -> None:
     """Write the log into a file from now on; an empty path means: no log."""
     if not path:
@@ -36,7 +49,7 @@ def start(path: str, level: Level) -> None:
         return
     try:
         logging.basicConfig(
-            filename=path,
+            handlers=[_LogFile(path)],
             level=LEVELS[level],
             format="%(asctime)s %(levelname)s %(message)s",
         )

@@ -1,6 +1,8 @@
 """The log: sentences for people, and at the level debug all that the engine reports."""
 
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -48,3 +50,20 @@ def test_what_is_for_developers_is_at_the_level_debug(
     with caplog.at_level(logging.DEBUG, "tccap"):
         logfile.record(event)
     assert [record.levelname for record in caplog.records] == ["DEBUG"]
+
+
+FULL = """
+from tccap.front import logfile
+logfile.start("/dev/full", "debug")
+logfile.LOG.warning("one")
+logfile.LOG.warning("two")
+"""
+
+
+def test_a_log_that_cannot_be_written_ends_with_one_sentence() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == (
+        "The log file /dev/full ends here: No space left on device.\n"
+    )
