@@ -7,7 +7,6 @@ import errno
 import os
 import resource
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar, Self
 
 from tccap.bpf.syscall import bpf
