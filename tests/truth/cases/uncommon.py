@@ -227,6 +227,19 @@ def server_with_a_socket_of_a_container(context: CaseContext) -> None:
     alternate(Worker(serves()), Worker(client))
 
 
+def answers_at_last(context: CaseContext, port: int) -> Script:
+    """Listen; accept; answer two questions at once: a step each."""
+    context.claim("tcp", local=port)
+    with listener(port) as listening:
+        yield
+        with listening.accept()[0] as connection:
+            settle(connection, len(b"question"))
+            yield
+            settle(connection, 2 * len(b"question"))
+            answer(connection)
+            yield
+
+
 @case
 def descriptor_passed_twice(context: CaseContext) -> None:
     """The process in the middle does not use it."""
@@ -253,20 +266,10 @@ def descriptor_passed_twice(context: CaseContext) -> None:
             assert sock.recv(100)
             yield
 
-    def serves() -> Script:
-        context.claim("tcp", local=port)
-        with listener(port) as listening:
-            yield
-            with listening.accept()[0] as connection:
-                settle(connection, len(b"question"))
-                yield
-                settle(connection, 2 * len(b"question"))
-                answer(connection)
-                yield
-
     port = context.port()
     first, second = socket.socketpair(), socket.socketpair()
-    server, one, two, three = map(Worker, (serves(), connects(), passes_on(), uses()))
+    server = Worker(answers_at_last(context, port))
+    one, two, three = Worker(connects()), Worker(passes_on()), Worker(uses())
     for worker in (server, one, server, one, two, three, server, three):
         worker.step()
     kill_all()
