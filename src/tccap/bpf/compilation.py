@@ -23,7 +23,7 @@ from tccap.paths import BPF_DIR
 
 # The exit status for a text that is not right. LLVM itself fails with 1 or a signal.
 REFUSED = 2
-_CPU_S = 120  # tccap's own texts take 2; emulated machines are slow
+_CPU_S = 300  # tccap's own texts take 2; emulated machines are slow
 _MEMORY_LEN = 1 << 30  # address space; LLVM itself has some 300 MiB
 # bcc optimises clang's output, so clang need not: that halves the time. As in the
 # kernel, memory may be read as another type than it is declared to be.
