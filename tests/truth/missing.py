@@ -80,6 +80,7 @@ MAY_MISS = {
     "connection-inherited-and-closed": _CLOSED,
     "connection-of-a-dead-parent": _CLOSED,
     "tcp-splice": _CLOSED,
+    "tcp-fast-open": "a SYN-ACK leaves before the connection is known to be used",
     "datagram-socket-inherited-and-closed": _CLOSED,
     "listener-on-a-large-local-network": _LARGE,
     "address-of-a-container-in-a-local-network": _TRANSLATED,
