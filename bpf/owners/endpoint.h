@@ -30,6 +30,7 @@ struct endpoint_lookup {
 	u64 generation; /* lookup_generation() when the frame came */
 	u32 found;
 	u32 tid;
+	u32 is_here;	      /* struct endpoint */
 	struct process_id id; /* tgid 0: unknown */
 	/* The socket, unlike one that is closing, has a process: if the owner has
 	 * exited, another process has the socket and has not used it yet. */
@@ -104,12 +105,10 @@ static __always_inline void resolve(struct endpoint *endpoint,
 	if (owner)
 		take_owner(lookup, owner);
 #endif
-	endpoint->id = lookup->id;
-	endpoint->tid = lookup->tid;
-	if (!endpoint->id.tgid)
+	if (!lookup->id.tgid)
 		return;
 	if (!process)
-		process = known_process(&endpoint->id, which, generation);
+		process = known_process(&lookup->id, which, generation);
 	if (!process) {
 		count_process_overflow();
 		return;
@@ -117,6 +116,8 @@ static __always_inline void resolve(struct endpoint *endpoint,
 	if (is_unsure(lookup, process))
 		return;
 	endpoint->process = process;
+	endpoint->id = lookup->id;
+	endpoint->tid = lookup->tid;
 	endpoint->known = 1;
 	OPAQUE(endpoint->known);
 }

@@ -221,8 +221,8 @@ static __always_inline void find_endpoints(struct __sk_buff *skb,
 
 	if (!lookups)
 		return;
-	sender->is_here = is_sent_here(skb, &context->device, outbound);
 	__builtin_memset(lookups, 0, sizeof(*lookups));
+	lookups->sender.is_here = is_sent_here(skb, &context->device, outbound);
 	lookups->sender.generation = lookups->receiver.generation = context->generation;
 	find_owners(skb, &context->device, outbound, parsed, packet, lookups);
 	drop_unless_sure(&lookups->sender, packet);
@@ -231,6 +231,7 @@ static __always_inline void find_endpoints(struct __sk_buff *skb,
 	/* A process may have changed before it used a socket, and that use was found
 	 * above: read the generation again. */
 	generation = lookup_generation();
+	sender->is_here = lookups->sender.is_here;
 	resolve(sender, &lookups->sender, SENDER, generation);
 	resolve(receiver, &lookups->receiver, RECEIVER, generation);
 	if (!parsed)

@@ -219,6 +219,9 @@ static __always_inline u64 build_block(struct __sk_buff *skb,
 	return block_len;
 }
 
+/* In a map, so that the verifier does not follow each kind through the block. */
+BPF_PERCPU_ARRAY(held_tails, struct held_tail, 1);
+
 /* Appends the held_tail to a block that has to wait; returns the length then. */
 static __always_inline u64 with_tail(struct scratch *block, u64 block_len,
 				     const struct held_tail *tail)

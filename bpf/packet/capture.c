@@ -85,7 +85,7 @@ static __always_inline void capture(struct __sk_buff *skb,
 	const struct device *device = &context->device;
 	u32 cpu = bpf_get_smp_processor_id(), direction = context->direction;
 	struct endpoint sender = {}, receiver = {};
-	struct held_tail tail = {};
+	struct held_tail *tail;
 	struct packet *packet;
 	struct counters *count;
 	struct scratch *block;
@@ -100,8 +100,9 @@ static __always_inline void capture(struct __sk_buff *skb,
 	packet = packets.lookup(&zero);
 	block = scratch.lookup(&cpu);
 	cursor = cursors.lookup(&zero);
+	tail = held_tails.lookup(&zero);
 	report.losses = losses.lookup(&id);
-	if (!count || !packet || !block || !cursor || !report.losses)
+	if (!count || !packet || !block || !cursor || !tail || !report.losses)
 		return;
 	reader = (struct reader){ skb, block->body, cursor };
 	if (ATTRIBUTION || TLS)
@@ -119,14 +120,15 @@ static __always_inline void capture(struct __sk_buff *skb,
 		return;
 	}
 	count->accepted++;
+	__builtin_memset(tail, 0, sizeof(*tail));
 #if TLS
 	if (parsed)
-		look_for_tls(skb, context, packet, &sender, &receiver, &tail);
+		look_for_tls(skb, context, packet, &sender, &receiver, tail);
 #endif
 	begin_report(&report, id);
 	block_len = build_block(skb, cursor, device, block, direction, report.count,
 				&sender, &receiver);
-	stored = store(block, with_tail(block, block_len, &tail));
+	stored = store(block, with_tail(block, block_len, tail));
 	if (!stored)
 		count->dropped++;
 	end_report(&report, stored);

@@ -74,12 +74,16 @@ def programs_of(pid: int) -> set[int]:
 
 
 class Statistics(NamedTuple):
-    """A program; its time is counted while kernel.bpf_stats_enabled is set."""
+    """A program; its time is counted while kernel.bpf_stats_enabled is set.
+
+    ``verified`` is how many instructions the verifier has followed (0: before 5.16).
+    """
 
     number: int
     kind: int
     runs: int
     run_ns: int
+    verified: int
 
 
 def statistics_of(pid: int) -> set[Statistics]:
@@ -93,8 +97,8 @@ def _statistics(program_id: int) -> Statistics:
         fields = _fields(Path(f"/proc/self/fdinfo/{fd}"))
     finally:
         os.close(fd)
-    names = ("prog_id", "prog_type", "run_cnt", "run_time_ns")
-    return Statistics(*(fields[name] for name in names))
+    names = ("prog_id", "prog_type", "run_cnt", "run_time_ns", "verified_insns")
+    return Statistics(*(fields.get(name, 0) for name in names))
 
 
 def _fields(path: Path) -> dict[str, int]:

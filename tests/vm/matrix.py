@@ -20,10 +20,10 @@ TESTS = ("tests/vm/guest", "tests/kernel", "tests/faults/test_devices.py")
 TESTS_BETWEEN = (
     "tests/vm/guest/test_features.py",
     "tests/vm/guest/test_ground_truth.py",
-    "tests/kernel/test_full_label.py",
     "tests/kernel/test_golden.py",
     "tests/kernel/test_large_filters.py",
     "tests/kernel/test_own_secrets.py",
+    "tests/kernel/test_verifier.py",
 )
 TESTS_OF_USERS = ("tests/install/test_users.py",)
 FULL = bool(os.environ.get("TCCAP_VM_FULL"))
