@@ -172,7 +172,7 @@ struct process {
 	u16 exited;	  /* its sockets may still be closing */
 	u16 stale;	  /* name or ids may have changed since */
 	u32 fork_round;	  /* round of the iterator in which it last had a child */
-	u32 fork_number;  /* among hand_ons() (owners/passed_sockets.h); 0: had none */
+	u32 fork_number;  /* among hand_ons() (owners/hand_ons.h); 0: had none */
 	u32 version;	  /* counts how often the record was written */
 	u16 label_len;	  /* 0: the texts are not written yet */
 	u16 peer_len;

@@ -12,6 +12,7 @@
 
 #include "abi.h"
 #include "kernel.h"
+#include "owners/hand_ons.h"
 #include "owners/process.h"
 #include "owners/task.h"
 
@@ -23,26 +24,6 @@ struct receipt {
 };
 /* The last one, by the address of the socket. */
 BPF_TABLE("lru_hash", u64, struct receipt, passed_sockets, SOCKETS);
-BPF_ARRAY(hand_on_count, u32, 1);
-
-static __always_inline u32 hand_ons(void)
-{
-	u32 zero = 0, *count = hand_on_count.lookup(&zero);
-
-	return count ? *(volatile u32 *)count : 0;
-}
-
-/* Counts one more, and returns its number. */
-static __always_inline u32 count_hand_on(void)
-{
-	u32 zero = 0, *count = hand_on_count.lookup(&zero), number;
-
-	if (!count)
-		return 0;
-	number = *count + 1;
-	__sync_fetch_and_add(count, 1); /* not for its result: that takes BPF v3 */
-	return number;
-}
 
 /* Whether another process has received the socket since its user used it, which was
  * after so many. */

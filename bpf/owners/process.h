@@ -9,6 +9,8 @@
 
 #include "abi.h"
 #include "lookup_generation.h"
+#include "owners/hand_ons.h"
+#include "owners/iterator_round.h"
 #include "owners/label.h"
 #include "owners/process_filter.h"
 #include "ring.h"
@@ -49,6 +51,17 @@ static __always_inline void begin_draft(struct label_draft *draft,
 	__builtin_memcpy(draft->process.comm, comm->text, COMM_LEN);
 }
 
+/* Notes that a process has a child, which has copies of its descriptors. */
+static __always_inline void set_forked(struct process *process)
+{
+	u32 zero = 0, *round = iterator_round.lookup(&zero);
+
+	if (process && round) {
+		process->fork_round = *round;
+		process->fork_number = hand_ons();
+	}
+}
+
 static __always_inline void complete_draft(struct label_draft *draft)
 {
 	struct process *process = &draft->process;
@@ -63,15 +76,26 @@ static __always_inline void complete_draft(struct label_draft *draft)
 	process->wanted = is_wanted(&draft->id, process->euid, process->comm);
 }
 
+/* Writes the record. A fork since `forks` was read may have been noted in the record
+ * before, so the process may have had a child. */
+static __always_inline void store_process(struct process_id *id,
+					  const struct process *process, u32 forks)
+{
+	processes.update(id, process);
+	if (hand_ons() != forks)
+		set_forked(processes.lookup(id));
+	invalidate_lookups();
+}
+
 /* Records the process of the draft, which has its euid and comm. */
 static __always_inline void record_process(struct label_draft *draft)
 {
 	struct process_id id = draft->id;
+	u32 forks = hand_ons();
 
 	complete_draft(draft);
 	write_texts(draft, id.tgid);
-	processes.update(&id, &draft->process);
-	invalidate_lookups();
+	store_process(&id, &draft->process, forks);
 	announce(&id, &draft->process);
 }
 
@@ -79,10 +103,11 @@ static __always_inline void record_process(struct label_draft *draft)
 static __always_inline void record_unlabelled(struct label_draft *draft,
 					      struct process_id *id)
 {
+	u32 forks = hand_ons();
+
 	complete_draft(draft);
 	draft->process.label_len = 0;
-	processes.update(id, &draft->process);
-	invalidate_lookups();
+	store_process(id, &draft->process, forks);
 }
 
 #endif

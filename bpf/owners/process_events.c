@@ -30,13 +30,12 @@ int on_process_exit(u64 *ctx)
 /* The child has copies of the parent's descriptors. */
 static __always_inline void note_fork(struct process_id *parent)
 {
-	struct process *known = processes.lookup(parent);
-	u32 zero = 0, *round = iterator_round.lookup(&zero);
-
-	if (known && round) {
-		known->fork_round = *round;
-		known->fork_number = count_hand_on();
-	}
+	count_hand_on();
+	set_forked(processes.lookup(parent));
+	/* Who replaces the record meanwhile sees this count (store_process), or has
+	 * written another record, which is found now. */
+	count_hand_on();
+	set_forked(processes.lookup(parent));
 	invalidate_lookups();
 }
 #endif
