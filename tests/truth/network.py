@@ -92,7 +92,9 @@ def network() -> Iterator[Network]:
         _bridge(here)
         _uplink(here)
         containers = _container(here, one, 1), _container(here, two, 2)
-        here.ip("route", "add", THROUGH_BOX, "via", containers[0].far_address)
+        # In the table that comes first, if a VRF has made rules for routing.
+        way = ("via", containers[0].far_address, "table", "local")
+        here.ip("route", "add", THROUGH_BOX, *way)
         yield Network(
             here=here,
             containers=containers,
