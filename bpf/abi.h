@@ -168,17 +168,28 @@ struct comm {
 struct process {
 	u32 euid;
 	u32 wanted;	  /* passes the process filter */
-	u32 block_number; /* its Process Information Block plus 1; 0: none */
+	u32 block_number; /* its Process Information Block plus 1; 0: none (completion) */
 	u16 exited;	  /* its sockets may still be closing */
 	u16 stale;	  /* name or ids may have changed since */
 	u32 fork_round;	  /* round of the iterator in which it last had a child */
-	u32 fork_number;  /* among hand_ons() (owners/hand_ons.h); 0: had none */
-	u32 version;	  /* counts how often the record was written */
-	u16 label_len;	  /* 0: the texts are not written yet */
+	u32 fork_number; /* among hand_ons() (owners/hand_ons.h); 0: had none */
+	u32 version;	 /* counts how often the record was written */
+	u16 label_len;	 /* 0: the texts are not written yet */
 	u16 peer_len;
 	char comm[COMM_LEN];
 	char label[LABEL_MAX]; /* "pid=1 comm=init uid=0" */
 	char peer[PEER_MAX];   /* "peer_pid=1 peer_comm=init" */
+};
+
+/* What the engine adds to the record of a process, if that is still what it was. The
+ * engine does not write the record itself, in which programs note forks and exits. */
+struct completion {
+	u32 version; /* as in the record, and the next two */
+	u32 euid;
+	char comm[COMM_LEN];
+	u32 block_number;
+	u32 label_len; /* 0: as in the record */
+	char label[LABEL_MAX];
 };
 
 /* The last byte of a message: its kind. */

@@ -79,7 +79,7 @@ static __always_inline void complete_draft(struct label_draft *draft)
 /* Writes the record. A fork since `forks` was read may have been noted in the record
  * before, so the process may have had a child. */
 static __always_inline void store_process(struct process_id *id,
-					  const struct process *process, u32 forks)
+					  struct process *process, u32 forks)
 {
 	processes.update(id, process);
 	if (hand_ons() != forks)

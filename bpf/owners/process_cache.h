@@ -28,6 +28,35 @@ static __always_inline void copy_process(struct process *to, const struct proces
 		((u32 *)to)[i] = ((const u32 *)from)[i];
 }
 
+BPF_TABLE("lru_hash", struct process_id, struct completion, completions, PROCESSES);
+
+static __always_inline bool is_completion_of(const struct completion *known,
+					     const struct process *process)
+{
+	const u64 *a = (const u64 *)known->comm, *b = (const u64 *)process->comm;
+
+	return known->version == process->version && known->euid == process->euid &&
+	       a[0] == b[0] && a[1] == b[1];
+}
+
+/* Adds what the engine has written; returns false if that was replaced meanwhile. */
+static __always_inline bool add_completion(struct process *process,
+					   struct process_id *id)
+{
+	struct completion *known = completions.lookup(id);
+
+	if (!known || !is_completion_of(known, process))
+		return true;
+	process->block_number = known->block_number;
+	if (known->label_len) {
+		process->label_len = known->label_len;
+#pragma unroll
+		for (u32 i = 0; i < LABEL_MAX / 8; i++)
+			((u64 *)process->label)[i] = ((const u64 *)known->label)[i];
+	}
+	return completions.lookup(id) == known;
+}
+
 /* The record of a process as of a lookup generation, valid while this packet is
  * handled; NULL if there is none. */
 static __always_inline struct process *known_process(struct process_id *id,
@@ -49,8 +78,8 @@ static __always_inline struct process *known_process(struct process_id *id,
 	cached->id = *id;
 	cached->generation = generation;
 	copy_process(&cached->process, process);
-	/* The entry may have been reused for another process during the copy. */
-	if (processes.lookup(id) != process) {
+	/* An entry may have been reused for another process during the copy. */
+	if (processes.lookup(id) != process || !add_completion(&cached->process, id)) {
 		cached->generation = 0;
 		return NULL;
 	}

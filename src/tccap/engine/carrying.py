@@ -43,7 +43,7 @@ from tccap.stream.ring import Ring
 
 # The maps that the carrier uses, as far as there are such.
 MAPS = (
-    *("ring", "counters", "processes", "overflows", "lookup_generations"),
+    *("ring", "counters", "completions", "overflows", "lookup_generations"),
     *("tls_marks", "tls_lost"),
 )
 # Waking up for a few packets costs more than the packets themselves.

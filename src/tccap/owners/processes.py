@@ -1,12 +1,9 @@
 """Processes that the kernel has seen: their blocks in the stream, and full labels."""
 
-import contextlib
-import ctypes
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tccap.bpf.collection import Collection
-from tccap.bpf.maps import Map
 from tccap.host import proc, users
 from tccap.host.access import Caller
 from tccap.host.proc import Details
@@ -45,7 +42,7 @@ class Processes:
             start_ns, pid, euid, version, comm = seen
             self._ask(Seen(start_ns, pid, euid, version, number, comm))
         else:
-            record(self._collection, seen, number, b"")
+            complete(self._collection, seen, number, b"")
         return block
 
 
@@ -63,7 +60,7 @@ class FullLabels:
         process = ProcessMessage(
             seen.start_ns, seen.pid, seen.euid, seen.version, seen.comm
         )
-        record(self._collection, process, seen.number, self._label(process))
+        complete(self._collection, process, seen.number, self._label(process))
 
     def _label(self, seen: ProcessMessage) -> bytes:
         short = label.basic(seen.pid, seen.comm, seen.euid)
@@ -80,32 +77,16 @@ class FullLabels:
         return details._replace(user=self._users.get(seen.euid, b""))
 
 
-def record(
+def complete(
     collection: Collection, seen: ProcessMessage, number: int, text: bytes
 ) -> None:
-    """Add the block's number, and a label, to the kernel's record of a process."""
-    with contextlib.suppress(KeyError):  # evicted: too many
-        complete(collection.table("processes"), seen, number, text)
-        collection.invalidate_lookups()
+    """Add the block's number, and a label if there is a text, to a process's record.
 
-
-def complete(records: Map, seen: ProcessMessage, number: int, text: bytes) -> None:
-    """Add the block's number, and a label, to the kernel's record of a process.
-
-    The whole record is read and written back, and the kernel may write in between. It
-    then sends another message, which finds the older version and deletes it. KeyError
-    if there is no record any more.
+    They count while the record is what was seen (struct completion).
     """
-    key = records.Key(seen.start_ns, seen.pid, 0)
-    process = records[key]
-    if process.version > seen.version:
-        return  # another message is on its way
-    if process.version < seen.version:
-        del records[key]  # the process's next use of a socket records it again
-        return
-    process.block_number = number + 1
-    if text:
-        field = type(process).label
-        ctypes.memset(ctypes.addressof(process) + field.offset, 0, field.size)
-        process.label, process.label_len = text, len(text)
-    records[key] = process
+    table = collection.table("completions")
+    key = table.Key(seen.start_ns, seen.pid, 0)
+    table[key] = table.Leaf(
+        seen.version, seen.euid, seen.comm, number + 1, len(text), text
+    )
+    collection.invalidate_lookups()

@@ -3,36 +3,28 @@
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from tccap.owners import processes
 from tccap.stream.abi import ProcessMessage
 
-KEY = (5, 7, 0)
 
-
-class Records(dict[tuple[int, ...], Any]):
-    """The map of processes."""
+class Written(dict[tuple[int, ...], Any]):
+    """A map, whose keys and values are tuples."""
 
     @staticmethod
     def Key(*parts: int) -> tuple[int, ...]:  # noqa: N802  # as a Map has it
         return parts
 
+    @staticmethod
+    def Leaf(*parts: Any) -> tuple[Any, ...]:  # noqa: N802
+        return parts
 
-@pytest.mark.parametrize(
-    ("seen", "left"),
-    [
-        (3, [SimpleNamespace(version=3, block_number=10)]),
-        # The kernel has written again, and sent another message.
-        (2, [SimpleNamespace(version=3, block_number=0)]),
-        # The engine has put back what was there before.
-        (4, []),
-    ],
-    ids=["as it was seen", "newer", "older"],
-)
-def test_a_write_by_the_kernel_in_between_is_not_lost(
-    seen: int, left: list[SimpleNamespace]
-) -> None:
-    records: Any = Records({KEY: SimpleNamespace(version=3, block_number=0)})
-    processes.complete(records, ProcessMessage(5, 7, 0, seen, b"name"), 9, b"")
-    assert [*records.values()] == left
+
+def test_the_kernels_own_record_is_not_written() -> None:
+    """Programs may note a fork or an exit in it at any time."""
+    tables = {"completions": Written()}
+    collection: Any = SimpleNamespace(
+        table=tables.__getitem__, invalidate_lookups=lambda: None
+    )
+    seen = ProcessMessage(5, 7, 0, 3, b"name")
+    processes.complete(collection, seen, 9, b"pid=7")
+    assert tables["completions"] == {(5, 7, 0): (3, 0, b"name", 10, 5, b"pid=7")}
