@@ -58,7 +58,7 @@ Usage: sudo ./install.sh [--no-wireshark]   install tccap, or update it
        ./install.sh --check                 show what works and what is missing
 
 Packages come from the distribution (apt, dnf, pacman or zypper), pyroute2,
-python-pcapng, capstone, numpy and unicorn from PyPI. tshark is installed if it is missing,
+python-pcapng, capstone, numpy, unicorn and markdown-it-py from PyPI. tshark is installed if it is missing,
 except with --no-wireshark.
 END
 }
@@ -88,6 +88,7 @@ do_install() {
     trap 'rm -rf "$new"' EXIT
     make_copy
     make_environment
+    make_pages
     swap_copies
     make_links
     remove_unsafe_cache
@@ -258,7 +259,7 @@ make_copy() {
     rm -rf "$new" "$old"
     mkdir -p "$new"
     for part in extcap sbin src bpf man wireshark docs requirements \
-        README.md LICENSE pyproject.toml install.sh; do
+        README.md ARCHITECTURE.md LICENSE pyproject.toml install.sh; do
         if [ -e "$here/$part" ] || [ -L "$here/$part" ]; then
             cp -RP "$here/$part" "$new/"
         fi
@@ -292,6 +293,8 @@ make_environment() {
         fail "pip could not install pyroute2 and python-pcapng: see the lines above."
     install_python_packages tls ||
         echo "pip could not install capstone, numpy and unicorn: captures work, but without TLS secrets." >&2
+    install_python_packages help ||
+        echo "pip could not install markdown-it-py: the help in Wireshark's dialog is not shown as a web page." >&2
     # Nobody runs these scripts, and they name the folder where they were made.
     find "$new/venv/bin" -type f ! -name 'python*' -delete
 }
@@ -302,6 +305,13 @@ install_python_packages() { # name of a list in requirements/
     "$new/venv/bin/python3" -I -m pip install --isolated --quiet --no-cache-dir \
         --no-input --disable-pip-version-check --no-deps --only-binary :all: \
         --require-hashes --requirement "$new/requirements/$1.txt"
+}
+
+# For Wireshark's Help button: a browser shows Markdown as plain text.
+make_pages() {
+    "$new/venv/bin/python3" -Ic 'import markdown_it' 2>/dev/null || return 0
+    find "$new" -path "$new/venv" -prune -o -name '*.md' -exec \
+        "$new/venv/bin/python3" -I "$new/docs/make_html.py" {} +
 }
 
 swap_copies() {
@@ -390,7 +400,7 @@ make_links() {
         echo "$place" >>"$top/$places"
         ln -sfn "$top/$part" "$place"
     done
-    [ -n "$(wireshark_programs)" ] ||
+    [ "$wireshark" = no ] || [ -n "$(wireshark_programs)" ] ||
         echo "There is no Wireshark here: install it, then run install.sh again." >&2
 }
 

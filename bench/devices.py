@@ -88,7 +88,14 @@ def _capture(space: netns.Namespace, script: str) -> Capture | None:
         fifo = Path(name) / "fifo"
         os.mkfifo(fifo)
         call = (script, "--capture", "--extcap-interface", "tccap-any")
-        more = ("--fifo", str(fifo), "--log-file", str(log.path), "--log-level", "info")
+        more = (
+            "--fifo",
+            str(fifo),
+            "--log-file",
+            str(log.path),
+            "--log-level",
+            "debug",
+        )
         started = time.monotonic()
         with (
             subprocess.Popen(

@@ -4,7 +4,8 @@
 #
 # install.sh accepts only files with these hashes. capture.txt has what every capture
 # needs, tls.txt the packages for TLS secrets, too: machines without wheels for those
-# capture without TLS secrets.
+# capture without TLS secrets. help.txt has what makes HTML pages, which nothing else
+# needs.
 set -eu
 
 uv=uv==0.13.9
@@ -26,3 +27,4 @@ compile() { # name of the list, what it covers
 "$tools/bin/python3" -m pip install --quiet --disable-pip-version-check "$uv"
 compile capture.txt
 compile tls.txt --extra tls
+compile help.txt --extra help

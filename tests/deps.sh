@@ -71,9 +71,10 @@ make_environment() {
     /usr/bin/python3 -m venv --system-site-packages "$top/.venv"
     # Of what install.sh installs, the same versions.
     "$top/.venv/bin/python3" -m pip install --quiet --disable-pip-version-check \
-        --no-deps --requirement "$top/requirements/tls.txt"
+        --no-deps --requirement "$top/requirements/tls.txt" \
+        --requirement "$top/requirements/help.txt"
     "$top/.venv/bin/python3" -m pip install --quiet --disable-pip-version-check \
-        --editable "${top}[dev,tls]"
+        --editable "${top}[dev,help,tls]"
     touch "$stamp"
 }
 

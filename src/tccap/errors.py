@@ -12,6 +12,12 @@ class TccapError(Exception):
     """
 
 
+def refused(error: OSError) -> str:
+    """Return the sentence for what the system refuses where nobody expected it."""
+    where = f" ({quoted(str(error.filename))})" if error.filename else ""
+    return f"The system refuses tccap something: {error.strerror}{where}."
+
+
 def quoted(text: str) -> str:
     """Return a user's text for such a sentence: in quotes, escaped, not too long."""
     if len(text) <= QUOTED_LEN_MAX:

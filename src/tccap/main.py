@@ -3,11 +3,15 @@
 Each call imports only what it needs: Wireshark waits for the short ones.
 """
 
+import os
 import sys
+
+_STDOUT, _STDERR = 1, 2
 
 
 def main() -> int:
     """Run what the first argument says; return the exit status."""
+    _open_standard_files()
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     if verb in ("check", "sweep", "tls") and not _is_engine_python():
         from tccap.front import launcher
@@ -26,10 +30,27 @@ def main() -> int:
 
         return engine.sweep()
     if verb == "tls":
-        return _tls(sys.argv[2:])
+        from tccap.check import tlscommands
+
+        return tlscommands.main(sys.argv[2:])
     if verb in ("compiler", "finder"):
         return _helper(verb)
     return _front(sys.argv[1:])
+
+
+def _open_standard_files() -> None:
+    """Open those that are closed, so that no file of ours takes their place.
+
+    Stdin and stdout cannot be used then, either: they are opened the other way round.
+    """
+    modes = (os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)
+    for fd, mode in enumerate(modes):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, mode)  # takes the lowest number that is free: fd
+    sys.stdout = sys.stdout or os.fdopen(_STDOUT, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(_STDERR, "w", closefd=False)
 
 
 def _front(argv: list[str]) -> int:
@@ -42,21 +63,6 @@ def _front(argv: list[str]) -> int:
     from tccap.front import front
 
     return front.main(argv)
-
-
-def _tls(arguments: list[str]) -> int:
-    """Run a command about TLS libraries."""
-    if arguments[:1] == ["scan"]:
-        from tccap.check import scanning
-
-        return scanning.main(arguments[1:])
-    if arguments == ["list"]:
-        from tccap.check import running
-
-        return running.main()
-    from tccap.check import inspection
-
-    return inspection.main(arguments)
 
 
 def _helper(verb: str) -> int:

@@ -9,6 +9,8 @@ SCRIPT = os.path.join(TOP, "extcap", "tccap.py")
 ENGINE = os.path.join(TOP, "sbin", "tccap-engine")
 INSTALL = os.path.join(TOP, "install.sh")
 README = os.path.join(TOP, "README.md")
+# Made of it by install.sh; a checkout has none.
+HELP = os.path.join(TOP, "README.html")
 
 
 def engine_python() -> str:

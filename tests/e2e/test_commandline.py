@@ -66,6 +66,20 @@ def test_each_device_is_described_by_its_name(pair: netns.Pair, folder: Path) ->
         assert f"Description = {name}: eBPF TC (pid-aware)" in shown
 
 
+@pytest.mark.same_everywhere
+def test_a_device_may_be_given_by_an_alternative_name(
+    pair: netns.Pair, folder: Path
+) -> None:
+    pair.near.ip("link", "property", "add", "dev", "veth0", "altname", "uplink0")
+    file = folder / "file.pcapng"
+    words = ("-i", "uplink0", "-w", str(file), "-c", "1", *UDP)
+    with capturing(pair.near, *words) as capture:
+        send(pair, 1)
+        capture.end()
+    found = stream.parse(file.read_bytes())
+    assert [interface.name for interface in found.interfaces] == ["veth0"]
+
+
 def test_a_key_log_decrypts_what_is_in_the_file(
     tls_host: TlsHost, folder: Path
 ) -> None:
@@ -205,6 +219,28 @@ def test_it_ends_with_its_reader_without_another_packet(pair: netns.Pair) -> Non
         os.close(reading)
         assert capture.end()[1] == ""
     assert tc.left(pair.near) == []
+
+
+@pytest.mark.same_everywhere
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-"])
+def test_closed_standard_files_are_not_taken_by_others(
+    pair: netns.Pair, closed: str
+) -> None:
+    """As daemons and cron jobs may leave them."""
+    script = f"exec {SCRIPT} -i veth0 -w - -c 3 udp port 9 {closed}"
+    with subprocess.Popen(
+        pair.near.command("sh", "-c", script), stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        output = running.Collector(process.stdout)
+
+        def has_ended() -> bool:
+            send(pair, 1)  # there is no sign of the start
+            return process.poll() is not None
+
+        running.until(has_ended, "the end after three packets")
+        assert process.returncode == 0
+    assert len(stream.parse(output.rest()).frames) == 3
 
 
 def test_packets_are_not_written_to_a_terminal() -> None:

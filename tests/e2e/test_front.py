@@ -89,7 +89,7 @@ def test_a_kill_leaves_a_readable_stream(
         assert captures.left() == []
     assert stream.parse(output.rest()).frames
     if victim == "engine":
-        assert stderr == "The engine was ended by signal 9.\n"
+        assert stderr == "The capturing process was ended by signal 9.\n"
 
 
 def test_dumpcap_reads_the_fifo(pair: netns.Pair, folder: Path) -> None:

@@ -82,7 +82,7 @@ def _check_found_while_it_runs(
 ) -> None:
     """Fetch pages until a file is probed, and then check that all are decrypted."""
     names = [f"{file.stem}-{number}" for number in range(RUNS)]
-    message = f" in {file}, 1 probes."
+    message = f" in {file}, probes: 1."
     with (
         host.serving("python as nobody") as port,
         decrypting(wireshark, host.space) as tshark,

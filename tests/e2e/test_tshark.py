@@ -6,12 +6,14 @@ import signal
 import socket
 import struct
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support import netns, stream
 from support.wireshark import Captures, Wireshark, tshark
+from tccap.paths import README
 
 # All that tshark says by itself; an extcap's words would stand beside it.
 USUAL = re.compile(
@@ -149,7 +151,7 @@ def test_an_engine_that_dies_is_reported(
         _kill(captures, "engine")
         _, stderr = captures.finish()
         assert captures.left() == []
-    assert "The engine was ended by signal 9." in stderr
+    assert "The capturing process was ended by signal 9." in stderr
 
 
 @pytest.mark.parametrize(
@@ -168,6 +170,25 @@ def test_a_bad_option_is_reported(
     done = wireshark.run(pair.near, "tshark", "-i", "tccap-veth0", *option, check=False)
     assert done.stderr.count(sentence) == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def space() -> Iterator[netns.Namespace]:
+    with netns.namespace() as made:
+        yield made
+
+
+def test_a_preference_is_named_as_the_readme_says(
+    wireshark: Wireshark, space: netns.Namespace
+) -> None:
+    text = Path(README).read_text(encoding="utf-8")
+    found = re.search(r"`([\w-]+)` of `tccap-(\S+)` is\n`([\w.]+)`", text)
+    assert found
+    option, device, preference = found.groups()
+    space.ip("link", "add", device, "type", "veth", "peer", "name", "peer0")
+    command = ("tshark", "-i", f"tccap-{device}", "-o", f"{preference}:many")
+    done = wireshark.run(space, *command, check=False)
+    assert f"--{option} is a whole number from " in done.stderr
 
 
 def test_an_unknown_interface_is_reported(

@@ -139,7 +139,7 @@ def test_a_new_member_has_to_log_in_again(users: Machine) -> None:
         (
             ("env",),
             "ok       rights           root",
-            "A capture will work: sudo tshark -C tccap -i tccap-any",
+            "A capture will work: tshark -C tccap -i tccap-any",
         ),
     ],
     ids=["member", "outsider", "root"],
@@ -176,7 +176,7 @@ def test_sudo_is_not_in_the_way(users: Machine, way: str) -> None:
     assert seen["environment"] == ["LC_ALL", "PATH", "SUDO_GID", "SUDO_UID"]
     assert seen["left"] == []
     if way == "engine":
-        assert seen["stderr"] == "The engine was ended by signal 9.\n"
+        assert seen["stderr"] == "The capturing process was ended by signal 9.\n"
     elif way != "sudo":
         assert seen["stderr"] == ""
     if way != "reader":

@@ -7,11 +7,13 @@ import pytest
 
 from support import netns
 from support.tls import TlsHost
+from tccap.engine import limits
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _root() -> None:
     assert os.geteuid() == 0, "these tests talk to the kernel: run them as root"
+    limits.lift_memory_lock_limit()
 
 
 @pytest.fixture(scope="module")

@@ -113,6 +113,27 @@ def test_a_program_that_ends_the_chain_hides_no_packet(fresh: netns.Pair) -> Non
     assert [f.direction for f in found.frames] == [stream.OUTBOUND]
 
 
+# 400 bytes at once, and then one packet of 100 bytes in 8 s.
+SLOW_TBF = ("tbf", "rate", "100bit", "burst", "400", "limit", "400")
+
+
+@pytest.mark.same_everywhere
+def test_packets_that_the_queue_drops_later_are_captured(fresh: netns.Pair) -> None:
+    """docs/limitations.md says so: egress classifiers stand before the queue."""
+    fresh.near.run("tc", "qdisc", "add", "dev", "veth0", "root", *SLOW_TBF)
+    with (
+        running.engine(fresh.near, "veth0", direction="out") as engine,
+        running.tcpdump(fresh.near, "veth0") as tcpdump,
+    ):
+        marks = [_say(fresh) for _ in range(20)]
+        found = engine.stop_after(marks[-1])
+        # tcpdump stands behind the queue; this one comes past it.
+        fresh.near.run("tc", "qdisc", "del", "dev", "veth0", "root")
+        left = tcpdump.stop_after(_say(fresh))
+    assert [f.data[-len(marks[0]) :] for f in found.frames] == marks
+    assert 1 < len(left) < len(marks)
+
+
 @pytest.mark.same_everywhere
 def test_captures_side_by_side_see_the_same(
     fresh: netns.Pair, without_tcx: bool

@@ -165,8 +165,14 @@ def test_the_engine_ends_without_a_plan(quiet: netns.Pair) -> None:
 @pytest.mark.parametrize(
     ("stdin", "sentence"),
     [
-        (b"half a plan", "The engine got no plan: it is started by the extcap."),
-        (b"x" * (2 << 20), "The engine got no plan: it is started by the extcap."),
+        (
+            b"half a plan",
+            "This program is not run by hand: use tshark or tccap -i any -w FILE.",
+        ),
+        (
+            b"x" * (2 << 20),
+            "This program is not run by hand: use tshark or tccap -i any -w FILE.",
+        ),
         (b"nonsense\n", "The plan is not JSON."),
         (b"[" * 500_000 + b"\n", "The plan is not JSON."),
         (b"{}\n", "The plan does not have exactly the known fields."),

@@ -77,7 +77,7 @@ def capture(space: Namespace, path: Path, *options: str) -> Iterator[None]:
     file.touch()
     command = [
         *(sys.executable, SCRIPT, "--capture", "--extcap-interface", "tccap-any"),
-        *("--fifo", str(file), "--log-file", str(log), "--log-level", "info"),
+        *("--fifo", str(file), "--log-file", str(log), "--log-level", "debug"),
         *options,
     ]
     with subprocess.Popen(inside(space, *command)) as process:

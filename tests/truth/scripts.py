@@ -36,6 +36,16 @@ class Scripts:
                 yield
                 connection.close()
 
+    def speaker(self, port: int) -> Script:
+        """Listen; accept, send without a question, close: a step each."""
+        self.claim("tcp", local=port)
+        with listener(port) as listening:
+            yield
+            with listening.accept()[0] as connection:
+                yield
+                connection.sendall(b"statement")
+                yield
+
     def accepts(self, listening: socket.socket, port: int) -> Script:
         """Accept from another process's listener, answer, close: a step each.
 

@@ -1,7 +1,7 @@
 """Attaches the classifiers to devices, in the best way that the kernel has."""
 
 from collections.abc import Mapping
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 from tccap.attach import tcx
 from tccap.attach.clsact import ClsactAttacher
@@ -13,6 +13,8 @@ DIRECTIONS = {"both": ("in", "out"), "in": ("in",), "out": ("out",)}
 
 class Attacher(Protocol):
     """Attaches the classifiers; leaving the context detaches all of them."""
+
+    NAME: ClassVar[str]  # for people
 
     def attach(self, ifindex: int, directions: tuple[str, ...]) -> None:
         """Attach to a device; OSError if the kernel refuses."""

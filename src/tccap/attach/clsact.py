@@ -13,7 +13,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -54,6 +54,8 @@ class Filter(NamedTuple):
 
 class ClsactAttacher:
     """The filters of one engine; see `attacher.Attacher`."""
+
+    NAME: ClassVar = "clsact"
 
     def __init__(self, programs: Mapping[str, int]) -> None:
         self._programs = programs

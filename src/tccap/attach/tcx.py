@@ -9,7 +9,7 @@ import os
 import resource
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from tccap.bpf.syscall import bpf
 from tccap.bpf.uapi import F_BEFORE, AttachType, Command, LinkCreateTcx
@@ -25,6 +25,8 @@ _CLOSED_AT_ONCE = 64
 
 class TcxAttacher:
     """The TCX links of one engine; see `attacher.Attacher`."""
+
+    NAME: ClassVar = "TCX"
 
     def __init__(self, programs: Mapping[str, int]) -> None:
         self._programs = programs

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,7 +31,6 @@ class Collection:
     def __init__(
         self, objects: Sequence[Object], patches: Patches = NO_PATCHES
     ) -> None:
-        _lift_memory_lock_limit()
         self._objects = objects
         self._patches = patches
         self._loaded: dict[tuple[str, ProgType], int] = {}
@@ -119,12 +117,3 @@ def refusal(what: str, error: Exception) -> str:
         f"tccap could not {what} ({first_line}): run 'tccap check' to see what this "
         "machine lacks, or capture with --log-level debug --log-file FILE to see why."
     )
-
-
-def _lift_memory_lock_limit() -> None:
-    """Before 5.11 the kernel charges maps to RLIMIT_MEMLOCK."""
-    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-    try:
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
-    except (OSError, ValueError):
-        return  # making maps fails where it mattered

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from tccap import __version__
 from tccap.bpf import bcclib, features
-from tccap.engine import privileges
+from tccap.engine import limits, privileges
 from tccap.errors import TccapError
 from tccap.front import launcher
 from tccap.paths import SCRIPT, TOP
@@ -60,6 +60,7 @@ def main() -> int:
     # The reader may stop (| head), and the user may give up (Ctrl-C): quietly.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    limits.lift_memory_lock_limit()
     shown = [_print(finding) for finding in findings(CHECKS)]
     missing = [finding for finding in shown if finding.mark == MISSING]
     sys.stdout.write(f"{_next_step(missing)}\n")
@@ -68,7 +69,7 @@ def main() -> int:
 
 def _next_step(missing: list[Finding]) -> str:
     if not missing:
-        return f"A capture will work: {_sudo()}tshark -C tccap -i tccap-any"
+        return f"A capture will work: {_sudo()}{_command()}"
     first = missing[0]
     return f"No capture will work yet. Begin with {first.subject}: {first.text}"
 
@@ -91,8 +92,15 @@ def _print(finding: Finding) -> Finding:
     return finding
 
 
+def _command() -> str:
+    if shutil.which("tshark", path=_wireshark_path()):
+        return "tshark -C tccap -i tccap-any"
+    return "tccap -i any -w FILE.pcapng"
+
+
 def _sudo() -> str:
-    return "sudo " if os.geteuid() == 0 else ""
+    """Return what this was started with; root needs none, and may have none."""
+    return "sudo " if "SUDO_UID" in os.environ else ""
 
 
 def _program() -> Iterator[Finding]:
@@ -256,13 +264,20 @@ def _locked_memory() -> Iterator[Finding]:
 
 
 def _wireshark() -> Iterator[Finding]:
-    path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/bin:/usr/bin"
+    path = _wireshark_path()
     found = [shutil.which(name, path=path) for name in ("tshark", "wireshark")]
     for program in filter(None, found):
         yield from _one_wireshark(program)
     if not any(found):
-        text = "neither tshark nor wireshark is there: install one, then install.sh"
-        yield Finding(MISSING, "Wireshark", text)
+        text = (
+            "is not here, so captures go into files; to see packets here, install it, "
+            "then run sudo ./install.sh again"
+        )
+        yield Finding(NOTE, "Wireshark", text)
+
+
+def _wireshark_path() -> str:
+    return f"{os.environ.get('PATH', os.defpath)}:/usr/local/bin:/usr/bin"
 
 
 def _one_wireshark(program: str) -> Iterator[Finding]:

@@ -1,13 +1,11 @@
 """`tccap tls inspect FILE`: the finder's answer about a file, for people."""
 
-import sys
 from pathlib import Path
 
 from tccap.errors import TccapError
 from tccap.tls import inspector, sites
 from tccap.tls.sites import Inspection, Number, Site
 
-_USAGE = "Use tccap tls list, tccap tls inspect FILE or tccap tls scan [DIR...]."
 # The names of the fields of a Site, by its kind.
 _NAMES = {
     "line": ("label", "client random", "secret", "secret's bytes"),
@@ -16,25 +14,13 @@ _NAMES = {
 }
 
 
-def main(arguments: list[str]) -> int:
-    """Print the answer; return 0 if secrets can be read, 1 if not, 2 on an error."""
+def inspect(path: str) -> Inspection:
+    """Return the finder's answer; TccapError if the file cannot be read."""
     try:
-        answer = _inspect(arguments)
-    except TccapError as error:
-        print(error, file=sys.stderr)  # noqa: T201  # where errors go
-        return 2
-    sys.stdout.write("".join(f"{line}\n" for line in describe(answer)))
-    return 0 if answer.sites else 1
-
-
-def _inspect(arguments: list[str]) -> Inspection:
-    if len(arguments) != 2 or arguments[0] != "inspect":
-        raise TccapError(_USAGE)
-    try:
-        with Path(arguments[1]).open("rb") as file:
+        with Path(path).open("rb") as file:
             return inspector.inspect(file.fileno())
     except OSError as error:
-        raise TccapError(f"{arguments[1]}: {error.strerror}.") from None
+        raise TccapError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def describe(answer: Inspection) -> list[str]:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tccap.attach import tcx
 from tccap.attach.attacher import DIRECTIONS, Attacher, make_attacher
 from tccap.bpf import bcclib
 from tccap.engine import parts, programs
@@ -62,8 +61,7 @@ def attach_classifiers() -> str:
         _leave_network_namespace()
         with make_attacher(classifier.programs) as attacher:
             _attach(attacher)
-    ingress_fd = classifier.programs["in"]
-    return "TCX" if tcx.is_supported(ingress_fd) else "clsact"
+            return attacher.NAME
 
 
 def try_uprobe() -> Uprobe:

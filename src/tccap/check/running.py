@@ -1,10 +1,8 @@
 """`tccap tls list`: which running processes can be decrypted, and which not."""
 
 import os
-import sys
 from collections.abc import Iterator
 
-from tccap.errors import TccapError
 from tccap.host import proc
 from tccap.tls import inspector, libraries, mapped, unsupported
 from tccap.tls.mapped import Identity, Mapped
@@ -13,22 +11,9 @@ from tccap.tls.sites import Inspection
 _HEADING = f"{'PID':>7} {'USER':>7} {'PROGRAM':16} TLS"
 
 
-def main() -> int:
-    """Print a line for each TLS library of each process; return 0, or 2 on an error."""
-    if os.geteuid() != 0:
-        print("Only root can list them: run sudo tccap tls list.", file=sys.stderr)  # noqa: T201
-        return 2
-    try:
-        sys.stdout.write(f"{_HEADING}\n")
-        for line in _lines():
-            sys.stdout.write(f"{line}\n")
-    except TccapError as error:
-        print(error, file=sys.stderr)  # noqa: T201  # where errors go
-        return 2
-    return 0
-
-
-def _lines() -> Iterator[str]:
+def lines() -> Iterator[str]:
+    """Yield a heading, and a line for each TLS library of each process."""
+    yield _HEADING
     known: dict[Identity, str] = {}
     for pid in proc.pids():
         files = list(mapped.files(pid))
@@ -60,7 +45,7 @@ def _of_file(file: Mapped) -> str:
         size = os.fstat(fd).st_size
         if not libraries.has_marker(fd, size, lambda: True):
             return ""
-        return _text(_shown(file.identity.path), inspector.inspect(fd))
+        return _text(file.identity.path, inspector.inspect(fd))
     except OSError:
         return ""
     finally:
@@ -74,9 +59,4 @@ def _text(path: str, answer: Inspection) -> str:
 
 
 def _program(files: list[Mapped]) -> str:
-    return _shown(files[0].identity.path.rpartition("/")[2])[:16] if files else ""
-
-
-def _shown(text: str) -> str:
-    """Return a text without control characters."""
-    return text.encode("unicode_escape").decode()
+    return files[0].identity.path.rpartition("/")[2][:16] if files else ""

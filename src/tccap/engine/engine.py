@@ -109,5 +109,7 @@ def _read_plan() -> str:
         if not text:
             break
         if not more or len(text) > PLAN_LEN_MAX:
-            raise TccapError("The engine got no plan: it is started by the extcap.")
+            raise TccapError(
+                "This program is not run by hand: use tshark or tccap -i any -w FILE."
+            )
     return text.decode(errors="replace")

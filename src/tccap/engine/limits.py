@@ -17,7 +17,6 @@ _UNLIMITED = (
     resource.RLIMIT_CPU,
     resource.RLIMIT_DATA,
     resource.RLIMIT_FSIZE,
-    resource.RLIMIT_MEMLOCK,
     resource.RLIMIT_MSGQUEUE,
     resource.RLIMIT_NPROC,
     resource.RLIMIT_RSS,
@@ -37,12 +36,18 @@ def reset() -> None:
     os.umask(0o077)
     for timer in _TIMERS:
         signal.setitimer(timer, 0)
+    lift_memory_lock_limit()
     for kind in _UNLIMITED:
         _set(kind, resource.RLIM_INFINITY)
     _set(resource.RLIMIT_STACK, _STACK_LEN)
     _set(resource.RLIMIT_NOFILE, _open_files())
     # A core file would hold other users' packets and secrets.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def lift_memory_lock_limit() -> None:
+    """Let there be BPF maps of any size: Linux charges them to it before 5.11."""
+    _set(resource.RLIMIT_MEMLOCK, resource.RLIM_INFINITY)
 
 
 def _open_files() -> int:

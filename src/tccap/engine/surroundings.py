@@ -75,7 +75,10 @@ class Survey:
                 leads_far = any(link.far_namespace >= 0 for link in self._links)
                 self._far = namespaces.far(here) if leads_far else {}
         except OSError as error:
-            log("info", f"The surroundings of devices cannot be read: {error}.")
+            log(
+                "info",
+                f"Bridges and containers of the devices cannot be read: {error}.",
+            )
             return {}
         self._read_here()
         found = {f.inode: translation.there(f.path) for f in self._far.values()}

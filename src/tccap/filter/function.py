@@ -50,8 +50,8 @@ def keeping(
     """
     if len(packets) > ebpf.VERDICTS_MAX:
         raise FilterError(
-            f"The capture filter has {len(packets)} conditions on the packet between "
-            f"words of tccap's; {ebpf.VERDICTS_MAX} are possible."
+            f"The capture filter has {len(packets)} conditions on the packet "
+            f"between words such as pid; {ebpf.VERDICTS_MAX} are possible."
         )
     into, yes, no = _begun()
     into.load(8, ebpf.HEAD, ebpf.FRAME, ebpf.HEAD_AT)

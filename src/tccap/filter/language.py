@@ -267,9 +267,9 @@ def _joined(terms: list[Filter], joins: list[str]) -> Filter:
     kinds = {All if join in ("and", "&&") else Any for join in joins}
     if len(kinds) > 1:
         raise FilterError(
-            'The capture filter mixes "and" with "or" beside a word of tccap\'s: '
-            "put parentheses around the conditions that belong together, as in "
-            '"pid 1 and (port 80 or port 443)".'
+            'The capture filter mixes "and" with "or", and has words that only tccap '
+            "knows (such as pid): put parentheses around the conditions that belong "
+            'together, as in "pid 1 and (port 80 or port 443)".'
         )
     if not kinds:
         return terms[0]

@@ -3,8 +3,8 @@
 import sys
 from typing import Literal
 
-from tccap.errors import TccapError
-from tccap.front import arguments, listing, usage
+from tccap.errors import TccapError, refused
+from tccap.front import answer, arguments, listing, usage
 from tccap.front.arguments import Request
 from tccap.ipc.names import ANY
 from tccap.stream.linktypes import ETHERNET
@@ -20,16 +20,17 @@ def main(argv: list[str]) -> Status:
         return _failed(error, 2)
     try:
         if call.request is None:
-            sys.stdout.write(_answer(call))
-        else:
-            _capture(call.request)
+            return 0 if answer.write(_answer(call)) else 1
+        _capture(call.request)
     except TccapError as error:
         return _failed(error, 1)
+    except OSError as error:
+        return _failed(refused(error), 1)
     return 0
 
 
-def _failed(error: TccapError, status: Status) -> Status:
-    print(error, file=sys.stderr)  # noqa: T201  # for the person who runs this
+def _failed(message: TccapError | str, status: Status) -> Status:
+    print(message, file=sys.stderr)  # noqa: T201  # for the person who runs this
     return status
 
 
@@ -41,7 +42,10 @@ def _answer(call: arguments.Call) -> str:
 
 def _capture(request: Request) -> None:
     from tccap.front import filecapture
+    from tccap.host import netdev
 
+    if request.device != ANY:
+        request = request._replace(device=netdev.own_name(request.device))
     _check_filters(request)
     filecapture.capture(request)
 

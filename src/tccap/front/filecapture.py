@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 from tccap.errors import TccapError
 from tccap.front import (
@@ -24,6 +25,7 @@ from tccap.ipc.status import End, Event, Ready
 def capture(asked: Request) -> None:
     """Capture until asked to stop; TccapError says why that was not possible."""
     signals.on_stop(exit_at_once)
+    _need_another(asked.file, asked.options.log_file)
     logfile.start(asked.options.log_file, asked.options.log_level)
     with logfile.errors_logged():
         interface = f"{listing.PREFIX}{asked.device}"
@@ -53,6 +55,12 @@ def _run(asked: Request, plan: Plan) -> None:
     console.show_counts(written)
     if failure or written.error:
         raise failure or TccapError(written.error)
+
+
+def _need_another(file: str, log_file: str) -> None:
+    """Raise TccapError if the log would go into the file of the packets."""
+    if log_file and Path(log_file).resolve() == Path(file).resolve():
+        raise TccapError(f"{file} cannot be the log file, too: name another one.")
 
 
 class _Console:

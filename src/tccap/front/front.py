@@ -10,8 +10,8 @@ import contextlib
 import sys
 from typing import NoReturn
 
-from tccap.errors import TccapError
-from tccap.front import extcap, listing, options
+from tccap.errors import TccapError, refused
+from tccap.front import answer, extcap, listing, options
 from tccap.stream.linktypes import ETHERNET, LinkType
 
 _FLAGS = (
@@ -40,8 +40,11 @@ def main(argv: list[str]) -> int:
     try:
         return _serve(_parse(argv))
     except TccapError as error:
-        print(error, file=sys.stderr)  # noqa: T201  # where Wireshark reads it
-        return 1
+        message = str(error)
+    except OSError as error:
+        message = refused(error)
+    print(message, file=sys.stderr)  # noqa: T201  # where Wireshark reads it
+    return 1
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -55,8 +58,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         with contextlib.suppress(TccapError):  # nobody would read the reason
             launcher.sweep()
         return 0
-    sys.stdout.write(_answer(arguments))
-    return 0
+    return 0 if answer.write(_answer(arguments)) else 1
 
 
 def _answer(arguments: argparse.Namespace) -> str:

@@ -61,7 +61,9 @@ def explain(output: str) -> str:
     ``output`` is its stderr: the words of sudo, or of Python.
     """
     reason = (output.strip().splitlines() or ["no reason given"])[-1]
-    return f"The engine did not start ({reason}): run sudo ./install.sh again."
+    return (
+        f"The capturing process did not start ({reason}): run sudo ./install.sh again."
+    )
 
 
 def restart(*arguments: str) -> NoReturn:

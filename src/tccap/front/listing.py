@@ -10,9 +10,10 @@ import sys
 
 from tccap import __version__
 from tccap.errors import TccapError
+from tccap.front import answer
 from tccap.host import netdev
 from tccap.ipc.names import ANY
-from tccap.paths import README
+from tccap.paths import HELP, README
 from tccap.stream import linktypes
 from tccap.stream.linktypes import ETHERNET, LinkType
 
@@ -35,8 +36,7 @@ def main(argv: list[str]) -> int | None:
         return 1
     if text is None:
         return None
-    sys.stdout.write(text)
-    return 0
+    return 0 if answer.write(text) else 1
 
 
 def _answer(argv: list[str]) -> str | None:
@@ -57,7 +57,8 @@ def _answer(argv: list[str]) -> str | None:
 
 def interfaces(devices: "Iterable[str]") -> str:
     """Answer --extcap-interfaces: ``tccap-any``, then one line a device."""
-    head = f"{{version={__version__}}}{{help=file://{README}}}{{display={DISPLAY}}}"
+    page = HELP if os.path.exists(HELP) else README
+    head = f"{{version={__version__}}}{{help=file://{page}}}{{display={DISPLAY}}}"
     names = [ANY, *(n for n in devices if is_listable(n) and _is_utf8(n))]
     lines = [f"interface {{value={PREFIX}{n}}}{{display={DISPLAY}}}\n" for n in names]
     return f"extcap {head}\n{''.join(lines)}"

@@ -90,7 +90,7 @@ class Options(NamedTuple):
         Entry(
             kind="unsigned",
             group="Capture",
-            display="Ring size (MiB)",
+            display="Ring buffer size (MiB)",
             tooltip=(
                 "Memory between the kernel and Wireshark; rounded up to a power of two"
             ),
@@ -175,7 +175,7 @@ class Options(NamedTuple):
             kind="unsigned",
             group="Processes",
             display="Sockets to remember",
-            tooltip="How many sockets' owners are known at a time",
+            tooltip="How many sockets' processes are known at a time",
             limits=(1024, TABLE_MAX),
         ),
     ] = 65536
@@ -200,8 +200,8 @@ class Options(NamedTuple):
             ),
             choices=(
                 ("off", "None"),
-                ("own", "The chosen processes', or else my own ones'"),
-                ("all", "All processes' (root only)"),
+                ("own", "Those of the chosen processes, or else mine"),
+                ("all", "Those of all processes (root only)"),
             ),
         ),
     ] = "own"

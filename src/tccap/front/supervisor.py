@@ -15,15 +15,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from typing import NamedTuple, NoReturn
 
 from tccap.errors import TccapError
 from tccap.front import launcher, logfile, named, options, request, signals
 from tccap.front.keylogfile import KeylogFile
-from tccap.front.logfile import LEVELS, LOG
+from tccap.front.logfile import LOG
 from tccap.ipc import status
-from tccap.ipc.status import End, Error, Event, Log, Lost, Output, Ready
+from tccap.ipc.status import End, Error, Event, Lost, Output, Ready
 
 # Wireshark waits 30 s after its SIGTERM, so an engine that hangs is killed before.
 # An engine behind sudo can only end itself; it does so earlier.
@@ -108,7 +107,7 @@ class Supervisor:
         if exit_status < 0:
             with contextlib.suppress(TccapError):
                 launcher.sweep()
-            self._error = f"The engine was ended by signal {-exit_status}."
+            self._error = f"The capturing process was ended by signal {-exit_status}."
         self._warn_of_losses()
         if exit_status != 0:
             raise TccapError(self._error or self._unreported_reason())
@@ -149,7 +148,7 @@ class Supervisor:
         try:
             self._engine.kill()
         except PermissionError:
-            raise TccapError("The engine does not end.") from None
+            raise TccapError("The capturing process does not end.") from None
 
     # The engine's lines.
 
@@ -196,7 +195,7 @@ class Supervisor:
             self._stop()
 
     def _take(self, event: Event | Output) -> None:
-        _log(event)
+        logfile.record(event)
         if not isinstance(event, Output):
             self._has_reported = True
             self._client.on_event(event)
@@ -220,7 +219,7 @@ class Supervisor:
 
     def _unreported_reason(self) -> str:
         if self._has_reported:
-            return "The engine ended without a reason."
+            return "The capturing process ended without a reason."
         return launcher.explain("\n".join(self._output))
 
     def _warn_of_losses(self) -> None:
@@ -229,25 +228,13 @@ class Supervisor:
             of_all = f" of {end.accepted}" if end and end.accepted else ""
             self._client.warn(
                 f"{self._lost}{of_all} packets were lost because the reader was too "
-                "slow; a larger ring size or a capture filter helps."
+                "slow; a larger ring buffer (ring-size) or a capture filter helps."
             )
         if end and not end.complete:
             self._client.warn(
                 f"The last {end.undelivered} packets were lost because the reader "
                 "did not take them before the end."
             )
-
-
-def _log(event: Event | Output) -> None:
-    match event:
-        case Output(text):
-            LOG.debug("output %s", text)
-        case Log(level, message):
-            LOG.log(LEVELS[level], "log %s", message)
-        case Error():  # ends the capture, which `capture` logs as an error
-            return
-        case _:
-            LOG.info("%s %s", status.name(event), asdict(event))
 
 
 def _parent() -> int | None:

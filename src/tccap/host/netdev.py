@@ -20,6 +20,17 @@ def device_names() -> list[str]:
     return [name for _, name in _socket.if_nameindex()]
 
 
+def own_name(device: str) -> str:
+    """Return a device's own name, given it or an alternative one (`ip link property`).
+
+    Of alternative names, the kernel finds those of up to 15 bytes here.
+    """
+    try:
+        return _socket.if_indextoname(_socket.if_nametoindex(device))
+    except OSError:
+        return device
+
+
 def hardware_type(device: str) -> int | None:
     """Return the device's ARPHRD_* type; None: there is no such device."""
     answer = _ask(SIOCGIFHWADDR, device)

@@ -189,8 +189,12 @@ def _printable(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    lines = value.split("\n")
-    return "\n    ".join("".join(map(_escaped, line)) for line in lines)
+    return "\n    ".join(map(escaped, value.split("\n")))
+
+
+def escaped(text: str) -> str:
+    """Return a text without characters that are not printable, such as a line's end."""
+    return "".join(map(_escaped, text))
 
 
 def _escaped(character: str) -> str:

@@ -39,7 +39,7 @@ class SocketIterator:
             iterator_fd = progs.start_iterator(self._link_fd)
         except OSError:
             raise TccapError(
-                "The iterator over open files cannot be started."
+                "The sockets that are open already cannot be listed."
             ) from None
         try:
             while os.read(iterator_fd, 4096):

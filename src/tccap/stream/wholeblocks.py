@@ -77,5 +77,5 @@ def _block(text: bytes, at: int) -> tuple[int, int]:
         return 0, len(text) + 1
     kind, length = _HEAD.unpack_from(text, at)
     if not _LEN_MIN <= length <= _LEN_MAX or length % 4:
-        raise TccapError("The engine sent what is no pcapng block.")
+        raise TccapError("The capturing process sent what is no pcapng block.")
     return kind, at + length

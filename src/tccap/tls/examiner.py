@@ -183,7 +183,7 @@ def _announce(outcome: Outcome, level: Level) -> None:
     if outcome.refusal:
         _log_refusal(outcome, level)
     elif outcome.probes:
-        source = f"{outcome.library} in {outcome.path}, {outcome.probes} probes"
+        source = f"{outcome.library} in {outcome.path}, probes: {outcome.probes}"
         log("info", f"TLS: secrets are read from {source}.")
     report(TlsProbes(outcome.path, outcome.probes))
 

@@ -245,19 +245,10 @@ def descriptor_passed_and_only_received_by(context: CaseContext) -> None:
         yield
         sock.close()
 
-    def speaks() -> Script:
-        context.claim("tcp", local=port)
-        with listener(port) as listening:
-            yield
-            with listening.accept()[0] as connection:
-                yield
-                connection.sendall(b"statement")
-                yield
-
     port = context.port()
     one, other = socket.socketpair()
     server, first, second = (
-        Worker(speaks()),
+        Worker(context.scripts.speaker(port)),
         Worker(connects(one)),
         Worker(receives(other)),
     )

@@ -109,15 +109,6 @@ def _receives(sock: socket.socket) -> Script:
 def connection_inherited_and_closed(context: CaseContext) -> None:
     """The child of the process that connected only receives; the parent has closed."""
 
-    def speaks() -> Script:
-        context.claim("tcp", local=port)
-        with listener(port) as listening:
-            yield
-            with listening.accept()[0] as connection:
-                yield
-                connection.sendall(b"statement")
-                yield
-
     def connects() -> Script:
         context.claim("tcp", remote=port)
         sock = tcp(LO4)
@@ -131,7 +122,7 @@ def connection_inherited_and_closed(context: CaseContext) -> None:
         child.kill()
 
     port = context.port()
-    server, parent = Worker(speaks()), Worker(connects())
+    server, parent = Worker(context.scripts.speaker(port)), Worker(connects())
     for worker in (server, parent, server, server, parent, parent, server):
         worker.step()
     kill_all()

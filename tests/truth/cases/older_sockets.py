@@ -93,15 +93,6 @@ def old_udp(context: CaseContext) -> Iterator[None]:
 def old_connection_closing(context: CaseContext) -> Iterator[None]:
     """Half closed before the capture."""
 
-    def server() -> Script:
-        context.claim("tcp", local=port)
-        with listener(port) as listening:
-            yield
-            with listening.accept()[0] as connection:
-                yield
-                connection.sendall(b"statement")
-                yield
-
     def client() -> Script:
         with tcp(LO4) as sock:
             context.claim("tcp", remote=port)
@@ -112,7 +103,7 @@ def old_connection_closing(context: CaseContext) -> Iterator[None]:
             yield
 
     port = context.port()
-    one, two = Worker(server()), Worker(client())
+    one, two = Worker(context.scripts.speaker(port)), Worker(client())
     for worker in (one, two, one):
         worker.step()
     yield

@@ -52,7 +52,7 @@ def test_a_check_that_fails_is_a_finding_and_the_others_go_on() -> None:
 @pytest.mark.parametrize(
     ("last", "status", "verdict"),
     [
-        (notes, 0, "A capture will work: sudo tshark -C tccap -i tccap-any"),
+        (notes, 0, "A capture will work: tshark -C tccap -i tccap-any"),
         (
             breaks,
             1,
@@ -69,6 +69,8 @@ def test_only_what_is_missing_makes_the_status_1(
 ) -> None:
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(check, "CHECKS", {"a": works, "x": last})
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: "/usr/bin/tshark")
+    monkeypatch.delenv("SUDO_UID", raising=False)
     assert check.main() == status
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "ok       a                fine"
@@ -142,9 +144,15 @@ def test_a_link_to_this_copy_is_found_where_wireshark_looks(
     assert ours == Finding(OK, "tshark extcap", str(link))
 
 
-def test_no_wireshark_at_all_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_wireshark_files_can_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
-    assert [finding.mark for finding in check._wireshark()] == [MISSING]
+    monkeypatch.setenv("SUDO_UID", "1000")
+    assert [finding.mark for finding in check._wireshark()] == [NOTE]
+    assert check._next_step([]) == (
+        "A capture will work: sudo tccap -i any -w FILE.pcapng"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
 """The exit status and the output of calls by a person, without a capture."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from tccap import __version__
-from tccap.front import commandline
+from tccap.front import commandline, listing
 
 
 def test_answers_go_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,3 +35,29 @@ def test_a_wrong_filter_is_found_before_anything_starts(
 ) -> None:
     assert commandline.main(["-i", "lo", "-w", "/no/such/file", *where]) == 1
     assert capsys.readouterr().err.startswith("The capture filter is not right: ")
+
+
+def test_the_log_needs_another_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("kept")
+    words = ("-i", "lo", "-w", str(file), "--log-file", str(tmp_path / "." / "file"))
+    assert commandline.main([*words]) == 1
+    assert capsys.readouterr().err == (
+        f"{file} cannot be the log file, too: name another one.\n"
+    )
+    assert file.read_text() == "kept"
+
+
+def test_what_the_system_refuses_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> list[str]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(listing, "capturable_devices", refuse)
+    assert commandline.main(["-D"]) == 1
+    assert capsys.readouterr().err == (
+        "The system refuses tccap something: Too many open files.\n"
+    )

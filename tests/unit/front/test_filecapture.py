@@ -85,7 +85,9 @@ def test_an_engine_that_does_not_start_shows_no_counts(
     use: Callable[..., None], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     use("sys.exit('the reason')")
-    with pytest.raises(TccapError, match=r"The engine did not start \(the reason\)"):
+    with pytest.raises(
+        TccapError, match=r"The capturing process did not start \(the reason\)"
+    ):
         filecapture.capture(_request(tmp_path / "file"))
     assert capfd.readouterr() == ("", "")
 
@@ -98,7 +100,9 @@ def test_an_engine_that_is_killed_leaves_what_it_wrote(
 ) -> None:
     use(READY, WRITE, "os.kill(os.getpid(), 9)")
     monkeypatch.setattr(launcher, "sweep", lambda: None)
-    with pytest.raises(TccapError, match=r"The engine was ended by signal 9\."):
+    with pytest.raises(
+        TccapError, match=r"The capturing process was ended by signal 9\."
+    ):
         filecapture.capture(_request(tmp_path / "file"))
     # How many were received is not known.
     assert capfd.readouterr().err.splitlines()[-1] == "5 packets captured"

@@ -64,7 +64,7 @@ def test_the_file_keeps_what_it_has_until_something_comes(path: Path) -> None:
 
 def test_what_is_no_stream_ends_it(path: Path) -> None:
     written = _write(path, HEADS, b"\0" * 64)
-    assert written == Written(0, "The engine sent what is no pcapng block.")
+    assert written == Written(0, "The capturing process sent what is no pcapng block.")
 
 
 def test_a_reader_that_goes_ends_it_without_an_error() -> None:

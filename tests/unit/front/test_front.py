@@ -133,7 +133,7 @@ def test_a_member_starts_the_engine_through_sudo(
     _user_in(monkeypatch, "ada", of_session=(7, 120))
     launcher.sweep()
     monkeypatch.setattr(launcher, "SUDO", "/bin/false")
-    with pytest.raises(TccapError, match="The engine did not start"):
+    with pytest.raises(TccapError, match="The capturing process did not start"):
         launcher.sweep()
 
 

@@ -80,12 +80,12 @@ def test_an_incomplete_end_is_one_warning(capfd: pytest.CaptureFixture[str]) -> 
         ([_say('{"event": "error", "message": "No."}'), "sys.exit(1)"], "No."),
         (
             [_say('{"event": "ready"}'), "sys.exit(3)"],
-            "The engine ended without a reason.",
+            "The capturing process ended without a reason.",
         ),
-        (["sys.exit(3)"], "The engine did not start .no reason given.: run"),
+        (["sys.exit(3)"], "The capturing process did not start .no reason given.: run"),
         (
             [_say("sudo: no"), "sys.exit(1)"],
-            "The engine did not start .sudo: no.: run sudo ./install.sh again",
+            "process did not start .sudo: no.: run sudo ./install.sh again",
         ),
         (["os.kill(os.getpid(), signal.SIGKILL)"], "was ended by signal 9"),
         (["raise OSError('a traceback')"], "did not start .OSError: a traceback."),
@@ -121,7 +121,11 @@ def _root_logger() -> Iterator[None]:
             (_say('{"event": "error", "message": "No."}'), "sys.exit(1)"),
             "No.",
         ),
-        ("tccap-lo", ("sys.exit(3)",), "The engine did not start (no reason given)"),
+        (
+            "tccap-lo",
+            ("sys.exit(3)",),
+            "The capturing process did not start (no reason given)",
+        ),
         ("eth0", (), "Interfaces are named tccap-..., not 'eth0'."),
     ],
 )
@@ -198,7 +202,7 @@ def test_an_engine_that_cannot_be_killed_is_left_alone(
     monkeypatch.setattr(supervisor, "STOP_DEADLINE_S", 1)
     with monkeypatch.context() as denied:
         denied.setattr(subprocess.Popen, "kill", kill)
-        with pytest.raises(TccapError, match="The engine does not end"):
+        with pytest.raises(TccapError, match="The capturing process does not end"):
             _supervise(
                 "sys.stdin.readline()",
                 "os.kill(os.getppid(), signal.SIGINT)",

@@ -323,19 +323,6 @@ def test_a_refusal_is_described() -> None:
     assert lines == ["build id   none", "no secrets It is odd."]
 
 
-@pytest.mark.parametrize("arguments", [[], ["inspect"], ["inspect", "a", "b"]])
-def test_a_wrong_call_says_how(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert inspection.main(arguments) == 2
-    assert "tccap tls inspect FILE" in capsys.readouterr().err
-
-
-def test_an_absent_file_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert inspection.main(["inspect", "/nowhere"]) == 2
-    assert capsys.readouterr().err == "/nowhere: No such file or directory.\n"
-
-
 def confined(tmp_path: Path, body: str) -> "subprocess.CompletedProcess[str]":
     """Run some Python that has given up its rights as the finder does."""
     program = tmp_path / "confined.py"
