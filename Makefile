@@ -2,7 +2,7 @@
 PYTHON = .venv/bin/python
 
 .PHONY: deps requirements lint unit test tls-matrix test-vm vm-shell cycles faults suites attack fuzz soak bench \
-	bench-vm ground-truth label-model filters screenshots finder-matrix finder-census finder-go fuzz-elf
+	bench-vm ground-truth label-model filters screenshots finder-matrix finder-census finder-go finder-rustls fuzz-elf
 
 deps:
 	tests/deps.sh
@@ -136,6 +136,11 @@ finder-census:
 finder-go:
 	TCCAP_GO_CASES=100000 $(PYTHON) -m pytest -s --timeout 7200 \
 		tests/unit/tls/finder/test_golang.py
+
+# The same for programs with rustls
+finder-rustls:
+	TCCAP_FINDER_RUSTLS=10000 $(PYTHON) -m pytest -s --timeout 36000 \
+		tests/unit/tls/finder/test_rustls.py
 
 # Damaged ELF files: a refusal, never a crash or a hang
 fuzz-elf:

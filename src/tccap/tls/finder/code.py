@@ -11,6 +11,7 @@ INSTRUCTION_LEN_MAX = 15
 _STACK = ("rsp", "rbp")
 
 Instruction = Any  # capstone.CsInsn, which has no published types
+Operand = Any
 Place = str | tuple[str, int]  # a register, or a slot of the stack
 
 
@@ -76,7 +77,15 @@ def rip_target(instruction: Instruction) -> int | None:
     return int(instruction.address + instruction.size + operand.mem.disp)
 
 
-def place_of(instruction: Instruction, operand: Any) -> Place | None:
+def memory_registers(instruction: Instruction, operand: Operand) -> list[str]:
+    """Return base and index, if it has them, of an operand in memory."""
+    if operand.type != x86.X86_OP_MEM:
+        return []
+    both = (operand.mem.base, operand.mem.index)
+    return [register_name(instruction, register) for register in both if register]
+
+
+def place_of(instruction: Instruction, operand: Operand) -> Place | None:
     """Return the register or stack slot of an operand; None if it is neither."""
     if operand.type == x86.X86_OP_REG:
         return register_name(instruction, operand.reg)

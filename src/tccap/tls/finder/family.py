@@ -4,11 +4,13 @@ import re
 
 from tccap.tls.finder import search
 from tccap.tls.finder.image import Image
+from tccap.tls.sites import SEPARATOR
 
 _VERSIONS = {
     "OpenSSL": re.compile(rb"(OpenSSL \d+\.\d+\.\d+[a-z]*|OPENSSL_\d+[._]\d+[._]\d+)"),
     "Go": re.compile(rb"(go1\.\d+(?:\.\d+)?)[^0-9.]"),
     "NSS": re.compile(rb"Version: (NSS \d+\.\d+(?:\.\d+)?)"),
+    "rustls": re.compile(rb"/(rustls-\d+\.\d+\.\d+)/"),
     "GnuTLS": re.compile(rb"(GnuTLS \d+\.\d+\.\d+)"),
 }
 # BoringSSL has "OpenSSL 1.1.1 (compatible; BoringSSL)"; OpenSSL has a date there.
@@ -34,7 +36,7 @@ def is_rustls(image: Image) -> bool:
 
 
 def version(image: Image, library: str) -> str:
-    """Return the version string in the file; empty if there is none."""
-    pattern = _VERSIONS.get(library)
+    """Return the (first) library's version string in the file; empty if it has none."""
+    pattern = _VERSIONS.get(library.partition(SEPARATOR)[0])
     found = search.first_match(image.elf.data, pattern) if pattern else None
     return found[1].decode() if found else ""

@@ -5,6 +5,7 @@
    `softoken`).
 3. A log function that gets the labels, proven by running it (`oracle`, `gnutls`), and
    probed at its entry, or at the jumps over its calls (`callback_check`).
+4. rustls, also beside another library: the calls of its key log (`rustls`).
 """
 
 import importlib
@@ -23,6 +24,7 @@ from tccap.tls.finder import (
     labels,
     nss,
     oracle,
+    rustls,
     softoken,
 )
 from tccap.tls.finder.callback_check import LogFunction
@@ -31,7 +33,7 @@ from tccap.tls.finder.elf import Data
 from tccap.tls.finder.errors import RefusedError
 from tccap.tls.finder.image import Image
 from tccap.tls.finder.stubs import STUBS
-from tccap.tls.sites import LABEL_STRINGS_MAX, Inspection, Site
+from tccap.tls.sites import LABEL_STRINGS_MAX, SEPARATOR, SITES_MAX, Inspection, Site
 
 # The proofs (Inspection.how), as people read them.
 EMULATION = "emulation"
@@ -104,13 +106,46 @@ def _without_labels(image: Image) -> Found:
         )
     if family.is_rustls(image):
         raise RefusedError(
-            "It uses rustls, which is not understood: if the program can write a key "
-            "log, name that in the option keylog-file."
+            "It uses rustls, but the calls of its key log were not understood: if the "
+            "program can write a key log, name that in the option keylog-file."
         )
     raise RefusedError("It holds key-log labels in a form that is not understood.")
 
 
 def _key_log(image: Image) -> Found:
+    """Return rustls, another library, or both."""
+    try:
+        in_rust = _in_rust(image)
+    except RefusedError:
+        in_rust = None
+    try:
+        other = _other_key_log(image)
+    except RefusedError:
+        if in_rust and in_rust.sites:
+            return in_rust
+        raise
+    if not in_rust:
+        return other
+    sites = (*other.sites, *in_rust.sites)
+    if not in_rust.sites or len(sites) > SITES_MAX:
+        return replace(other, how=f"{other.how}, but not {in_rust.library}")
+    library = f"{other.library}{SEPARATOR}{in_rust.library}"
+    return replace(other, library=library, sites=sites, strings=in_rust.strings)
+
+
+def _in_rust(image: Image) -> Found | None:
+    """Return rustls, without sites if it is not understood; None if it is not there."""
+    strings = labels.texts(image)
+    with_nul = labels.strings(image)
+    if len({label for at, label in strings.items() if at not in with_nul}) < LABELS_MIN:
+        return None
+    sites = rustls.Sites(image, Decoder(image.elf)).all()
+    if not sites and not family.is_rustls(image):
+        return None
+    return Found("rustls", sites, EMULATION, strings=strings)
+
+
+def _other_key_log(image: Image) -> Found:
     strings = labels.strings(image)
     if len(set(strings.values())) < LABELS_MIN:
         return replace(_without_labels(image), strings=strings)

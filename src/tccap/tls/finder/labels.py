@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,10 +83,23 @@ def references(
     return found
 
 
-def _relative(image: Image, opcode: int, targets: dict[int, str]) -> dict[int, str]:
+def loads(
+    image: Image, decoder: Decoder, targets: Iterable[int]
+) -> list[tuple[int, int]]:
+    """Return (instruction, target) wherever an instruction loads a target's address."""
+    places = {target: target for target in targets}
+    found = _relative(image, _LEA, places)
+    if not image.elf.is_relocatable:
+        found |= _absolute(image, decoder, places)
+    if len(found) > REFERENCES_MAX:
+        raise RefusedError("It refers to the labels of key logs too often.")
+    return sorted(found.items())
+
+
+def _relative(image: Image, opcode: int, targets: dict[int, Any]) -> dict[int, Any]:
     """Find REX.W + opcode with the operand [rip+rel32] on a target."""
     wanted = np.array(sorted(targets), dtype=np.int64)
-    found: dict[int, str] = {}
+    found: dict[int, Any] = {}
     for code in image.elf.codes:
         end = code.offset + code.file_len
         for offset, piece in search.pieces(image.elf.data, code.offset, end):
@@ -111,11 +125,11 @@ def _rip_operands(
 
 
 def _absolute(
-    image: Image, decoder: Decoder, targets: dict[int, str]
-) -> dict[int, str]:
+    image: Image, decoder: Decoder, targets: dict[int, Any]
+) -> dict[int, Any]:
     """Find mov reg, imm32, which programs at fixed addresses (not PIE) use."""
     patterns = {_CONSTANT.pack(t): t for t in targets if t < 1 << 31}
-    found: dict[int, str] = {}
+    found: dict[int, Any] = {}
     for code in image.elf.codes:
         for place, pattern in _find(image, patterns, code):
             target = patterns[pattern]

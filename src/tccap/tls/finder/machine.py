@@ -61,14 +61,14 @@ class Machine:
         image: Image,
         stubs: dict[bytes, Stub],
         replaced: Mapping[int, Stub] | None = None,
-        null: Path | None = None,
+        words: Mapping[Path, int] | None = None,
     ) -> None:
         """Make a machine.
 
         ``replaced`` maps addresses of functions to the stubs that run in their place.
-        The word at ``null`` is a null pointer.
+        ``words`` has the numbers that words of fakes hold.
         """
-        self.fakes = Fakes(null)
+        self.fakes = Fakes(words)
         self.callback: Callback | None = None
         self.has_returned = False
         instead = {b"(%x)" % at: stub for at, stub in (replaced or {}).items()}

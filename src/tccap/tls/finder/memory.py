@@ -8,6 +8,7 @@ well, so that 32-bit values lead back, too.
 """
 
 import struct
+from collections.abc import Mapping
 
 from tccap.tls.sites import OFFSET_LIMIT, OFFSETS_MAX, Number, Path
 
@@ -23,9 +24,9 @@ _COUNT_MAX = 24_000  # the last fake ends below 0x7000_0000_0000
 class Fakes:
     """All fakes of one run."""
 
-    def __init__(self, null: Path | None = None) -> None:
-        """Begin without fakes; the word at ``null`` will hold a null pointer."""
-        self._null = null
+    def __init__(self, words: Mapping[Path, int] | None = None) -> None:
+        """Begin without fakes; ``words`` will hold these numbers instead of fakes."""
+        self._words = dict(words or {})
         self._origins: list[
             int | str
         ] = []  # address of the word that points to it, or a register
@@ -45,9 +46,10 @@ class Fakes:
             return None
         words = range(address, address + PAGE_LEN, WORD.size)
         content = bytearray(b"".join(WORD.pack(self.make(word)) for word in words))
-        for word in words if self._null else ():
-            if self.path_to(word) == self._null:
-                WORD.pack_into(content, word - address, 0)
+        for word in words if self._words else ():
+            path = self.path_to(word)
+            if path in self._words:
+                WORD.pack_into(content, word - address, self._words[path])
         return bytes(content)
 
     def path_to(self, address: int) -> Path | None:

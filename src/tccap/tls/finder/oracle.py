@@ -77,7 +77,7 @@ def returns_without_callback(image: Image, function: int, roles: Roles) -> bool:
     If it does not return with a null callback, its callers test for it, and do not call
     the function without one (`callback_check`).
     """
-    machine = Machine(image, STUBS, null=roles.callback)
+    machine = Machine(image, STUBS, words={roles.callback: 0})
     machine.call(function, [None] * _ARGUMENT_COUNT)
     return machine.has_returned
 

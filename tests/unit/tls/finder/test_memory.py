@@ -63,13 +63,13 @@ def test_a_path_has_four_offsets_at_most(fakes: Fakes) -> None:
     assert fakes.path_to(word(fakes, address)) is None
 
 
-def test_one_word_can_be_null() -> None:
-    fakes = Fakes(Path("rdi", (8,)))
+def test_a_word_can_be_a_number() -> None:
+    fakes = Fakes({Path("rdi", (8,)): 48})
     rdi = fakes.make("rdi")
     content = page(fakes, rdi)
     start = rdi % PAGE_LEN
-    assert content[start + 8 : start + 16] == bytes(8)
-    assert content[start : start + 8] != bytes(8) != content[start + 16 : start + 24]
+    numbers = [WORD.unpack_from(content, start + 8 * n)[0] for n in range(3)]
+    assert [number == 48 for number in numbers] == [False, True, False]
 
 
 def test_the_number_of_fakes_is_limited(fakes: Fakes) -> None:
