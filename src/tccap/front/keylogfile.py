@@ -17,11 +17,13 @@ class KeylogFile:
     """What is written into a file from now on, even if it does not exist yet.
 
     ``fd`` is readable when there may be more. The file is read with the rights of the
-    user, whose process this is. TccapError if the file's folder cannot be watched.
+    user, whose process this is. TccapError if the file's folder cannot be watched, or
+    what is there now is no file that can be read.
     """
 
     def __init__(self, path: str) -> None:
         real = Path(path).resolve()
+        _need_file(real)
         self._name = os.fsencode(real.name)
         self._path = real
         self._file_fd = -1
@@ -59,6 +61,24 @@ class KeylogFile:
         while text := os.pread(self._file_fd, _TEXT_LEN, self._offset):
             self._offset += len(text)
             yield text
+
+
+def _need_file(path: Path) -> None:
+    """Refuse what will never give a line."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # it may come; a folder that cannot be searched is refused later
+    if not stat.S_ISREG(mode):
+        raise TccapError(
+            f"The key log {path} is not an ordinary file: name the file that the "
+            "program writes (SSLKEYLOGFILE)."
+        )
+    if not os.access(path, os.R_OK, effective_ids=True):
+        raise TccapError(
+            f"The key log {path} cannot be read by this user: let it be read, then "
+            "start the capture again."
+        )
 
 
 def _watched(folder: Path) -> Inotify:

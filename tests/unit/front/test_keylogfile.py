@@ -1,12 +1,17 @@
 """Following a file that another program writes."""
 
+import os
 import select
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tccap.errors import TccapError
 from tccap.front.keylogfile import KeylogFile
+
+NOBODY = 65534
 
 
 def _news(keys: KeylogFile) -> bytes:
@@ -80,3 +85,28 @@ def test_a_folder_is_no_key_log(path: Path) -> None:
 def test_without_the_folder_it_says_so(path: Path) -> None:
     with pytest.raises(TccapError, match="No such file or directory"):
         KeylogFile(str(path / "deeper" / "file"))
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    for odd in (tmp_path, Path("/dev/null")):
+        with pytest.raises(TccapError, match="is not an ordinary file"):
+            KeylogFile(str(odd))
+
+
+@pytest.fixture
+def unreadable() -> Iterator[Path]:
+    """A file that this process may not read, in a folder that it may search."""
+    own = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        file = Path(folder) / "keys"
+        file.touch(mode=0)
+        if own == 0:  # who may read everything
+            os.seteuid(NOBODY)
+        yield file
+        os.seteuid(own)
+
+
+def test_what_may_not_be_read_is_refused(unreadable: Path) -> None:
+    with pytest.raises(TccapError, match="cannot be read by this user"):
+        KeylogFile(str(unreadable))
