@@ -122,13 +122,18 @@ static __always_inline bool has_only_group_of_user(u64 cred)
 	       FIELD(u32, cred, CRED__FSGID) == TLS_GROUP;
 }
 
-/* The low bits of mm_struct.flags (include/linux/sched/coredump.h). */
-#define MMF_DUMPABLE_MASK 3
+/* In task_exec_state.dumpable, or in the low bits of mm_struct.flags
+ * (include/linux/sched/coredump.h). */
 #define SUID_DUMP_USER 1
+#define MMF_DUMPABLE_MASK 3
 
 static __always_inline bool is_dumpable(u64 task)
 {
-#ifdef MM_STRUCT__FLAGS
+#if defined(TASK_STRUCT__EXEC_STATE)
+	u64 state = FIELD(u64, task, TASK_STRUCT__EXEC_STATE);
+
+	return FIELD(u32, state, TASK_EXEC_STATE__DUMPABLE) == SUID_DUMP_USER;
+#elif defined(MM_STRUCT__FLAGS)
 	u64 mm = FIELD(u64, task, TASK_STRUCT__MM);
 	u64 flags = FIELD(u64, mm, MM_STRUCT__FLAGS);
 

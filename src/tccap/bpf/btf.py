@@ -4,6 +4,7 @@ libbpf reads the BTF (/sys/kernel/btf/vmlinux). bcc depends on libbpf, so it is
 installed.
 """
 
+import contextlib
 import ctypes
 import functools
 import struct
@@ -77,8 +78,12 @@ MEMBERS = (
     ("net", "ns"),
     ("ns_common", "inum"),
 )
-# A kernel may keep this elsewhere, which concerns TLS secrets alone.
-DUMPABLE = ("mm_struct", "flags")
+# Where a task says whether it is dumpable, the newest kernels first. Yet another place
+# concerns TLS secrets alone.
+_DUMPABLE = (
+    (("task_struct", "exec_state"), ("task_exec_state", "dumpable")),
+    (("mm_struct", "flags"),),
+)
 
 # What some kernels lack: the offsets, and a definition that says whether there are all.
 _MPTCP = (
@@ -168,9 +173,9 @@ def defines() -> dict[str, int]:
     HAS_MPTCP is 1 where those of multipath TCP are among them, HAS_NETFILTER where
     those of netfilter are, and HAS_GROUPS6 where those of IPv6 multicast are.
     """
-    members = (*MEMBERS, DUMPABLE) if knows_dumpable() else MEMBERS
     return {
-        **_offsets(members),
+        **_offsets(MEMBERS),
+        **_dumpable(),
         **_file_count(),
         **_if_present("HAS_MPTCP", _MPTCP),
         **_if_present("HAS_NETFILTER", _NETFILTER),
@@ -209,11 +214,14 @@ def _offsets(members: tuple[tuple[str, str], ...]) -> dict[str, int]:
 
 def knows_dumpable() -> bool:
     """Return whether programs can read if a process is dumpable (prctl(2))."""
-    try:
-        _kernel().offset(*DUMPABLE)
-    except TccapError:
-        return False
-    return True
+    return bool(_dumpable())
+
+
+def _dumpable() -> dict[str, int]:
+    for members in _DUMPABLE:
+        with contextlib.suppress(TccapError):
+            return _offsets(members)
+    return {}
 
 
 def functions(*names: str) -> dict[str, int]:

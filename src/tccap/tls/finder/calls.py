@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from tccap.tls.finder import search
 from tccap.tls.finder.code import Decoder, Instruction, is_call, target_of
 from tccap.tls.finder.elf import ADDRESS_LIMIT
 from tccap.tls.finder.image import Image
@@ -60,8 +61,7 @@ def _reaching(image: Image, opcode: bytes, targets: set[int]) -> Iterator[int]:
         at = np.flatnonzero(content[: 1 - size] == opcode[0])
         for n in range(1, len(opcode)):
             at = at[content[at + n] == opcode[n]]
-        parts = [content[at + len(opcode) + n] for n in range(4)]
-        distance = np.stack(parts, axis=-1).view("<i4")[:, 0].astype(np.int64)
+        distance = search.distances(content, at + len(opcode))
         reached = at + (code.address + size) + distance
         for place in at[np.isin(reached, wanted)]:
             yield int(place) + code.address

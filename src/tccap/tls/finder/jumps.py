@@ -85,6 +85,4 @@ def _operands(
         (np.flatnonzero(opcodes == _JUMP), _FAR_LEN),
         (conditional, _FAR_CONDITIONAL_LEN),
     ):
-        parts = [code[at + size - 4 + n] for n in range(4)]
-        distance = np.stack(parts, axis=-1).view("<i4")[:, 0].astype(np.int64)
-        yield at, at + size + distance
+        yield at, at + size + search.distances(code, at + size - 4)

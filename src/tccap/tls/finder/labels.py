@@ -120,8 +120,7 @@ def _rip_operands(
     at = np.flatnonzero(code[1 : len(code) - _INSTRUCTION_LEN + 2] == opcode)
     at = at[(code[at] & 0xFB) == 0x48]
     at = at[(code[at + 2] & 0xC7) == 0x05]
-    distance = np.stack([code[at + 3 + n] for n in range(4)], axis=-1).view("<i4")
-    return at, at + _INSTRUCTION_LEN + distance[:, 0].astype(np.int64)
+    return at, at + _INSTRUCTION_LEN + search.distances(code, at + 3)
 
 
 def _absolute(

@@ -85,7 +85,7 @@ class LabelledCall:
     @property
     def stacked(self) -> int:
         """The seventh argument: of `log`, the secret's length."""
-        return _stacked(self.machine)
+        return _word(self.machine, self.machine.register("rsp")) or 0
 
 
 class Runner:
@@ -207,10 +207,10 @@ def value_at(machine: Machine, path: Path) -> int | None:
     """Return the address that a path leads to; None if it cannot be followed."""
     value = machine.register(path.register)
     for offset in path.offsets[:-1]:
-        content = machine.read(value + offset, WORD.size)
-        if not content:
+        word = _word(machine, value + offset)
+        if word is None:
             return None
-        [value] = WORD.unpack(content)
+        value = word
     return value + (path.offsets or (0,))[-1]
 
 
@@ -219,6 +219,11 @@ def number_at(machine: Machine, number: Number) -> int | None:
     place = value_at(machine, number.path)
     if place is None or not number.path.offsets:
         return place
+    return _word(machine, place)
+
+
+def _word(machine: Machine, place: int) -> int | None:
+    """Return a word of memory; None if it cannot be read."""
     content = machine.read(place, WORD.size)
     return int(WORD.unpack(content)[0]) if content else None
 
@@ -226,11 +231,6 @@ def number_at(machine: Machine, number: Number) -> int | None:
 def _gets(machine: Machine, label: Label) -> bool:
     at = machine.argument(_LABEL) - machine.bias
     return (at, machine.argument(_LABEL_LEN)) == (label.address, len(label.text))
-
-
-def _stacked(machine: Machine) -> int:
-    content = machine.read(machine.register("rsp"), WORD.size)
-    return int(WORD.unpack(content)[0]) if content else 0
 
 
 def _forget(machine: Machine) -> None:
@@ -275,7 +275,7 @@ def _compared(machine: Machine, instruction: Instruction) -> list[int]:
     registers = memory_registers(instruction, operand)
     if registers:
         base = machine.register(registers[0]) + operand.mem.disp
-        content = machine.read(base, WORD.size) if len(registers) == 1 else b""
-        return [int(WORD.unpack(content)[0])] if content else []
+        word = _word(machine, base) if len(registers) == 1 else None
+        return [] if word is None else [word]
     name = register_name(instruction, operand.reg)
     return [machine.register(name)] if name in REGISTERS else []

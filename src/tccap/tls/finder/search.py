@@ -9,6 +9,9 @@ import mmap
 import re
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+import numpy.typing as npt
+
 from tccap.tls.finder.elf import Data
 
 PIECE_LEN = 8 << 20
@@ -30,6 +33,14 @@ def pieces(
         if isinstance(data, mmap.mmap):
             page = offset - offset % mmap.PAGESIZE
             data.madvise(mmap.MADV_DONTNEED, page, limit - page)
+
+
+def distances(
+    code: npt.NDArray[np.uint8], at: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return the operands rel32 of instructions, which stand at these offsets."""
+    parts = [code[at + n] for n in range(4)]
+    return np.stack(parts, axis=-1).view("<i4")[:, 0].astype(np.int64)
 
 
 def find(
