@@ -12,6 +12,7 @@
 #include "kernel.h"
 #include "owners/owner_table.h"
 #include "owners/process.h"
+#include "owners/process_refresh.h"
 #include "owners/socket.h"
 #include "owners/task.h"
 #include "packet/parse.h"
@@ -19,7 +20,8 @@
 /* The kernel skips the program of a kprobe on a processor that is running another one,
  * or is in a system call about a map. A softirq may interrupt either, so functions that
  * are called there have fentry programs, where the kernel supports them; and so have
- * those that are called often, as fentry costs less. */
+ * those that are called often, as fentry costs less, and those that nothing else would
+ * make up for. */
 #if FENTRY
 #define FENTRY_CONTEXT u64
 #define PARAMETER(n) READ(u64, (u64)ctx, 8 * ((n)-1))
@@ -37,9 +39,13 @@ int on_record(struct pt_regs *ctx)
 {
 	u32 place = HOOK_DRAFT;
 	struct label_draft *draft = label_drafts.lookup(&place);
+	struct process_id id;
 
-	if (draft)
-		record_process(draft);
+	if (!draft)
+		return 0;
+	id = draft->id;
+	record_process(draft);
+	forget_if_changed(&id, leader_of(CURRENT_TASK()), draft);
 	return 0;
 }
 
@@ -57,34 +63,18 @@ static __always_inline void record_at_end(struct pt_regs *ctx,
 	tails.call(ctx, RECORD);
 }
 
-/* __set_task_comm(task, comm, exec): a new name. */
-int on_rename(struct pt_regs *ctx)
+/* commit_creds(...) and __set_task_comm(...) have returned: a process has other ids or
+ * another name. What it was called before they did, another program may be about to
+ * record; it looks again afterwards (refresh_process). Only a process itself can change
+ * either; a thread may have ids of its own, and those of the process are the group
+ * leader's. */
+int on_new_identity(FENTRY_CONTEXT *ctx)
 {
-	u64 task = PT_REGS_PARM1(ctx);
-	struct process_id id = id_of(task);
-	struct comm comm;
+	u64 leader = leader_of(CURRENT_TASK());
+	struct process_id id = id_of(leader);
 
-	if (is_thread(task) || !processes.lookup(&id))
-		return 0;
-	comm = comm_at(PT_REGS_PARM2(ctx));
-	record_at_end(ctx, &id, euid_of(task), &comm);
-	return 0;
-}
-
-/* commit_creds(struct cred *new): other ids from now on. A thread may have ids of its
- * own; those of the process are the group leader's. */
-int on_commit_creds(struct pt_regs *ctx)
-{
-	u64 task = CURRENT_TASK();
-	u32 euid = READ(u32, PT_REGS_PARM1(ctx), CRED__EUID);
-	struct process_id id = id_of(task);
-	struct process *known = processes.lookup(&id);
-	struct comm comm;
-
-	if (is_thread(task) || !known || known->euid == euid)
-		return 0;
-	comm = comm_of(task);
-	record_at_end(ctx, &id, euid, &comm);
+	if (processes.lookup(&id))
+		refresh_process(&id, leader, IDENTITY_DRAFT);
 	return 0;
 }
 

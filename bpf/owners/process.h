@@ -24,10 +24,11 @@ static __always_inline bool same_process(const struct process_id *a,
 }
 
 /* A draft for each context that can interrupt another one. */
-BPF_PERCPU_ARRAY(label_drafts, struct label_draft, 3);
+BPF_PERCPU_ARRAY(label_drafts, struct label_draft, 4);
 #define HOOK_DRAFT 0
 #define ITERATOR_DRAFT 1
 #define CLASSIFIER_DRAFT 2
+#define IDENTITY_DRAFT 3
 
 /* Reports a process to the engine. If the ring is full, packets are labelled anyway. */
 static __always_inline void announce(const struct process_id *id,

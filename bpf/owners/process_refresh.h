@@ -17,6 +17,20 @@ static __always_inline bool looks_like(const struct process *process, u32 euid,
 	return process->euid == euid && a[0] == b[0] && a[1] == b[1];
 }
 
+/* Deletes the record that was made from a draft if it may not be right. The process may
+ * have changed before the record was there, which is what on_new_identity looks for. And
+ * since Linux 7.0 programs may be interrupted by those of another task, which may have
+ * left its own process in the draft. */
+static __always_inline void forget_if_changed(struct process_id *id, u64 leader,
+					      const struct label_draft *draft)
+{
+	struct comm comm = comm_of(leader);
+
+	if (!same_process(&draft->id, id) ||
+	    !looks_like(&draft->process, euid_of(leader), &comm))
+		processes.delete(id);
+}
+
 /* Records a process unless its record is current; `place` is the draft to use. */
 static __always_inline void refresh_process(struct process_id *id, u64 leader,
 					    u32 place)
@@ -29,15 +43,11 @@ static __always_inline void refresh_process(struct process_id *id, u64 leader,
 	if (!draft || (process && !process->stale && looks_like(process, euid, &comm)))
 		return;
 	begin_draft(draft, id, euid, &comm);
-	if (HOOKS) {
+	if (HOOKS)
 		record_process(draft);
-		return;
-	}
-	record_unlabelled(draft, id);
-	/* Since Linux 7.0 programs at tracepoints may be interrupted by those of
-	 * another task, which may have left its own process in the draft. */
-	if (!same_process(&draft->id, id) || !looks_like(&draft->process, euid, &comm))
-		processes.delete(id);
+	else
+		record_unlabelled(draft, id);
+	forget_if_changed(id, leader, draft);
 }
 #endif
 

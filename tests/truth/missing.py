@@ -116,6 +116,7 @@ WITHOUT_KPROBES = {
     "tcp-listener-taken-over": "the process that listened has exited",
     "renamed": _NOT_USED_YET,
     "other-user": _NOT_USED_YET,
+    "changes-beside-users-of-bpf": _NOT_USED_YET,
     "thread-with-its-own-user": _NOT_USED_YET,
     "exec-in-a-thread": _NOT_USED_YET,
     "first-thread-ends": _NOT_USED_YET,

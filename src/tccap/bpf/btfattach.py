@@ -1,8 +1,8 @@
 """Attaches programs to kernel functions and tracepoints that BTF describes.
 
-A program at a function's entry (fentry, Linux 5.5) also runs when it interrupts
-another program, where the kernel would skip a kprobe. A program at a raw tracepoint
-needs no kprobes, and the verifier knows the types of its arguments.
+A program at a function's entry (fentry, Linux 5.5) or return (fexit) also runs when it
+interrupts another program, where the kernel would skip a kprobe. A program at a raw
+tracepoint needs no kprobes, and the verifier knows the types of its arguments.
 """
 
 import os
@@ -26,10 +26,10 @@ def is_supported(kind: AttachType, btf_id: int) -> bool:
 def attach(kind: AttachType, btf_id: int, name: str, instructions: bytes) -> int:
     """Attach a program and return a descriptor.
 
-    ``kind`` is TRACE_FENTRY or TRACE_RAW_TP, and ``btf_id`` the id, in the kernel's
-    BTF, of the function or of the tracepoint's type. The program's context is an array
-    of the arguments, 64 bits each. Closing the descriptor, or the end of the process,
-    detaches. OSError as bpf(2) reports it.
+    ``kind`` is TRACE_FENTRY, TRACE_FEXIT or TRACE_RAW_TP, and ``btf_id`` the id, in
+    the kernel's BTF, of the function or of the tracepoint's type. The program's context
+    is an array of the arguments, 64 bits each. Closing the descriptor, or the end of
+    the process, detaches. OSError as bpf(2) reports it.
     """
     program_fd = progs.load(ProgType.TRACING, name, instructions, kind, btf_id)
     try:

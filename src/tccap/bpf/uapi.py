@@ -37,6 +37,7 @@ class Command(IntEnum):
 class MapType(IntEnum):
     """enum bpf_map_type."""
 
+    ARRAY = 2
     PERCPU_HASH = 5
     PERCPU_ARRAY = 6
     LRU_PERCPU_HASH = 10
@@ -60,6 +61,7 @@ class AttachType(IntEnum):
     UNSPEC = 0  # where a program's type says all; the header has no name for that
     TRACE_RAW_TP = 23
     TRACE_FENTRY = 24
+    TRACE_FEXIT = 25
     TRACE_ITER = 28
     TCX_INGRESS = 46
     TCX_EGRESS = 47

@@ -17,8 +17,8 @@ from tccap.ipc.status import log
 # Where bcc puts a probe.
 ENTRY, RETURN = 0, 1
 
-# A process that sleeps in accept(2) keeps one return probe busy.
-ACCEPTS_AT_ONCE = 4096
+# Each process in a function keeps one return probe busy; many sleep in accept(2).
+AT_ONCE = 4096
 
 
 class Hook(NamedTuple):
@@ -28,7 +28,7 @@ class Hook(NamedTuple):
     functions: tuple[str, ...]
     needed: bool = True
     on_return: bool = False
-    fentry: bool = False  # rather than a kprobe: in softirq context, or called often
+    fentry: bool = False  # or fexit rather than a kprobe, for hooks.c's reasons
 
 
 HOOKS = (
@@ -56,8 +56,8 @@ HOOKS = (
         fentry=True,
     ),
     Hook("on_destruct", ("inet_sock_destruct",), fentry=True),
-    Hook("on_commit_creds", ("commit_creds",)),
-    Hook("on_rename", ("__set_task_comm",)),
+    Hook("on_new_identity", ("commit_creds",), on_return=True, fentry=True),
+    Hook("on_new_identity", ("__set_task_comm",), on_return=True, fentry=True),
 )
 # When security_sock_graft is entered, accept has chosen the connection. Kernels without
 # LSM network hooks lack that function.
@@ -139,14 +139,15 @@ def _attach_fentry(collection: Collection, hook: Hook, number: int | None) -> No
     """Attach a program to a function by its BTF number; OSError by bpf(2)."""
     if number is None:
         raise TccapError(f"The kernel does not describe {hook.functions[0]}.")
+    kind = AttachType.TRACE_FEXIT if hook.on_return else AttachType.TRACE_FENTRY
     instructions = collection.instructions(hook.program)
-    btfattach.attach(AttachType.TRACE_FENTRY, number, hook.program, instructions)
+    btfattach.attach(kind, number, hook.program, instructions)
 
 
 def _attach_kprobe(collection: Collection, hook: Hook, function: str) -> None:
     """Attach a kprobe; TccapError if the kernel refuses it."""
     program_fd = collection.program(hook.program, ProgType.KPROBE)
-    side, most = (RETURN, ACCEPTS_AT_ONCE) if hook.on_return else (ENTRY, 0)
+    side, most = (RETURN, AT_ONCE) if hook.on_return else (ENTRY, 0)
     name = f"{'pr'[side]}_{function}".encode()
     lib = bcc().lib
     if lib.bpf_attach_kprobe(program_fd, side, name, function.encode(), 0, most) < 0:

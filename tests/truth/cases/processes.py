@@ -10,6 +10,7 @@ from pathlib import Path
 
 from truth.cases.registry import CaseContext, case
 from truth.cases.tcp import in_thread
+from truth.other_bpf import read_a_map
 from truth.sockets import (
     ANY4,
     LO4,
@@ -138,6 +139,30 @@ def other_user(context: CaseContext) -> None:
 
     port = context.port()
     alternate(Worker(context.scripts.udp_receiver(port, 3)), Worker(script()))
+
+
+@case
+def changes_beside_users_of_bpf(context: CaseContext) -> None:
+    """The kernel runs no kprobe program on a CPU in the midst of bpf(2) on a map."""
+
+    def script() -> Script:
+        with udp(LO4) as sock:
+            for number in range(context.many):
+                os.setresuid(-1, number, 0)
+                rename(f"number {number}".encode())
+                context.claim("udp", remote=port)
+                sock.sendto(b"statement", (LO4, port))
+                os.setresuid(-1, 0, 0)
+                yield
+
+    busy = [Worker(read_a_map()) for _ in range(2)]
+    for worker in busy:
+        worker.start()
+    port = context.port()
+    receiver = Worker(context.scripts.udp_receiver(port, context.many))
+    alternate(receiver, Worker(script()))
+    for worker in busy:
+        worker.kill()
 
 
 @case
