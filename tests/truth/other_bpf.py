@@ -9,7 +9,7 @@ from tccap.bpf.syscall import bpf
 from tccap.bpf.uapi import Command, MapCreate, MapElem, MapType
 from truth.workers import Script
 
-VALUE_LEN = 1 << 20  # most of the time goes into copying it
+VALUE_LEN = 1 << 16  # most of the time goes into copying it
 TURN_S = 0.1
 
 

@@ -155,14 +155,12 @@ def changes_beside_users_of_bpf(context: CaseContext) -> None:
                 os.setresuid(-1, 0, 0)
                 yield
 
-    busy = [Worker(read_a_map()) for _ in range(2)]
-    for worker in busy:
-        worker.start()
+    busy = Worker(read_a_map())
+    busy.start()
     port = context.port()
     receiver = Worker(context.scripts.udp_receiver(port, context.many))
     alternate(receiver, Worker(script()))
-    for worker in busy:
-        worker.kill()
+    busy.kill()
 
 
 @case
