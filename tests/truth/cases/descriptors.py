@@ -3,6 +3,7 @@
 import socket
 
 from truth.cases.registry import CaseContext, case
+from truth.other_bpf import read_a_map
 from truth.sockets import (
     ANSWER,
     LO4,
@@ -43,6 +44,37 @@ def descriptor_passed(context: CaseContext) -> None:
         if not worker.ended:
             worker.step()
     kill_all()
+
+
+@case
+def inherited_beside_users_of_bpf(context: CaseContext) -> None:
+    """The kernel runs no kprobe program on a CPU in the midst of bpf(2) on a map."""
+
+    def parent() -> Script:
+        with udp(LO4) as sock:
+            for _ in range(context.many):
+                context.claim("udp", remote=port)
+                sock.sendto(b"statement", (LO4, port))
+                child = Worker(user(sock))
+                child.step()
+                yield
+                child.join()
+                context.claim("udp", remote=port)
+                sock.sendto(b"statement", (LO4, port))
+                yield
+
+    def user(sock: socket.socket) -> Script:
+        context.claim("udp", remote=port)
+        sock.sendto(b"statement", (LO4, port))
+        return
+        yield
+
+    busy = Worker(read_a_map())
+    busy.start()
+    port = context.port()
+    receiver = Worker(context.scripts.udp_receiver(port, 2 * context.many))
+    alternate(receiver, Worker(parent()))
+    busy.kill()
 
 
 @case
