@@ -152,6 +152,38 @@ int on_accept_call(struct pt_regs *ctx)
 	return 0;
 }
 
+/* Where the kernel skips the kprobe of a call, nobody would be told that another process
+ * uses the socket now. So these calls have an fentry program, too, after which the owner
+ * is in doubt unless it is the caller: a kprobe program that runs records the caller. */
+static __always_inline void doubt_owner(u64 sk)
+{
+	struct owner *known = owners.lookup(&sk);
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+
+	if (known && known->process.tgid != tgid && !is_kernel_thread(CURRENT_TASK()))
+		known->ambiguous = 1;
+}
+
+/* inet_sendmsg, inet_recvmsg, ...: (struct socket *, ...) */
+int on_unseen_call(FENTRY_CONTEXT *ctx)
+{
+	u64 sk = user_sk(PARAMETER(1));
+
+	if (sk)
+		doubt_owner(sk);
+	return 0;
+}
+
+/* security_sock_graft(sk, socket) */
+int on_unseen_accept(FENTRY_CONTEXT *ctx)
+{
+	u64 sk = PARAMETER(1);
+
+	if (is_inet(sk))
+		doubt_owner(sk);
+	return 0;
+}
+
 static __always_inline void copy_owner(u64 from, u64 to)
 {
 	struct owner *known = owners.lookup(&from);
@@ -214,9 +246,9 @@ static __always_inline u64 sk_of_file(u64 file)
 /* security_file_receive(file): a process receives a descriptor from another one, which
  * may keep its own. A socket is ambiguous until one of them uses it; the connections of
  * a listener still belong to the process that listened. */
-int on_fd_received(struct pt_regs *ctx)
+int on_fd_received(FENTRY_CONTEXT *ctx)
 {
-	u64 sk = sk_of_file(PT_REGS_PARM1(ctx));
+	u64 sk = sk_of_file(PARAMETER(1));
 	struct owner *known = sk ? owners.lookup(&sk) : NULL;
 
 	if (known && READ(u8, sk, SOCK_COMMON__SKC_STATE) != TCP_LISTEN)

@@ -46,7 +46,7 @@ HOOKS = (
     Hook("on_getsockopt", ("sock_common_getsockopt",), needed=False),
     Hook("on_accept_call", ("inet_accept",)),
     # Kernels without LSM lack it.
-    Hook("on_fd_received", ("security_file_receive",), needed=False),
+    Hook("on_fd_received", ("security_file_receive",), needed=False, fentry=True),
     Hook("on_fd_closed", ("locks_remove_posix",), needed=False, fentry=True),
     Hook("on_connection", ("inet_csk_reqsk_queue_add",), fentry=True),
     Hook("on_handshake", ("inet_csk_complete_hashdance",), fentry=True),
@@ -63,6 +63,17 @@ HOOKS = (
 # LSM network hooks lack that function.
 ACCEPT = Hook("on_accept", ("security_sock_graft",))
 ACCEPT_RETURN = Hook("on_accept_return", ("inet_csk_accept",), on_return=True)
+# Beside the kprobes at the same functions, as the kernel may skip those.
+UNSEEN = (
+    Hook("on_unseen_call", ("inet_stream_connect",), needed=False, fentry=True),
+    Hook("on_unseen_call", ("inet_dgram_connect",), needed=False, fentry=True),
+    Hook("on_unseen_call", ("inet_sendmsg",), needed=False, fentry=True),
+    Hook("on_unseen_call", ("inet6_sendmsg",), needed=False, fentry=True),
+    Hook("on_unseen_call", ("inet_recvmsg",), needed=False, fentry=True),
+    Hook("on_unseen_call", ("inet6_recvmsg",), needed=False, fentry=True),
+    Hook("on_unseen_call", ("inet_sendpage",), needed=False, fentry=True),
+    Hook("on_unseen_accept", ("security_sock_graft",), needed=False, fentry=True),
+)
 
 EXIT = ("on_process_exit", "sched_process_exit")
 STATE = ("on_close", "inet_sock_set_state")
@@ -90,7 +101,7 @@ def with_fentry(known: Container[str], *, needed: bool) -> list[str]:
 
     With ``needed``, only those of hooks that are.
     """
-    hooks = [hook for hook in HOOKS if hook.fentry and (hook.needed or not needed)]
+    hooks = [h for h in (*HOOKS, *UNSEEN) if h.fentry and (h.needed or not needed)]
     return [function for hook in hooks if (function := _choose(hook, known))]
 
 
@@ -101,7 +112,8 @@ def attach(
     tails, recorder = TAIL
     collection.fill(tails, {0: collection.program(recorder, ProgType.KPROBE)})
     accept = ACCEPT if ACCEPT.functions[0] in kernel.known else ACCEPT_RETURN
-    for hook in (*HOOKS, accept):
+    unseen = [hook for hook in UNSEEN if _choose(hook, kernel.fentry_ids)]
+    for hook in (*HOOKS, accept, *unseen):
         function = _choose(hook, kernel.known)
         if function:
             _attach(collection, hook, function, kernel.fentry_ids)
