@@ -28,18 +28,20 @@ unit:
 
 # The README's test command: sudo make test. Some tests change what all see, such as the
 # clock. Then two halves that take about as long run side by side: what both test has its
-# own network namespaces, or machines to install on. Each prints its output at its end.
+# own network namespaces, or machines to install on. Tests of TLS share what captures have
+# learned of programs, so one half has them. Each prints its output at its end.
 test: deps lint
 	$(PYTHON) -m pytest -m alone tests/kernel tests/faults
 	@echo "Now two halves of the tests run, for some minutes."
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-captures test-others
 
+TLS_TESTS = $(wildcard tests/e2e/test_tls*.py)
 test-captures:
-	$(PYTHON) -m pytest -m "not alone" tests/kernel tests/e2e
+	$(PYTHON) -m pytest -m "not alone" tests/kernel tests/faults $(TLS_TESTS)
 
 test-others:
-	$(PYTHON) -m pytest -m "not alone" tests/unit tests/golden tests/finder \
-		tests/faults tests/attack tests/install
+	$(PYTHON) -m pytest -m "not alone" tests/unit tests/golden tests/finder tests/install \
+		tests/attack $(filter-out $(TLS_TESTS), $(wildcard tests/e2e/test_*.py))
 
 # TLS of real programs, 200 connections a library. It installs Chromium and fetches wheels.
 tls-matrix: deps
