@@ -1,7 +1,8 @@
 # Everything a contributor runs. test and test-vm install what they need.
 PYTHON = .venv/bin/python
+PARTS = test-captures test-programs test-modules
 
-.PHONY: deps requirements lint unit test test-captures test-others tls-matrix test-vm vm-shell cycles faults suites attack fuzz soak bench \
+.PHONY: deps requirements lint unit test $(PARTS) tls-matrix test-vm vm-shell cycles faults suites attack fuzz soak bench \
 	bench-vm ground-truth label-model filters screenshots finder-matrix finder-census finder-go finder-rustls fuzz-elf
 
 deps:
@@ -27,23 +28,27 @@ unit:
 	$(PYTHON) -m pytest tests/unit tests/golden
 
 # The README's test command: sudo make test. Some tests change what all see, such as the
-# clock. Then two halves that take about as long run side by side: what both test has its
-# own network namespaces, or machines to install on. Tests of TLS share what captures have
-# learned of programs, so one half has them. Each prints its output at its end.
+# clock. The others run in two processes: each has its own network namespaces, or its own
+# machines to install on. Those of TLS stay in one: captures learn of programs from each
+# other. Each part prints its output when it ends; the short one fills the gap at the end.
+TLS_TESTS = $(wildcard tests/e2e/test_tls*.py)
 test: deps lint
 	$(PYTHON) -m pytest -m alone tests/kernel tests/faults
-	@echo "Now two halves of the tests run, for some minutes."
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-captures test-others
+	@echo "Three parts of the tests run now, two at a time. That takes some minutes."
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(PARTS)
 
-TLS_TESTS = $(wildcard tests/e2e/test_tls*.py)
 test-captures:
 	$(PYTHON) -m pytest -m "not alone" tests/kernel tests/faults $(TLS_TESTS)
 
-test-others:
-	$(PYTHON) -m pytest -m "not alone" tests/unit tests/golden tests/finder tests/install \
-		tests/attack $(filter-out $(TLS_TESTS), $(wildcard tests/e2e/test_*.py))
+test-programs:
+	$(PYTHON) -m pytest -m "not alone" tests/install tests/attack \
+		$(filter-out $(TLS_TESTS), $(wildcard tests/e2e/test_*.py))
 
-# TLS of real programs, 200 connections a library. It installs Chromium and fetches wheels.
+test-modules:
+	$(PYTHON) -m pytest -m "not alone" tests/unit tests/golden tests/finder
+
+# TLS of real programs, 200 connections a library, and of programs that end at once. It
+# installs Chromium and fetches wheels.
 tls-matrix: deps
 	tests/deps.sh chromium
 	TCCAP_TLS_MANY=200 $(PYTHON) -m pytest -s tests/e2e/test_tls*.py
