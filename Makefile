@@ -27,10 +27,10 @@ lint:
 unit:
 	$(PYTHON) -m pytest tests/unit tests/golden
 
-# The README's test command: sudo make test. Some tests change what all see, such as the
-# clock. The others run in two processes: each has its own network namespaces, or its own
-# machines to install on. Those of TLS stay in one: captures learn of programs from each
-# other. Each part prints its output when it ends; the short one fills the gap at the end.
+# The README's test command: sudo make test. Some tests set the clock, which all see, or
+# need a processor. The others run in two processes: each has its own network namespaces,
+# or its own machines to install on. Those of TLS stay in one: captures learn of programs
+# from each other. Each part prints its output at its end; the short one fills the gap.
 TLS_TESTS = $(wildcard tests/e2e/test_tls*.py)
 test: deps lint
 	$(PYTHON) -m pytest -m alone tests/kernel tests/faults
