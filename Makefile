@@ -35,7 +35,7 @@ TLS_TESTS = $(wildcard tests/e2e/test_tls*.py)
 test: deps lint
 	$(PYTHON) -m pytest -m alone tests/kernel tests/faults
 	@echo "Three parts of the tests run now, two at a time. That takes some minutes."
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(PARTS)
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(PARTS)
 
 test-captures:
 	$(PYTHON) -m pytest -m "not alone" tests/kernel tests/faults $(TLS_TESTS)
