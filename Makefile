@@ -47,8 +47,7 @@ test-programs:
 test-modules:
 	$(PYTHON) -m pytest -m "not alone" tests/unit tests/golden tests/finder
 
-# TLS of real programs, 200 connections a library, and of programs that end at once. It
-# installs Chromium and fetches wheels.
+# TLS of real programs, 200 connections a library. It installs Chromium and fetches wheels.
 tls-matrix: deps
 	tests/deps.sh chromium
 	TCCAP_TLS_MANY=200 $(PYTHON) -m pytest -s tests/e2e/test_tls*.py

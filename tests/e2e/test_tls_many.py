@@ -11,7 +11,7 @@ from support.decrypting import READY, decrypting
 from support.tls import TlsHost
 from support.wireshark import Wireshark
 
-MANY = int(os.environ.get("TCCAP_TLS_MANY", "10"))
+MANY = int(os.environ.get("TCCAP_TLS_MANY", "20"))
 PROGRAMS = {"OpenSSL": "curl", "GnuTLS": "wget", "NSS": "tstclnt"}
 OWN = {"Go": "go", "node": "node", "BoringSSL": "curl_cffi"}
 if "TCCAP_TLS_MANY" in os.environ:

@@ -10,8 +10,7 @@ from support.tls import TlsHost
 from support.wireshark import Wireshark
 from tccap.paths import SCRIPT, engine_python
 
-RUNS = int(os.environ.get("TCCAP_TLS_MANY", "10"))
-LEARNING_MAX = 20
+RUNS = 20
 PROGRAM = "go"
 
 
@@ -89,7 +88,7 @@ def _check_found_while_it_runs(
         decrypting(wireshark, host.space) as tshark,
     ):
         tshark.wait_for_log(READY)
-        for _ in range(LEARNING_MAX):  # until one of them lives long enough to be seen
+        for _ in range(RUNS):  # until one of them lives long enough to be seen
             fetch(port, "learning")
             if tshark.has_logged(message):
                 break
