@@ -13,7 +13,7 @@ import pytest
 from support import netns
 from support.wireshark import front
 
-CYCLES = int(os.environ.get("TCCAP_CYCLES", "12"))
+CYCLES = int(os.environ.get("TCCAP_CYCLES", "6"))
 KILLS = int(os.environ.get("TCCAP_KILLS", "3"))
 
 

@@ -114,6 +114,7 @@ def test_the_disk_is_full(pair: netns.Pair, rows: list[Row], tmp_path: Path) -> 
     rows.append(Row("disk full after 1 MiB", outcome))
 
 
+@pytest.mark.alone  # the machine has one clock
 def test_the_clock_jumps(pair: netns.Pair, rows: list[Row]) -> None:
     probes.skip_unless(wallclock.may_be_set(), "right to set the clock", since=(2, 6))
     with (

@@ -40,7 +40,8 @@ MADE_BY_PACKAGES = (
     r"/var/(lib/(dpkg|apt|python)|cache|log)(/|$)|/etc/|.*/__pycache__(/|$)"
     r"|/usr/local/lib/python3\.\d+(/dist-packages)?$"
 )
-# The sender goes on until tshark has ended, and with it the namespace.
+# The sender goes on until tshark has ended, and with it the namespace. The number of
+# packets ends it: how many seconds a capture takes to start depends on the machine.
 CAPTURE_WITH_TRAFFIC = """
 /usr/bin/python3 -Ic '
 import socket, time
@@ -49,7 +50,7 @@ while True:
     sender.sendto(b"hello", ("127.0.0.1", 9))
     time.sleep(0.02)
 ' &
-tshark -C tccap -i tccap-any -a duration:3
+tshark -C tccap -i tccap-any -a duration:100 -c 40
 """
 
 

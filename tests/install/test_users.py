@@ -22,15 +22,15 @@ Defaults env_keep += "PYTHONPATH PYTHONHOME SUDO_UID LD_LIBRARY_PATH"
 Defaults umask=0777, passwd_tries=1
 """
 TEN_PACKETS = CAPTURE_WITH_TRAFFIC.replace(
-    "-C tccap -i tccap-any -a duration:3", "-i tccap-any -c 10 -f 'udp port 9'"
+    "-C tccap -i tccap-any -a duration:100 -c 40", "-i tccap-any -c 10 -f 'udp port 9'"
 )
 TEN_INTO_A_FILE = CAPTURE_WITH_TRAFFIC.replace(
-    "tshark -C tccap -i tccap-any -a duration:3",
+    "tshark -C tccap -i tccap-any -a duration:100 -c 40",
     "umask 0; cd $(mktemp -d); tccap -i any -w file -c 10 udp port 9;"
     "stat -c '%a %U %G' file; tshark -r file 2>/dev/null",
 )
 TEN_TO_STDOUT = CAPTURE_WITH_TRAFFIC.replace(
-    "tshark -C tccap -i tccap-any -a duration:3",
+    "tshark -C tccap -i tccap-any -a duration:100 -c 40",
     "tccap -i any -w - -c 10 udp port 9 | tshark -r - 2>/dev/null",
 )
 MEMBER = ("setpriv", "--reuid=ada", "--regid=ada", "--init-groups")

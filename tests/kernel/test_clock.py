@@ -3,6 +3,8 @@
 import socket
 import time
 
+import pytest
+
 from support import frames, netns, probes, running, wallclock
 
 STEP_NS = 20_000_000
@@ -24,6 +26,7 @@ def _send(sock: socket.socket, pair: netns.Pair) -> tuple[bytes, int, int]:
             return mark, before_ns, after_ns
 
 
+@pytest.mark.alone  # the machine has one clock
 def test_times_follow_the_clock() -> None:
     probes.skip_unless(wallclock.may_be_set(), "right to set the clock", since=(2, 6))
     with netns.pair() as pair, pair.near.entered():

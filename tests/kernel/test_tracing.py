@@ -210,11 +210,16 @@ def test_a_detached_probe_is_reported_once(
 
 
 def test_each_probe_of_a_file_that_changes_can_be_used_again(
-    start: Start, path: Path, old: probing.Program, new: probing.Program
+    start: Start,
+    path: Path,
+    old: probing.Program,
+    new: probing.Program,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(probetable, "SLOTS", 8)
     watched = start(path)
     watched.wait_for(path=str(path), probes=1)
-    for n in range(probetable.SLOTS + 1):
+    for n in range(2 * probetable.SLOTS):
         probing.install(path, (new, old)[n % 2].content)
         watched.wait_for(path=str(path), detached=1)
         with probing.running(path) as pid:

@@ -4,6 +4,7 @@ import re
 import struct
 import subprocess
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from support.wireshark import COVER
@@ -65,6 +66,7 @@ class Tshark:
         return [line.split("\t") for line in output.splitlines()]
 
 
+@cache
 def _global_lua_folder() -> str:
     done = subprocess.run(
         ["tshark", "-G", "folders"], check=True, capture_output=True, text=True

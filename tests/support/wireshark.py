@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from support import bpf, running, tc
@@ -217,6 +218,7 @@ def front(
         log.close()
 
 
+@cache
 def global_folder() -> str:
     """Return the folder of the extcaps that Wireshark itself has."""
     done = subprocess.run(

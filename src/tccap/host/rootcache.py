@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +17,8 @@ TOP = Path("/var/cache/tccap")
 # The one file that is not whole yet. Its name is always the same, so a writer that
 # was killed leaves one file at most, which the next writer removes.
 _UNFINISHED = ".unfinished"
+# Waiting longer than that for another writer costs more than making the answer anew.
+_LOCK_WAIT_S, _LOCK_PAUSE_S = 0.1, 0.005
 
 
 class RootCache:
@@ -70,9 +73,7 @@ class RootCache:
             contextlib.suppress(OSError),
             rootfolder.opened(TOP, self._name, make=True) as folder,
         ):
-            # Only one process at a time writes here. Others do not wait: they make
-            # the answer anew the next time. The lock ends with its process.
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(folder)
             _remove(folder, _UNFINISHED)
             self._make_room(folder)
             _write(folder, name, data)
@@ -98,6 +99,23 @@ class RootCache:
         files.sort(reverse=True)
         for _age, name in files[self._at_most - 1 :]:
             _remove(folder, name)
+
+
+def _lock(folder: int) -> None:
+    """Become the one process that writes here; BlockingIOError if another one stays.
+
+    A writer needs a millisecond, unless it was stopped; its lock ends with it.
+    """
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_LOCK_PAUSE_S)
+        else:
+            return
 
 
 def _content(folder: int, name: str) -> bytes:

@@ -1,8 +1,12 @@
 """What is kept for the next time, and how little a failed write leaves."""
 
+import contextlib
+import fcntl
 import os
 import resource
 import signal
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -70,6 +74,31 @@ def test_killed_writers_leave_one_file_until_the_next_write(top: Path) -> None:
         assert len(names(top)) == 1
     cache.keep("name", b"data")
     assert names(top) == ["name"]
+
+
+def test_an_answer_is_kept_although_another_process_is_writing(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = RootCache("answers", at_most=4)
+    cache.keep("first", b"data")
+    with locked(top):
+        cache.keep("second", b"data")  # a writer that was stopped is not waited for
+    assert names(top) == ["first"]
+    with locked(top) as unlock:
+        monkeypatch.setattr(time, "sleep", lambda _: unlock())
+        cache.keep("third", b"data")
+    assert names(top) == ["first", "third"]
+
+
+@contextlib.contextmanager
+def locked(top: Path) -> Iterator[Callable[[], None]]:
+    """Hold the lock of a writer; yield a function that lets go of it."""
+    folder = os.open(top / "answers", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield lambda: fcntl.flock(folder, fcntl.LOCK_UN)
+    finally:
+        os.close(folder)
 
 
 def test_files_left_by_others_count_too(top: Path) -> None:
