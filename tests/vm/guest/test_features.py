@@ -107,7 +107,7 @@ def test_a_kprobe_reports_through_a_ring_buffer(ring: Ring) -> None:
 
 def test_hooks_have_fentry_where_that_is_preferred() -> None:
     chosen = hooks.with_fentry(features.symbols(*hooks.FUNCTIONS), needed=False)
-    assert len(chosen) == 5
+    assert {"inet_sock_destruct", "commit_creds", "inet_sendmsg"} <= {*chosen}
     ids = btf.functions(*chosen)
     assert [
         name
