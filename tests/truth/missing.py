@@ -31,6 +31,8 @@ _CLOSED = "the owner has closed its descriptor, and nobody has used the socket s
 _LARGE = "a shorter prefix than 24 bits may have exceptions that are not followed"
 
 MAY_MISS = {
+    "inherited-beside-users-of-bpf": "kprobes are skipped while a process is within "
+    "bpf(2), and the owner is in doubt until its next call",
     "container-pings": "an echo request that comes out of a container's veth no "
     "longer carries its socket, and there is no port by which to find it",
     "chosen-process-beside-translation": _TRANSLATED,

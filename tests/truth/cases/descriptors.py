@@ -16,6 +16,8 @@ from truth.sockets import (
 )
 from truth.workers import Script, Worker, alternate, kill_all
 
+FORKS = 50  # each takes half a second in a virtual machine
+
 
 @case
 def descriptor_passed(context: CaseContext) -> None:
@@ -52,7 +54,7 @@ def inherited_beside_users_of_bpf(context: CaseContext) -> None:
 
     def parent() -> Script:
         with udp(LO4) as sock:
-            for _ in range(context.many):
+            for _ in range(FORKS):
                 context.claim("udp", remote=port)
                 sock.sendto(b"statement", (LO4, port))
                 child = Worker(user(sock))
@@ -72,7 +74,7 @@ def inherited_beside_users_of_bpf(context: CaseContext) -> None:
     busy = Worker(read_a_map())
     busy.start()
     port = context.port()
-    receiver = Worker(context.scripts.udp_receiver(port, 2 * context.many))
+    receiver = Worker(context.scripts.udp_receiver(port, 2 * FORKS))
     alternate(receiver, Worker(parent()))
     busy.kill()
 
