@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from bcc import lib
 
-from support import probing
+from support import probing, running
 from tccap.bpf.uapi import ProgType
 from tccap.tls import probetable
-from tccap.tls.uprobes import ENTRY, EVERY_PROCESS, Uprobes
+from tccap.tls.uprobes import CLOSED_AT_ONCE, ENTRY, EVERY_PROCESS, Uprobes
 
 
 @pytest.fixture
@@ -73,3 +73,27 @@ def test_probes_are_detached_where_no_thread_can_be_started(
     monkeypatch.undo()
     with probing.running(path) as pid:
         assert not probing.is_probed(pid, path, offset)
+
+
+def test_many_probes_are_detached_after_their_process_has_ended(
+    probes: Uprobes, program: tuple[Path, int, int]
+) -> None:
+    path, fd, offset = program
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            os.close(writer)
+            for _ in range(CLOSED_AT_ONCE + 1):
+                probes.attach(fd, probing.site(offset))
+            os.read(reader, 1)
+            probes.close()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(reader)
+    with probing.running(path) as probed:
+        running.until(lambda: probing.is_probed(probed, path, offset), "probes")
+        os.close(writer)
+        assert os.waitpid(pid, 0)[1] == 0
+        running.until(lambda: not probing.is_probed(probed, path, offset), "no probes")

@@ -54,7 +54,8 @@ class TcxAttacher:
         links = {link for links in self._links.values() for link in links}
         self._links.clear()
         if len(links) > _CLOSED_AT_ONCE:
-            _leave_to_child(links)
+            descriptors.leave_to_child(links)
+            return
         for link in links:
             os.close(link)
 
@@ -66,15 +67,6 @@ def is_supported(program_fd: int) -> bool:
     except OSError as error:
         return error.errno == errno.ENODEV
     return True
-
-
-def _leave_to_child(links: set[int]) -> None:
-    """Let a child hold the links until this process has exited."""
-    reader, _writer = os.pipe()  # the writer closes when this process exits
-    if os.fork() == 0:
-        descriptors.close_all_but({*links, reader})
-        os.read(reader, 1)
-        os._exit(0)  # the kernel closes the links
 
 
 def _need_files(count: int) -> None:

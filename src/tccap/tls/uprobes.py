@@ -1,6 +1,7 @@
 """Uprobes on TLS libraries: the programs of bpf/tls/secret.c, at sites of files."""
 
 import contextlib
+import fcntl
 import threading
 from collections.abc import Callable, Iterable
 
@@ -8,6 +9,7 @@ from tccap.bpf.bcclib import bcc
 from tccap.bpf.maps import Map
 from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
+from tccap.host import descriptors
 from tccap.tls import probetable
 from tccap.tls.sites import Site
 
@@ -18,6 +20,10 @@ EVERY_PROCESS = -1
 # ctypes signature lacks: left out, it is whatever is on the stack. Then others cannot
 # probe that place (EINVAL), the kernel writes into programs, and detaching fails.
 NO_COUNTER = 0
+# The kernel closes probes one after the other, each in some 50 ms, or more on a busy
+# machine; a capture's end does not wait for hundreds.
+CLOSED_AT_ONCE = 16
+_PERF_EVENT_IOC_DISABLE = 0x2401  # include/uapi/linux/perf_event.h
 # The map through which the slots' programs make their tail call, and its program.
 TAIL = ("secret_tail", "on_secret")
 
@@ -105,5 +111,14 @@ class Uprobes:
             thread.join()
 
     def close(self) -> None:
-        """Detach all probes."""
-        self.detach([*self._fds])
+        """Detach all probes; if they are many, a child does, and outlives this process.
+
+        Nothing runs at them any more either way.
+        """
+        if len(self._fds) <= CLOSED_AT_ONCE:
+            self.detach([*self._fds])
+            return
+        for fd in self._fds.values():
+            fcntl.ioctl(fd, _PERF_EVENT_IOC_DISABLE, 0)
+        descriptors.leave_to_child(self._fds.values())
+        self._fds.clear()
