@@ -1,7 +1,7 @@
 # Everything a contributor runs. test and test-vm install what they need.
 PYTHON = .venv/bin/python
 
-.PHONY: deps requirements lint unit test tls-matrix test-vm vm-shell cycles faults suites attack fuzz soak bench \
+.PHONY: deps requirements lint unit test tls-matrix quic-matrix test-vm vm-shell cycles faults suites attack fuzz soak bench \
 	bench-vm ground-truth label-model filters screenshots finder-matrix finder-census finder-go finder-rustls fuzz-elf
 
 deps:
@@ -35,6 +35,10 @@ test: deps lint
 tls-matrix: deps
 	tests/deps.sh chromium
 	TCCAP_TLS_MANY=200 $(PYTHON) -m pytest -s tests/e2e/test_tls*.py
+
+# The same by QUIC, 200 connections a library; it fetches packages of Debian and wheels
+quic-matrix: deps
+	TCCAP_QUIC_MANY=200 $(PYTHON) -m pytest -s tests/e2e/test_quic.py
 
 # Tests on every kernel of tests/vm/kernels.toml, or on one: make test-vm KERNEL=6.1, or
 # more of them, for some hours: make test-vm FULL=1
