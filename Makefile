@@ -2,7 +2,7 @@
 PYTHON = .venv/bin/python
 PARTS = test-captures test-programs test-modules
 
-.PHONY: deps requirements lint unit test $(PARTS) tls-matrix test-vm vm-shell cycles faults suites attack fuzz soak bench \
+.PHONY: deps requirements lint unit test $(PARTS) tls-matrix quic-matrix test-vm vm-shell cycles faults suites attack fuzz soak bench \
 	bench-vm ground-truth label-model filters screenshots finder-matrix finder-census finder-go finder-rustls fuzz-elf
 
 deps:
@@ -31,7 +31,7 @@ unit:
 # need a processor. The others run in two processes: each has its own network namespaces,
 # or its own machines to install on. Those of TLS stay in one: captures learn of programs
 # from each other. Each part prints its output at its end; the short one fills the gap.
-TLS_TESTS = $(wildcard tests/e2e/test_tls*.py)
+TLS_TESTS = $(wildcard tests/e2e/test_tls*.py tests/e2e/test_quic.py)
 test: deps lint
 	$(PYTHON) -m pytest -m alone tests/kernel tests/faults
 	@echo "Three parts of the tests run now, two at a time. That takes some minutes."
@@ -51,6 +51,10 @@ test-modules:
 tls-matrix: deps
 	tests/deps.sh chromium
 	TCCAP_TLS_MANY=200 $(PYTHON) -m pytest -s tests/e2e/test_tls*.py
+
+# The same by QUIC, 200 connections a library; it fetches packages of Debian and wheels
+quic-matrix: deps
+	TCCAP_QUIC_MANY=200 $(PYTHON) -m pytest -s tests/e2e/test_quic.py
 
 # Tests on every kernel of tests/vm/kernels.toml, or on one: make test-vm KERNEL=6.1, or
 # more of them, for some hours: make test-vm FULL=1

@@ -58,8 +58,8 @@ Usage: sudo ./install.sh [--no-wireshark]   install tccap, or update it
        ./install.sh --check                 show what works and what is missing
 
 Packages come from the distribution (apt, dnf, pacman or zypper), pyroute2,
-python-pcapng, capstone, numpy, unicorn and markdown-it-py from PyPI. tshark is installed if it is missing,
-except with --no-wireshark.
+python-pcapng, capstone, cryptography, numpy, unicorn and markdown-it-py from PyPI.
+tshark is installed if it is missing, except with --no-wireshark.
 END
 }
 
@@ -292,7 +292,7 @@ make_environment() {
     install_python_packages capture ||
         fail "pip could not install pyroute2 and python-pcapng: see the lines above."
     install_python_packages tls ||
-        echo "pip could not install capstone, numpy and unicorn: captures work, but without TLS secrets." >&2
+        echo "pip could not install capstone, cryptography, numpy and unicorn: captures work, but without TLS secrets." >&2
     install_python_packages help ||
         echo "pip could not install markdown-it-py: the help in Wireshark's dialog is not shown as a web page." >&2
     # Nobody runs these scripts, and they name the folder where they were made.

@@ -1,7 +1,7 @@
 """Prints all tables: ``sudo make bench``, or with SHORT=1 in a few minutes.
 
 Names behind it select tables: latency, new-filters, throughput, filter, devices,
-attribution, tls. new-filters and devices also measure the checkout in the folder
+attribution, tls, quic. new-filters and devices also measure the checkout in the folder
 BEFORE, if it is given.
 """
 
@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from bench import attribution, devices, latency, rejection, throughput, tls
+from bench import attribution, devices, latency, quic, rejection, throughput, tls
 
 TABLES: dict[str, Callable[[bool], None]] = {
     "latency": lambda short: latency.main(rounds=7 if short else 21),
@@ -19,6 +19,7 @@ TABLES: dict[str, Callable[[bool], None]] = {
     "devices": lambda short: devices.main(short=short),
     "attribution": lambda short: attribution.main(short=short),
     "tls": lambda short: tls.main(short=short),
+    "quic": lambda short: quic.main(short=short),
 }
 
 

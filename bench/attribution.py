@@ -4,10 +4,10 @@ import contextlib
 import multiprocessing
 import os
 import socket
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from bench import tables
@@ -51,7 +51,7 @@ def main(*, short: bool) -> None:
 
 
 def _median(runs: list[Run]) -> Run:
-    return Run(*map(statistics.median, zip(*runs, strict=True)))
+    return Run(*map(median, zip(*runs, strict=True)))
 
 
 def _row(name: str, run: Run, base: Run) -> tuple[str, ...]:
@@ -67,11 +67,11 @@ def _row(name: str, run: Run, base: Run) -> tuple[str, ...]:
 
 
 def _run(label: str, counts: tuple[int, int]) -> Run:
-    with netns.pair() as pair, _statistics(), contextlib.ExitStack() as stack:
+    with netns.pair() as pair, statistics(), contextlib.ExitStack() as stack:
         pid = stack.enter_context(_capture(pair, label)) if label else 0
-        before = _totals(pid)
+        before = totals(pid)
         round_trips = counts[0] / _with_peer(pair, _echo, _ping_pong, counts[0])
-        spent = _totals(pid) - before
+        spent = totals(pid) - before
         seconds = _with_peer(pair, _swallow, _bulk, counts[1])
     packets = max(spent.packets, 1)
     return Run(
@@ -104,7 +104,8 @@ class Totals(NamedTuple):
         return Totals(*(now - then for now, then in zip(self, before, strict=True)))
 
 
-def _totals(pid: int) -> Totals:
+def totals(pid: int) -> Totals:
+    """Return what a process's programs have done; 0: there is none."""
     programs = bpf.statistics_of(pid) if pid else set()
     classifiers = [p for p in programs if p.kind == ProgType.SCHED_CLS]
     others = [p for p in programs if p.kind != ProgType.SCHED_CLS]
@@ -116,7 +117,7 @@ def _totals(pid: int) -> Totals:
 
 
 @contextlib.contextmanager
-def _statistics() -> Iterator[None]:
+def statistics() -> Iterator[None]:
     """Make the kernel measure its BPF programs."""
     before = STATISTICS.read_text()
     STATISTICS.write_text("1")

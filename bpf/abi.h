@@ -33,6 +33,7 @@
  *   FILTER_PROCESSES  1: any of these
  *   FOLLOW_CHILDREN  1: descendants of wanted processes are wanted, too
  *   TLS            1: packets of TLS connections wait for their secrets
+ *   QUIC           1: and packets at the begin of QUIC connections are messages
  *   TLS_ANY_USER   1: probes (bpf/tls/secret.c) read secrets of every user's processes
  *   TLS_USER       otherwise: of this user id's
  *   TLS_PTRACE_RULE  1: but only of those that the user may trace (ptrace(2))
@@ -53,8 +54,8 @@
 /* Space for all options of a packet block, including the trailing length. */
 #define OPTIONS_MAX 2048
 #define CAPLEN_MAX (BLOCK_MAX - EPB_HEADER_LEN - OPTIONS_MAX)
-/* Space for struct held_tail, in whole words. */
-#define HELD_TAIL_LEN 20
+/* Space for struct quic_tail, the longer of two, in whole words. */
+#define HELD_TAIL_LEN 64
 
 /* Enhanced Packet Block, pcapng section 4.3. */
 #define EPB_TYPE 6
@@ -200,6 +201,7 @@ struct completion {
 #define MESSAGE_HELD_SERVER_HELLO 4
 #define MESSAGE_HELD_ANSWER 5
 #define MESSAGE_HELD_END 6
+#define MESSAGE_QUIC 7
 
 /* Message: a process was seen for the first time, or its name or ids have changed. */
 struct process_message {
@@ -210,21 +212,22 @@ struct process_message {
 	u8 kind;
 } __attribute__((packed));
 
-/* A TCP connection, the same for both directions: first is the endpoint with the
+/* A connection, the same for both directions: first is the endpoint with the
  * smaller port or, if they are equal, the smaller address. */
 struct tls_flow {
 	u8 first[16]; /* IPv4: the first four bytes */
 	u8 second[16];
 	__be16 first_port;
 	__be16 second_port;
-	u32 family;
+	u16 family;
+	u16 protocol; /* TCP, or UDP for QUIC */
 };
 
-/* A connection whose ClientHello was seen. The engine deletes the mark when the packets
- * of the connection no longer have to wait. */
+/* A TLS connection whose ClientHello was seen, or a QUIC one with an Initial packet. The
+ * carrier deletes the mark when the packets of the connection no longer have to wait. */
 struct tls_mark {
-	u64 id;		     /* bytes 8 to 15 of its client random */
-	u32 held;	     /* its ServerHello was seen: its packets wait */
+	u64 id;		     /* bytes 8 to 15 of its client random; QUIC: of the mark */
+	u32 held;	     /* its ServerHello was seen: its packets wait; QUIC: 0 */
 	u32 client_is_first; /* in the flow; 1 or 0 */
 };
 
@@ -262,5 +265,21 @@ struct held_tail {
 	u32 receiver_pid; /* likewise */
 	u8 kind;	  /* MESSAGE_HELD or MESSAGE_HELD_...; 0: it does not wait */
 } __attribute__((packed));
+
+/* Message: a packet of a marked QUIC connection. Its block comes first, then this. */
+struct quic_tail {
+	struct tls_flow flow;
+	u64 id;		/* of its mark */
+	u32 sender_pid; /* as in struct hello_message */
+	u32 receiver_pid;
+	u32 payload_at; /* where the UDP payload begins in the block */
+	u8 from_client;
+	u8 kind;
+} __attribute__((packed));
+
+/* How many QUIC connections were marked, and how many marks were removed: elements of
+ * quic_counts. The programs write the first, the carrier the second. */
+#define QUIC_MARKED 0
+#define QUIC_UNMARKED 1
 
 #endif

@@ -18,6 +18,7 @@ from typing import Any
 from unittest import mock
 
 import hostile
+from support import quicpackets
 from tccap.bpf import objects
 from tccap.bpf.objects import Object
 from tccap.engine import surroundings
@@ -30,6 +31,7 @@ from tccap.ipc.plan import Plan
 from tccap.owners import addresses, label, namespaces, translation
 from tccap.stream import abi
 from tccap.tls import keylog, mapped, session
+from tccap.tls.quic.flows import Flows
 from tccap.tls.sites import LABELS, Inspection, Number, Path, Site
 
 Random = random.Random
@@ -217,7 +219,7 @@ def _secret(rng: Random) -> bytes:
 
 
 def _session() -> session.Tls:
-    return session.Tls(Plan(**hostile.GOOD | {"keylog": True}), mock.Mock(), None)
+    return session.Tls(Plan(**hostile.GOOD | {"keylog": True}), mock.Mock())
 
 
 def _is_dsb(block: bytes | memoryview) -> bool:
@@ -228,16 +230,18 @@ def tls_messages(rng: Random) -> None:
     """Messages about TLS in the ring, in any order; packets come out again."""
     asked: list[channel.Message] = []
     plan = Plan(**hostile.GOOD | {"keylog": rng.random() < 0.5})
-    taker = session.Tls(plan, mock.MagicMock(), None, asked.append)
+    taker = session.Tls(plan, mock.Mock(), Flows(), None, asked.append)
     sent = came = 0
     for _ in range(rng.randrange(1, 8)):
         kind = rng.choice([*abi.MessageKind][1:])
         sizes = {1: abi._HELLO_MESSAGE.size, 2: abi._SECRET_MESSAGE.size}
-        size = sizes.get(kind, 60) - 1
+        size = sizes.get(kind, 80) - 1
         if rng.random() < 0.1 and kind in sizes:
             size = rng.randrange(9, 200)
         few = bytes([rng.randrange(3)])
         message = rng.choice((rng.randbytes(size), few * size)) + bytes([kind])
+        if kind == abi.MessageKind.QUIC and rng.random() < 0.8:
+            message = _quic_message(rng)
         try:
             out = taker.answer(message)
         except TccapError:
@@ -247,10 +251,48 @@ def tls_messages(rng: Random) -> None:
             for _ in range(rng.randrange(3))
             for block in _heard(rng, taker, asked)
         ]
-        sent += abi.is_held_packet(message)
+        sent += abi.has_packet(message)
         came += sum(not _is_dsb(block) for block in out)
     came += sum(not _is_dsb(block) for block in taker.finish())
     assert came == sent
+
+
+def quic_datagrams(rng: Random) -> None:
+    """Datagrams of a UDP flow: whole, damaged, and with any frames."""
+    followed = Flows()
+    for _ in range(rng.randrange(1, 5)):
+        datagram = b"".join(_quic_packet(rng) for _ in range(rng.randrange(1, 4)))
+        seen = followed.see(b"flow", datagram, from_client=rng.random() < 0.7)
+        assert seen.client_random is None or len(seen.client_random) == 32
+        assert seen.client_random or seen.kind is None
+    assert len(followed._flows) <= 1
+
+
+def _quic_packet(rng: Random) -> bytes:
+    kind, version = rng.randrange(5), rng.choice((quicpackets.V1, quicpackets.V2))
+    if kind == 0:
+        return rng.choice((b"", b"\xc0\0\0\0\1")) + raw(rng)
+    if kind == 1:
+        return quicpackets.long_packet(rng.randrange(4), raw(rng), version=version)
+    at = rng.choice((0, 0, 10, *_EDGES[4:8]))
+    piece = quicpackets.client_hello(b"r" * 32)[at:]
+    frames = [quicpackets.crypto(at, piece), raw(rng, 40), mutated(rng, piece)]
+    payload = b"".join(rng.sample(frames, rng.randrange(4)))
+    origin = rng.choice((b"origin78", b"another8", b""))
+    side = rng.choice((b"client in", b"client in", b"server in"))
+    packet = quicpackets.initial(payload, origin=origin, version=version, side=side)
+    return mutated(rng, packet) if rng.random() < 0.3 else packet
+
+
+def _quic_message(rng: Random) -> bytes:
+    """Return a packet of one of two flows, as the kernel sends it."""
+    datagram = _quic_packet(rng)
+    block = bytes(20) + len(datagram).to_bytes(4, "little") + bytes(4) + datagram
+    number = rng.randrange(2)
+    flow = bytes([number]) * 40
+    pids = (rng.randrange(3), rng.randrange(3))
+    tail = abi._QUIC_TAIL.pack(flow, number, *pids, 28, rng.random() < 0.7, 7)
+    return block + tail
 
 
 def _heard(
@@ -341,14 +383,15 @@ SUITES: dict[str, tuple[Suite, int]] = {
     "Plan: damaged texts": (plan_bytes, 12),
     "Plan: any values": (plan_values, 10),
     "command line": (command_line, 3),
-    "options": (option_values, 8),
+    "options": (option_values, 6),
     "/proc": (proc_contents, 7),
     "/proc/PID/maps": (process_maps, 5),
     "netlink answers": (netlink_answers, 7),
     "ring: processes": (kernel_messages, 6),
     "ring: TLS": (tls_messages, 5),
+    "QUIC datagrams": (quic_datagrams, 3),
     "process names": (process_names, 4),
-    "capture filters, process words": (filter_texts, 8),
+    "capture filters, process words": (filter_texts, 7),
     "status lines": (status_lines, 6),
     "key-log lines": (key_log_lines, 6),
     "carrier's messages": (carrier_messages, 2),

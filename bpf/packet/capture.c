@@ -16,6 +16,7 @@
 #include "packet/stages.h"
 #include "ring.h"
 #include "tls/marks.h"
+#include "tls/quic.h"
 
 BPF_ARRAY(scratch, struct scratch, CPUS);
 
@@ -61,6 +62,17 @@ static __always_inline bool processes_pass(struct __sk_buff *skb,
 	if (FILTER_PROCESSES && !endpoints_pass(sender, receiver))
 		return false;
 	return words_pass(skb, device, direction, sender, receiver);
+}
+
+/* Appends what makes the block a message, if it is one; returns the length then. */
+static __always_inline u64 with_message_tail(struct scratch *block, u64 block_len,
+					     const struct held_tail *tail)
+{
+#if TLS
+	if (tail->kind == MESSAGE_QUIC)
+		return with_quic_tail(block, block_len);
+#endif
+	return with_tail(block, block_len, tail);
 }
 
 /* Begins the draft of a process that was recorded without its label. */
@@ -122,13 +134,17 @@ static __always_inline void capture(struct __sk_buff *skb,
 	count->accepted++;
 	__builtin_memset(tail, 0, sizeof(*tail));
 #if TLS
-	if (parsed)
+	if (parsed) {
 		look_for_tls(skb, context, packet, &sender, &receiver, tail);
+		if (QUIC)
+			look_for_quic(&reader, context, packet, &sender, &receiver,
+				      tail);
+	}
 #endif
 	begin_report(&report, id);
 	block_len = build_block(skb, cursor, device, block, direction, report.count,
 				&sender, &receiver);
-	stored = store(block, with_tail(block, block_len, tail));
+	stored = store(block, with_message_tail(block, block_len, tail));
 	if (!stored)
 		count->dropped++;
 	end_report(&report, stored);

@@ -71,6 +71,7 @@ static __always_inline void write_flow(struct tls_flow *flow,
 	flow->first_port = first ? packet->source_port : packet->destination_port;
 	flow->second_port = first ? packet->destination_port : packet->source_port;
 	flow->family = packet->family;
+	flow->protocol = packet->protocol;
 }
 
 #define TCP_DATA_OFFSET_AT 12

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 SHB, IDB, ISB, EPB = 0x0A0D0D0A, 1, 5, 6
 PROCESS = 0x80000001  # macOS's Process Information Block
+SECRETS = 10  # Decryption Secrets Block
 BLOCK_MAX = 262144  # Wireshark 4.0 refuses larger ones
 INBOUND, OUTBOUND = 1, 2
 COOKED = 113  # LINKTYPE_LINUX_SLL: 16 bytes before the frame
@@ -102,7 +103,7 @@ def parse(data: bytes) -> Stream:
             assert frame.interface < len(stream.interfaces)
             stream.frames.append(frame)
         else:
-            assert kind in (SHB, PROCESS)
+            assert kind in (SHB, PROCESS, SECRETS)
     return stream
 
 

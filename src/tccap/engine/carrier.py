@@ -124,7 +124,7 @@ class Carrier:
         if self._batch:
             self._ring.release(self._batch)
         while (batch := self._ring.take()).blocks or batch.message:
-            count += len(batch.blocks) + abi.is_held_packet(batch.message)
+            count += len(batch.blocks) + abi.has_packet(batch.message)
             self._ring.release(batch)
         return count
 

@@ -44,7 +44,7 @@ from tccap.stream.ring import Ring
 # The maps that the carrier uses, as far as there are such.
 MAPS = (
     *("ring", "counters", "completions", "overflows", "lookup_generations"),
-    *("tls_marks", "tls_lost"),
+    *("tls_marks", "tls_lost", "quic_marks", "quic_counts"),
 )
 # Waking up for a few packets costs more than the packets themselves.
 BATCHING_S = 0.001

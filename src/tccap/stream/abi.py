@@ -28,6 +28,9 @@ _PROCESS_MESSAGE = struct.Struct("=QIIII16sB")
 _HELLO_MESSAGE = struct.Struct("=40s32sIIB")
 _SECRET_MESSAGE = struct.Struct("=III40s32s48sB")
 _HELD_TAIL = struct.Struct("=QIIB")
+_QUIC_TAIL = struct.Struct("=40sQIIIBB")
+_CAPTURED_LEN_AT = 20  # in a block
+_PROTOCOL_AT, _MARK_ID_AT, FLOW_LEN = 38, 40, 48  # in a `QuicPacket.flow`
 
 
 def defines(snaplen: int, cpus: int) -> dict[str, int]:
@@ -60,6 +63,7 @@ class MessageKind(IntEnum):
     HELD_SERVER_HELLO = 4
     HELD_ANSWER = 5
     HELD_END = 6
+    QUIC = 7
 
 
 # Of a `HeldPacket`: HELD_SERVER_HELLO, HELD_ANSWER (data from the client), HELD_END
@@ -67,9 +71,9 @@ class MessageKind(IntEnum):
 HELD_KINDS = frozenset(kind for kind in MessageKind if kind.name.startswith("HELD"))
 
 
-def is_held_packet(message: bytes) -> bool:
-    """Return whether a message is a `HeldPacket`; an empty one is not."""
-    return bool(message) and message[-1] in HELD_KINDS
+def has_packet(message: bytes) -> bool:
+    """Return whether a message is a `HeldPacket` or `QuicPacket`; not if empty."""
+    return bool(message) and message[-1] in {*HELD_KINDS, MessageKind.QUIC}
 
 
 class ProcessMessage(NamedTuple):
@@ -135,6 +139,41 @@ class HeldPacket(NamedTuple):
         block_len = len(raw) - _HELD_TAIL.size
         connection, *pids, kind = _HELD_TAIL.unpack_from(view, block_len)
         return cls(connection, kind, view[:block_len], *pids)
+
+
+class QuicPacket(NamedTuple):
+    """A packet of a marked QUIC connection."""
+
+    flow: bytes  # struct tls_flow, the key of its mark, and the id of that
+    sender_pid: int  # as in `HelloMessage`
+    receiver_pid: int
+    from_client: bool
+    datagram: bytes  # what UDP carries, as far as it was captured
+    block: memoryview
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Self:
+        """Read a block with a struct quic_tail behind it."""
+        view = memoryview(raw)
+        block_len = len(raw) - _QUIC_TAIL.size
+        tail = _QUIC_TAIL.unpack_from(view, block_len)
+        _flow, _id, sender_pid, receiver_pid, payload_at, from_client, _ = tail
+        flow = raw[block_len : block_len + FLOW_LEN]
+        (captured_len,) = struct.unpack_from("=I", view, _CAPTURED_LEN_AT)
+        datagram = bytes(view[payload_at : EPB_HEADER_LEN + captured_len])
+        pids = sender_pid, receiver_pid
+        return cls(flow, *pids, bool(from_client), datagram, view[:block_len])
+
+
+def protocol_of(flow: bytes) -> int:
+    """Return the IP protocol of a struct tls_flow."""
+    (protocol,) = struct.unpack_from("=H", flow, _PROTOCOL_AT)
+    return int(protocol)
+
+
+def mark_id(flow: bytes) -> int:
+    """Return the id of the mark in a `QuicPacket.flow`."""
+    return int.from_bytes(flow[_MARK_ID_AT:], sys.byteorder)
 
 
 def connection_id(client_random: bytes) -> int:

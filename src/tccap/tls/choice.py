@@ -1,5 +1,6 @@
 """Whether packets wait for TLS secrets, and whose secrets: chosen from the Plan."""
 
+import importlib.util
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from tccap.tls import probetable
 if TYPE_CHECKING:
     from tccap.ipc.channel import Message
     from tccap.stream.blocks import Section
+    from tccap.tls.quic.flows import Flows
     from tccap.tls.session import Tls
     from tccap.tls.tracing import Tracing
 
@@ -39,6 +41,13 @@ class TlsChoice:
         chosen = plan.filters_processes and may_see_all
         self._any_user = plan.tls == "all" or chosen
         self.sets_probes = plan.tls != "off" and self._may_trace()
+        self._reads_quic = importlib.util.find_spec("cryptography") is not None
+        if self._is_on and not self._reads_quic:
+            log(
+                "info",
+                "QUIC is not decrypted: the Python package cryptography, "
+                "which install.sh gets from PyPI, is missing.",
+            )
 
     @property
     def code(self) -> Code:
@@ -48,6 +57,7 @@ class TlsChoice:
             text=probetable.slot_programs() if self.sets_probes else "",
             defines={
                 "TLS": int(self._is_on),
+                "QUIC": int(self._is_on and self._reads_quic),
                 "TLS_ANY_USER": int(self._any_user),
                 "TLS_USER": self._caller.own,
                 "TLS_PTRACE_RULE": int(self._caller.secrets == OWN),
@@ -66,12 +76,22 @@ class TlsChoice:
         """Begin to hold packets."""
         if not self._is_on:
             return None
+        from tccap.tls.marks import Marks
         from tccap.tls.session import Tls
 
-        marks = collection.table("tls_marks")
+        maps = ("tls_marks", "quic_marks", "quic_counts")
+        marks = Marks(*map(collection.table, maps))
+        flows = self._flows()
         if not self.sets_probes:
-            return Tls(self._plan, marks)
-        return Tls(self._plan, marks, collection.table("tls_lost"), ask)
+            return Tls(self._plan, marks, flows)
+        return Tls(self._plan, marks, flows, collection.table("tls_lost"), ask)
+
+    def _flows(self) -> "Flows | None":
+        if not self._reads_quic:
+            return None
+        from tccap.tls.quic.flows import Flows
+
+        return Flows()
 
     @property
     def _is_on(self) -> bool:

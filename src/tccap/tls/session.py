@@ -1,14 +1,14 @@
 """TLS secrets in the stream, while a capture runs.
 
-The kernel sends ClientHellos, packets that wait and, where libraries are probed,
-secrets. The front may send lines of a key log. All of it goes through `hold`, which
-returns what to write into the stream.
+The kernel sends ClientHellos, packets that wait, the first packets of QUIC connections
+and, where libraries are probed, secrets. The front may send lines of a key log. All of
+it goes through `hold`, which returns what to write into the stream.
 """
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from tccap.bpf.maps import Map
 from tccap.ipc.channel import HandlesAt, Message, Verdict
@@ -21,7 +21,11 @@ from tccap.tls.handles import Handles
 from tccap.tls.hold import Buffer, Hold
 from tccap.tls.keyjoin import KeyJoin
 from tccap.tls.keylog import Secret
+from tccap.tls.marks import Marks
 from tccap.tls.prospects import Prospects
+
+if TYPE_CHECKING:
+    from tccap.tls.quic.flows import Flows
 
 KEYLOG_LINE_MAX = 4096
 # LOST_... of bpf/tls/site.h, in this order.
@@ -31,15 +35,17 @@ LOST_REASONS = ("lost_unreadable", "lost_ring_full", "lost_table_full")
 class Tls:
     """Holds the packets of TLS connections until their secrets are written.
 
-    ``marks`` is the kernel's map of the connections whose packets wait, ``lost`` that
-    of the counts of lost secrets; ``ask`` sends a question about a process to the
-    engine. The last two are None where only a key log gives secrets.
+    ``marks`` are the kernel's marks of connections whose packets wait, ``lost`` is its
+    map of the counts of lost secrets; ``ask`` sends a question about a process to the
+    engine. The last two are None where only a key log gives secrets, and ``flows``
+    where QUIC cannot be read.
     """
 
     kinds = frozenset(
         {
             MessageKind.HELLO,
             MessageKind.SECRET,
+            MessageKind.QUIC,
             *abi.HELD_KINDS,
         }
     )
@@ -49,7 +55,8 @@ class Tls:
     def __init__(
         self,
         plan: Plan,
-        marks: Map,
+        marks: Marks,
+        flows: "Flows | None" = None,
         lost: Map | None = None,
         ask: Callable[[Message], None] | None = None,
     ) -> None:
@@ -57,6 +64,7 @@ class Tls:
         self._marks = marks
         self._lost = lost
         self._handles = Handles()
+        self._quic_flows = flows
         self._hold = Hold(plan.tls_wait_ms / 1000)
         self._keys = KeyJoin()
         # A key log may have the secrets of any connection.
@@ -80,12 +88,11 @@ class Tls:
                 number = abi.connection_id(secret.client_random)
                 self._prospects.gave_secret(number, read.pid)
             return self._unmarked(self._hold.secret(secret, now))
+        if kind == MessageKind.QUIC and self._quic_flows:
+            packet = abi.QuicPacket.parse(message)
+            return self._unmarked(self._quic(self._quic_flows, packet, now))
         held = abi.HeldPacket.parse(message)
-        out = self._hold.packet(held, now)
-        is_answered = held.kind == MessageKind.HELD_SERVER_HELLO
-        if is_answered and self._is_hopeless(held):
-            out += self._hold.give_up(held.connection, now)
-        return self._unmarked(out)
+        return self._unmarked(self._held(held, now))
 
     def read_text(self, text: bytes) -> list[Buffer]:
         """Take a piece of a key log, from the front."""
@@ -152,6 +159,28 @@ class Tls:
             name: int(lost[lost.Key(n)].value) for n, name in enumerate(LOST_REASONS)
         }
 
+    def _held(self, held: abi.HeldPacket, now: float) -> list[Buffer]:
+        out = self._hold.packet(held, now)
+        is_answered = held.kind == MessageKind.HELD_SERVER_HELLO
+        if is_answered and self._is_hopeless(held):
+            out += self._hold.give_up(held.connection, now)
+        return out
+
+    def _quic(self, flows: "Flows", packet: abi.QuicPacket, now: float) -> list[Buffer]:
+        """Take a packet of a QUIC connection, as if the kernel had opened it."""
+        flow, pids = packet.flow, (packet.sender_pid, packet.receiver_pid)
+        if flow not in flows and not self._marks.has_quic(flow):
+            return [packet.block]  # not all that follow will come here
+        seen = flows.see(flow, packet.datagram, from_client=packet.from_client)
+        random, out = seen.client_random, list[Buffer]()
+        if random and seen.is_new:
+            out += self._hello(abi.HelloMessage(flow, random, *pids), now)
+        if not random or not seen.kind:
+            return [*out, packet.block]
+        number = abi.connection_id(random)
+        held = abi.HeldPacket(number, seen.kind, packet.block, *pids)
+        return out + self._held(held, now)
+
     def _hello(self, hello: abi.HelloMessage, now: float) -> list[Buffer]:
         may_get_secrets = self._may_get_secrets(hello)
         return self._hold.hello(
@@ -195,13 +224,13 @@ class Tls:
         return secret
 
     def _unmarked(self, out: list[Buffer]) -> list[Buffer]:
-        """Let later packets of opened connections pass at once; return the blocks.
-
-        A flow is a struct tls_flow, the key of the connection's mark.
-        """
-        for flow in self._hold.take_unmarked():
-            with contextlib.suppress(KeyError):
-                del self._marks[self._marks.Key.from_buffer_copy(flow)]
+        """Let later packets of opened connections pass at once; return the blocks."""
+        flows = self._quic_flows
+        over = flows.take_over() if flows else []
+        for flow in self._hold.take_unmarked() + over:
+            self._marks.remove(flow)
+            if flows:
+                flows.forget(flow)
         return out
 
 

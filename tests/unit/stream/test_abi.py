@@ -18,6 +18,7 @@ from tccap.owners import addresses, localroutes
 from tccap.paths import BPF_DIR
 from tccap.stream import abi
 from tccap.stream.abi import MessageKind, Statistics
+from tccap.tls import marks
 
 HEADER = (Path(BPF_DIR) / "abi.h").read_text()
 LAYOUT = clayout.layout("abi.h")
@@ -32,7 +33,7 @@ ATTRIBUTION = {
 }
 # What tccap.tls gives.
 TLS = {
-    *("TLS", "TLS_ANY_USER", "TLS_USER"),
+    *("TLS", "QUIC", "TLS_ANY_USER", "TLS_USER"),
     *("TLS_PTRACE_RULE", "TLS_GROUP", "TLS_USER_NAMESPACE"),
 }
 
@@ -46,6 +47,8 @@ MIRRORED = {
     "MESSAGE_HELD_SERVER_HELLO": MessageKind.HELD_SERVER_HELLO,
     "MESSAGE_HELD_ANSWER": MessageKind.HELD_ANSWER,
     "MESSAGE_HELD_END": MessageKind.HELD_END,
+    "MESSAGE_QUIC": MessageKind.QUIC,
+    "QUIC_UNMARKED": marks.QUIC_UNMARKED,
     "ELSEWHERE": abi.ELSEWHERE,
     "TRANSLATED_DESTINATIONS": abi.TRANSLATED_DESTINATIONS,
     "TRANSLATED_SOURCES": abi.TRANSLATED_SOURCES,
@@ -62,7 +65,7 @@ MIRRORED = {
 C_ONLY = {
     *{"EPB_TYPE", "OPT_COMMENT", "EPB_FLAGS", "EPB_DROPCOUNT", "EPB_PROCESS_THREAD"},
     *{"EPB_DARWIN_PROCESS", "EPB_INBOUND", "EPB_OUTBOUND"},
-    *{"HELD_TAIL_LEN", "PEER_MAX", "TID_MAX"},
+    *{"HELD_TAIL_LEN", "PEER_MAX", "TID_MAX", "QUIC_MARKED"},
     # The structures that these are lengths in are compared.
     *{"TLS_RANDOM_LEN", "TLS_LABEL_MAX", "TLS_SECRET_MAX"},
 }
@@ -71,6 +74,7 @@ FORMATS = {
     "hello_message": abi._HELLO_MESSAGE,
     "secret_message": abi._SECRET_MESSAGE,
     "held_tail": abi._HELD_TAIL,
+    "quic_tail": abi._QUIC_TAIL,
 }
 TUPLES = {
     "device": DeviceEntry._fields,
@@ -91,9 +95,11 @@ def test_the_header_length_is_the_structs() -> None:
     assert LAYOUT.sizes["epb_header"] == abi.EPB_HEADER_LEN
 
 
-def test_a_held_tail_has_space() -> None:
+@pytest.mark.parametrize("tail", ["held_tail", "quic_tail"])
+def test_a_held_tail_has_space(tail: str) -> None:
     space = LAYOUT.constants["HELD_TAIL_LEN"]
-    assert LAYOUT.sizes["held_tail"] <= space
+    assert LAYOUT.sizes[tail] <= space
+    assert LAYOUT.sizes[tail] % 4  # of a message
     assert space % 4 == 0
 
 
@@ -192,7 +198,7 @@ def test_a_packet_that_waits_is_read(kind: int) -> None:
     number = abi.connection_id(client_random)
     pids = struct.pack("=II", 7, abi.ELSEWHERE)
     raw = b"b" * 64 + client_random[8:16] + pids + bytes([kind])
-    assert abi.is_held_packet(raw)
+    assert abi.has_packet(raw)
     packet = abi.HeldPacket.parse(raw)
     assert (packet.connection, packet.kind) == (number, kind)
     assert (packet.sender_pid, packet.receiver_pid) == (7, abi.ELSEWHERE)

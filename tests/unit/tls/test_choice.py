@@ -33,6 +33,17 @@ def test_a_members_probes_follow_the_rule_of_ptrace() -> None:
     assert defines["TLS_USER_NAMESPACE"] == ownership.user_namespace()
 
 
+def test_quic_needs_a_package(
+    logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert TlsChoice(PLAN, ROOT).code.defines["QUIC"] == 1
+    assert logged == []
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    defines = TlsChoice(PLAN, ROOT).code.defines
+    assert (defines["TLS"], defines["QUIC"]) == (1, 0)
+    assert "cryptography" in logged[0]
+
+
 def test_for_root_the_user_ids_count() -> None:
     assert TlsChoice(PLAN, ROOT).code.defines["TLS_PTRACE_RULE"] == 0
 

@@ -1,0 +1,1 @@
+"""QUIC: the client random of a connection, out of its first packets."""

@@ -1,0 +1,161 @@
+"""Following the beginnings of QUIC connections, each on the flow of its packets.
+
+Theory of operation. The kernel marks a UDP flow at a client's Initial packet and from
+then on sends its packets to the carrier. Initial packets have keys that everybody can
+make, so they are opened until the client random is known. Packets wait from the first
+one on that needs secrets: 0-RTT data, or the server's part of the handshake.
+
+A client's Initial packets have the keys of the connection id that its first one is sent
+to. A Retry, or another version, changes the keys: then a packet has those of its own
+destination. A packet that has neither is of a connection whose begin was missed.
+
+Packets are not trusted: `INCOMPLETE_MAX` bounds the memory, `DATAGRAMS_MAX` the work
+for a flow until its packets wait.
+"""
+
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+from tccap.stream.abi import MessageKind
+from tccap.tls.quic import frames
+from tccap.tls.quic.frames import Frames, HelloStart
+from tccap.tls.quic.keys import InitialKeys
+from tccap.tls.quic.packets import Kind, Packet, long_packets
+
+INCOMPLETE_MAX: Final = 1024  # flows whose client random is not known yet
+DATAGRAMS_MAX: Final = 64  # of a flow, until its packets wait
+
+
+class Seen(NamedTuple):
+    """What a datagram says about its connection."""
+
+    client_random: bytes | None  # None: not known (yet)
+    is_new: bool  # the client random has become known
+    kind: MessageKind | None  # of a packet that waits; None: it need not
+
+
+class _Flow:
+    """What is known of one flow."""
+
+    def __init__(self) -> None:
+        self.client_random: bytes | None = None
+        self.is_opened = False  # one of its packets was
+        self.has_failed = False
+        self._origin = b""  # the connection id that the keys come from
+        self._keys: dict[int, InitialKeys] = {}  # by version
+        self._start = HelloStart()
+        self._datagrams = 0
+        self._waits = False
+        self._is_answered = False  # by the server
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can be learned from it (any more)."""
+        if self._waits:
+            return self.client_random is None
+        too_many = self._datagrams > DATAGRAMS_MAX
+        return not self.is_opened or self.has_failed or too_many
+
+    def see(self, packets: list[Packet], *, from_client: bool) -> Seen:
+        """Take a datagram."""
+        self._datagrams += 1
+        read = [self._read(each, from_client=from_client) for each in packets]
+        self.has_failed |= any(each.closes for each in read)
+        before = self.client_random
+        self.client_random = self._start.client_random or before
+        has_crypto = any(each.crypto for each in read)
+        kinds = {packet.kind for packet in packets}
+        kind = self._kind(kinds, has_crypto=has_crypto, from_client=from_client)
+        return Seen(self.client_random, self.client_random != before, kind)
+
+    def _kind(
+        self, kinds: set[Kind], *, has_crypto: bool, from_client: bool
+    ) -> MessageKind | None:
+        """Return how a datagram with packets of these kinds has to wait."""
+        answers = not from_client and (has_crypto or Kind.HANDSHAKE in kinds)
+        self._waits |= answers or Kind.ZERO_RTT in kinds
+        if not self._waits:
+            return None
+        if self.has_failed:
+            return MessageKind.HELD_END
+        if answers and not self._is_answered:
+            self._is_answered = True
+            return MessageKind.HELD_SERVER_HELLO
+        is_answer = from_client and Kind.HANDSHAKE in kinds
+        return MessageKind.HELD_ANSWER if is_answer else MessageKind.HELD
+
+    def _read(self, packet: Packet, *, from_client: bool) -> Frames:
+        """Read a packet; those that are not Initial say nothing."""
+        payload = None
+        if packet.kind == Kind.INITIAL:
+            open_it = self._open_client if from_client else self._open_server
+            payload = open_it(packet)
+        if payload is None:
+            return frames.NONE
+        read = frames.read(payload)
+        for offset, piece in read.crypto if from_client else ():
+            self._start.add(offset, piece)
+        return read
+
+    def _open_client(self, packet: Packet) -> bytes | None:
+        payload = self._keys_of(packet).client.open(packet.content, packet.number_at)
+        if payload is None and packet.destination != self._origin:
+            keys = InitialKeys(packet.version, packet.destination)
+            payload = keys.client.open(packet.content, packet.number_at)
+            if payload is not None:
+                self._origin, self._keys = packet.destination, {packet.version: keys}
+                self._start = HelloStart()
+        self.is_opened |= payload is not None
+        return payload
+
+    def _open_server(self, packet: Packet) -> bytes | None:
+        return self._keys_of(packet).server.open(packet.content, packet.number_at)
+
+    def _keys_of(self, packet: Packet) -> InitialKeys:
+        keys = self._keys.get(packet.version)
+        if not keys:
+            keys = InitialKeys(packet.version, self._origin)
+            self._keys[packet.version] = keys
+        return keys
+
+
+class Flows:
+    """The flows, each by the name of its mark (`tls.marks`)."""
+
+    def __init__(self) -> None:
+        self._flows: dict[bytes, _Flow] = {}
+        self._incomplete: OrderedDict[bytes, None] = OrderedDict()
+        self._over: list[bytes] = []
+
+    def __contains__(self, flow: bytes) -> bool:
+        """Return whether a flow is followed."""
+        return flow in self._flows
+
+    def see(self, flow: bytes, datagram: bytes, *, from_client: bool) -> Seen:
+        """Take a datagram of a marked flow."""
+        state = self._flows.setdefault(flow, _Flow())
+        seen = state.see([*long_packets(datagram)], from_client=from_client)
+        if state.client_random:
+            self._incomplete.pop(flow, None)
+        else:
+            self._incomplete[flow] = None
+        if state.is_over:
+            self._end(flow)
+            return Seen(None, is_new=False, kind=None)
+        if len(self._incomplete) > INCOMPLETE_MAX:
+            self._end(next(iter(self._incomplete)))
+        return seen
+
+    def forget(self, flow: bytes) -> None:
+        """Drop a flow that is not marked any more."""
+        self._flows.pop(flow, None)
+        self._incomplete.pop(flow, None)
+
+    def take_over(self) -> list[bytes]:
+        """Return the flows to unmark in the kernel, since the last call."""
+        over, self._over = self._over, []
+        return over
+
+    def _end(self, flow: bytes) -> None:
+        self.forget(flow)
+        self._over.append(flow)
