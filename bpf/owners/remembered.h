@@ -82,7 +82,7 @@ static __always_inline void remember_fragment(const struct endpoint *endpoint,
 					      const struct endpoint_lookup *lookup,
 					      const struct packet *packet, u32 sent)
 {
-	struct fragments key = fragments_key(packet, lookup->namespace_id, sent);
+	struct fragments key = fragments_key(packet, lookup->fragments_in, sent);
 	struct owner whole = { .process = endpoint->id, .tid = endpoint->tid };
 
 	if (endpoint->process)
