@@ -183,24 +183,32 @@ static __always_inline void remember_entry(struct tracked_connection *found, u64
 	*any = 1;
 }
 
+/* The entry that the packet carries, and the direction of the packet; 0: none, or the
+ * packet is not one of those of the entry. */
+static __always_inline u64 entry_of(struct __sk_buff *skb, u32 *direction)
+{
+	u64 entry = READ(u64, (u64)skb, SK_BUFF___NFCT);
+	u32 info = entry & NFCT_INFO;
+
+	if (info != IP_CT_ESTABLISHED && info != IP_CT_NEW &&
+	    info != IP_CT_ESTABLISHED_REPLY)
+		return 0;
+	*direction = info == IP_CT_ESTABLISHED_REPLY;
+	return entry & ~(u64)NFCT_INFO;
+}
+
 /* Replaces the answer to a packet that leaves by the one that its sender would get, if
  * the packet has an entry, and the addresses of just that. */
 static __always_inline void follow_leaving(struct __sk_buff *skb,
 					   struct endpoint_lookup *lookup,
 					   struct packet *answer, bool forwarded)
 {
-	u32 zero = 0, direction, status, info;
+	u32 zero = 0, direction = 0, status;
 	struct tracked_connection *found = tracked_connections.lookup(&zero);
-	u64 entry = READ(u64, (u64)skb, SK_BUFF___NFCT);
+	u64 entry = entry_of(skb, &direction);
 
-	info = entry & NFCT_INFO;
-	entry &= ~(u64)NFCT_INFO;
 	if (!found || !entry)
 		return;
-	if (info != IP_CT_ESTABLISHED && info != IP_CT_NEW &&
-	    info != IP_CT_ESTABLISHED_REPLY)
-		return;
-	direction = info == IP_CT_ESTABLISHED_REPLY;
 	status = status_of(entry);
 	if (!(forwarded || is_translating(status)) || !is_in_use(entry, status) ||
 	    !read_ways(found, entry))
@@ -213,6 +221,33 @@ static __always_inline void follow_leaving(struct __sk_buff *skb,
 	if (is_translating(status))
 		remember_entry(found, entry, direction, skb->ingress_ifindex,
 			       skb->ifindex);
+}
+
+/* The same for a packet that a bridge device receives. If netfilter sees bridged packets
+ * (br_netfilter), it has got its destination, and not yet its source. */
+static __always_inline void follow_bridged(struct __sk_buff *skb,
+					   struct endpoint_lookup *lookup,
+					   struct packet *answer)
+{
+	u32 zero = 0, direction = 0, status;
+	struct tracked_connection *found = tracked_connections.lookup(&zero);
+	u64 entry = entry_of(skb, &direction);
+	struct tracked_tuple *came, *goes;
+
+	if (!found || !entry)
+		return;
+	status = status_of(entry);
+	if (!is_translating(status) || !read_ways(found, entry))
+		return;
+	came = &found->ways[direction & 1].tuple;
+	goes = &found->ways[~direction & 1].tuple;
+	__builtin_memcpy(goes->destination, came->source, 16);
+	goes->destination_port = came->source_port;
+	write_sought(&found->sought, answer);
+	if (!same_tuple(&found->sought, goes))
+		return;
+	turn_round(answer, came);
+	lookup->is_tracked = 1;
 }
 
 /* Replaces the addresses of a packet that arrives by those that its receiver gets, if
@@ -248,6 +283,12 @@ static __always_inline void follow_arriving(struct endpoint_lookup *lookup,
 static __always_inline void follow_leaving(struct __sk_buff *skb,
 					   struct endpoint_lookup *lookup,
 					   struct packet *answer, bool forwarded)
+{
+}
+
+static __always_inline void follow_bridged(struct __sk_buff *skb,
+					   struct endpoint_lookup *lookup,
+					   struct packet *answer)
 {
 }
 

@@ -25,12 +25,30 @@ struct endpoint {
 	u32 is_here; /* it is on this host, whether its process is known or not */
 };
 
+/* A sender of ICMP echo requests. */
+struct echo {
+	u8 remote[16];
+	u32 echo_id;
+	s32 namespace_id;
+};
+
+/* A datagram, for its later fragments. */
+struct fragments {
+	u8 source[16];
+	u8 destination[16];
+	u32 id;
+	s32 namespace_id;
+	u32 sent;
+};
+
 /* Space for one key at a time. On the stack, what keys leave behind would make paths
  * differ for the verifier. */
 union lookup_key {
 	struct neighbour neighbour;
 	struct bpf_sock_tuple tuple;
 	struct flow flow;
+	struct echo echo;
+	struct fragments fragments;
 };
 
 /* The lookup of an endpoint. It is kept in a map, where the verifier takes each field

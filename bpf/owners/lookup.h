@@ -22,14 +22,18 @@
 
 /* Finds where the packet is received, and its addresses there. */
 static __always_inline void locate_receiver(struct __sk_buff *skb,
-					    struct endpoint_lookup *lookup,
+					    struct endpoint_lookups *lookups,
 					    const struct packet *packet,
-					    struct packet *arriving,
 					    const struct device *device, bool outbound)
 {
+	struct endpoint_lookup *lookup = &lookups->receiver;
+	struct packet *arriving = &lookups->arriving;
+
 	if (packet->echo_request)
 		return;
 	*arriving = *packet;
+	if (!outbound && lookups->sender.is_tracked)
+		*arriving = reversed(&lookups->answer);
 	if (find_receiving_place(skb, lookup, arriving, device, outbound))
 		lookup->is_sought = 1;
 }
@@ -45,12 +49,12 @@ static __always_inline void find_receiver(struct __sk_buff *skb,
 	if (!lookup->is_sought)
 		return;
 	if (packet->later_fragment) {
-		find_by_first_fragment(lookup, packet, lookup->fragments_in, 0);
+		find_by_first_fragment(lookup, packet, 0);
 		return;
 	}
 	lookup->fragmented = packet->fragmented;
 	if (packet->echo_id)
-		find_pinger(lookup, packet, lookup->place.namespace_id);
+		find_pinger(lookup, packet);
 	else
 		find_by_socket(skb, lookup, arriving, device, false);
 }
@@ -77,8 +81,12 @@ locate_sender(struct __sk_buff *skb, struct endpoint_lookup *lookup,
 	*answer = reversed(packet);
 	if (forwarded)
 		forget_closed(lookup, answer);
-	if (outbound && !device->is_loopback && may_be_tracked(packet))
-		follow_leaving(skb, lookup, answer, forwarded);
+	if (!device->is_loopback && may_be_tracked(packet)) {
+		if (outbound)
+			follow_leaving(skb, lookup, answer, forwarded);
+		else if (is_bridge(device))
+			follow_bridged(skb, lookup, answer);
+	}
 	if (!known && find_sending_place(skb, lookup, answer, device, outbound))
 		lookup->is_sought = 1;
 }
@@ -95,7 +103,7 @@ static __always_inline void find_sender(struct __sk_buff *skb,
 	if (!lookup->is_sought)
 		return;
 	if (packet->later_fragment) {
-		find_by_first_fragment(lookup, packet, lookup->fragments_in, 1);
+		find_by_first_fragment(lookup, packet, 1);
 		return;
 	}
 	lookup->fragmented = packet->fragmented;
@@ -196,8 +204,7 @@ static __always_inline void find_owners(struct __sk_buff *skb,
 	locate_sender(skb, &lookups->sender, packet, &lookups->answer, device, outbound,
 		      lookups->sender.found || forged);
 	find_sender(skb, &lookups->sender, packet, &lookups->answer, device);
-	locate_receiver(skb, &lookups->receiver, packet, &lookups->arriving, device,
-			outbound);
+	locate_receiver(skb, lookups, packet, device, outbound);
 	find_receiver(skb, &lookups->receiver, packet, &lookups->arriving, device);
 }
 
@@ -253,7 +260,7 @@ static __always_inline void find_endpoints(struct __sk_buff *skb,
 	if (!parsed)
 		return;
 	if (packet->echo_request)
-		remember_pinger(sender, packet, OWN_NAMESPACE);
+		remember_pinger(sender, &lookups->sender, packet);
 	if (lookups->sender.fragmented)
 		remember_fragment(sender, &lookups->sender, packet, 1);
 	if (lookups->receiver.fragmented)

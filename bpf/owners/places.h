@@ -28,6 +28,12 @@ static __always_inline bool is_forwarded(struct __sk_buff *skb,
  * refuses. */
 #define IFINDEX_OF(skb) LOAD(u32, skb, __builtin_offsetof(struct __sk_buff, ifindex))
 
+/* Whether it is a bridge with containers, or a VLAN of one. */
+static __always_inline bool is_bridge(const struct device *device)
+{
+	return device->from_here && device->far_namespace < 0;
+}
+
 static __always_inline void look_here(struct endpoint_lookup *lookup,
 				      const struct device *device)
 {
