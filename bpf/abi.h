@@ -141,9 +141,9 @@ struct local_network {
 #define LOCAL_BROADCAST 2
 #define OWN_NAMESPACE (-1)
 
-/* An address of a container behind a device, which is a veth end or a bridge that has
- * some; Neighbour in src/tccap/owners/neighbours.py. */
-struct neighbour {
+/* An address of a container behind a device: a veth end, or a bridge that has some;
+ * ContainerAddress in src/tccap/owners/container_addresses.py. */
+struct container_address {
 	u32 ifindex; /* of the device here */
 	u32 family;
 	u8 address[16];

@@ -44,7 +44,7 @@ struct fragments {
 /* Space for one key at a time. On the stack, what keys leave behind would make paths
  * differ for the verifier. */
 union lookup_key {
-	struct neighbour neighbour;
+	struct container_address address;
 	struct bpf_sock_tuple tuple;
 	struct flow flow;
 	struct echo echo;

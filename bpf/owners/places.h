@@ -14,7 +14,7 @@
 #include "owners/endpoint.h"
 #include "packet/parse.h"
 
-BPF_F_TABLE("hash", struct neighbour, struct place, neighbours, 16384,
+BPF_F_TABLE("hash", struct container_address, struct place, container_addresses, 16384,
 	    BPF_F_NO_PREALLOC);
 
 /* Whether a packet that leaves has arrived on another device before. */
@@ -58,13 +58,13 @@ static __always_inline bool look_there(struct endpoint_lookup *lookup,
 static __always_inline bool look_behind(struct endpoint_lookup *lookup, u32 ifindex,
 					const u8 *address, u32 family)
 {
-	struct neighbour *key = &lookup->key.neighbour;
+	struct container_address *key = &lookup->key.address;
 	struct place *place;
 
 	key->ifindex = ifindex;
 	key->family = family;
 	__builtin_memcpy(key->address, address, 16);
-	place = neighbours.lookup(key);
+	place = container_addresses.lookup(key);
 	if (place)
 		lookup->place = *place;
 	return place;

@@ -19,7 +19,7 @@ from tccap.ipc.plan import Plan
 from tccap.ipc.status import log
 from tccap.owners import hooks, label, tracepoints, wanted
 from tccap.owners.addresses import LocalAddresses
-from tccap.owners.neighbours import Neighbours
+from tccap.owners.container_addresses import ContainerAddresses
 from tccap.owners.owners import Owners
 from tccap.owners.polling import Polling
 from tccap.owners.processes import FullLabels, Processes
@@ -77,7 +77,7 @@ class OwnersChoice:
         if self.way == OFF:
             return None
         wanted.fill(self._plan, collection)
-        tables = LocalAddresses(collection), Neighbours(collection)
+        tables = LocalAddresses(collection), ContainerAddresses(collection)
         for table in tables:
             table.refresh()
         self._attach(collection)

@@ -8,7 +8,7 @@ from tccap.ipc.channel import Message, Search, Searched, Seen
 from tccap.ipc.plan import Plan
 from tccap.owners import wanted
 from tccap.owners.addresses import LocalAddresses
-from tccap.owners.neighbours import Neighbours
+from tccap.owners.container_addresses import ContainerAddresses
 from tccap.owners.processes import FullLabels
 from tccap.owners.socket_iterator import SocketIterator
 
@@ -35,7 +35,7 @@ class OwnersService:
 
     def __init__(
         self,
-        tables: tuple[LocalAddresses, Neighbours],
+        tables: tuple[LocalAddresses, ContainerAddresses],
         search: SocketSearch,
         labels: FullLabels,
     ) -> None:

@@ -14,7 +14,7 @@ from tccap.errors import TccapError
 from tccap.filter import language
 from tccap.ipc import values
 from tccap.ipc.values import RING_MIB_MAX
-from tccap.owners import addresses, localroutes, neighbours
+from tccap.owners import addresses, container_addresses, localroutes
 from tccap.paths import BPF_DIR
 from tccap.stream import abi
 from tccap.stream.abi import MessageKind, Statistics
@@ -75,8 +75,8 @@ FORMATS = {
 TUPLES = {
     "device": DeviceEntry._fields,
     "local_network": addresses.LocalNetwork._fields,
-    "neighbour": neighbours.Neighbour._fields,
-    "place": neighbours.Place._fields,
+    "container_address": container_addresses.ContainerAddress._fields,
+    "place": container_addresses.Place._fields,
 }
 
 

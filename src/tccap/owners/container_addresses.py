@@ -25,8 +25,8 @@ _TOO_MANY = (
 _UNKNOWN = abi.TRANSLATED_DESTINATIONS | abi.TRANSLATED_SOURCES
 
 
-class Neighbour(NamedTuple):
-    """A key of the map: struct neighbour of bpf/abi.h."""
+class ContainerAddress(NamedTuple):
+    """A key of the map: struct container_address of bpf/abi.h."""
 
     ifindex: int
     family: int
@@ -42,14 +42,14 @@ class Place(NamedTuple):
     translation: int
 
 
-_Found = dict[Neighbour, Place]
+_Found = dict[ContainerAddress, Place]
 
 
-class Neighbours:
-    """Keeps the BPF map of neighbours up to date."""
+class ContainerAddresses:
+    """Keeps the BPF map of their addresses up to date."""
 
     def __init__(self, collection: Collection) -> None:
-        self._table = collection.table("neighbours")
+        self._table = collection.table("container_addresses")
         self._known: _Found = {}
 
     def refresh(self) -> None:
@@ -63,32 +63,30 @@ class Neighbours:
         for changed in self._known.keys() - kept.keys():
             with contextlib.suppress(KeyError):
                 del self._table[self._key(changed)]
-        for neighbour, place in present.items() - kept.items():
+        for one, place in present.items() - kept.items():
             try:
-                self._table[self._key(neighbour)] = self._table.Leaf(*place)
+                self._table[self._key(one)] = self._table.Leaf(*place)
             except OSError:  # the map is full
                 log("warning", _TOO_MANY.format(len(present)))
                 break
-            kept[neighbour] = place
+            kept[one] = place
         self._known = kept
 
-    def _key(self, neighbour: Neighbour) -> ctypes.Structure:
-        address = (ctypes.c_ubyte * 16)(*neighbour.address)
-        key: ctypes.Structure = self._table.Key(
-            neighbour.ifindex, neighbour.family, address
-        )
+    def _key(self, one: ContainerAddress) -> ctypes.Structure:
+        address = (ctypes.c_ubyte * 16)(*one.address)
+        key: ctypes.Structure = self._table.Key(one.ifindex, one.family, address)
         return key
 
 
 def _present() -> _Found:
-    """Return the neighbours; an address that two containers have is left out."""
-    found: dict[Neighbour, set[Place]] = {}
-    for neighbour, place in _each():
-        found.setdefault(neighbour, set()).add(place)
+    """Return the addresses; one address that two containers have is left out."""
+    found: dict[ContainerAddress, set[Place]] = {}
+    for one, place in _each():
+        found.setdefault(one, set()).add(place)
     return {n: places.pop() for n, places in found.items() if len(places) == 1}
 
 
-def _each() -> Iterator[tuple[Neighbour, Place]]:
+def _each() -> Iterator[tuple[ContainerAddress, Place]]:
     """Yield each address of a container, behind its veth end and behind its bridge."""
     with netlink.connect() as here:
         veths = [link for link in links.read(here) if link.far_namespace >= 0]
@@ -97,9 +95,9 @@ def _each() -> Iterator[tuple[Neighbour, Place]]:
             if link.far_namespace in far:
                 inode = far[link.far_namespace].inode
                 place = Place(link.far_namespace, inode, link.far_ifindex, _UNKNOWN)
-                for address in _addresses(here, place):
+                for family, address, _ in _addresses(here, place):
                     for ifindex in {link.ifindex, link.master} - {0}:
-                        yield Neighbour(ifindex, address.family, address.address), place
+                        yield ContainerAddress(ifindex, family, address), place
 
 
 def _addresses(here: socket.socket, place: Place) -> list[Network]:
