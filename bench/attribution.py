@@ -67,11 +67,11 @@ def _row(name: str, run: Run, base: Run) -> tuple[str, ...]:
 
 
 def _run(label: str, counts: tuple[int, int]) -> Run:
-    with netns.pair() as pair, _statistics(), contextlib.ExitStack() as stack:
+    with netns.pair() as pair, kernel_statistics(), contextlib.ExitStack() as stack:
         pid = stack.enter_context(_capture(pair, label)) if label else 0
-        before = _totals(pid)
-        round_trips = counts[0] / _with_peer(pair, _echo, _ping_pong, counts[0])
-        spent = _totals(pid) - before
+        before = totals(pid)
+        round_trips = counts[0] / _with_peer(pair, echo, ping_pong, counts[0])
+        spent = totals(pid) - before
         seconds = _with_peer(pair, _swallow, _bulk, counts[1])
     packets = max(spent.packets, 1)
     return Run(
@@ -104,7 +104,7 @@ class Totals(NamedTuple):
         return Totals(*(now - then for now, then in zip(self, before, strict=True)))
 
 
-def _totals(pid: int) -> Totals:
+def totals(pid: int) -> Totals:
     programs = bpf.statistics_of(pid) if pid else set()
     classifiers = [p for p in programs if p.kind == ProgType.SCHED_CLS]
     others = [p for p in programs if p.kind != ProgType.SCHED_CLS]
@@ -116,7 +116,7 @@ def _totals(pid: int) -> Totals:
 
 
 @contextlib.contextmanager
-def _statistics() -> Iterator[None]:
+def kernel_statistics() -> Iterator[None]:
     """Make the kernel measure its BPF programs."""
     before = STATISTICS.read_text()
     STATISTICS.write_text("1")
@@ -150,13 +150,13 @@ def _with_peer(
         process.join()
 
 
-def _echo(server: socket.socket) -> None:
+def echo(server: socket.socket) -> None:
     connection, _ = server.accept()
     while data := connection.recv(100):
         connection.sendall(data)
 
 
-def _ping_pong(sock: socket.socket, count: int) -> None:
+def ping_pong(sock: socket.socket, count: int) -> None:
     for _ in range(count):
         sock.sendall(b"x")
         sock.recv(1)

@@ -1,6 +1,4 @@
-"""The cost of address translation (NAT): time in the kernel for a packet that a host
-forwards, with and without rules.
-"""
+"""The cost of address translation (NAT): time in the kernel for forwarded packets."""
 
 import contextlib
 import multiprocessing
@@ -44,11 +42,15 @@ def _row(way: str, spent: dict[tuple[str, str], list[float]]) -> tuple[str, ...]
 
 def _run(way: str, label: str, count: int) -> float:
     """Return the nanoseconds that the classifiers take for a packet on a device."""
-    with _router() as (here, box, outside), attribution._statistics():
-        with rules(here, "bench", **WAYS[way]), _capture(here, LABELS[label]) as pid:
-            before = attribution._totals(pid)
-            _talk(box, outside, count)
-            spent = attribution._totals(pid) - before
+    with (
+        _router() as (here, box, outside),
+        attribution.kernel_statistics(),
+        rules(here, "bench", **WAYS[way]),
+        _capture(here, LABELS[label]) as pid,
+    ):
+        before = attribution.totals(pid)
+        _talk(box, outside, count)
+        spent = attribution.totals(pid) - before
     return spent.classifier_ns / max(spent.packets, 1)
 
 
@@ -83,14 +85,14 @@ def _talk(box: Namespace, outside: Namespace, count: int) -> None:
     with outside.entered():
         server = socket.create_server((OUTSIDE, 0))
     fork = multiprocessing.get_context("fork")
-    process = fork.Process(target=attribution._echo, args=(server,))
+    process = fork.Process(target=attribution.echo, args=(server,))
     process.start()
     try:
         with server, box.entered():
             sock = socket.create_connection(server.getsockname())
         with sock:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            attribution._ping_pong(sock, count)
+            attribution.ping_pong(sock, count)
     finally:
         process.kill()
         process.join()
