@@ -105,6 +105,7 @@ class Totals(NamedTuple):
 
 
 def totals(pid: int) -> Totals:
+    """Return those of the process; 0: none."""
     programs = bpf.statistics_of(pid) if pid else set()
     classifiers = [p for p in programs if p.kind == ProgType.SCHED_CLS]
     others = [p for p in programs if p.kind != ProgType.SCHED_CLS]
@@ -151,12 +152,14 @@ def _with_peer(
 
 
 def echo(server: socket.socket) -> None:
+    """Accept a connection, and send back what comes."""
     connection, _ = server.accept()
     while data := connection.recv(100):
         connection.sendall(data)
 
 
 def ping_pong(sock: socket.socket, count: int) -> None:
+    """Send a byte and receive one, so many times."""
     for _ in range(count):
         sock.sendall(b"x")
         sock.recv(1)
