@@ -256,11 +256,14 @@ static __always_inline void follow_arriving(struct endpoint_lookup *lookup,
 					    struct packet *packet)
 {
 	u32 zero = 0, direction, status, behind, *any = has_translated.lookup(&zero);
-	struct tracked_connection *found = tracked_connections.lookup(&zero);
+	struct tracked_connection *found;
 	struct translated *known;
 	u64 entry;
 
-	if (!any || !*any || !found)
+	if (!any || !*any)
+		return;
+	found = tracked_connections.lookup(&zero);
+	if (!found)
 		return;
 	write_sought(&found->sought, packet);
 	known = translated.lookup(&found->sought);

@@ -33,7 +33,7 @@ static __always_inline void locate_receiver(struct __sk_buff *skb,
 		return;
 	*arriving = *packet;
 	if (!outbound && lookups->sender.is_tracked)
-		*arriving = reversed(&lookups->answer);
+		write_answer(arriving, &lookups->answer);
 	if (find_receiving_place(skb, lookup, arriving, device, outbound))
 		lookup->is_sought = 1;
 }
@@ -78,7 +78,7 @@ locate_sender(struct __sk_buff *skb, struct endpoint_lookup *lookup,
 
 	if (packet->about_inner || packet->echo_id || (known && !device->translation))
 		return;
-	*answer = reversed(packet);
+	write_answer(answer, packet);
 	if (forwarded)
 		forget_closed(lookup, answer);
 	if (!device->is_loopback && may_be_tracked(packet)) {

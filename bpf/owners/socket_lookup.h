@@ -112,15 +112,16 @@ static __always_inline bool may_receive(struct bpf_sock *sk,
 
 /* The answer to a packet, by its addresses: the sender is looked up as the receiver of
  * that. */
-static __always_inline struct packet reversed(const struct packet *packet)
+static __always_inline void write_answer(struct packet *answer,
+					 const struct packet *packet)
 {
-	struct packet back = *packet;
-
-	__builtin_memcpy(back.source, packet->destination, 16);
-	__builtin_memcpy(back.destination, packet->source, 16);
-	back.source_port = packet->destination_port;
-	back.destination_port = packet->source_port;
-	return back;
+	__builtin_memcpy(answer->source, packet->destination, 16);
+	__builtin_memcpy(answer->destination, packet->source, 16);
+	answer->source_port = packet->destination_port;
+	answer->destination_port = packet->source_port;
+	answer->family = packet->family;
+	answer->protocol = packet->protocol;
+	answer->tcp_flags = packet->tcp_flags;
 }
 
 static __always_inline u32 write_tuple(struct bpf_sock_tuple *tuple,

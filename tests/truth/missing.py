@@ -84,7 +84,7 @@ MAY_MISS = {
     "bridged-boxes": _BRIDGED,
     "bridged-box-asks": _BRIDGED,
     "bridged-box-serves": _BRIDGED,
-    "moved-container-on-a-bridge": _BRIDGED,
+    "moved-container-on-a-bridge": _APPEARED,
     "moved-container-asks": _APPEARED,
     "moved-container-serves": _APPEARED,
     "container-with-the-address-of-one-before": _APPEARED,
