@@ -60,8 +60,12 @@ struct tracked_way {
  * `direction` is 0 in a key. */
 struct translated {
 	u64 entry;
+	u64 net; /* struct net: each network namespace has its own entries */
 	u32 direction;
-	u32 receiver_behind; /* which device; 0: it is here */
+	/* By which device such packets come, and behind which the receiver is; 0: here. */
+	u32 from;
+	u32 to;
+	u32 zero;
 };
 BPF_TABLE("lru_hash", struct tracked_tuple, struct translated, translated, 16384);
 
@@ -153,22 +157,32 @@ static __always_inline void turn_round(struct packet *packet,
 	packet->destination_port = tuple->source_port;
 }
 
+static __always_inline u64 net_of(u64 entry)
+{
+	return READ(u64, entry, NF_CONN__CT_NET);
+}
+
 static __always_inline void remember_way(struct tracked_connection *found, u64 entry,
-					 u32 direction, u32 receiver_behind)
+					 u32 direction, u32 from, u32 to)
 {
 	struct translated *value = &found->value;
 
 	found->sought = found->ways[direction & 1].tuple;
 	found->sought.direction = 0;
 	value->entry = entry;
+	value->net = net_of(entry);
 	value->direction = direction;
-	value->receiver_behind = receiver_behind;
+	value->from = from;
+	value->to = to;
+	value->zero = 0;
 	translated.update(&found->sought, value);
 }
 
-/* Remembers the entry of a packet that leaves, for those that will arrive. */
+/* Remembers the entry of a packet that leaves, for those that will arrive. One that
+ * leaves by a bridge leaves by a port of it, too: the bridge counts. */
 static __always_inline void remember_entry(struct tracked_connection *found, u64 entry,
-					   u32 direction, u32 from, u32 to)
+					   u32 direction, u32 from, u32 to,
+					   bool by_port)
 {
 	u32 zero = 0, *any = has_translated.lookup(&zero);
 	struct translated *known;
@@ -176,10 +190,13 @@ static __always_inline void remember_entry(struct tracked_connection *found, u64
 	found->sought = found->ways[direction & 1].tuple;
 	found->sought.direction = 0;
 	known = translated.lookup(&found->sought);
-	if ((known && known->entry == entry) || has_zone(entry) || !any)
+	if (known && known->entry == entry && known->from == from &&
+	    (known->to == to || by_port))
 		return;
-	remember_way(found, entry, direction, to);
-	remember_way(found, entry, !direction, from);
+	if (!any || has_zone(entry))
+		return;
+	remember_way(found, entry, direction, from, to);
+	remember_way(found, entry, !direction, to, from);
 	*any = 1;
 }
 
@@ -201,7 +218,8 @@ static __always_inline u64 entry_of(struct __sk_buff *skb, u32 *direction)
  * the packet has an entry, and the addresses of just that. */
 static __always_inline void follow_leaving(struct __sk_buff *skb,
 					   struct endpoint_lookup *lookup,
-					   struct packet *answer, bool forwarded)
+					   struct packet *answer,
+					   const struct device *device, bool forwarded)
 {
 	u32 zero = 0, direction = 0, status;
 	struct tracked_connection *found = tracked_connections.lookup(&zero);
@@ -220,7 +238,7 @@ static __always_inline void follow_leaving(struct __sk_buff *skb,
 	lookup->is_tracked = 1;
 	if (is_translating(status))
 		remember_entry(found, entry, direction, skb->ingress_ifindex,
-			       skb->ifindex);
+			       skb->ifindex, device->master);
 }
 
 /* The same for a packet that a bridge device receives. If netfilter sees bridged packets
@@ -255,10 +273,10 @@ static __always_inline void follow_bridged(struct __sk_buff *skb,
 static __always_inline void follow_arriving(struct endpoint_lookup *lookup,
 					    struct packet *packet)
 {
-	u32 zero = 0, direction, status, behind, *any = has_translated.lookup(&zero);
+	u32 zero = 0, direction, status, to, *any = has_translated.lookup(&zero);
 	struct tracked_connection *found;
 	struct translated *known;
-	u64 entry;
+	u64 entry, net;
 
 	if (!any || !*any)
 		return;
@@ -271,21 +289,24 @@ static __always_inline void follow_arriving(struct endpoint_lookup *lookup,
 		return;
 	entry = known->entry;
 	direction = known->direction;
-	behind = known->receiver_behind;
+	net = known->net;
+	to = known->to;
 	status = status_of(entry);
 	if (!is_translating(status) || !is_in_use(entry, status) || has_zone(entry) ||
 	    !read_ways(found, entry))
 		return;
-	if (!same_tuple(&found->sought, &found->ways[direction & 1].tuple))
+	if (!same_tuple(&found->sought, &found->ways[direction & 1].tuple) ||
+	    net_of(entry) != net)
 		return;
 	turn_round(packet, &found->ways[~direction & 1].tuple);
 	lookup->is_tracked = 1;
-	lookup->is_behind = behind;
+	lookup->is_behind = to;
 }
 #else
 static __always_inline void follow_leaving(struct __sk_buff *skb,
 					   struct endpoint_lookup *lookup,
-					   struct packet *answer, bool forwarded)
+					   struct packet *answer,
+					   const struct device *device, bool forwarded)
 {
 }
 

@@ -83,7 +83,7 @@ locate_sender(struct __sk_buff *skb, struct endpoint_lookup *lookup,
 		forget_closed(lookup, answer);
 	if (!device->is_loopback && may_be_tracked(packet)) {
 		if (outbound)
-			follow_leaving(skb, lookup, answer, forwarded);
+			follow_leaving(skb, lookup, answer, device, forwarded);
 		else if (is_bridge(device))
 			follow_bridged(skb, lookup, answer);
 	}

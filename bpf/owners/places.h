@@ -106,18 +106,17 @@ static __always_inline bool find_place_ahead(struct endpoint_lookup *lookup,
 					     struct packet *packet,
 					     const struct device *device)
 {
-	u32 ifindex = device->master;
+	u32 ifindex;
 
 	if (!device->is_loopback && may_be_tracked(packet))
 		follow_arriving(lookup, packet);
-	if (lookup->is_tracked)
-		ifindex = lookup->is_behind;
-	else
-		lookup->only_connected = ifindex;
-	if (!ifindex ||
-	    look_behind(lookup, ifindex, packet->destination, packet->family))
+	ifindex = lookup->is_tracked ? lookup->is_behind : device->master;
+	if (!ifindex)
 		return true;
-	lookup->only_connected = 0;
+	if (look_behind(lookup, ifindex, packet->destination, packet->family)) {
+		lookup->only_connected = !lookup->is_tracked;
+		return true;
+	}
 	return !lookup->is_tracked;
 }
 

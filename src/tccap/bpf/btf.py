@@ -112,6 +112,7 @@ _CONNTRACK = (
     ("nf_conn", "status"),
     ("nf_conn", "timeout"),
     ("nf_conn", "tuplehash"),
+    ("nf_conn", "ct_net"),
 )
 _ZONES = (("nf_conn", "zone"),)
 # struct tracked_way of bpf/owners/connection_tracking.h
