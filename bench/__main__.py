@@ -1,15 +1,24 @@
 """Prints all tables: ``sudo make bench``, or with SHORT=1 in a few minutes.
 
 Names behind it select tables: latency, new-filters, throughput, filter, devices,
-attribution, tls, quic. new-filters and devices also measure the checkout in the folder
-BEFORE, if it is given.
+attribution, translation, tls, quic. new-filters and devices also measure the checkout
+in the folder BEFORE, if it is given.
 """
 
 import os
 import sys
 from collections.abc import Callable
 
-from bench import attribution, devices, latency, quic, rejection, throughput, tls
+from bench import (
+    attribution,
+    devices,
+    latency,
+    quic,
+    rejection,
+    throughput,
+    tls,
+    translation,
+)
 
 TABLES: dict[str, Callable[[bool], None]] = {
     "latency": lambda short: latency.main(rounds=7 if short else 21),
@@ -18,6 +27,7 @@ TABLES: dict[str, Callable[[bool], None]] = {
     "filter": lambda _short: rejection.main(),
     "devices": lambda short: devices.main(short=short),
     "attribution": lambda short: attribution.main(short=short),
+    "translation": lambda short: translation.main(short=short),
     "tls": lambda short: tls.main(short=short),
     "quic": lambda short: quic.main(short=short),
 }

@@ -67,10 +67,10 @@ def _row(name: str, run: Run, base: Run) -> tuple[str, ...]:
 
 
 def _run(label: str, counts: tuple[int, int]) -> Run:
-    with netns.pair() as pair, statistics(), contextlib.ExitStack() as stack:
+    with netns.pair() as pair, kernel_statistics(), contextlib.ExitStack() as stack:
         pid = stack.enter_context(_capture(pair, label)) if label else 0
         before = totals(pid)
-        round_trips = counts[0] / _with_peer(pair, _echo, _ping_pong, counts[0])
+        round_trips = counts[0] / _with_peer(pair, echo, ping_pong, counts[0])
         spent = totals(pid) - before
         seconds = _with_peer(pair, _swallow, _bulk, counts[1])
     packets = max(spent.packets, 1)
@@ -105,7 +105,7 @@ class Totals(NamedTuple):
 
 
 def totals(pid: int) -> Totals:
-    """Return what a process's programs have done; 0: there is none."""
+    """Return those of the process; 0: none."""
     programs = bpf.statistics_of(pid) if pid else set()
     classifiers = [p for p in programs if p.kind == ProgType.SCHED_CLS]
     others = [p for p in programs if p.kind != ProgType.SCHED_CLS]
@@ -117,7 +117,7 @@ def totals(pid: int) -> Totals:
 
 
 @contextlib.contextmanager
-def statistics() -> Iterator[None]:
+def kernel_statistics() -> Iterator[None]:
     """Make the kernel measure its BPF programs."""
     before = STATISTICS.read_text()
     STATISTICS.write_text("1")
@@ -151,13 +151,15 @@ def _with_peer(
         process.join()
 
 
-def _echo(server: socket.socket) -> None:
+def echo(server: socket.socket) -> None:
+    """Accept a connection, and send back what comes."""
     connection, _ = server.accept()
     while data := connection.recv(100):
         connection.sendall(data)
 
 
-def _ping_pong(sock: socket.socket, count: int) -> None:
+def ping_pong(sock: socket.socket, count: int) -> None:
+    """Send a byte and receive one, so many times."""
     for _ in range(count):
         sock.sendall(b"x")
         sock.recv(1)

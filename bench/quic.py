@@ -52,7 +52,7 @@ def _run(case: Case, count: int) -> float:
     try:
         with (
             netns.pair() as pair,
-            attribution.statistics(),
+            attribution.kernel_statistics(),
             running.engine(pair.near, "veth0", stdout=null, tls=case.tls) as engine,
         ):
             if case.begins:

@@ -44,6 +44,8 @@
  *   HAS_MPTCP      1: those of multipath TCP are among them
  *   HAS_NETFILTER  1: those of netfilter are
  *   HAS_GROUPS6    1: those of IPv6 multicast are
+ *   HAS_CONNTRACK  1: those of tracked connections are
+ *   HAS_ZONES      1: those of their zones are
  *   READS_KERNEL   1: classifiers may read kernel memory at any address
  */
 #ifndef TCCAP_ABI_H
@@ -103,6 +105,7 @@ struct device {
 	u16 far_translation;
 	u16 is_lower;  /* other devices receive what arrives by this one */
 	u16 from_here; /* what arrives may come from this host */
+	u32 master;    /* the bridge or bond to which it belongs; 0: none */
 };
 
 #define TRANSLATED_DESTINATIONS 1
@@ -138,6 +141,22 @@ struct local_network {
 #define LOCAL_UNICAST 1
 #define LOCAL_BROADCAST 2
 #define OWN_NAMESPACE (-1)
+
+/* An address of a container behind a device: a veth end, or a bridge that has some;
+ * ContainerAddress in src/tccap/owners/container_addresses.py. */
+struct container_address {
+	u32 ifindex; /* of the device here */
+	u32 family;
+	u8 address[16];
+};
+
+/* Where the socket of an endpoint is looked up; Place in the same module. */
+struct place {
+	s32 namespace_id; /* OWN_NAMESPACE, or as seen from here */
+	u32 netns;	  /* inode number of that namespace; 0: unknown */
+	u32 ifindex;	  /* of the device there to which a packet comes; 0: none */
+	u32 translation;  /* what may be translated there, as in struct device */
+};
 
 /* Identifies a process; pids are reused. */
 struct process_id {

@@ -21,14 +21,13 @@ import hostile
 from support import quicpackets
 from tccap.bpf import objects
 from tccap.bpf.objects import Object
-from tccap.engine import surroundings
 from tccap.errors import TccapError
 from tccap.filter import function, language, libpcap
 from tccap.front import front, listing, options, request
 from tccap.host import netlink, proc, processlist
 from tccap.ipc import channel, status, values
 from tccap.ipc.plan import Plan
-from tccap.owners import addresses, label, namespaces, translation
+from tccap.owners import addresses, label, links, namespaces, translation
 from tccap.stream import abi
 from tccap.tls import keylog, mapped, session
 from tccap.tls.quic.flows import Flows
@@ -158,7 +157,7 @@ def netlink_answers(rng: Random) -> None:
         namespaces._id(fake, 3)
     fake.recv.side_effect = [rng.choice(answers)] + [done] * 9
     with contextlib.suppress(OSError):
-        list(surroundings._links(fake))
+        list(links.read(fake))
     with contextlib.suppress(OSError):
         list(translation._hook(netlink.attributes(raw(rng))))
 

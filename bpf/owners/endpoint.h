@@ -6,10 +6,12 @@
 #define TCCAP_ENDPOINT_H
 
 #include "abi.h"
+#include "owners/closed_connections.h"
 #include "owners/overflows.h"
 #include "owners/process.h"
 #include "owners/process_cache.h"
 #include "owners/socket_storage.h"
+#include "packet/parse.h"
 #include "verifier.h"
 
 /* A process at an endpoint of a packet. */
@@ -21,6 +23,32 @@ struct endpoint {
 	struct process_id id;
 	u32 tid;
 	u32 is_here; /* it is on this host, whether its process is known or not */
+};
+
+/* A sender of ICMP echo requests. */
+struct echo {
+	u8 remote[16];
+	u32 echo_id;
+	s32 namespace_id;
+};
+
+/* A datagram, for its later fragments. */
+struct fragments {
+	u8 source[16];
+	u8 destination[16];
+	u32 id;
+	s32 namespace_id;
+	u32 sent;
+};
+
+/* Space for one key at a time. On the stack, what keys leave behind would make paths
+ * differ for the verifier. */
+union lookup_key {
+	struct container_address address;
+	struct bpf_sock_tuple tuple;
+	struct flow flow;
+	struct echo echo;
+	struct fragments fragments;
 };
 
 /* The lookup of an endpoint. It is kept in a map, where the verifier takes each field
@@ -35,8 +63,17 @@ struct endpoint_lookup {
 	/* The socket, unlike one that is closing, has a process: if the owner has
 	 * exited, another process has the socket and has not used it yet. */
 	u32 left_if_exited;
-	u32 fragmented; /* to be remembered for the later fragments */
-	s32 namespace_id;
+	u32 fragmented;		/* to be remembered for the later fragments, */
+	s32 fragments_in;	/* by this namespace */
+	volatile u32 is_sought; /* by its socket, in this place */
+	struct place place;
+	/* Nothing shows that the packet's addresses are those of the socket: only one
+	 * that is connected to just these can be the packet's. */
+	volatile u32 only_connected;
+	/* The kernel's connection tracking says the addresses, and behind which device
+	 * the receiver is; 0: here. */
+	volatile u32 is_tracked;
+	volatile u32 is_behind;
 	u32 state; /* of the socket */
 	/* The network namespace (struct net) of a socket that is not connected, which
 	 * receives the packet only if its destination stays; 0: it surely does. */
@@ -47,10 +84,15 @@ struct endpoint_lookup {
 	u64 sk;			     /* 0: its user is the current task */
 	struct socket_record record; /* a copy */
 #endif
+	union lookup_key key;
 };
 struct endpoint_lookups {
 	struct endpoint_lookup sender;
 	struct endpoint_lookup receiver;
+	/* The packet as the socket of the receiver knows it, and the answer to it as that
+	 * of the sender does. */
+	struct packet arriving;
+	struct packet answer;
 };
 BPF_PERCPU_ARRAY(endpoint_lookups, struct endpoint_lookups, 1);
 

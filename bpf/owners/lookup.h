@@ -14,84 +14,100 @@
 #include "owners/caller.h"
 #include "owners/endpoint.h"
 #include "owners/membership.h"
+#include "owners/places.h"
 #include "owners/remembered.h"
 #include "owners/socket_lookup.h"
 #include "packet/parse.h"
 #include "packet/stages.h"
 
-/* Finds the owner of the socket in the namespace that receives the packet, or of the
- * echo request that it answers. */
+/* Finds where the packet is received, and its addresses there. */
+static __always_inline void locate_receiver(struct __sk_buff *skb,
+					    struct endpoint_lookups *lookups,
+					    const struct packet *packet,
+					    const struct device *device, bool outbound)
+{
+	struct endpoint_lookup *lookup = &lookups->receiver;
+	struct packet *arriving = &lookups->arriving;
+
+	if (packet->echo_request)
+		return;
+	*arriving = *packet;
+	if (!outbound && lookups->sender.is_tracked)
+		write_answer(arriving, &lookups->answer);
+	if (find_receiving_place(skb, lookup, arriving, device, outbound))
+		lookup->is_sought = 1;
+}
+
+/* Finds the owner of the socket that receives the packet, or of the echo request that it
+ * answers. */
 static __always_inline void find_receiver(struct __sk_buff *skb,
 					  struct endpoint_lookup *lookup,
 					  const struct packet *packet,
-					  const struct device *device, s32 ns)
+					  const struct packet *arriving,
+					  const struct device *device)
 {
+	if (!lookup->is_sought)
+		return;
 	if (packet->later_fragment) {
-		find_by_first_fragment(lookup, packet, ns, 0);
+		find_by_first_fragment(lookup, packet, 0);
 		return;
 	}
 	lookup->fragmented = packet->fragmented;
-	lookup->namespace_id = ns;
 	if (packet->echo_id)
-		find_pinger(lookup, packet, ns);
+		find_pinger(lookup, packet);
 	else
-		find_by_socket(skb, lookup, packet, device, ns, false);
-}
-
-/* Whether a packet that leaves has arrived on another device before. */
-static __always_inline bool is_forwarded(struct __sk_buff *skb,
-					 const struct device *device)
-{
-	return !device->is_loopback && skb->ingress_ifindex;
-}
-
-static __always_inline bool is_from_container(const struct device *device,
-					      bool outbound)
-{
-	return !outbound && device->far_namespace >= 0;
+		find_by_socket(skb, lookup, arriving, device, false);
 }
 
 /* A forwarded connection may have the addresses of one that has ended here. */
 static __always_inline void forget_closed(struct endpoint_lookup *lookup,
-					  const struct packet *packet,
-					  const struct device *device)
+					  const struct packet *answer)
 {
-	struct packet answer = reversed(packet);
+	if (has_syn(answer))
+		find_closed(lookup, answer, netns_of_lookup(lookup));
+}
 
-	if (has_syn(packet))
-		find_closed(lookup, &answer, netns_of_lookup(device, OWN_NAMESPACE));
+/* Finds where a packet was sent that does not carry its socket, and the answer that its
+ * sender would get. With `known` only the addresses of its connection are remembered. */
+static __always_inline void
+locate_sender(struct __sk_buff *skb, struct endpoint_lookup *lookup,
+	      const struct packet *packet, struct packet *answer,
+	      const struct device *device, bool outbound, bool known)
+{
+	bool forwarded = outbound && is_forwarded(skb, device);
+
+	if (packet->about_inner || packet->echo_id || (known && !device->translation))
+		return;
+	write_answer(answer, packet);
+	if (forwarded)
+		forget_closed(lookup, answer);
+	if (!device->is_loopback && may_be_tracked(packet)) {
+		if (outbound)
+			follow_leaving(skb, lookup, answer, device, forwarded);
+		else if (is_bridge(device))
+			follow_bridged(skb, lookup, answer);
+	}
+	if (!known && find_sending_place(skb, lookup, answer, device, outbound))
+		lookup->is_sought = 1;
 }
 
 /* Finds the sender of a packet that does not carry its socket: answers by the kernel on
  * a connection carry another socket or none, and packets from a container have lost
- * theirs. A forwarded packet has no sender here. */
+ * theirs. */
 static __always_inline void find_sender(struct __sk_buff *skb,
-					const struct device *device, bool outbound,
 					struct endpoint_lookup *lookup,
-					const struct packet *packet)
+					const struct packet *packet,
+					const struct packet *answer,
+					const struct device *device)
 {
-	bool from_container = is_from_container(device, outbound);
-	bool own_tcp = packet->protocol == IPPROTO_TCP &&
-		       (outbound || device->is_loopback);
-	s32 ns = from_container ? device->far_namespace : OWN_NAMESPACE;
-	struct packet answer;
-
-	if (packet->about_inner || packet->echo_id)
+	if (!lookup->is_sought)
 		return;
-	if (!from_container && !own_tcp)
-		return;
-	if (outbound && is_forwarded(skb, device)) {
-		forget_closed(lookup, packet, device);
-		return;
-	}
 	if (packet->later_fragment) {
-		find_by_first_fragment(lookup, packet, ns, 1);
+		find_by_first_fragment(lookup, packet, 1);
 		return;
 	}
 	lookup->fragmented = packet->fragmented;
-	lookup->namespace_id = ns;
-	answer = reversed(packet);
-	find_by_socket(skb, lookup, &answer, device, ns, true);
+	find_by_socket(skb, lookup, answer, device, true);
 #if CALLERS
 	if (lookup->found && packet->protocol != IPPROTO_TCP)
 		drop_others(&lookup->record);
@@ -172,7 +188,7 @@ static __always_inline void find_owners(struct __sk_buff *skb,
 					bool parsed, const struct packet *packet,
 					struct endpoint_lookups *lookups)
 {
-	bool arrives_here = !outbound || device->is_loopback, forged = false;
+	bool forged = false;
 	struct bpf_sock *sk = outbound ? skb->sk : NULL;
 
 	if (sk)
@@ -185,25 +201,29 @@ static __always_inline void find_owners(struct __sk_buff *skb,
 #endif
 	if (!parsed)
 		return;
-	if (!lookups->sender.found && !forged)
-		find_sender(skb, device, outbound, &lookups->sender, packet);
-	if (!packet->echo_request && (arrives_here || device->far_namespace >= 0))
-		find_receiver(skb, &lookups->receiver, packet, device,
-			      arrives_here ? OWN_NAMESPACE : device->far_namespace);
+	locate_sender(skb, &lookups->sender, packet, &lookups->answer, device, outbound,
+		      lookups->sender.found || forged);
+	find_sender(skb, &lookups->sender, packet, &lookups->answer, device);
+	locate_receiver(skb, lookups, packet, device, outbound);
+	find_receiver(skb, &lookups->receiver, packet, &lookups->arriving, device);
 }
 
 /* Forgets the owner of a socket that has not joined the group. */
 static __always_inline void drop_unless_member(struct __sk_buff *skb,
 					       struct endpoint_lookup *receiver,
-					       const struct packet *packet,
-					       const struct device *device)
+					       const struct packet *packet)
 {
-	u32 ifindex = LOAD(u32, skb, __builtin_offsetof(struct __sk_buff, ifindex));
+	u32 ifindex = IFINDEX_OF(skb);
 
-	if (receiver->namespace_id != OWN_NAMESPACE)
-		ifindex = device->far_ifindex;
+	if (!is_here(receiver))
+		ifindex = receiver->place.ifindex;
 	if (receiver->member && !is_member(receiver->member, packet, ifindex))
 		drop_owner(receiver);
+}
+
+static __always_inline void clear(struct endpoint_lookup *lookup)
+{
+	__builtin_memset(lookup, 0, __builtin_offsetof(struct endpoint_lookup, key));
 }
 
 /* Finds the processes at the two endpoints of a packet; `parsed` says whether parse()
@@ -221,13 +241,16 @@ static __always_inline void find_endpoints(struct __sk_buff *skb,
 
 	if (!lookups)
 		return;
-	__builtin_memset(lookups, 0, sizeof(*lookups));
+	clear(&lookups->sender);
+	clear(&lookups->receiver);
 	lookups->sender.is_here = is_sent_here(skb, &context->device, outbound);
 	lookups->sender.generation = lookups->receiver.generation = context->generation;
+	look_here(&lookups->sender, &context->device);
+	look_here(&lookups->receiver, &context->device);
 	find_owners(skb, &context->device, outbound, parsed, packet, lookups);
 	drop_unless_sure(&lookups->sender, packet);
 	drop_unless_sure(&lookups->receiver, packet);
-	drop_unless_member(skb, &lookups->receiver, packet, &context->device);
+	drop_unless_member(skb, &lookups->receiver, packet);
 	/* A process may have changed before it used a socket, and that use was found
 	 * above: read the generation again. */
 	generation = lookup_generation();
@@ -237,7 +260,7 @@ static __always_inline void find_endpoints(struct __sk_buff *skb,
 	if (!parsed)
 		return;
 	if (packet->echo_request)
-		remember_pinger(sender, packet, OWN_NAMESPACE);
+		remember_pinger(sender, &lookups->sender, packet);
 	if (lookups->sender.fragmented)
 		remember_fragment(sender, &lookups->sender, packet, 1);
 	if (lookups->receiver.fragmented)

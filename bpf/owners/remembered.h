@@ -11,84 +11,83 @@
 #include "packet/parse.h"
 
 /* Senders of ICMP echo requests, for the replies. */
-struct echo {
-	u8 remote[16];
-	u32 echo_id;
-	s32 namespace_id;
-};
 BPF_TABLE("lru_hash", struct echo, struct owner, echoes, 8192);
 
 /* Senders and receivers of datagrams, for their later fragments. */
-struct fragments {
-	u8 source[16];
-	u8 destination[16];
-	u32 id;
-	s32 namespace_id;
-	u32 sent;
-};
 BPF_TABLE("lru_hash", struct fragments, struct owner, fragmented, 8192);
+
+static __always_inline struct echo *echo_key(struct endpoint_lookup *lookup,
+					     const struct packet *packet,
+					     const u8 *remote, s32 ns)
+{
+	struct echo *key = &lookup->key.echo;
+
+	__builtin_memcpy(key->remote, remote, 16);
+	key->echo_id = packet->echo_id;
+	key->namespace_id = ns;
+	return key;
+}
 
 /* Finds the sender of the echo request that this packet answers. */
 static __always_inline void find_pinger(struct endpoint_lookup *lookup,
-					const struct packet *packet, s32 ns)
+					const struct packet *packet)
 {
-	struct echo key = { .echo_id = packet->echo_id, .namespace_id = ns };
-	struct owner *owner;
+	s32 ns = lookup->place.namespace_id;
+	struct owner *owner =
+		echoes.lookup(echo_key(lookup, packet, packet->source, ns));
 
-	__builtin_memcpy(key.remote, packet->source, 16);
-	owner = echoes.lookup(&key);
 	if (owner)
 		take_owner(lookup, owner);
 }
 
 /* Identifiers are reused, so an unknown sender replaces an earlier one, too. */
 static __always_inline void remember_pinger(const struct endpoint *endpoint,
-					    const struct packet *packet, s32 ns)
+					    struct endpoint_lookup *lookup,
+					    const struct packet *packet)
 {
-	struct echo key = { .echo_id = packet->echo_id, .namespace_id = ns };
+	struct echo *key = echo_key(lookup, packet, packet->destination, OWN_NAMESPACE);
 	struct owner owner = { .process = endpoint->id, .tid = endpoint->tid };
 
-	__builtin_memcpy(key.remote, packet->destination, 16);
 	if (endpoint->process)
-		echoes.update(&key, &owner);
+		echoes.update(key, &owner);
 	else
-		echoes.delete(&key);
+		echoes.delete(key);
 }
 
-static __always_inline struct fragments fragments_key(const struct packet *packet,
-						      s32 ns, u32 sent)
+static __always_inline struct fragments *
+fragments_key(struct endpoint_lookup *lookup, const struct packet *packet, u32 sent)
 {
-	struct fragments key = { .id = packet->fragment_id,
-				 .namespace_id = ns,
-				 .sent = sent };
+	struct fragments *key = &lookup->key.fragments;
 
-	__builtin_memcpy(key.source, packet->source, 16);
-	__builtin_memcpy(key.destination, packet->destination, 16);
+	__builtin_memcpy(key->source, packet->source, 16);
+	__builtin_memcpy(key->destination, packet->destination, 16);
+	key->id = packet->fragment_id;
+	key->namespace_id = lookup->fragments_in;
+	key->sent = sent;
 	return key;
 }
 
 static __always_inline void find_by_first_fragment(struct endpoint_lookup *lookup,
-						   const struct packet *packet, s32 ns,
+						   const struct packet *packet,
 						   u32 sent)
 {
-	struct fragments key = fragments_key(packet, ns, sent);
-	struct owner *first = fragmented.lookup(&key);
+	struct owner *first = fragmented.lookup(fragments_key(lookup, packet, sent));
 
 	if (first)
 		take_owner(lookup, first);
 }
 
 static __always_inline void remember_fragment(const struct endpoint *endpoint,
-					      const struct endpoint_lookup *lookup,
+					      struct endpoint_lookup *lookup,
 					      const struct packet *packet, u32 sent)
 {
-	struct fragments key = fragments_key(packet, lookup->namespace_id, sent);
+	struct fragments *key = fragments_key(lookup, packet, sent);
 	struct owner whole = { .process = endpoint->id, .tid = endpoint->tid };
 
 	if (endpoint->process)
-		fragmented.update(&key, &whole);
+		fragmented.update(key, &whole);
 	else
-		fragmented.delete(&key);
+		fragmented.delete(key);
 }
 
 #endif

@@ -85,38 +85,43 @@ static __always_inline bool is_wildcard(struct bpf_sock *sk, u32 family)
 	return !(sk->src_ip6[0] | sk->src_ip6[1] | sk->src_ip6[2] | sk->src_ip6[3]);
 }
 
+static __always_inline bool is_here(const struct endpoint_lookup *lookup)
+{
+	return lookup->place.namespace_id == OWN_NAMESPACE;
+}
+
 /* The lookup in a container's namespace takes the number of the device here for that of
  * a device there, to which a socket may be bound. */
 static __always_inline bool is_bound_elsewhere(struct bpf_sock *sk,
-					       const struct device *device, s32 ns)
+					       const struct endpoint_lookup *lookup)
 {
 	u32 bound = sk->bound_dev_if;
 
-	return ns != OWN_NAMESPACE && bound && bound != device->far_ifindex;
+	return !is_here(lookup) && bound && bound != lookup->place.ifindex;
 }
 
 /* A socket that is bound to no address receives only what is sent to this host. */
 static __always_inline bool may_receive(struct bpf_sock *sk,
 					const struct packet *packet,
-					const struct device *device, s32 ns,
-					u64 generation)
+					const struct endpoint_lookup *lookup)
 {
-	return !is_bound_elsewhere(sk, device, ns) &&
+	return !is_bound_elsewhere(sk, lookup) &&
 	       (!is_wildcard(sk, packet->family) ||
-		is_for_host(packet, ns, generation));
+		is_for_host(packet, lookup->place.namespace_id, lookup->generation));
 }
 
 /* The answer to a packet, by its addresses: the sender is looked up as the receiver of
  * that. */
-static __always_inline struct packet reversed(const struct packet *packet)
+static __always_inline void write_answer(struct packet *answer,
+					 const struct packet *packet)
 {
-	struct packet back = *packet;
-
-	__builtin_memcpy(back.source, packet->destination, 16);
-	__builtin_memcpy(back.destination, packet->source, 16);
-	back.source_port = packet->destination_port;
-	back.destination_port = packet->source_port;
-	return back;
+	__builtin_memcpy(answer->source, packet->destination, 16);
+	__builtin_memcpy(answer->destination, packet->source, 16);
+	answer->source_port = packet->destination_port;
+	answer->destination_port = packet->source_port;
+	answer->family = packet->family;
+	answer->protocol = packet->protocol;
+	answer->tcp_flags = packet->tcp_flags;
 }
 
 static __always_inline u32 write_tuple(struct bpf_sock_tuple *tuple,
@@ -151,12 +156,12 @@ static __always_inline bool asks_for_connection(const struct packet *packet)
 }
 
 /* The inode number of the namespace in which an endpoint is looked up; 0: unknown. */
-static __always_inline u32 netns_of_lookup(const struct device *device, s32 ns)
+static __always_inline u32 netns_of_lookup(const struct endpoint_lookup *lookup)
 {
 	u32 zero = 0, *own;
 
-	if (ns != OWN_NAMESPACE)
-		return device->far_netns;
+	if (!is_here(lookup))
+		return lookup->place.netns;
 	own = own_netns.lookup(&zero);
 	return own ? *own : 0;
 }
@@ -166,18 +171,20 @@ static __always_inline u32 netns_of_lookup(const struct device *device, s32 ns)
 static __always_inline void find_closed(struct endpoint_lookup *lookup,
 					const struct packet *packet, u32 netns)
 {
-	struct flow flow = { .family = packet->family, .netns = netns };
+	struct flow *flow = &lookup->key.flow;
 	struct closed_connection *closed_before;
 
-	__builtin_memcpy(flow.local, packet->destination, 16);
-	__builtin_memcpy(flow.remote, packet->source, 16);
-	flow.local_port = packet->destination_port;
-	flow.remote_port = packet->source_port;
+	__builtin_memcpy(flow->local, packet->destination, 16);
+	__builtin_memcpy(flow->remote, packet->source, 16);
+	flow->local_port = packet->destination_port;
+	flow->remote_port = packet->source_port;
+	flow->family = packet->family;
+	flow->netns = netns;
 	if (has_syn(packet)) {
-		closed.delete(&flow);
+		closed.delete(flow);
 		return;
 	}
-	closed_before = closed.lookup(&flow);
+	closed_before = closed.lookup(flow);
 	if (closed_before &&
 	    bpf_ktime_get_ns() - closed_before->closed_ns < CLOSED_MAX_NS)
 		take_owner(lookup, &closed_before->owner);
@@ -196,23 +203,24 @@ static __always_inline bool is_stray(u32 state, const struct packet *packet, boo
  * was translated. What lo carries has been translated before. */
 static __always_inline bool is_translated(struct endpoint_lookup *lookup,
 					  struct bpf_sock *sk,
-					  const struct device *device, s32 ns)
+					  const struct device *device)
 {
 #if READS_KERNEL
-	if (ns != OWN_NAMESPACE || !device->is_loopback)
+	if (!is_here(lookup) || !(device->is_loopback || lookup->is_tracked))
 		lookup->net = READ(u64, address_of(sk), SOCK_COMMON__SKC_NET);
 	return false; /* yet: drop_unless_sure() decides */
 #else
-	return ns == OWN_NAMESPACE ? device->translation : device->far_translation;
+	return lookup->place.translation;
 #endif
 }
 
 /* Whether the kernel will look for the socket again on another device. A socket may be
  * bound to that one, which nobody sees in time. */
 static __always_inline bool is_for_upper_device(struct __sk_buff *skb,
-						const struct device *device, s32 ns)
+						const struct endpoint_lookup *lookup,
+						const struct device *device)
 {
-	return ns == OWN_NAMESPACE && (device->is_lower || skb->vlan_present);
+	return is_here(lookup) && (device->is_lower || skb->vlan_present);
 }
 
 /* Whether a listener, or a socket that is not connected, may be another one than the
@@ -220,10 +228,10 @@ static __always_inline bool is_for_upper_device(struct __sk_buff *skb,
 static __always_inline bool may_be_another(struct __sk_buff *skb,
 					   struct endpoint_lookup *lookup,
 					   struct bpf_sock *sk,
-					   const struct device *device, s32 ns)
+					   const struct device *device)
 {
-	return is_translated(lookup, sk, device, ns) ||
-	       is_for_upper_device(skb, device, ns);
+	return lookup->only_connected || is_translated(lookup, sk, device) ||
+	       is_for_upper_device(skb, lookup, device);
 }
 
 /* Forgets the owner of a socket that may not receive the packet, or that another process
@@ -282,20 +290,20 @@ static __always_inline void forget_source_port(struct bpf_sock_tuple *tuple, u32
 static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
 					       struct endpoint_lookup *lookup,
 					       const struct packet *packet,
-					       const struct device *device, s32 ns,
-					       bool sent)
+					       const struct device *device, bool sent)
 {
-	struct bpf_sock_tuple tuple = {};
-	u32 len = write_tuple(&tuple, packet), state;
-	struct bpf_sock *sk = bpf_skc_lookup_tcp(skb, &tuple, len, (u32)ns, 0);
+	struct bpf_sock_tuple *tuple = &lookup->key.tuple;
+	u32 len = write_tuple(tuple, packet), state;
+	u32 ns = lookup->place.namespace_id;
+	struct bpf_sock *sk = bpf_skc_lookup_tcp(skb, tuple, len, ns, 0);
 	bool anew = false, open = false;
 
 	/* A SYN does not belong to the connection that waits for its end, but begins
 	 * another one, which the kernel hands to a listener. */
 	if (sk && has_syn(packet) && STATE_OF(sk) == TCP_TIME_WAIT) {
 		bpf_sk_release(sk);
-		forget_source_port(&tuple, packet->family);
-		sk = bpf_skc_lookup_tcp(skb, &tuple, len, (u32)ns, 0);
+		forget_source_port(tuple, packet->family);
+		sk = bpf_skc_lookup_tcp(skb, tuple, len, ns, 0);
 		anew = true;
 	}
 	if (sk) {
@@ -303,16 +311,16 @@ static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
 		if (!is_stray(state, packet, sent)) {
 			/* Its owner may be unknown. */
 			open = state != TCP_TIME_WAIT;
-			if (may_receive(sk, packet, device, ns, lookup->generation) &&
+			if (may_receive(sk, packet, lookup) &&
 			    !(state == TCP_LISTEN &&
-			      may_be_another(skb, lookup, sk, device, ns)))
+			      may_be_another(skb, lookup, sk, device)))
 				find_tcp_user(lookup, sk, state,
-					      anew || ns != OWN_NAMESPACE);
+					      anew || !is_here(lookup));
 		}
 		bpf_sk_release(sk);
 	}
 	if (has_syn(packet) || (!lookup->found && !open))
-		find_closed(lookup, packet, netns_of_lookup(device, ns));
+		find_closed(lookup, packet, netns_of_lookup(lookup));
 }
 
 /* Finds the owner of a datagram socket. One that is connected is the only one for its
@@ -321,10 +329,9 @@ static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
  * what is sent to it. */
 static __always_inline void find_udp_user(struct endpoint_lookup *lookup,
 					  struct bpf_sock *sk,
-					  const struct packet *packet, s32 ns,
-					  bool sent)
+					  const struct packet *packet, bool sent)
 {
-	bool any = sent || ns != OWN_NAMESPACE;
+	bool any = sent || !is_here(lookup);
 	u32 excluded = CHOSEN_BY_PROGRAM | (any ? SHARES_PORT : 0);
 	bool connected = STATE_OF(sk) == TCP_ESTABLISHED;
 
@@ -338,34 +345,33 @@ static __always_inline void find_udp_user(struct endpoint_lookup *lookup,
 static __always_inline void find_by_udp_socket(struct __sk_buff *skb,
 					       struct endpoint_lookup *lookup,
 					       const struct packet *packet,
-					       const struct device *device, s32 ns,
-					       bool sent)
+					       const struct device *device, bool sent)
 {
-	struct bpf_sock_tuple tuple = {};
-	u32 len = write_tuple(&tuple, packet);
-	struct bpf_sock *sk = bpf_sk_lookup_udp(skb, &tuple, len, (u32)ns, 0);
+	struct bpf_sock_tuple *tuple = &lookup->key.tuple;
+	u32 len = write_tuple(tuple, packet);
+	u32 ns = lookup->place.namespace_id;
+	struct bpf_sock *sk = bpf_sk_lookup_udp(skb, tuple, len, ns, 0);
 
 	if (!sk)
 		return;
-	if (may_receive(sk, packet, device, ns, lookup->generation) &&
+	if (may_receive(sk, packet, lookup) &&
 	    (STATE_OF(sk) == TCP_ESTABLISHED ||
-	     !may_be_another(skb, lookup, sk, device, ns)))
-		find_udp_user(lookup, sk, packet, ns, sent);
+	     !may_be_another(skb, lookup, sk, device)))
+		find_udp_user(lookup, sk, packet, sent);
 	bpf_sk_release(sk);
 }
 
-/* Finds the owner of the socket in a namespace that receives the packet, or, with
+/* Finds the owner of the socket in the lookup's place that receives the packet, or, with
  * `sent`, that has sent the packet that this one would answer. */
 static __always_inline void find_by_socket(struct __sk_buff *skb,
 					   struct endpoint_lookup *lookup,
 					   const struct packet *packet,
-					   const struct device *device, s32 ns,
-					   bool sent)
+					   const struct device *device, bool sent)
 {
 	if (packet->protocol == IPPROTO_TCP)
-		find_by_tcp_socket(skb, lookup, packet, device, ns, sent);
+		find_by_tcp_socket(skb, lookup, packet, device, sent);
 	else if (packet->protocol == IPPROTO_UDP)
-		find_by_udp_socket(skb, lookup, packet, device, ns, sent);
+		find_by_udp_socket(skb, lookup, packet, device, sent);
 }
 
 #endif

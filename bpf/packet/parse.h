@@ -45,7 +45,7 @@ struct packet {
 	bool later_fragment; /* without the transport header */
 	bool echo_request;
 	bool about_inner; /* an ICMP error: the flow is that of the packet it quotes */
-};
+} __attribute__((aligned(8)));
 
 /* Kept in a map, where the verifier takes each field for any number: it then checks the
  * code that follows once, and not for every path through parse(). */
@@ -320,7 +320,7 @@ struct icmp_header {
 static __always_inline bool parse_quoted(const struct reader *reader,
 					 struct packet *packet)
 {
-	struct packet quoted __attribute__((aligned(8))) = {};
+	struct packet quoted = {};
 	const struct icmp_header *icmp;
 
 	reader->cursor->at += sizeof(*icmp);

@@ -3,11 +3,20 @@
 No case may have a wrong label. docs/limitations.md says the same for users.
 """
 
-_TRANSLATED = (
-    "addresses are translated, or packets are forwarded: the classifier of a device "
-    "does not see the socket, and the tuple may be another socket's in a namespace"
+_FIRST = (
+    "the first packet of a connection is translated behind the classifier of the "
+    "device by which it arrives, and nobody knows yet to what"
 )
-_BRIDGED = "what a container sends does not carry its socket on the bridge"
+_FORWARDED = (
+    "a packet that arrives and is forwarded without being translated leaves no trace "
+    "by which its receiver could be known"
+)
+_UNTRACKED = (
+    "a chain that is not of type nat changes addresses, and nothing tracks that"
+)
+_BRIDGED = "on a bridge, the receiver of a connection's first packet can still change"
+_INNER = "nothing is known of containers inside a container"
+_ZONE = "a packet that arrives does not show its zone of connection tracking"
 _APPEARED = (
     "a device that has just appeared is captured before its other namespace is known"
 )
@@ -35,24 +44,49 @@ MAY_MISS = {
     "bpf(2), and the owner is in doubt until its next call",
     "container-pings": "an echo request that comes out of a container's veth no "
     "longer carries its socket, and there is no port by which to find it",
-    "chosen-process-beside-translation": _TRANSLATED,
-    "masqueraded": _TRANSLATED,
-    "masqueraded-as-a-closed-connection": _TRANSLATED,
-    "masqueraded-from-a-listeners-port": _TRANSLATED,
-    "simultaneous-open-behind-masquerading": _TRANSLATED,
-    "published-port": _TRANSLATED,
-    "published-udp-port": _TRANSLATED,
-    "published-port-of-a-dead-proxy": _TRANSLATED,
-    "published-to-another-host": _TRANSLATED,
-    "port-rewritten-without-tracking": _TRANSLATED,
-    "transparent-proxy": _TRANSLATED,
-    "error-about-a-masqueraded-datagram": _TRANSLATED,
-    "box-in-a-box": _TRANSLATED,
-    "box-in-a-box-serves": _TRANSLATED,
+    "chosen-process-beside-translation": _FIRST,
+    "masqueraded": _FIRST,
+    "masqueraded-as-a-closed-connection": _FIRST,
+    "masqueraded-from-a-listeners-port": _FIRST,
+    "simultaneous-open-behind-masquerading": "a raw socket does not receive by ports",
+    "published-port": _FIRST,
+    "published-udp-port": _FIRST,
+    "published-port-of-a-dead-proxy": _FIRST,
+    "published-to-another-host": _FIRST,
+    "port-rewritten-without-tracking": _UNTRACKED,
+    "transparent-proxy": _UNTRACKED,
+    "error-about-a-masqueraded-datagram": _FIRST,
+    "box-in-a-box": _INNER,
+    "box-in-a-box-serves": _INNER,
+    "masqueraded-since-before-the-capture": "a connection from before the capture is "
+    "known from the first of its packets that leaves",
+    "masqueraded-datagrams": _FIRST,
+    "masqueraded-fragments": _FIRST,
+    "masqueraded-over-ipv6": _FIRST,
+    "masqueraded-ping": "an echo request that comes out of a container has no port",
+    "one-source-port-of-two-boxes": _FIRST,
+    "two-boxes-behind-two-ports": _FIRST,
+    "published-datagrams": _FIRST,
+    "published-and-masqueraded": _FIRST,
+    "published-and-reset": _FIRST,
+    "published-and-refused": _FIRST,
+    "published-over-ipv6": _FIRST,
+    "published-in-a-zone": _ZONE,
+    "published-port-that-gets-back-to-us": _FIRST,
+    "published-port-that-gets-to-another-box": _FIRST,
+    "error-about-a-published-datagram": _FIRST,
+    "hairpin-to-itself": _FIRST,
+    "hairpin-to-the-neighbour": "a bridge sends a packet whose destination was "
+    "translated on to a port of its own before its source is translated",
+    "redirected-to-another-port-here": _FIRST,
+    "service-address": _FIRST,
+    "service-address-on-a-bridge": _FIRST,
+    "forwarded-and-untracked": _FORWARDED,
+    "translated-by-iptables": _FIRST,
     "bridged-boxes": _BRIDGED,
     "bridged-box-asks": _BRIDGED,
     "bridged-box-serves": _BRIDGED,
-    "moved-container-on-a-bridge": _BRIDGED,
+    "moved-container-on-a-bridge": _APPEARED,
     "moved-container-asks": _APPEARED,
     "moved-container-serves": _APPEARED,
     "container-with-the-address-of-one-before": _APPEARED,
@@ -85,7 +119,7 @@ MAY_MISS = {
     "tcp-fast-open": "a SYN-ACK leaves before the connection is known to be used",
     "datagram-socket-inherited-and-closed": _CLOSED,
     "listener-on-a-large-local-network": _LARGE,
-    "address-of-a-container-in-a-local-network": _TRANSLATED,
+    "address-of-a-container-in-a-local-network": _FORWARDED,
     "more-sockets-than-the-table-holds": "what does not fit into a table is counted",
 }
 

@@ -1,7 +1,11 @@
 """Address translation and forwarding, by nftables, while a case runs."""
 
 import contextlib
+import os
+import socket
+import struct
 import subprocess
+import sys
 from collections.abc import Iterator
 
 from support.netns import Namespace
@@ -14,21 +18,27 @@ _HOOKS = {
     "output": "type filter hook output priority raw",
     "input": "type filter hook prerouting priority raw",
     "mangle": "type filter hook prerouting priority mangle",
+    "local": "type nat hook output priority -100",
 }
+# include/uapi/linux/netfilter/nfnetlink.h and nfnetlink_conntrack.h
+_NETLINK_NETFILTER, _DELETE = 12, 1 << 8 | 2
+_REQUEST_AND_ACK = 5
 
 
 @contextlib.contextmanager
-def rules(space: Namespace, name: str, **chains: str) -> Iterator[None]:
+def rules(
+    space: Namespace, name: str, family: str = "ip", **chains: str
+) -> Iterator[None]:
     """Have a table of rules while the block runs; the chains are those of _HOOKS."""
     text = "".join(
         f"chain {chain} {{ {_HOOKS[chain]}; {rule}\n }}\n"
         for chain, rule in chains.items()
     )
-    _nft(space, f"table ip case-{name} {{ {text} }}")
+    _nft(space, f"table {family} case-{name} {{ {text} }}")
     try:
         yield
     finally:
-        _nft(space, f"delete table ip case-{name}")
+        _nft(space, f"delete table {family} case-{name}")
 
 
 def masquerade(
@@ -58,6 +68,18 @@ def untracked(space: Namespace, port: int) -> contextlib.AbstractContextManager[
         output=f"tcp dport {port} notrack",
         input=f"tcp sport {port} notrack",
     )
+
+
+def forget_connections(space: Namespace) -> None:
+    """Delete all entries of connection tracking; OSError where that is not possible."""
+    kind = (socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+    with space.entered(), socket.socket(*kind) as asking:
+        asking.send(
+            struct.pack("=IHHIIBBH", 20, _DELETE, _REQUEST_AND_ACK, 1, 0, 0, 0, 0)
+        )
+        code = int.from_bytes(asking.recv(1 << 16)[16:20], sys.byteorder, signed=True)
+        if code:
+            raise OSError(-code, os.strerror(-code))
 
 
 def _nft(space: Namespace, text: str) -> None:

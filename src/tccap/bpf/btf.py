@@ -107,6 +107,23 @@ _NETFILTER = (
     ("nf_hook_entries", "hooks"),
     ("nf_hook_ops", "priority"),
 )
+_CONNTRACK = (
+    ("sk_buff", "_nfct"),
+    ("nf_conn", "status"),
+    ("nf_conn", "timeout"),
+    ("nf_conn", "tuplehash"),
+    ("nf_conn", "ct_net"),
+)
+_ZONES = (("nf_conn", "zone"),)
+# struct tracked_way of bpf/owners/connection_tracking.h
+_TRACKED = {
+    ("nf_conntrack_tuple_hash", "tuple"): 16,
+    ("nf_conntrack_tuple", "src.u"): 16,
+    ("nf_conntrack_tuple", "src.l3num"): 18,
+    ("nf_conntrack_tuple", "dst"): 20,
+    ("nf_conntrack_tuple", "dst.u"): 36,
+    ("nf_conntrack_tuple", "dst.protonum"): 38,
+}
 
 
 class _Btf:
@@ -171,7 +188,8 @@ def defines() -> dict[str, int]:
     """Return -D definitions: STRUCT__MEMBER is the member's offset in bytes.
 
     HAS_MPTCP is 1 where those of multipath TCP are among them, HAS_NETFILTER where
-    those of netfilter are, and HAS_GROUPS6 where those of IPv6 multicast are.
+    those of netfilter are, HAS_GROUPS6 where those of IPv6 multicast are, HAS_CONNTRACK
+    where those of tracked connections are, and HAS_ZONES where their zones are.
     """
     return {
         **_offsets(MEMBERS),
@@ -180,7 +198,17 @@ def defines() -> dict[str, int]:
         **_if_present("HAS_MPTCP", _MPTCP),
         **_if_present("HAS_NETFILTER", _NETFILTER),
         **_if_present("HAS_GROUPS6", _GROUPS6),
+        **_if_present("HAS_ZONES", _ZONES),
+        **_conntrack(),
     }
+
+
+def _conntrack() -> dict[str, int]:
+    """Return the offsets of tracked connections, if their addresses are as expected."""
+    with contextlib.suppress(TccapError):
+        if all(_kernel().offset(*member) == at for member, at in _TRACKED.items()):
+            return _if_present("HAS_CONNTRACK", _CONNTRACK)
+    return {"HAS_CONNTRACK": 0}
 
 
 def _file_count() -> dict[str, int]:

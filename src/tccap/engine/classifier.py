@@ -25,6 +25,7 @@ class DeviceEntry(NamedTuple):
     far_translation: int = 0
     is_lower: bool = False
     from_here: bool = False
+    master: int = 0
 
 
 class Classifier:

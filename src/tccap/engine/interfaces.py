@@ -212,6 +212,7 @@ class Interfaces:
             far_translation=there.far_translation,
             is_lower=there.is_lower,
             from_here=there.from_here,
+            master=there.master,
         )
 
     def _directions(self, device: Device) -> tuple[str, ...]:

@@ -4,25 +4,18 @@ Containers come and go, and get their devices while a capture runs: this is read
 whenever devices or addresses change.
 """
 
-import socket
-import struct
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from tccap.host import netlink
 from tccap.ipc.status import log
-from tccap.owners import namespaces, translation
+from tccap.owners import links, namespaces, translation
+from tccap.owners.links import Link
 from tccap.owners.namespaces import FarNamespace
 from tccap.owners.translation import Translation
 from tccap.stream import abi
 
-# include/uapi/linux/rtnetlink.h and if_link.h
-_RTM_GETLINK = 18
-_IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, ifindex, ...
-_IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 5, 10, 18, 37
-_IFLA_INFO_KIND = 1
 _TRANSLATED = (
     "Addresses are translated (NAT) in this network namespace: on other devices than "
     "lo, datagrams for sockets that are not connected, and the first packets of "
@@ -40,17 +33,7 @@ class Surroundings(NamedTuple):
     far_translation: int = 0
     is_lower: bool = False  # others receive what arrives here
     from_here: bool = False  # what arrives may come from this host
-
-
-class Link(NamedTuple):
-    """A device as the kernel describes it, and the numbers of those it belongs to."""
-
-    ifindex: int
-    kind: str
-    lower: int  # 0: none in this namespace
-    master: int
-    far_namespace: int
-    far_ifindex: int
+    master: int = 0  # the bridge or bond to which it belongs
 
 
 class Survey:
@@ -73,7 +56,7 @@ class Survey:
         """
         try:
             with netlink.connect() as here:
-                self._links = list(_links(here))
+                self._links = list(links.read(here))
                 leads_far = any(link.far_namespace >= 0 for link in self._links)
                 self._far = namespaces.far(here) if leads_far else {}
         except OSError as error:
@@ -127,6 +110,7 @@ class Survey:
                     is_lower=link.master > 0 or link.ifindex in lower,
                     from_here="veth" in {link.kind, *ports[link.ifindex]}
                     or link.lower in veths,
+                    master=link.master,
                 ),
             )
 
@@ -134,28 +118,3 @@ class Survey:
 def _flags(found: Translation) -> int:
     destinations = abi.TRANSLATED_DESTINATIONS if found.of_destinations else 0
     return destinations | (abi.TRANSLATED_SOURCES if found.of_sources else 0)
-
-
-def _links(here: socket.socket) -> Iterator[Link]:
-    request = _IFINFOMSG.pack(0, 0, 0, 0, 0)
-    for answer in netlink.ask(here, _RTM_GETLINK, request, dump=True):
-        ifindex = netlink.unpacked(_IFINFOMSG, answer)[2]
-        found = netlink.attributes(answer[_IFINFOMSG.size :])
-        info = netlink.attributes(found.get(_IFLA_LINKINFO, b""))
-        kind = info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode("ascii", "replace")
-        namespace = _number(found.get(_IFLA_LINK_NETNSID), -1)
-        other = _number(found.get(_IFLA_LINK), 0)
-        is_upper = namespace < 0 and kind != "veth"  # which has its other end there
-        is_far = namespace >= 0 and kind == "veth"
-        yield Link(
-            ifindex=ifindex,
-            kind=kind,
-            lower=other if is_upper else 0,
-            master=_number(found.get(_IFLA_MASTER), 0),
-            far_namespace=namespace if kind == "veth" else -1,
-            far_ifindex=other if is_far else 0,
-        )
-
-
-def _number(data: bytes | None, default: int) -> int:
-    return int.from_bytes(data[:4], sys.byteorder, signed=True) if data else default

@@ -100,21 +100,33 @@ def _entries(networks: dict[Network, Kind], namespace_id: int) -> _Found:
     }
 
 
-def _addresses(here: socket.socket, namespace_id: int) -> dict[Network, Kind]:
+def _addresses(
+    here: socket.socket, namespace_id: int, ifindex: int = 0
+) -> dict[Network, Kind]:
     """Return the addresses in another namespace; OSError if the kernel knows none.
 
+    With ``ifindex``, of one device there.
     Requests name the namespace (IFA_TARGET_NETNSID, Linux 4.20), so that nobody has to
     enter it.
     """
     found = {}
     for family, bits in ADDRESS_BITS.items():
-        body = _IFADDRMSG.pack(family, 0, 0, 0, 0)
+        body = _IFADDRMSG.pack(family, 0, 0, 0, ifindex)
         body += netlink.attribute(_IFA_TARGET_NETNSID, namespace_id)
         for answer in netlink.ask(here, _RTM_GETADDR, body, dump=True):
             for address, kind in _of_answer(answer):
                 if len(address) * 8 == bits:
                     found[Network(int(family), address, bits)] = kind
     return found
+
+
+def of_device(
+    here: socket.socket, namespace_id: int, ifindex: int
+) -> Iterator[Network]:
+    """Yield the addresses of a device in another namespace; OSError as above."""
+    for network, kind in _addresses(here, namespace_id, ifindex).items():
+        if kind is Kind.UNICAST:
+            yield network
 
 
 def _of_answer(answer: bytes) -> Iterator[tuple[bytes, Kind]]:

@@ -19,6 +19,7 @@ from tccap.ipc.plan import Plan
 from tccap.ipc.status import log
 from tccap.owners import hooks, label, tracepoints, wanted
 from tccap.owners.addresses import LocalAddresses
+from tccap.owners.container_addresses import ContainerAddresses
 from tccap.owners.owners import Owners
 from tccap.owners.polling import Polling
 from tccap.owners.processes import FullLabels, Processes
@@ -76,15 +77,16 @@ class OwnersChoice:
         if self.way == OFF:
             return None
         wanted.fill(self._plan, collection)
-        addresses = LocalAddresses(collection)
-        addresses.refresh()
+        tables = LocalAddresses(collection), ContainerAddresses(collection)
+        for table in tables:
+            table.refresh()
         self._attach(collection)
         search = SocketSearch(self._plan, collection)
         search.run()
         if self.way != HOOKS:
             search.run()  # one pass alone cannot say who has a socket alone
         labels = FullLabels(self._plan, self._caller, collection)
-        return OwnersService(addresses, search, labels)
+        return OwnersService(tables, search, labels)
 
     def carry(
         self,

@@ -8,6 +8,7 @@ from tccap.ipc.channel import Message, Search, Searched, Seen
 from tccap.ipc.plan import Plan
 from tccap.owners import wanted
 from tccap.owners.addresses import LocalAddresses
+from tccap.owners.container_addresses import ContainerAddresses
 from tccap.owners.processes import FullLabels
 from tccap.owners.socket_iterator import SocketIterator
 
@@ -33,9 +34,12 @@ class OwnersService:
     news_fd = None
 
     def __init__(
-        self, addresses: LocalAddresses, search: SocketSearch, labels: FullLabels
+        self,
+        tables: tuple[LocalAddresses, ContainerAddresses],
+        search: SocketSearch,
+        labels: FullLabels,
     ) -> None:
-        self._addresses = addresses
+        self._tables = tables
         self._search = search
         self._labels = labels
 
@@ -53,8 +57,9 @@ class OwnersService:
         return iter(())
 
     def addresses_changed(self) -> None:
-        """Update the kernel's table of this host's addresses."""
-        self._addresses.refresh()
+        """Update the kernel's tables of this host's and its containers' addresses."""
+        for table in self._tables:
+            table.refresh()
 
     def close(self) -> None:
         """Do nothing: hooks go with the process."""

@@ -14,7 +14,7 @@ from tccap.errors import TccapError
 from tccap.filter import language
 from tccap.ipc import values
 from tccap.ipc.values import RING_MIB_MAX
-from tccap.owners import addresses, localroutes
+from tccap.owners import addresses, container_addresses, localroutes
 from tccap.paths import BPF_DIR
 from tccap.stream import abi
 from tccap.stream.abi import MessageKind, Statistics
@@ -79,6 +79,8 @@ FORMATS = {
 TUPLES = {
     "device": DeviceEntry._fields,
     "local_network": addresses.LocalNetwork._fields,
+    "container_address": container_addresses.ContainerAddress._fields,
+    "place": container_addresses.Place._fields,
 }
 
 
@@ -149,7 +151,8 @@ def test_every_definition_is_documented_and_given() -> None:
     comment = HEADER[: HEADER.index("*/")]
     documented = set(re.findall(r"^ \*   (\w+)", comment, re.MULTILINE))
     given = set(abi.defines(96, 2)) | {
-        *("RING_PAGES", "KERNEL_OFFSETS", "HAS_MPTCP", "HAS_NETFILTER", "HAS_GROUPS6")
+        *("RING_PAGES", "KERNEL_OFFSETS", "HAS_MPTCP", "HAS_NETFILTER", "HAS_GROUPS6"),
+        *("HAS_CONNTRACK", "HAS_ZONES"),
     }
     assert given < documented
     assert documented - given == ATTRIBUTION | TLS

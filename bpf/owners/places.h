@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * In which network namespace the socket of an endpoint is, and which addresses it has
+ * there.
+ *
+ * A device leads to a container if it is the end of a veth pair, or a bridge with such
+ * ends. The engine keeps which address is behind which device.
+ */
+#ifndef TCCAP_PLACES_H
+#define TCCAP_PLACES_H
+
+#include "abi.h"
+#include "owners/connection_tracking.h"
+#include "owners/endpoint.h"
+#include "packet/parse.h"
+
+BPF_F_TABLE("hash", struct container_address, struct place, container_addresses, 16384,
+	    BPF_F_NO_PREALLOC);
+
+/* Whether a packet that leaves has arrived on another device before. */
+static __always_inline bool is_forwarded(struct __sk_buff *skb,
+					 const struct device *device)
+{
+	return !device->is_loopback && skb->ingress_ifindex;
+}
+
+/* The compiler must not choose between the places of two fields, which the verifier
+ * refuses. */
+#define IFINDEX_OF(skb) LOAD(u32, skb, __builtin_offsetof(struct __sk_buff, ifindex))
+
+/* Whether it is a bridge with containers, or a VLAN of one. */
+static __always_inline bool is_bridge(const struct device *device)
+{
+	return device->from_here && device->far_namespace < 0;
+}
+
+static __always_inline void look_here(struct endpoint_lookup *lookup,
+				      const struct device *device)
+{
+	lookup->place.namespace_id = lookup->fragments_in = OWN_NAMESPACE;
+	lookup->place.translation = device->translation;
+}
+
+/* Looks at the other end of a container's veth pair. */
+static __always_inline bool look_there(struct endpoint_lookup *lookup,
+				       const struct device *device)
+{
+	if (device->far_namespace < 0)
+		return false;
+	lookup->place.namespace_id = lookup->fragments_in = device->far_namespace;
+	lookup->place.netns = device->far_netns;
+	lookup->place.ifindex = device->far_ifindex;
+	lookup->place.translation = device->far_translation;
+	return true;
+}
+
+/* Looks in the container behind a device that has the address. */
+static __always_inline bool look_behind(struct endpoint_lookup *lookup, u32 ifindex,
+					const u8 *address, u32 family)
+{
+	struct container_address *key = &lookup->key.address;
+	struct place *place;
+
+	key->ifindex = ifindex;
+	key->family = family;
+	__builtin_memcpy(key->address, address, 16);
+	place = container_addresses.lookup(key);
+	if (place)
+		lookup->place = *place;
+	return place;
+}
+
+/* Whether nothing can have changed the addresses of a packet from its sender to here. A
+ * packet that was forwarded was translated, if at all, as its entry says. */
+static __always_inline bool is_as_sent(const struct endpoint_lookup *lookup,
+				       bool outbound)
+{
+	return !outbound || lookup->is_tracked;
+}
+
+/* Where the packet was sent; false if that is another host, or unknown. */
+static __always_inline bool find_sending_place(struct __sk_buff *skb,
+					       struct endpoint_lookup *lookup,
+					       const struct packet *answer,
+					       const struct device *device,
+					       bool outbound)
+{
+	bool forwarded = outbound && is_forwarded(skb, device);
+	u32 arrived =
+		LOAD(u32, skb, __builtin_offsetof(struct __sk_buff, ingress_ifindex));
+	u32 ifindex = forwarded ? arrived : IFINDEX_OF(skb);
+
+	if (!outbound && look_there(lookup, device))
+		return true;
+	if (forwarded || (!outbound && device->from_here)) {
+		lookup->only_connected = !is_as_sent(lookup, outbound);
+		return look_behind(lookup, ifindex, answer->destination,
+				   answer->family);
+	}
+	return answer->protocol == IPPROTO_TCP && (outbound || device->is_loopback);
+}
+
+/* Where a packet that arrives is received; false if that is another host. Its addresses
+ * may become those of another socket, except where that is connected to just these. */
+static __always_inline bool find_place_ahead(struct endpoint_lookup *lookup,
+					     struct packet *packet,
+					     const struct device *device)
+{
+	u32 ifindex;
+
+	if (!device->is_loopback && may_be_tracked(packet))
+		follow_arriving(lookup, packet);
+	ifindex = lookup->is_tracked ? lookup->is_behind : device->master;
+	if (!ifindex)
+		return true;
+	if (look_behind(lookup, ifindex, packet->destination, packet->family)) {
+		lookup->only_connected = !lookup->is_tracked;
+		return true;
+	}
+	return !lookup->is_tracked;
+}
+
+/* Where the packet is received; false if that is another host, or unknown. */
+static __always_inline bool
+find_receiving_place(struct __sk_buff *skb, struct endpoint_lookup *lookup,
+		     struct packet *packet, const struct device *device, bool outbound)
+{
+	if (!outbound || device->is_loopback)
+		return find_place_ahead(lookup, packet, device);
+	return look_there(lookup, device) ||
+	       (device->from_here && look_behind(lookup, IFINDEX_OF(skb),
+						 packet->destination, packet->family));
+}
+
+#endif

@@ -1,0 +1,107 @@
+"""Which container has an address behind a device: a veth end, or a bridge with some.
+
+On a bridge, and on other devices to which packets are forwarded, only their addresses
+say whose they are.
+"""
+
+import contextlib
+import ctypes
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tccap.bpf.collection import Collection
+from tccap.host import netlink
+from tccap.ipc.status import log
+from tccap.owners import addresses, links, namespaces
+from tccap.owners.localroutes import Network
+from tccap.stream import abi
+
+_TOO_MANY = (
+    "There are {} addresses behind bridges and veth pairs, more than tccap can "
+    "remember: on bridges, some packets have no label."
+)
+# What is translated there is asked at each packet, or not known.
+_UNKNOWN = abi.TRANSLATED_DESTINATIONS | abi.TRANSLATED_SOURCES
+
+
+class ContainerAddress(NamedTuple):
+    """A key of the map: struct container_address of bpf/abi.h."""
+
+    ifindex: int
+    family: int
+    address: bytes
+
+
+class Place(NamedTuple):
+    """Where a socket is looked up: struct place of bpf/abi.h."""
+
+    namespace_id: int
+    netns: int  # inode number
+    ifindex: int  # of the device there
+    translation: int
+
+
+_Found = dict[ContainerAddress, Place]
+
+
+class ContainerAddresses:
+    """Keeps the BPF map of their addresses up to date."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._table = collection.table("container_addresses")
+        self._known: _Found = {}
+
+    def refresh(self) -> None:
+        """Bring the map up to date."""
+        try:
+            present = _present()
+        except OSError as error:
+            log("info", f"Addresses behind bridges cannot be read: {error}.")
+            present = {}
+        kept = dict(self._known.items() & present.items())
+        for changed in self._known.keys() - kept.keys():
+            with contextlib.suppress(KeyError):
+                del self._table[self._key(changed)]
+        for one, place in present.items() - kept.items():
+            try:
+                self._table[self._key(one)] = self._table.Leaf(*place)
+            except OSError:  # the map is full
+                log("warning", _TOO_MANY.format(len(present)))
+                break
+            kept[one] = place
+        self._known = kept
+
+    def _key(self, one: ContainerAddress) -> ctypes.Structure:
+        address = (ctypes.c_ubyte * 16)(*one.address)
+        key: ctypes.Structure = self._table.Key(one.ifindex, one.family, address)
+        return key
+
+
+def _present() -> _Found:
+    """Return the addresses; one address that two containers have is left out."""
+    found: dict[ContainerAddress, set[Place]] = {}
+    for one, place in _each():
+        found.setdefault(one, set()).add(place)
+    return {n: places.pop() for n, places in found.items() if len(places) == 1}
+
+
+def _each() -> Iterator[tuple[ContainerAddress, Place]]:
+    """Yield each address of a container, behind its veth end and behind its bridge."""
+    with netlink.connect() as here:
+        veths = [link for link in links.read(here) if link.far_namespace >= 0]
+        far = namespaces.far(here) if veths else {}
+        for link in veths:
+            if link.far_namespace in far:
+                inode = far[link.far_namespace].inode
+                place = Place(link.far_namespace, inode, link.far_ifindex, _UNKNOWN)
+                for family, address, _ in _addresses(here, place):
+                    for ifindex in {link.ifindex, link.master} - {0}:
+                        yield ContainerAddress(ifindex, family, address), place
+
+
+def _addresses(here: socket.socket, place: Place) -> list[Network]:
+    try:
+        return list(addresses.of_device(here, place.namespace_id, place.ifindex))
+    except OSError:
+        return []  # it is gone, or the kernel cannot be asked

@@ -1,0 +1,52 @@
+"""The network devices of this namespace, and how they belong together."""
+
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tccap.host import netlink
+
+# include/uapi/linux/rtnetlink.h and if_link.h
+_RTM_GETLINK = 18
+_IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, ifindex, ...
+_IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 5, 10, 18, 37
+_IFLA_INFO_KIND = 1
+
+
+class Link(NamedTuple):
+    """A device as the kernel describes it, and the numbers of those it belongs to."""
+
+    ifindex: int
+    kind: str
+    lower: int  # 0: none in this namespace
+    master: int
+    far_namespace: int
+    far_ifindex: int
+
+
+def read(here: socket.socket) -> Iterator[Link]:
+    """Yield all devices; OSError if the kernel does not answer."""
+    request = _IFINFOMSG.pack(0, 0, 0, 0, 0)
+    for answer in netlink.ask(here, _RTM_GETLINK, request, dump=True):
+        ifindex = netlink.unpacked(_IFINFOMSG, answer)[2]
+        found = netlink.attributes(answer[_IFINFOMSG.size :])
+        info = netlink.attributes(found.get(_IFLA_LINKINFO, b""))
+        kind = info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode("ascii", "replace")
+        namespace = _number(found.get(_IFLA_LINK_NETNSID), -1)
+        other = _number(found.get(_IFLA_LINK), 0)
+        is_upper = namespace < 0 and kind != "veth"  # which has its other end there
+        is_far = namespace >= 0 and kind == "veth"
+        yield Link(
+            ifindex=ifindex,
+            kind=kind,
+            lower=other if is_upper else 0,
+            master=_number(found.get(_IFLA_MASTER), 0),
+            far_namespace=namespace if kind == "veth" else -1,
+            far_ifindex=other if is_far else 0,
+        )
+
+
+def _number(data: bytes | None, default: int) -> int:
+    return int.from_bytes(data[:4], sys.byteorder, signed=True) if data else default
