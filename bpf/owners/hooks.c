@@ -46,14 +46,14 @@ int on_record(struct pt_regs *ctx)
 /* Records a process; does not return. */
 static __always_inline void record_at_end(struct pt_regs *ctx,
 					  const struct process_id *id, u32 euid,
-					  const struct comm *comm)
+					  const struct comm *comm, u64 cgroup)
 {
 	u32 place = HOOK_DRAFT;
 	struct label_draft *draft = label_drafts.lookup(&place);
 
 	if (!draft)
 		return;
-	begin_draft(draft, id, euid, comm);
+	begin_draft(draft, id, euid, comm, cgroup);
 	tails.call(ctx, RECORD);
 }
 
@@ -67,7 +67,7 @@ int on_rename(struct pt_regs *ctx)
 	if (is_thread(task) || !processes.lookup(&id))
 		return 0;
 	comm = comm_at(PT_REGS_PARM2(ctx));
-	record_at_end(ctx, &id, euid_of(task), &comm);
+	record_at_end(ctx, &id, euid_of(task), &comm, cgroup_of(task));
 	return 0;
 }
 
@@ -84,7 +84,7 @@ int on_commit_creds(struct pt_regs *ctx)
 	if (is_thread(task) || !known || known->euid == euid)
 		return 0;
 	comm = comm_of(task);
-	record_at_end(ctx, &id, euid, &comm);
+	record_at_end(ctx, &id, euid, &comm, cgroup_of(task));
 	return 0;
 }
 
@@ -111,7 +111,7 @@ static __always_inline void record_caller(struct pt_regs *ctx, u64 sk)
 	if (processes.lookup(&now.process))
 		return;
 	comm = comm_of(leader);
-	record_at_end(ctx, &now.process, euid_of(leader), &comm);
+	record_at_end(ctx, &now.process, euid_of(leader), &comm, cgroup_of(leader));
 }
 
 /* The sock of a socket. Sockets that the kernel created for itself have no file, and no

@@ -24,9 +24,15 @@ LABEL_LEN_FULL = 1024
 ELSEWHERE = 0xFFFFFFFF
 TRANSLATED_DESTINATIONS, TRANSLATED_SOURCES = 1, 2
 
+# Cgroups that are known at a time, bytes of what a label says of one, and the ring of
+# new ones.
+CGROUPS, CGROUP_TEXT_LEN = 8192, 256
+CGROUP_EVENT_PAGES, CGROUP_PATH_LEN = 128, 1024
+
 _PROCESS_MESSAGE = struct.Struct("=QIIII16sB")
 _HELLO_MESSAGE = struct.Struct("=40s32sIIB")
 _SECRET_MESSAGE = struct.Struct("=III40s32s48sB")
+_CGROUP_EVENT = struct.Struct("=Q1024s")
 _HELD_TAIL = struct.Struct("=QIIB")
 
 
@@ -135,6 +141,14 @@ class HeldPacket(NamedTuple):
         block_len = len(raw) - _HELD_TAIL.size
         connection, *pids, kind = _HELD_TAIL.unpack_from(view, block_len)
         return cls(connection, kind, view[:block_len], *pids)
+
+
+def cgroup_event(raw: bytes | memoryview) -> tuple[int, str]:
+    """Return number and path of a struct cgroup_event; the path may be empty."""
+    number, path = _unpack(_CGROUP_EVENT, raw)
+    path = path.partition(b"\0")[0]
+    is_whole = len(path) < CGROUP_PATH_LEN - 1
+    return number, path.decode(errors="surrogateescape") if is_whole else ""
 
 
 def connection_id(client_random: bytes) -> int:
