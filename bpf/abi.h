@@ -30,6 +30,7 @@
  *   FILTER_PIDS      1: the process filter names process ids
  *   FILTER_UIDS      1: it names users
  *   FILTER_COMMS     1: it names programs, by comm
+ *   FILTER_CGROUPS   1: it names containers, pods, or units
  *   FILTER_PROCESSES  1: any of these
  *   FOLLOW_CHILDREN  1: descendants of wanted processes are wanted, too
  *   TLS            1: packets of TLS connections wait for their secrets
@@ -47,6 +48,10 @@
  *   HAS_CONNTRACK  1: those of tracked connections are
  *   HAS_ZONES      1: those of their zones are
  *   READS_KERNEL   1: classifiers may read kernel memory at any address
+ *   CGROUP_SUBSYS  -1: containers and units are cgroups of version 2; otherwise the
+ *                  number of the controller of version 1 whose hierarchy has them
+ *   CGROUP_HIERARCHY  the number of that hierarchy
+ *   HAS_CGROUPS    1: with KERNEL_OFFSETS, those of cgroups are among them
  */
 #ifndef TCCAP_ABI_H
 #define TCCAP_ABI_H
@@ -187,7 +192,7 @@ struct comm {
 /* The record of a process, with the texts for its packets; zero bytes follow each. */
 struct process {
 	u32 euid;
-	u32 wanted;	  /* passes the process filter */
+	u32 wanted;	  /* WANTED_... (owners/process_filter.h) */
 	u32 block_number; /* its Process Information Block plus 1; 0: none (completion) */
 	u16 exited;	  /* its sockets may still be closing */
 	u16 stale;	  /* name or ids may have changed since */
@@ -196,6 +201,7 @@ struct process {
 	u32 version;	 /* counts how often the record was written */
 	u16 label_len;	 /* 0: the texts are not written yet */
 	u16 peer_len;
+	u64 cgroup; /* its number in the hierarchy; 0: unknown */
 	char comm[COMM_LEN];
 	char label[LABEL_MAX]; /* "pid=1 comm=init uid=0" */
 	char peer[PEER_MAX];   /* "peer_pid=1 peer_comm=init" */
@@ -210,6 +216,32 @@ struct completion {
 	u32 block_number;
 	u32 label_len; /* 0: as in the record */
 	char label[LABEL_MAX];
+};
+
+/* Cgroups that are known at a time. */
+#define CGROUPS 8192
+/* Space for what a label says of a cgroup, zero bytes included. */
+#define CGROUP_TEXT_MAX 256
+
+/* What is known of a cgroup, by its number; the engine alone writes it. */
+struct cgroup_label {
+	u64 matches; /* conditions of the capture filter, a bit each */
+	u32 chosen;  /* the options name it */
+	u16 text_len;
+	u16 peer_len;
+	char text[CGROUP_TEXT_MAX]; /* " container=0123456789ab unit=web.service" */
+	char peer[CGROUP_TEXT_MAX]; /* the same with "peer_" before each key */
+};
+
+/* TRACE_CGROUP_PATH_LEN of the kernel. */
+#define CGROUP_PATH_MAX 1024
+#define CGROUP_EVENT_PAGES 128
+
+/* In a ring of its own, which the engine reads: a cgroup was made, or a process was seen
+ * in one that is not known. */
+struct cgroup_event {
+	u64 id;
+	char path[CGROUP_PATH_MAX]; /* from the root of its hierarchy; empty: unknown */
 };
 
 /* The last byte of a message: its kind. */

@@ -24,10 +24,10 @@ from tccap.bpf.objects import Object
 from tccap.errors import TccapError
 from tccap.filter import function, language, libpcap
 from tccap.front import front, listing, options, request
-from tccap.host import netlink, proc, processlist
+from tccap.host import cgrouppath, containernames, netlink, proc, processlist
 from tccap.ipc import channel, status, values
 from tccap.ipc.plan import Plan
-from tccap.owners import addresses, label, links, namespaces, translation
+from tccap.owners import addresses, label, links, namespaces, placenames, translation
 from tccap.stream import abi
 from tccap.tls import keylog, mapped, session
 from tccap.tls.quic.flows import Flows
@@ -132,7 +132,7 @@ def proc_contents(rng: Random) -> None:
         proc.comm(1)
         proc.start_ticks(1)
         proc.details(1, rng.randrange(1 << 40))
-    assert listing.is_listable(processlist._printable(os.fsdecode(raw(rng))))
+    assert listing.is_listable(processlist.printable(os.fsdecode(raw(rng))))
 
 
 def _proc_file(rng: Random) -> bytes:
@@ -175,12 +175,29 @@ def process_names(rng: Random) -> None:
     comm = raw(rng, 16).partition(b"\0")[0]
     short = label.basic(rng.randrange(1 << 22), comm, rng.randrange(1 << 32))
     details = proc.Details(
-        rng.randrange(1 << 22), raw(rng), raw(rng, 2000), "ab12", raw(rng), raw(rng)
+        rng.randrange(1 << 22), raw(rng), raw(rng, 2000), raw(rng), raw(rng)
     )
     whole = label.full(short, details, abi.LABEL_LEN_FULL)
     assert len(whole) <= abi.LABEL_LEN_FULL
     assert whole.isascii()
     assert whole.decode().isprintable()
+    _place(rng)
+
+
+def _place(rng: Random) -> None:
+    """The path of a cgroup, and a runtime's file about a container."""
+    path = b"/kubepods/pod%s/cri-containerd-%s.scope" % (b"0f" * 16, b"0f" * 32)
+    place = cgrouppath.parse(os.fsdecode(rng.choice((raw(rng), mutated(rng, path)))))
+    file = b'{"Name":"/a","names":["a"],"metadata":"{}","Config":{"Labels":{}}}'
+    found = containernames._table(containernames._loaded(mutated(rng, file)))
+    for names_in in (
+        containernames._docker_names,
+        containernames._stored_names,
+        containernames._annotated,
+    ):
+        text = placenames.text(placenames.described(place, names_in(found)), "peer_")
+        assert len(text) < abi.CGROUP_TEXT_LEN
+        assert text.isascii()
 
 
 def filter_texts(rng: Random) -> None:

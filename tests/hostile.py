@@ -117,6 +117,11 @@ PLANS: dict[str, bytes] = {
     "comms many": _with(comms=["x"] * 2000),
     "comms number": _with(comms=[1]),
     "comms surrogate": _raw("comms", '["\\ud800"]'),
+    "containers long": _with(containers=["x" * 256]),
+    "containers zero byte": _with(containers=["a\0b"]),
+    "pods many": _with(pods=["x"] * 2000),
+    "namespaces number": _with(namespaces=[1]),
+    "units surrogate": _raw("units", '["\\ud800"]'),
     # Filters.
     "filters text": _with(filters="tcp"),
     "filters many": _with(filters=["tcp"] * 3),

@@ -28,9 +28,19 @@ local term_fields = { -- by the term's key
     user = ProtoField.string("tccap.user", "User name"),
     exe = ProtoField.string("tccap.exe", "Program"),
     args = ProtoField.string("tccap.args", "Arguments"),
-    container = ProtoField.string("tccap.container", "Container id"),
     peer_pid = ProtoField.uint32("tccap.peer_pid", "Peer's process id"),
     peer_comm = ProtoField.string("tccap.peer_comm", "Peer's process name"),
+    container = ProtoField.string("tccap.container", "Container id"),
+    container_name = ProtoField.string("tccap.container_name", "Container name"),
+    pod = ProtoField.string("tccap.pod", "Pod"),
+    namespace = ProtoField.string("tccap.namespace", "Namespace"),
+    unit = ProtoField.string("tccap.unit", "Unit"),
+    peer_container = ProtoField.string("tccap.peer_container", "Peer's container id"),
+    peer_container_name =
+        ProtoField.string("tccap.peer_container_name", "Peer's container name"),
+    peer_pod = ProtoField.string("tccap.peer_pod", "Peer's pod"),
+    peer_namespace = ProtoField.string("tccap.peer_namespace", "Peer's namespace"),
+    peer_unit = ProtoField.string("tccap.peer_unit", "Peer's unit"),
 }
 local is_number = { pid = true, tid = true, ppid = true, uid = true, peer_pid = true }
 local UINT32_MAX = 4294967295

@@ -19,11 +19,13 @@ static __always_inline void describe_process(struct filter_input *input, u32 whi
 	input->uids[which] = UNKNOWN;
 	/* No name: the last byte of one is 0. */
 	input->comms[which][0] = input->comms[which][1] = UNKNOWN;
+	input->cgroups[which] = 0;
 	if (!process)
 		return;
 	input->uids[which] = process->euid;
 	input->comms[which][0] = ((const u64 *)process->comm)[0];
 	input->comms[which][1] = ((const u64 *)process->comm)[1];
+	input->cgroups[which] = cached_cgroup(process)->matches;
 }
 
 #endif

@@ -52,14 +52,14 @@ int on_record(struct pt_regs *ctx)
 /* Records a process; does not return. */
 static __always_inline void record_at_end(struct pt_regs *ctx,
 					  const struct process_id *id, u32 euid,
-					  const struct comm *comm)
+					  const struct comm *comm, u64 cgroup)
 {
 	u32 place = HOOK_DRAFT;
 	struct label_draft *draft = label_drafts.lookup(&place);
 
 	if (!draft)
 		return;
-	begin_draft(draft, id, euid, comm);
+	begin_draft(draft, id, euid, comm, cgroup);
 	tails.call(ctx, RECORD);
 }
 
@@ -101,7 +101,7 @@ static __always_inline void record_caller(struct pt_regs *ctx, u64 sk)
 	if (processes.lookup(&now.process))
 		return;
 	comm = comm_of(leader);
-	record_at_end(ctx, &now.process, euid_of(leader), &comm);
+	record_at_end(ctx, &now.process, euid_of(leader), &comm, cgroup_of(leader));
 }
 
 /* The sock of a socket. Sockets that the kernel created for itself have no file, and no

@@ -9,6 +9,7 @@
 
 #include "abi.h"
 #include "lookup_generation.h"
+#include "owners/cgroup.h"
 #include "owners/hand_ons.h"
 #include "owners/iterator_round.h"
 #include "owners/label.h"
@@ -45,10 +46,11 @@ static __always_inline void announce(const struct process_id *id,
 
 static __always_inline void begin_draft(struct label_draft *draft,
 					const struct process_id *id, u32 euid,
-					const struct comm *comm)
+					const struct comm *comm, u64 cgroup)
 {
 	draft->id = *id;
 	draft->process.euid = euid;
+	draft->process.cgroup = cgroup;
 	__builtin_memcpy(draft->process.comm, comm->text, COMM_LEN);
 }
 
@@ -74,7 +76,8 @@ static __always_inline void complete_draft(struct label_draft *draft)
 	process->fork_round = known ? known->fork_round : 0;
 	process->fork_number = known ? known->fork_number : 0;
 	process->stale = 0;
-	process->wanted = is_wanted(&draft->id, process->euid, process->comm);
+	process->wanted = wanted_as(&draft->id, process->euid, process->comm);
+	report_unknown_cgroup(process->cgroup);
 }
 
 /* Writes the record. A fork since `forks` was read may have been noted in the record
@@ -88,7 +91,7 @@ static __always_inline void store_process(struct process_id *id,
 	invalidate_lookups();
 }
 
-/* Records the process of the draft, which has its euid and comm. */
+/* Records the process of the draft, which has its euid, comm and cgroup. */
 static __always_inline void record_process(struct label_draft *draft)
 {
 	struct process_id id = draft->id;

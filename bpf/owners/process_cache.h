@@ -13,6 +13,7 @@ struct cached_process {
 	struct process_id id;
 	u64 generation;
 	struct process process;
+	struct cgroup_label cgroup;
 };
 
 #define SENDER 0
@@ -57,6 +58,36 @@ static __always_inline bool add_completion(struct process *process,
 	return completions.lookup(id) == known;
 }
 
+/* Most texts, with the zero bytes that pad the option, are no longer. */
+#define USUAL_TEXT_LEN 48
+
+/* Adds what is known of the cgroup; returns false if that was replaced meanwhile. */
+static __always_inline bool add_cgroup(struct cgroup_label *to, u64 number)
+{
+	const struct cgroup_label *known = cgroup_labels.lookup(&number);
+
+	if (!known) {
+		to->matches = to->chosen = to->text_len = to->peer_len = 0;
+		__builtin_memset(to->text, 0, USUAL_TEXT_LEN);
+		__builtin_memset(to->peer, 0, USUAL_TEXT_LEN);
+		return true;
+	}
+#pragma unroll
+	for (u32 i = 0; i < sizeof(*to) / 8; i++)
+		((u64 *)to)[i] = ((const u64 *)known)[i];
+	return cgroup_labels.lookup(&number) == known;
+}
+
+/* What is known of the cgroup of a process that is in this cache. */
+static __always_inline const struct cgroup_label *
+cached_cgroup(const struct process *process)
+{
+	const u8 *cached = (const u8 *)process -
+			   __builtin_offsetof(struct cached_process, process);
+
+	return &((const struct cached_process *)cached)->cgroup;
+}
+
 /* The record of a process as of a lookup generation, valid while this packet is
  * handled; NULL if there is none. */
 static __always_inline struct process *known_process(struct process_id *id,
@@ -79,7 +110,8 @@ static __always_inline struct process *known_process(struct process_id *id,
 	cached->generation = generation;
 	copy_process(&cached->process, process);
 	/* An entry may have been reused for another process during the copy. */
-	if (processes.lookup(id) != process || !add_completion(&cached->process, id)) {
+	if (processes.lookup(id) != process || !add_completion(&cached->process, id) ||
+	    !add_cgroup(&cached->cgroup, cached->process.cgroup)) {
 		cached->generation = 0;
 		return NULL;
 	}

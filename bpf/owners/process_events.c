@@ -56,7 +56,7 @@ int on_process_fork(u64 *ctx)
 	if (!FOLLOW_CHILDREN)
 		return 0;
 	comm = comm_of(leader);
-	if (is_wanted(&id, euid_of(leader), comm.text))
+	if (is_wanted(&id, euid_of(leader), comm.text, cgroup_of(leader)))
 		descendants.update(&child_id, &one);
 	return 0;
 }

@@ -10,11 +10,12 @@
 
 #if KERNEL_OFFSETS
 static __always_inline bool looks_like(const struct process *process, u32 euid,
-				       const struct comm *comm)
+				       const struct comm *comm, u64 cgroup)
 {
 	const u64 *a = (const u64 *)process->comm, *b = (const u64 *)comm->text;
 
-	return process->euid == euid && a[0] == b[0] && a[1] == b[1];
+	return process->euid == euid && process->cgroup == cgroup && a[0] == b[0] &&
+	       a[1] == b[1];
 }
 
 /* Deletes the record that was made from a draft if it may not be right. The process may
@@ -27,7 +28,7 @@ static __always_inline void forget_if_changed(struct process_id *id, u64 leader,
 	struct comm comm = comm_of(leader);
 
 	if (!same_process(&draft->id, id) ||
-	    !looks_like(&draft->process, euid_of(leader), &comm))
+	    !looks_like(&draft->process, euid_of(leader), &comm, cgroup_of(leader)))
 		processes.delete(id);
 }
 
@@ -38,11 +39,13 @@ static __always_inline void refresh_process(struct process_id *id, u64 leader,
 	struct process *process = processes.lookup(id);
 	struct comm comm = comm_of(leader);
 	u32 euid = euid_of(leader);
+	u64 cgroup = cgroup_of(leader);
 	struct label_draft *draft = label_drafts.lookup(&place);
 
-	if (!draft || (process && !process->stale && looks_like(process, euid, &comm)))
+	if (!draft ||
+	    (process && !process->stale && looks_like(process, euid, &comm, cgroup)))
 		return;
-	begin_draft(draft, id, euid, &comm);
+	begin_draft(draft, id, euid, &comm, cgroup);
 	if (HOOKS)
 		record_process(draft);
 	else

@@ -50,9 +50,6 @@ static __always_inline int load_plain(struct __sk_buff *skb, u8 *data, u64 len,
 	return bpf_skb_load_bytes(skb, 0, data, len);
 }
 
-/* Most texts, with the zero bytes that pad the option, are no longer. */
-#define USUAL_TEXT_LEN 48
-
 static __always_inline void copy_words(u8 *to, const char *text, const u32 from,
 				       const u32 end)
 {
@@ -87,17 +84,37 @@ static __always_inline u64 write_tid(u8 *at, u32 tid)
 	return *len;
 }
 
+/* Writes a receiver's part of a comment; returns its length. */
+static __always_inline u64 write_peer(u8 *at, const struct process *peer)
+{
+	const struct cgroup_label *cgroup = cached_cgroup(peer);
+	u64 peer_len = peer->peer_len, cgroup_len = cgroup->peer_len;
+	u8 *behind = ADVANCE(at, peer_len, PEER_MAX);
+
+	if (!behind)
+		return 0;
+	copy_text(at, peer->peer, peer_len, PEER_MAX);
+	copy_text(behind, cgroup->peer, cgroup_len, CGROUP_TEXT_MAX);
+	return peer_len + cgroup_len;
+}
+
 /* Writes the label as a comment; returns the length of the option. */
 static __always_inline u64 write_label_option(u8 *at, const struct endpoint *endpoint,
 					      const struct process *peer)
 {
 	const struct process *process = endpoint->process;
-	u64 label_len = process->label_len, tid_len = 0, peer_len = 0;
+	const struct cgroup_label *cgroup = cached_cgroup(process);
+	u64 label_len = process->label_len, cgroup_len = cgroup->text_len;
+	u64 tid_len = 0, peer_len = 0;
 	u8 *behind = ADVANCE(at + 4, label_len, LABEL_MAX);
 
 	if (!behind)
 		return 0;
 	copy_text(at + 4, process->label, label_len, LABEL_MAX);
+	copy_text(behind, cgroup->text, cgroup_len, CGROUP_TEXT_MAX);
+	behind = ADVANCE(behind, cgroup_len, CGROUP_TEXT_MAX);
+	if (!behind)
+		return 0;
 	if (LABEL_TIDS && (TIDS_ANY_USER || process->euid == TIDS_USER)) {
 		tid_len = write_tid(behind, endpoint->tid);
 		behind = ADVANCE(behind, tid_len, TID_MAX);
@@ -105,11 +122,10 @@ static __always_inline u64 write_label_option(u8 *at, const struct endpoint *end
 			return 0;
 	}
 	if (peer) {
-		peer_len = 1 + peer->peer_len;
 		*behind = ' ';
-		copy_text(behind + 1, peer->peer, peer_len, PEER_MAX);
+		peer_len = 1 + write_peer(behind + 1, peer);
 	}
-	label_len += tid_len + peer_len;
+	label_len += cgroup_len + tid_len + peer_len;
 	*(u32 *)at = OPT_COMMENT | label_len << 16;
 	return 4 + ((label_len + 3) & ~3ull);
 }
@@ -117,9 +133,8 @@ static __always_inline u64 write_label_option(u8 *at, const struct endpoint *end
 /* Writes a comment that names the receiver only; returns the length of the option. */
 static __always_inline u64 write_peer_option(u8 *at, const struct process *peer)
 {
-	u64 len = peer->peer_len;
+	u64 len = write_peer(at + 4, peer);
 
-	copy_text(at + 4, peer->peer, len, PEER_MAX);
 	*(u32 *)at = OPT_COMMENT | len << 16;
 	return 4 + ((len + 3) & ~3ull);
 }

@@ -46,12 +46,18 @@ static __always_inline bool words_pass(struct __sk_buff *skb,
 	return whole_filter(&frame);
 }
 
+static __always_inline bool endpoint_passes(const struct endpoint *endpoint)
+{
+	const struct process *process = endpoint->process;
+
+	return process && passes(process->wanted, cached_cgroup(process));
+}
+
 /* Whether an endpoint passes the process filter of the options; one is enough. */
 static __always_inline bool endpoints_pass(const struct endpoint *sender,
 					   const struct endpoint *receiver)
 {
-	return (sender->process && sender->process->wanted) ||
-	       (receiver->process && receiver->process->wanted);
+	return endpoint_passes(sender) || endpoint_passes(receiver);
 }
 
 static __always_inline bool processes_pass(struct __sk_buff *skb,
@@ -87,7 +93,8 @@ static __always_inline bool needs_label(const struct endpoint *endpoint)
 	draft = label_drafts.lookup(&place);
 	if (!draft)
 		return false;
-	begin_draft(draft, &endpoint->id, process->euid, (struct comm *)process->comm);
+	begin_draft(draft, &endpoint->id, process->euid, (struct comm *)process->comm,
+		    process->cgroup);
 	return true;
 }
 

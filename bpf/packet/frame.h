@@ -53,6 +53,7 @@ struct filter_input {
 	u64 pids[2];
 	u64 uids[2];
 	u64 comms[2][2];
+	u64 cgroups[2]; /* which conditions on the cgroup are true, a bit each */
 	u32 words[16];
 	u64 loaded;
 	u8 verdicts[64]; /* on the packet, from the first stage for the second one */

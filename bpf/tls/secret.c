@@ -192,7 +192,7 @@ static __always_inline bool is_traced(void)
 	struct process_id id = id_of(leader);
 	struct comm comm = comm_of(leader);
 
-	return is_wanted(&id, euid_of(leader), comm.text);
+	return is_wanted(&id, euid_of(leader), comm.text, cgroup_of(leader));
 #else
 	return true;
 #endif

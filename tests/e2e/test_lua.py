@@ -10,11 +10,14 @@ import pytest
 
 from support.labelled import Tshark
 from tccap.host.proc import Details
-from tccap.owners import label
+from tccap.owners import label, placenames
+from tccap.owners.placenames import Described
 from tccap.paths import TOP
 
 NUMBERS = ("pid", "tid", "ppid", "uid", "peer_pid")
-TEXTS = ("comm", "name", "user", "exe", "args", "container", "peer_comm")
+PLACES = ("container", "container_name", "pod", "namespace", "unit")
+OTHERS = ("comm", "name", "user", "exe", "args", "peer_comm")
+TEXTS = (*OTHERS, *PLACES, *(f"peer_{key}" for key in PLACES))
 CURL = label.basic(4242, b"curl", 1000)
 FULL = label.full(
     CURL + b" tid=4243",
@@ -22,7 +25,6 @@ FULL = label.full(
         1,
         b"/usr/bin/my curl",
         b'curl -H "a: b" http://x/?a=b',
-        "0123456789ab",
         b"my curl",
         b"ada",
     ),
@@ -63,18 +65,17 @@ def tshark(folder: Path) -> Tshark:
 
 
 def test_every_term_is_a_field(tshark: Tshark) -> None:
-    values = tshark.fields([(FULL + PEER,)], *NUMBERS, *TEXTS)
+    web = Described("0123456789ab" * 5, "web 1", "web-0", "shop", "web.service")
+    db = Described("ba9876543210" * 5, "db", "db-0", "store", "db.service")
+    places = placenames.text(web) + PEER + placenames.text(db, "peer_")
+    values = tshark.fields([(FULL + places,)], *NUMBERS, *TEXTS)
+    arguments = 'curl -H "a: b" http://x/?a=b'
     assert values == [
         [
             *("4242", "4243", "1", "1000", "80"),
-            *(
-                "curl",
-                "my curl",
-                "ada",
-                "/usr/bin/my curl",
-                'curl -H "a: b" http://x/?a=b',
-            ),
-            *("0123456789ab", "my server"),
+            *("curl", "my curl", "ada", "/usr/bin/my curl", arguments, "my server"),
+            *("0123456789ab", *web[1:]),
+            *("ba9876543210", *db[1:]),
         ]
     ]
 
@@ -83,7 +84,7 @@ def test_a_program_is_found_by_its_name_and_shown_with_it(tshark: Tshark) -> Non
     """Node calls its main thread MainThread."""
     node = label.full(
         label.basic(7, b"MainThread", 1000),
-        Details(1, b"/usr/bin/node", b"node server.js", "", b"server.js", b"ada"),
+        Details(1, b"/usr/bin/node", b"node server.js", b"server.js", b"ada"),
         1024,
     )
     packets = [(node,), (CURL,)]

@@ -16,7 +16,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "tls": "all",
         "keylog": True,
         "uids": [0],
-        "filters": ["(tcp or udp) and not comm init"],
+        "units": ["*"],
+        "filters": ["(tcp or udp) and not comm init and not container web-*"],
     },
 }
 

@@ -14,9 +14,11 @@ from tccap.errors import TccapError
 
 _KIND_STRUCT = 4  # BTF_KIND_STRUCT, include/uapi/linux/btf.h
 _KIND_UNION = 5
+_KIND_ENUM = 6
 _KIND_TYPEDEF = 8
 _KIND_FUNC = 12
 _TYPE_LEN = 12  # struct btf_type, and struct btf_member
+_ENUM_LEN = 8  # struct btf_enum
 
 # What the BPF programs read: structure and member, or member.member.
 MEMBERS = (
@@ -126,6 +128,18 @@ _TRACKED = {
 }
 
 
+_CGROUPS = (
+    ("task_struct", "cgroups"),
+    ("css_set", "dfl_cgrp"),
+    ("css_set", "subsys"),
+    ("cgroup_subsys_state", "cgroup"),
+    ("cgroup", "kn"),
+    ("cgroup", "root"),
+    ("cgroup_root", "hierarchy_id"),
+    ("kernfs_node", "id"),
+)
+
+
 class _Btf:
     def __init__(self) -> None:
         self._lib = _libbpf()
@@ -153,6 +167,20 @@ class _Btf:
         """Return the id of a type, or of a function; 0: there is none."""
         found = self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind)
         return max(0, int(found))
+
+    def enumerator(self, enumeration: str, wanted: str) -> int | None:
+        """Return the value of an enumerator; None: there is none."""
+        type_id = self.type_id(enumeration, _KIND_ENUM)
+        if not type_id:
+            return None
+        address = self._lib.btf__type_by_id(self._btf, type_id)
+        _, info, _ = struct.unpack("III", ctypes.string_at(address, _TYPE_LEN))
+        for at in range(info & 0xFFFF):
+            raw = ctypes.string_at(address + _TYPE_LEN + _ENUM_LEN * at, _ENUM_LEN)
+            name, value = struct.unpack("Ii", raw)
+            if self._lib.btf__name_by_offset(self._btf, name).decode() == wanted:
+                return int(value)
+        return None
 
     def _find(self, type_id: int, member: str) -> int | None:
         """Return a member's offset in bits; None: there is none."""
@@ -188,8 +216,9 @@ def defines() -> dict[str, int]:
     """Return -D definitions: STRUCT__MEMBER is the member's offset in bytes.
 
     HAS_MPTCP is 1 where those of multipath TCP are among them, HAS_NETFILTER where
-    those of netfilter are, HAS_GROUPS6 where those of IPv6 multicast are, HAS_CONNTRACK
-    where those of tracked connections are, and HAS_ZONES where their zones are.
+    those of netfilter are, HAS_GROUPS6 where those of IPv6 multicast are, HAS_CGROUPS
+    where those of cgroups are, HAS_CONNTRACK where those of tracked connections are,
+    and HAS_ZONES where their zones are.
     """
     return {
         **_offsets(MEMBERS),
@@ -200,6 +229,7 @@ def defines() -> dict[str, int]:
         **_if_present("HAS_GROUPS6", _GROUPS6),
         **_if_present("HAS_ZONES", _ZONES),
         **_conntrack(),
+        **_if_present("HAS_CGROUPS", _CGROUPS),
     }
 
 
@@ -259,6 +289,11 @@ def functions(*names: str) -> dict[str, int]:
     """
     found = {name: _kernel().type_id(name, _KIND_FUNC) for name in names}
     return {name: type_id for name, type_id in found.items() if type_id}
+
+
+def enumerator(enumeration: str, name: str) -> int | None:
+    """Return the value of an enumerator; None: there is none."""
+    return _kernel().enumerator(enumeration, name)
 
 
 def tracepoint(name: str) -> int:

@@ -12,22 +12,11 @@ import os
 import time
 from typing import Self
 
-from tccap.host import libc
+from tccap.host import libc, timer
 
 _TFD_TIMER_ABSTIME = 1  # include/linux/timerfd.h
 _TFD_TIMER_CANCEL_ON_SET = 2
 _FAR_FUTURE_S = 1 << 40
-
-
-class _Itimerspec(ctypes.Structure):
-    """struct itimerspec."""
-
-    _fields_ = (
-        ("interval_s", ctypes.c_long),
-        ("interval_ns", ctypes.c_long),
-        ("value_s", ctypes.c_long),
-        ("value_ns", ctypes.c_long),
-    )
 
 
 def wall_offset_ns() -> int:
@@ -53,7 +42,7 @@ class SetAlarm:
         self._arm()
 
     def _arm(self) -> None:
-        never = _Itimerspec(value_s=_FAR_FUTURE_S)
+        never = timer.Itimerspec(value_s=_FAR_FUTURE_S)
         flags = _TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET
         # ECANCELED: the clock was set since the last time; the timer is armed anyway.
         with contextlib.suppress(OSError):

@@ -138,9 +138,14 @@ def choose(plan: Plan, caller: Caller) -> tuple[Choice, ...]:
     netmask = None if plan.is_any else netdev.netmask(plan.device)
     links = _link_types(plan)
     capture_filter = CaptureFilter(plan.filters, links, netmask, uid=caller.uid)
-    needs_owners = capture_filter.needs_processes
+    owners = OwnersChoice(
+        plan,
+        caller,
+        filter_needs_it=capture_filter.needs_processes,
+        place_words=capture_filter.place_words,
+    )
     return (
-        OwnersChoice(plan, caller, filter_needs_it=needs_owners),
+        owners,
         TlsChoice(plan, caller),
         capture_filter,
     )

@@ -13,7 +13,7 @@ from tccap.bpf.code import Code
 from tccap.bpf.patch import Patches
 from tccap.filter import ebpf, function, language, libpcap
 from tccap.filter.cbpf import FilterError, Program
-from tccap.filter.language import All, Context, Filter, Packet, Process
+from tccap.filter.language import All, Filter, Packet
 from tccap.host import sandbox
 from tccap.stream.linktypes import LinkType
 
@@ -55,7 +55,15 @@ class CaptureFilter:
     @property
     def needs_processes(self) -> bool:
         """Return whether the filter has words about processes."""
-        return self._filter is not None and bool(_process_words(self._filter))
+        return self._filter is not None and any(language.processes(self._filter))
+
+    @property
+    def place_words(self) -> tuple[tuple[str, str], ...]:
+        """Return the conditions on a process's place, in the order of their bits.
+
+        FilterError if they are too many.
+        """
+        return language.place_words(self._filter) if self._filter else ()
 
     @property
     def code(self) -> Code:
@@ -123,18 +131,6 @@ def _parsed(texts: tuple[str, ...]) -> Filter | None:
     if len(parts) > 1:
         return All(parts)
     return parts[0] if parts else None
-
-
-def _process_words(of: Filter) -> list[Process]:
-    match of:
-        case Process():
-            return [of]
-        case Packet() | Context():
-            return []
-        case language.Not(inner):
-            return _process_words(inner)
-        case All(terms) | language.Any(terms):
-            return [word for term in terms for word in _process_words(term)]
 
 
 def _programs(

@@ -14,7 +14,7 @@ from tccap.bpf.assembler import ALU64, JMP, Assembler, Label
 from tccap.filter import ebpf, language
 from tccap.filter.cbpf import FilterError, Program
 from tccap.filter.language import All, Any, Context, Filter, Not, Packet, Process
-from tccap.filter.tokens import IFINDEX
+from tccap.filter.tokens import IFINDEX, PLACES
 
 _RESULT, _VALUE, _OTHER = 0, 2, 3
 _PLACES: Final = {"pid": ebpf.PIDS, "uid": ebpf.UIDS}
@@ -36,8 +36,9 @@ def function(of: Filter, ethernet: Programs, raw: Programs) -> bytes:
     """
     into, yes, no = _begun()
     into.load(8, ebpf.HEAD, ebpf.FRAME, ebpf.HEAD_AT)
+    places = language.place_words(of)
     for programs in _kinds(into, ethernet, raw):
-        _Tree(into, _inline(into, programs)).write(of, yes, no)
+        _Tree(into, _inline(into, programs), places).write(of, yes, no)
     return into.code()
 
 
@@ -69,7 +70,8 @@ def keeping(
 def kept(of: Filter, packets: Sequence[Packet]) -> bytes:
     """Return a filter that takes verdicts on ``packets`` from `keeping`."""
     into, yes, no = _begun()
-    _Tree(into, _kept(into, packets)).write(of, yes, no)
+    places = language.place_words(of)
+    _Tree(into, _kept(into, packets), places).write(of, yes, no)
     return into.code()
 
 
@@ -149,9 +151,17 @@ def _write_ends(into: Assembler, yes: Label, no: Label) -> None:
 
 
 class _Tree:
-    def __init__(self, into: Assembler, packet: _PacketWriter) -> None:
+    """``places`` are conditions on a process's place, in the order of their bits."""
+
+    def __init__(
+        self,
+        into: Assembler,
+        packet: _PacketWriter,
+        places: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self._into = into
         self._packet = packet
+        self._places = places
 
     def write(self, of: Filter, yes: Label, no: Label) -> None:
         """Append jumps to one of two labels."""
@@ -195,6 +205,9 @@ class _Tree:
         for endpoint in (0, 1):
             if of.word == "comm":
                 self._comm(ebpf.COMMS + _COMM_LEN * endpoint, str(of.value), yes)
+            elif of.word in PLACES:
+                bit = self._places.index((of.word, str(of.value)))
+                self._bit(ebpf.CGROUPS + 8 * endpoint, bit, yes)
             else:
                 self._equal(_PLACES[of.word] + 8 * endpoint, int(of.value), yes)
         self._into.jump(no)
@@ -207,6 +220,12 @@ class _Tree:
         self._into.jump_if_register(bpf.JNE, _VALUE, _OTHER, other)
         self._equal(place + 8, second, yes)
         self._into.bind(other)
+
+    def _bit(self, place: int, bit: int, yes: Label) -> None:
+        ebpf.load_input(self._into, _VALUE, place)
+        self._into.alu(bpf.RSH, _VALUE, bit, ALU64)
+        self._into.alu(bpf.AND, _VALUE, 1, ALU64)
+        self._into.jump_if(bpf.JNE, _VALUE, 0, yes, JMP)
 
     def _equal(self, place: int, value: int, yes: Label) -> None:
         ebpf.load_input(self._into, _VALUE, place)

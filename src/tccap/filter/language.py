@@ -9,8 +9,8 @@
 of pcap-filter(7) is, and combine with `and`, `or`, `not` and parentheses; an `==` or
 `=` before the value is allowed, too. So are `inbound`, `outbound` and `ifindex N`,
 which libpcap compiles for its own live captures only: they are about what the frame
-itself does not hold. A text without such a word goes to libpcap as it is, so it keeps
-libpcap's meaning.
+itself does not hold. `container`, `pod`, `namespace` and `unit` take a glob. A text
+without such a word goes to libpcap as it is, so it keeps libpcap's meaning.
 
 In libpcap `and` and `or` have the same precedence, from left to right, and in
 `port 80 or 443` the `port` applies to both numbers. Beside such a word that would
@@ -30,17 +30,21 @@ from tccap.filter.tokens import (
     JOINS,
     NO_VALUE,
     NOT,
+    PLACES,
     QUOTES,
     Token,
     split,
     starts_own,
 )
 from tccap.host import users
-from tccap.ipc.values import FILTER_LEN_MAX, number_of
+from tccap.ipc.values import FILTER_LEN_MAX, PATTERN_LEN_MAX, number_of
 
 # The kernel keeps this many bytes of a name (TASK_COMM_LEN, without the NUL).
 COMM_LEN: Final = 15
 _MAX_DEPTH: Final = 100
+_NAMED: Final = ("comm", *PLACES)
+# The kernel has as many bits for conditions on a process's place.
+PLACE_WORDS_MAX: Final = 64
 
 
 def encode(expression: str) -> bytes:
@@ -66,10 +70,10 @@ class Packet(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A condition on the packet's process: `word` is pid, uid or comm.
+    """A condition on the packet's process: `word` is pid, uid, comm or one of PLACES.
 
     `value` is a number for pid and uid. For comm it is the name, of at most
-    15 bytes. It is false for a packet whose process is unknown.
+    15 bytes, for PLACES a glob. It is false for a packet whose process is unknown.
     """
 
     word: str
@@ -154,7 +158,7 @@ class _Parser:
         return _joined(terms, joins)
 
     def _join_missing(self, before: Filter | None) -> FilterError:
-        is_name = isinstance(before, Process) and before.word == "comm"
+        is_name = isinstance(before, Process) and before.word in _NAMED
         hint = '; quote a name with spaces: comm "Web Content"' if is_name else ""
         return FilterError(
             f'The capture filter needs "and" or "or" before "{self._next()}"{hint}.'
@@ -162,7 +166,7 @@ class _Parser:
 
     def _inherited(self, before: Filter) -> Process | None:
         """`pid 1 or 2`, as libpcap lends `port` in `port 1 or 2`."""
-        if not isinstance(before, Process) or before.word == "comm":
+        if not isinstance(before, Process) or before.word in _NAMED:
             return None
         if not self._next().isdecimal():
             return None
@@ -241,8 +245,19 @@ def _process(word: str, value: str) -> Process:
     name = value[1:-1] if value[0] in QUOTES else value
     if word == "uid":
         return Process(word, _uid(name))
+    if word in PLACES:
+        return Process(word, _pattern(word, name))
     kept = name.encode(errors="replace")[:COMM_LEN]
     return Process(word, kept.decode(errors="ignore"))
+
+
+def _pattern(word: str, name: str) -> str:
+    if not 0 < len(name.encode(errors="replace")) <= PATTERN_LEN_MAX:
+        raise FilterError(
+            f'In the capture filter, "{word}" takes a name of 1 to {PATTERN_LEN_MAX} '
+            "bytes."
+        )
+    return name
 
 
 def _number(word: str, value: str) -> int:
@@ -295,6 +310,35 @@ def packets(of: Filter) -> Iterator[Packet]:
                 yield from packets(term)
         case Process() | Context():
             return
+
+
+def processes(of: Filter) -> Iterator[Process]:
+    """Yield every condition on the process, from left to right."""
+    match of:
+        case Process():
+            yield of
+        case Not(inner):
+            yield from processes(inner)
+        case All(terms) | Any(terms):
+            for term in terms:
+                yield from processes(term)
+        case Packet() | Context():
+            return
+
+
+def place_words(of: Filter) -> tuple[tuple[str, str], ...]:
+    """Return the conditions on a process's place, each once: word and glob.
+
+    FilterError if they are too many.
+    """
+    found = [(p.word, str(p.value)) for p in processes(of) if p.word in PLACES]
+    words = tuple(dict.fromkeys(found))
+    if len(words) > PLACE_WORDS_MAX:
+        raise FilterError(
+            f"The capture filter has {len(words)} conditions such as container; "
+            f"{PLACE_WORDS_MAX} are possible: use a pattern, such as container web-*."
+        )
+    return words
 
 
 def packet_only(of: Filter) -> Filter | None:

@@ -7,11 +7,12 @@ JOINS: Final = ("and", "&&", "or", "||")
 NOT: Final = ("not", "!")
 EQUALS: Final = ("=", "==")
 QUOTES: Final = ('"', "'")
-_PROCESS: Final = ("pid", "uid", "comm")
+PLACES: Final = ("container", "pod", "namespace", "unit")
+_PROCESS: Final = ("pid", "uid", "comm", *PLACES)
 # libpcap knows these, but only for its own live captures.
 DIRECTIONS: Final = ("inbound", "outbound")
 IFINDEX: Final = "ifindex"
-# If one of these follows "comm", it is a name in libpcap's language.
+# If one of these follows "comm", for instance, it is a name in libpcap's language.
 NO_VALUE: Final = frozenset([*JOINS, *NOT, "(", ")", "[", "]"])
 # libpcap expects a name after these, which may be "pid".
 _TAKES_NAME: Final = frozenset(
@@ -24,7 +25,7 @@ _TAKES_NAME: Final = frozenset(
 )
 _TOKEN: Final = re.compile(
     r"""\s*(?:(?P<quoted>"[^"]*"|'[^']*')|(?P<sign>&&|\|\||==?|[()!\[\]])"""
-    r"""|(?P<process>(?:pid|uid|comm|ifindex)(?==))"""
+    r"""|(?P<process>(?:pid|uid|comm|container|pod|namespace|unit|ifindex)(?==))"""
     r"""|(?P<word>(?:(?!&&|\|\|)[^\s()!\[\]"'])+)|(?P<open_quote>["']))"""
 )
 

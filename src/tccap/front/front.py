@@ -103,8 +103,10 @@ def _filter_error(arguments: argparse.Namespace) -> str:
 
 
 def _present_values(option: str) -> extcap.Choices:
-    from tccap.host import processlist
+    from tccap.host import placelist, processlist
 
+    if option == "place":
+        return placelist.with_network_sockets()
     assert option == "process"
     return [
         (str(found.pid), processlist.text_of(found))

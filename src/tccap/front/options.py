@@ -118,7 +118,7 @@ class Options(NamedTuple):
             choices=(
                 ("off", "None"),
                 ("short", "pid, name and user id"),
-                ("full", "Also thread, parent, program, arguments and container"),
+                ("full", "Also thread, parent, program and arguments"),
             ),
         ),
     ] = "short"
@@ -131,6 +131,17 @@ class Options(NamedTuple):
             tooltip="Only packets of this process, for one session of Wireshark",
             choices=(("", "All processes"),),
             reload="List the processes",
+        ),
+    ] = ""
+    place: Annotated[
+        str,
+        Entry(
+            kind="selector",
+            group="Processes",
+            display="Only this container or unit",
+            tooltip="Only packets of this one, for one session of Wireshark",
+            choices=(("", "All containers and units"),),
+            reload="List the containers and units",
         ),
     ] = ""
     pid: Annotated[
@@ -158,6 +169,42 @@ class Options(NamedTuple):
             group="Processes",
             display="Only these process names",
             tooltip="Names as ps -o comm shows them, with commas between them",
+        ),
+    ] = ""
+    container: Annotated[
+        str,
+        Entry(
+            kind="string",
+            group="Processes",
+            display="Only these containers",
+            tooltip="Names or ids, with commas between them; * stands for any text",
+        ),
+    ] = ""
+    pod: Annotated[
+        str,
+        Entry(
+            kind="string",
+            group="Processes",
+            display="Only these pods",
+            tooltip="Names of pods, as for containers",
+        ),
+    ] = ""
+    namespace: Annotated[
+        str,
+        Entry(
+            kind="string",
+            group="Processes",
+            display="Only these namespaces",
+            tooltip="Namespaces of Kubernetes, as for containers",
+        ),
+    ] = ""
+    unit: Annotated[
+        str,
+        Entry(
+            kind="string",
+            group="Processes",
+            display="Only these units",
+            tooltip="Units of systemd, such as nginx or ssh*, as for containers",
         ),
     ] = ""
     children: Annotated[

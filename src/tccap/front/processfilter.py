@@ -4,7 +4,15 @@ import os
 
 from tccap.errors import TccapError, quoted
 from tccap.host import users
-from tccap.ipc.values import COMM_LEN_MAX, LIST_MAX, PID_MAX, UID_MAX, number_of
+from tccap.ipc.plan import is_pattern
+from tccap.ipc.values import (
+    COMM_LEN_MAX,
+    LIST_MAX,
+    PATTERN_LEN_MAX,
+    PID_MAX,
+    UID_MAX,
+    number_of,
+)
 
 HOST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of include/linux/proc_ns.h
 
@@ -30,6 +38,34 @@ def comms(text: str) -> tuple[str, ...]:
     name.
     """
     return tuple(sorted({_comm(item) for item in _items(text, "process names")}))
+
+
+def patterns(text: str, what: str) -> tuple[str, ...]:
+    """Return the globs in a list; TccapError if an item is too long."""
+    items = sorted(set(_items(text, what)))
+    for item in items:
+        if not is_pattern(item):
+            raise TccapError(
+                f"{quoted(item)} cannot be a name of {what}: it has more than "
+                f"{PATTERN_LEN_MAX} bytes, or is not UTF-8."
+            )
+    return tuple(items)
+
+
+def place(text: str) -> dict[str, str]:
+    """Return a choice from the list of containers and units, by its word; or nothing.
+
+    TccapError if it is not one of such a list.
+    """
+    word, sign, name = text.partition("=")
+    if not text:
+        return {}
+    if word not in ("container", "unit") or not sign or not name or "," in name:
+        raise TccapError(
+            f"--place is container=NAME or unit=NAME, not {quoted(text)}; "
+            "--container and --unit take lists."
+        )
+    return {word: name}
 
 
 def need_running(chosen: tuple[int, ...]) -> None:

@@ -16,6 +16,7 @@ def plan(interface: str, box_filter: str, options: Options) -> Plan:
     filters = tuple(f for f in (box_filter, options.filter) if f.strip())
     for text in filters:
         language.encode(text)  # for its error message
+    place = processfilter.place(options.place)
     return Plan(
         device=listing.device_of(interface),
         filters=filters,
@@ -27,6 +28,14 @@ def plan(interface: str, box_filter: str, options: Options) -> Plan:
         pids=processfilter.pids(f"{options.pid},{options.process}"),
         uids=processfilter.uids(options.uid),
         comms=processfilter.comms(options.comm),
+        containers=processfilter.patterns(
+            f"{options.container},{place.get('container', '')}", "containers"
+        ),
+        pods=processfilter.patterns(options.pod, "pods"),
+        namespaces=processfilter.patterns(options.namespace, "namespaces"),
+        units=processfilter.patterns(
+            f"{options.unit},{place.get('unit', '')}", "units"
+        ),
         children=options.children,
         sockets=options.sockets,
         processes=options.processes,

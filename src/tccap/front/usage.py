@@ -48,8 +48,9 @@ def value_of(option: Option) -> str:
         return ""
     if entry.choices and not entry.reload:
         return "|".join(value for value, _ in entry.choices)
-    kinds = {"unsigned": "NUMBER", "fileselect": "FILE", "selector": "PID"}
-    return kinds.get(entry.kind, "TEXT")
+    if entry.kind == "selector":
+        return "PID" if option.name == "process" else option.name.upper()
+    return {"unsigned": "NUMBER", "fileselect": "FILE"}.get(entry.kind, "TEXT")
 
 
 def _line(option: Option) -> str:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 from tccap.host import programs
 
 CLOCK_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-_CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 # Real, effective, saved and file system ids.
 _UIDS = re.compile(rb"^Uid:\t\d+\t(\d+)\t\d+\t\d+$", re.MULTILINE)
 _GIDS = re.compile(rb"^Gid:\t\d+\t\d+\t\d+\t\d+$", re.MULTILINE)
@@ -29,7 +28,6 @@ class Details(NamedTuple):
     ppid: int
     exe: bytes
     args: bytes  # separated by spaces
-    container: str  # the first 12 digits of its id
     name: bytes = b""  # of the program's file, or of the script
     user: bytes = b""
 
@@ -101,7 +99,6 @@ def details(pid: int, start_ns: int) -> Details | None:
         ppid=int(fields[1]) if fields else 0,
         exe=exe,
         args=_read(pid, "cmdline").rstrip(b"\0").replace(b"\0", b" "),
-        container=_container(pid),
         name=os.fsencode(programs.name(os.fsdecode(exe), arguments(pid))),
     )
     return found if start_ticks(pid) == start_ns // CLOCK_TICK_NS else None
@@ -132,9 +129,3 @@ def _exe(pid: int) -> bytes:
         return os.readlink(b"/proc/%d/exe" % pid)
     except OSError:
         return b""
-
-
-def _container(pid: int) -> str:
-    """Return the short container id in the process's cgroup path; empty: none."""
-    found = _CONTAINER_ID.findall(_read(pid, "cgroup").decode("ascii", "replace"))
-    return found[-1][:12] if found else ""

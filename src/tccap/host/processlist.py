@@ -38,7 +38,7 @@ def text_of(listed: Listed) -> str:
         shown = ", ".join(map(str, listed.ports[:_PORTS_MAX]))
         more = ", ..." if len(listed.ports) > _PORTS_MAX else ""
         ports = f", port{'s' * (len(listed.ports) > 1)} {shown}{more}"
-    return _printable(f"{listed.title} (pid {listed.pid}, {listed.user}{ports})")
+    return printable(f"{listed.title} (pid {listed.pid}, {listed.user}{ports})")
 
 
 def title(exe: str, args: list[str]) -> str:
@@ -101,5 +101,6 @@ def _link(path: str) -> str:
         return ""
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Return a text without what extcap output reserves, or nobody can read."""
     return "".join(c if c.isprintable() and c not in "{}" else "?" for c in text)

@@ -18,6 +18,7 @@ from tccap.ipc.values import (
     IFNAME_LEN_MAX,
     LIST_MAX,
     PATH_LEN_MAX,
+    PATTERN_LEN_MAX,
     PID_MAX,
     RING_MIB_MAX,
     SNAPLEN_MAX,
@@ -42,9 +43,10 @@ class Plan:
     ``link_types`` are left out; ``snaplen`` is in bytes of a
     frame, ``ring_mib`` in MiB. A packet passes the process filter if a process
     at one of its endpoints has one of ``pids``, one of ``uids`` (effective user
-    ids) and one of ``comms``; an empty list lets all pass. ``children`` adds the
-    descendants of such processes. ``sockets`` and ``processes`` are the sizes of
-    the kernel's tables.
+    ids) and one of ``comms``, and is in one of ``containers``, ``pods``, ``namespaces``
+    (Kubernetes) and ``units``, which are globs; an empty list lets all pass.
+    ``children`` adds the descendants of such processes. ``sockets`` and ``processes``
+    are the sizes of the kernel's tables.
 
     ``tls`` says whose processes' TLS secrets to read; ``tls_libraries`` are files
     that may hold a TLS library, besides those that are found; ``tls_wait_ms`` is
@@ -64,6 +66,10 @@ class Plan:
     pids: tuple[int, ...]
     uids: tuple[int, ...]
     comms: tuple[str, ...]
+    containers: tuple[str, ...]
+    pods: tuple[str, ...]
+    namespaces: tuple[str, ...]
+    units: tuple[str, ...]
     children: bool
     sockets: int
     processes: int
@@ -89,6 +95,10 @@ class Plan:
             "pids": _is_list(self.pids, lambda n: _is_within(n, 1, PID_MAX)),
             "uids": _is_list(self.uids, lambda n: _is_within(n, 0, UID_MAX)),
             "comms": _is_list(self.comms, _is_comm),
+            "containers": _is_list(self.containers, is_pattern),
+            "pods": _is_list(self.pods, is_pattern),
+            "namespaces": _is_list(self.namespaces, is_pattern),
+            "units": _is_list(self.units, is_pattern),
             "children": isinstance(self.children, bool),
             "sockets": _is_within(self.sockets, 1, TABLE_MAX),
             "processes": _is_within(self.processes, 1, TABLE_MAX),
@@ -101,7 +111,18 @@ class Plan:
     @property
     def filters_processes(self) -> bool:
         """Return whether only packets of certain processes are wanted."""
-        return bool(self.pids or self.uids or self.comms)
+        return bool(self.pids or self.uids or self.comms or self.places)
+
+    @property
+    def places(self) -> dict[str, tuple[str, ...]]:
+        """Return the lists of globs that are not empty, by the words of filters."""
+        lists = {
+            "container": self.containers,
+            "pod": self.pods,
+            "namespace": self.namespaces,
+            "unit": self.units,
+        }
+        return {word: patterns for word, patterns in lists.items() if patterns}
 
     @property
     def is_any(self) -> bool:
@@ -148,6 +169,11 @@ def _is_filter(value: object) -> bool:
 def is_path(value: object) -> bool:
     """Return whether a value can be the absolute path of a file."""
     return _is_text(value, PATH_LEN_MAX) and str(value).startswith("/")
+
+
+def is_pattern(value: object) -> bool:
+    """Return whether a value can be a glob for a container, pod, namespace or unit."""
+    return _is_text(value, PATTERN_LEN_MAX)
 
 
 def _is_comm(value: object) -> bool:

@@ -14,6 +14,7 @@ IFNAME_LEN_MAX = 15  # IFNAMSIZ - 1, include/uapi/linux/if.h
 FILTERS_MAX = 2  # from the filter box, and from the option
 # Both filters together fit into one option of a pcapng block (65535 bytes).
 FILTER_LEN_MAX = 32000
+PATTERN_LEN_MAX = 255  # NAME_MAX: names of cgroups are no longer
 PATH_LEN_MAX = 4095  # PATH_MAX - 1, include/uapi/linux/limits.h
 SNAPLEN_MAX = 262144
 RING_MIB_MAX = 1024

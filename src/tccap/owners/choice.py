@@ -14,11 +14,14 @@ from tccap.bpf.code import Code
 from tccap.bpf.collection import Collection
 from tccap.bpf.uapi import AttachType
 from tccap.errors import TccapError
+from tccap.host import cgroups
 from tccap.host.access import ALL, Caller
+from tccap.host.cgroups import Hierarchy
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import log
 from tccap.owners import hooks, label, tracepoints, wanted
 from tccap.owners.addresses import LocalAddresses
+from tccap.owners.cgroups import Cgroups, Chosen, Words
 from tccap.owners.container_addresses import ContainerAddresses
 from tccap.owners.owners import Owners
 from tccap.owners.polling import Polling
@@ -44,10 +47,18 @@ class OwnersChoice:
     sets_probes = False
     starts_last = False
 
-    def __init__(self, plan: Plan, caller: Caller, *, filter_needs_it: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        caller: Caller,
+        *,
+        filter_needs_it: bool,
+        place_words: Words = (),
+    ) -> None:
         self._plan = plan
         self._caller = caller
         self._filters = plan.filters_processes or filter_needs_it
+        self._chosen = Chosen(plan.places, place_words)
 
     @cached_property
     def way(self) -> str:
@@ -81,12 +92,14 @@ class OwnersChoice:
         for table in tables:
             table.refresh()
         self._attach(collection)
-        search = SocketSearch(self._plan, collection)
+        places = Cgroups(collection, self._hierarchy, self._caller, self._chosen)
+        places.learn_all()
+        search = SocketSearch(self._plan, collection, places)
         search.run()
         if self.way != HOOKS:
             search.run()  # one pass alone cannot say who has a socket alone
         labels = FullLabels(self._plan, self._caller, collection)
-        return OwnersService(tables, search, labels)
+        return OwnersService(tables, places, search, labels)
 
     def carry(
         self,
@@ -103,6 +116,11 @@ class OwnersChoice:
         polling = Polling(ask, wakes_loop=self._filters)
         return Owners(collection, processes, polling)
 
+    @cached_property
+    def _hierarchy(self) -> Hierarchy:
+        """The hierarchy of cgroups that names containers."""
+        return cgroups.opened(cgroups.find())
+
     def _without_btf(self) -> str:
         reason = "The kernel has no BTF (CONFIG_DEBUG_INFO_BTF)"
         if self._filters:
@@ -113,7 +131,11 @@ class OwnersChoice:
     def _sources(self) -> tuple[str, ...]:
         if self.way == OFF:
             return ()
-        common = ("owners/process_events.c", "owners/socket_iterator.c")
+        common = (
+            "owners/process_events.c",
+            "owners/cgroup_events.c",
+            "owners/socket_iterator.c",
+        )
         return (*common, f"owners/{self.way}.c")
 
     def _defines(self) -> dict[str, int | str]:
@@ -133,12 +155,20 @@ class OwnersChoice:
             "FILTER_PIDS": int(bool(plan.pids)),
             "FILTER_UIDS": int(bool(plan.uids)),
             "FILTER_COMMS": int(bool(plan.comms)),
+            "FILTER_CGROUPS": int(bool(plan.places)),
             "FILTER_PROCESSES": int(plan.filters_processes),
             "FOLLOW_CHILDREN": int(plan.children),
         }
 
     def _kernel_defines(self) -> dict[str, int | str]:
-        return {**_socket_file_defines(), "FENTRY": int(bool(self._fentry_ids))}
+        controller = self._hierarchy.controller
+        number = btf.enumerator("cgroup_subsys_id", f"{controller}_cgrp_id")
+        return {
+            **_socket_file_defines(),
+            "FENTRY": int(bool(self._fentry_ids)),
+            "CGROUP_SUBSYS": -1 if number is None else number,
+            "CGROUP_HIERARCHY": self._hierarchy.number,
+        }
 
     @cached_property
     def _functions(self) -> dict[str, int]:

@@ -4,6 +4,7 @@ Where a hook names several functions, they are the same moment on different kern
 the first that exists is taken.
 """
 
+import contextlib
 from collections.abc import Container, Mapping
 from typing import NamedTuple
 
@@ -78,6 +79,10 @@ UNSEEN = (
 EXIT = ("on_process_exit", "sched_process_exit")
 STATE = ("on_close", "inet_sock_set_state")
 FORK = ("on_process_fork", "sched_process_fork")
+CGROUPS = (
+    ("on_cgroup_mkdir", "cgroup_mkdir"),
+    ("on_cgroup_attach", "cgroup_attach_task"),
+)
 # The kprobe program in which hooks end, and the map of tail calls that holds it.
 TAIL = ("tails", "on_record")
 
@@ -121,8 +126,15 @@ def attach(
             raise TccapError(f"The kernel has no function {hook.functions[0]}.")
     at_tracepoints = (EXIT, STATE, FORK) if follow_children else (EXIT, STATE)
     for name, tracepoint in at_tracepoints:
-        raw = collection.program(name, ProgType.RAW_TRACEPOINT)
-        progs.open_raw_tracepoint(raw, tracepoint)
+        _attach_raw(collection, name, tracepoint)
+    for name, tracepoint in CGROUPS:
+        with contextlib.suppress(OSError):  # a kernel without cgroups
+            _attach_raw(collection, name, tracepoint)
+
+
+def _attach_raw(collection: Collection, name: str, tracepoint: str) -> None:
+    raw = collection.program(name, ProgType.RAW_TRACEPOINT)
+    progs.open_raw_tracepoint(raw, tracepoint)
 
 
 def _choose(hook: Hook, known: Container[str]) -> str | None:

@@ -39,16 +39,15 @@ def full(short: bytes, details: Details, most: int) -> bytes:
         (b"name", details.name),
         (b"user", details.user),
         (b"ppid", b"%d" % details.ppid if details.ppid else b""),
-        (b"container", details.container.encode()),
         (b"exe", details.exe),
         (b"args", details.args),
     ):
         if value:
-            text = _extended(text, key, value, most)
+            text = extended(text, key, value, most)
     return text
 
 
-def _extended(text: bytes, key: bytes, value: bytes, most: int) -> bytes:
+def extended(text: bytes, key: bytes, value: bytes, most: int) -> bytes:
     """Append a term, cut to what fits; a cut value ends in three dots."""
     whole = b"%s %s=%s" % (text, key, quoted(value))
     if len(whole) <= most:

@@ -8,6 +8,7 @@ from tccap.ipc.channel import Message, Search, Searched, Seen
 from tccap.ipc.plan import Plan
 from tccap.owners import wanted
 from tccap.owners.addresses import LocalAddresses
+from tccap.owners.cgroups import Cgroups
 from tccap.owners.container_addresses import ContainerAddresses
 from tccap.owners.processes import FullLabels
 from tccap.owners.socket_iterator import SocketIterator
@@ -16,14 +17,15 @@ from tccap.owners.socket_iterator import SocketIterator
 class SocketSearch:
     """Each `run` records the owners of the sockets that are open at that moment."""
 
-    def __init__(self, plan: Plan, collection: Collection) -> None:
+    def __init__(self, plan: Plan, collection: Collection, places: Cgroups) -> None:
         self._plan = plan
         self._collection = collection
+        self._is_in_place = places.are_chosen if plan.places else _anywhere
         self._iterator = SocketIterator(collection)
 
     def run(self) -> None:
         """Search; the kernel must know which processes are wanted before."""
-        wanted.fill_descendants(self._plan, self._collection)
+        wanted.fill_descendants(self._plan, self._collection, self._is_in_place)
         self._iterator.run()
 
 
@@ -31,15 +33,17 @@ class OwnersService:
     """Keeps the kernel's tables current, and answers the carrier."""
 
     requests = frozenset({Seen, Search})
-    news_fd = None
 
     def __init__(
         self,
         tables: tuple[LocalAddresses, ContainerAddresses],
+        places: Cgroups,
         search: SocketSearch,
         labels: FullLabels,
     ) -> None:
+        self.news_fd: int | None = places.fileno()
         self._tables = tables
+        self._places = places
         self._search = search
         self._labels = labels
 
@@ -53,7 +57,8 @@ class OwnersService:
             yield Searched(time.monotonic() - started)
 
     def take(self) -> Iterator[Message]:
-        """Return nothing: each answer comes at once."""
+        """Enter new cgroups; the carrier need not know."""
+        self._places.take()
         return iter(())
 
     def addresses_changed(self) -> None:
@@ -62,4 +67,9 @@ class OwnersService:
             table.refresh()
 
     def close(self) -> None:
-        """Do nothing: hooks go with the process."""
+        """Release the descriptors for new cgroups: hooks go with the process."""
+        self._places.close()
+
+
+def _anywhere(_pid: int) -> bool:
+    return True

@@ -18,6 +18,8 @@ TRACEPOINTS = {
     "sched_process_exec": "on_new_identity",
     "sched_process_exit": "on_process_exit",
     "sched_process_fork": "on_process_fork",
+    "cgroup_mkdir": "on_cgroup_mkdir",
+    "cgroup_attach_task": "on_cgroup_attach",
 }
 
 

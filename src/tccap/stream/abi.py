@@ -24,9 +24,15 @@ LABEL_LEN_FULL = 1024
 ELSEWHERE = 0xFFFFFFFF
 TRANSLATED_DESTINATIONS, TRANSLATED_SOURCES = 1, 2
 
+# Cgroups that are known at a time, bytes of what a label says of one, and the ring of
+# new ones.
+CGROUPS, CGROUP_TEXT_LEN = 8192, 256
+CGROUP_EVENT_PAGES, CGROUP_PATH_LEN = 128, 1024
+
 _PROCESS_MESSAGE = struct.Struct("=QIIII16sB")
 _HELLO_MESSAGE = struct.Struct("=40s32sIIB")
 _SECRET_MESSAGE = struct.Struct("=III40s32s48sB")
+_CGROUP_EVENT = struct.Struct("=Q1024s")
 _HELD_TAIL = struct.Struct("=QIIB")
 _QUIC_TAIL = struct.Struct("=40sQIIIBB")
 _CAPTURED_LEN_AT = 20  # in a block
@@ -174,6 +180,14 @@ def protocol_of(flow: bytes) -> int:
 def mark_id(flow: bytes) -> int:
     """Return the id of the mark in a `QuicPacket.flow`."""
     return int.from_bytes(flow[_MARK_ID_AT:], sys.byteorder)
+
+
+def cgroup_event(raw: bytes | memoryview) -> tuple[int, str]:
+    """Return number and path of a struct cgroup_event; the path may be empty."""
+    number, path = _unpack(_CGROUP_EVENT, raw)
+    path = path.partition(b"\0")[0]
+    is_whole = len(path) < CGROUP_PATH_LEN - 1
+    return number, path.decode(errors="surrogateescape") if is_whole else ""
 
 
 def connection_id(client_random: bytes) -> int:

@@ -147,11 +147,12 @@ def test_the_offsets_are_those_of_the_c() -> None:
     text = Path(BPF_DIR, "packet/frame.h").read_text("ascii")
     places = {**_places(text, "filter_input"), **_places(text, "frame")}
     names = (
-        "len shift is_ethernet is_inbound ifindex pids uids comms words loaded verdicts"
+        "len shift is_ethernet is_inbound ifindex pids uids comms cgroups words "
+        "loaded verdicts"
     )
     offsets = [ebpf.LEN, ebpf.SHIFT, ebpf.ETHERNET, ebpf.INBOUND, ebpf.IFINDEX]
-    offsets += [ebpf.PIDS, ebpf.UIDS, ebpf.COMMS, ebpf.WORDS, ebpf.LOADED]
-    offsets += [ebpf.VERDICTS]
+    offsets += [ebpf.PIDS, ebpf.UIDS, ebpf.COMMS, ebpf.CGROUPS, ebpf.WORDS]
+    offsets += [ebpf.LOADED, ebpf.VERDICTS]
     assert [places[name] for name in names.split()] == offsets
     pointers = (places[name] for name in ("skb", "head", "end", "input"))
     assert tuple(pointers) == (ebpf.SKB, ebpf.HEAD_AT, ebpf.END_AT, ebpf.INPUT)

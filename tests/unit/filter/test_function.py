@@ -16,9 +16,9 @@ RETURN: dict[bool, Program] = {
 UNKNOWN = (1 << 64) - 1
 NOBODY = {
     offset: UNKNOWN
-    for first, last in ((ebpf.PIDS, ebpf.UIDS), (ebpf.UIDS, ebpf.WORDS))
+    for first, last in ((ebpf.PIDS, ebpf.UIDS), (ebpf.UIDS, ebpf.CGROUPS))
     for offset in range(first, last, 8)
-}
+} | {ebpf.CGROUPS: 0, ebpf.CGROUPS + 8: 0}
 
 
 def verdict(of: Filter, inputs: dict[int, int], *, packets: bool = False) -> int:
@@ -83,6 +83,18 @@ def test_a_word_is_true_of_either_endpoint() -> None:
         assert verdict(Process("uid", large), {ebpf.UIDS + endpoint: large}) == 1
     assert verdict(Process("pid", 7), {ebpf.PIDS: 8}) == 0
     assert verdict(Process("uid", large), {}) == 0
+
+
+def test_words_about_a_place_read_a_bit_each() -> None:
+    whole = parse(" or ".join(f"container c{number}" for number in range(64)))
+    second = parse("unit a and unit b")
+    for endpoint in (0, 8):
+        place = ebpf.CGROUPS + endpoint
+        assert all(verdict(whole, {place: 1 << bit}) for bit in range(64))
+        assert verdict(second, {place: 3}) == 1
+        assert verdict(second, {place: 2}) == 0
+    assert verdict(second, {ebpf.CGROUPS: 1, ebpf.CGROUPS + 8: 2}) == 1
+    assert verdict(whole, {}) == 0
 
 
 def test_all_of_a_name_is_compared() -> None:

@@ -19,6 +19,7 @@ from tccap.filter.language import (
     packet_only,
     packets,
     parse,
+    place_words,
 )
 
 PID, UID, CURL = Process("pid", 1), Process("uid", 0), Process("comm", "curl")
@@ -243,3 +244,23 @@ def test_the_way_of_a_frame_is_known_before_its_processes() -> None:
 def test_an_index_is_a_number() -> None:
     with pytest.raises(FilterError, match='"ifindex" takes a number'):
         parse("ifindex lo")
+
+
+@pytest.mark.parametrize("word", ["container", "pod", "namespace", "unit"])
+def test_a_place_is_named_by_a_pattern(word: str) -> None:
+    expected = Process(word, "web-*")
+    for text in (f"{word} web-*", f"{word}=web-*", f'{word} == "web-*"'):
+        assert parse(text) == expected
+    assert parse(f"host {word}") == Packet(f"host {word}")
+    with pytest.raises(FilterError, match="lacks a value"):
+        parse(f"{word} ==")
+    with pytest.raises(FilterError, match="takes a name of 1 to 255 bytes"):
+        parse(f"{word} {'x' * 256}")
+
+
+def test_places_are_counted_once_each() -> None:
+    found = parse("container a or not (unit b and tcp) or container a")
+    assert place_words(found) == (("container", "a"), ("unit", "b"))
+    many = " or ".join(f"container c{n}" for n in range(65))
+    with pytest.raises(FilterError, match="64 are possible"):
+        place_words(parse(many))

@@ -46,6 +46,7 @@ def test_the_answer_that_is_kept_ready_is_current() -> None:
 
 def test_wireshark_does_not_keep_what_it_could_not_show_again() -> None:
     reloaded = [line for line in CALLS[3].splitlines() if "{reload=true}" in line]
-    assert [re.findall(r"call=--(\w+)", line) for line in reloaded] == [["process"]]
+    names = [re.findall(r"call=--(\w+)", line) for line in reloaded]
+    assert names == [["process"], ["place"]]
     assert all("{save=false}" in line for line in reloaded)
     assert CALLS[3].count("{save=") == len(reloaded)

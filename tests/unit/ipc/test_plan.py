@@ -20,6 +20,10 @@ GOOD: dict[str, Any] = {
     "pids": [1, 4194303],
     "uids": [0, 1000],
     "comms": ["curl"],
+    "containers": ["web-*"],
+    "pods": ["web-0"],
+    "namespaces": ["shop"],
+    "units": ["é" * 127],
     "children": False,
     "sockets": 65536,
     "processes": 16384,
@@ -58,6 +62,12 @@ BAD = [
     ("pids", list(range(1, 1026))),
     ("uids", [-1]),
     ("uids", [1 << 32]),
+    ("containers", "web"),
+    ("containers", [""]),
+    ("pods", ["x" * 256]),
+    ("namespaces", [7]),
+    ("units", ["a\0b"]),
+    ("units", ["x"] * 2000),
     ("comms", [""]),
     ("comms", ["x" * 16]),
     ("comms", [7]),
@@ -92,6 +102,10 @@ PLANS = st.builds(
     pids=st.lists(st.integers(1, 4194303)).map(tuple),
     uids=st.lists(st.integers(0, (1 << 32) - 2)).map(tuple),
     comms=st.lists(st.text('abc "é', min_size=1, max_size=7)).map(tuple),
+    containers=st.lists(st.text('abc "é*', min_size=1, max_size=7)).map(tuple),
+    pods=st.lists(st.just("web-0")).map(tuple),
+    namespaces=st.lists(st.just("shop")).map(tuple),
+    units=st.lists(st.just("web")).map(tuple),
     children=st.booleans(),
     sockets=st.integers(1, 1 << 20),
     processes=st.integers(1, 1 << 20),
@@ -170,9 +184,25 @@ def test_made_from_the_options() -> None:
     assert (made.snaplen, made.ring_mib) == (96, 8)
     assert made.filters == ("tcp", "udp")
     assert (made.pids, made.uids, made.comms) == ((7, 8, 9), (0, 1), ("a b", "c"))
+    assert made.places == {}
     assert made.children
     assert made.filters_processes
     assert not made.is_any
+
+
+def test_made_from_containers_pods_and_units() -> None:
+    chosen = options.Options()._replace(
+        container="web-*, db", place="container=0123456789ab", pod="web-0", unit="ssh"
+    )
+    made = request.plan("tccap-any", "", chosen)
+    assert made.places == {
+        "container": ("0123456789ab", "db", "web-*"),
+        "pod": ("web-0",),
+        "unit": ("ssh",),
+    }
+    assert made.filters_processes
+    chosen = options.Options()._replace(place="unit=nginx.service")
+    assert request.plan("tccap-any", "", chosen).places == {"unit": ("nginx.service",)}
 
 
 def test_made_from_the_defaults() -> None:
@@ -189,6 +219,9 @@ def test_made_from_the_defaults() -> None:
         ({"pid": "0"}, "'0' is not a process id"),
         ({"process": "-1"}, "'-1' is not a process id"),
         ({"uid": "nobody-of-that-name"}, "There is no user 'nobody-of-that-name'"),
+        ({"place": "pod=web"}, "--place is container=NAME or unit=NAME, not 'pod=web'"),
+        ({"place": "web"}, "--place is container=NAME"),
+        ({"unit": "x" * 256}, "cannot be a name of units"),
         ({"tls_libraries": "/a,b"}, "'b' is not the absolute path of a file"),
     ],
 )

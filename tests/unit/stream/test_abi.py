@@ -29,6 +29,7 @@ ATTRIBUTION = {
     *{"TIDS_ANY_USER", "TIDS_USER"},
     *{"CALLERS", "READS_KERNEL", "HAS_SOCK_FROM_FILE", "SOCKET_FILE_OPS"},
     *{"FILTER_PIDS", "FILTER_UIDS", "FILTER_COMMS"},
+    *{"FILTER_CGROUPS", "CGROUP_SUBSYS", "CGROUP_HIERARCHY"},
     *{"FILTER_PROCESSES", "FOLLOW_CHILDREN", "SOCKETS", "PROCESSES"},
 }
 # What tccap.tls gives.
@@ -59,6 +60,10 @@ MIRRORED = {
     "NOT_LOCAL": localroutes.Kind.NOT_LOCAL,
     "LOCAL_UNICAST": localroutes.Kind.UNICAST,
     "LOCAL_BROADCAST": localroutes.Kind.BROADCAST,
+    "CGROUPS": abi.CGROUPS,
+    "CGROUP_TEXT_MAX": abi.CGROUP_TEXT_LEN,
+    "CGROUP_EVENT_PAGES": abi.CGROUP_EVENT_PAGES,
+    "CGROUP_PATH_MAX": abi.CGROUP_PATH_LEN,
     "COMM_LEN": values.COMM_LEN_MAX + 1,
 }
 # Only the programs use these.
@@ -70,6 +75,7 @@ C_ONLY = {
     *{"TLS_RANDOM_LEN", "TLS_LABEL_MAX", "TLS_SECRET_MAX"},
 }
 FORMATS = {
+    "cgroup_event": abi._CGROUP_EVENT,
     "process_message": abi._PROCESS_MESSAGE,
     "hello_message": abi._HELLO_MESSAGE,
     "secret_message": abi._SECRET_MESSAGE,
@@ -152,7 +158,7 @@ def test_every_definition_is_documented_and_given() -> None:
     documented = set(re.findall(r"^ \*   (\w+)", comment, re.MULTILINE))
     given = set(abi.defines(96, 2)) | {
         *("RING_PAGES", "KERNEL_OFFSETS", "HAS_MPTCP", "HAS_NETFILTER", "HAS_GROUPS6"),
-        *("HAS_CONNTRACK", "HAS_ZONES"),
+        *("HAS_CONNTRACK", "HAS_ZONES", "HAS_CGROUPS"),
     }
     assert given < documented
     assert documented - given == ATTRIBUTION | TLS

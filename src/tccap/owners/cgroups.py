@@ -1,0 +1,223 @@
+"""Cgroups in the kernel's table: what labels say of them, and which filters name them.
+
+The programs know the cgroup of a process by its number. Here its path becomes a
+container, a pod and a unit, and the names of these. All cgroups that exist are entered
+before packets come; of a new one the kernel reports the path when it is made, before it
+has processes.
+"""
+
+import functools
+import os
+import select
+import time
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from tccap.bpf.collection import Collection
+from tccap.host import cgrouppath, cgroups, timer
+from tccap.host.access import ALL, Caller
+from tccap.host.cgrouppath import Place
+from tccap.host.cgroups import Hierarchy
+from tccap.host.containernames import Files, Names
+from tccap.ipc.status import log
+from tccap.owners import placenames
+from tccap.owners.placenames import Described
+from tccap.stream import abi
+from tccap.stream.ring import Ring
+
+# How long after a cgroup was made its names are looked for again: a runtime may write
+# them later.
+LATER_S: Final = (0.05, 0.2, 1.0, 3.0, 10.0)
+_FULL: Final = (
+    f"There are more than {abi.CGROUPS} cgroups: some labels lack container and unit."
+)
+
+Words = tuple[tuple[str, str], ...]  # a word of a filter, and its pattern
+
+
+class _Unnamed(NamedTuple):
+    number: int
+    place: Place
+    due: float
+    times: int  # how often it was looked for
+
+
+class Chosen(NamedTuple):
+    """Which cgroups filters name: those of the options, and conditions by number."""
+
+    options: dict[str, tuple[str, ...]]
+    words: Words
+
+    def chosen(self, of: Described) -> bool:
+        """Return whether each option that is given has a pattern that fits."""
+        return all(
+            any(placenames.matches(word, pattern, of) for pattern in patterns)
+            for word, patterns in self.options.items()
+        )
+
+    def conditions(self, of: Described) -> int:
+        """Return the conditions of the capture filter that are true, a bit each."""
+        return sum(
+            placenames.matches(*condition, of) << number
+            for number, condition in enumerate(self.words)
+        )
+
+
+class Cgroups:
+    """Keeps the kernel's table of cgroups; `fileno` is readable when there is news."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        hierarchy: Hierarchy,
+        caller: Caller,
+        chosen: Chosen,
+        files: Files | None = None,
+    ) -> None:
+        self._collection = collection
+        self._hierarchy = hierarchy
+        self._caller = caller
+        self._chosen = chosen
+        self._files = files or Files()
+        self._table = collection.table("cgroup_labels")
+        self._ring_fd = collection.table("cgroup_events").fd
+        self._known: dict[int, str] = {}  # paths by number; empty: not found
+        self._described: dict[str, Described] = {}  # by path
+        self._unnamed: dict[int, _Unnamed] = {}
+        self._timer = timer.Timer()
+        self._has_warned = False
+        self._epoll = select.epoll()
+        self._epoll.register(self._ring_fd, select.EPOLLIN)
+        self._epoll.register(self._timer.fileno(), select.EPOLLIN)
+
+    @functools.cached_property
+    def _ring(self) -> Ring:
+        """The ring of new cgroups, mapped when the carrier has been forked."""
+        return Ring(self._ring_fd, abi.CGROUP_EVENT_PAGES * abi.PAGE_LEN)
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait for."""
+        return self._epoll.fileno()
+
+    def learn_all(self) -> None:
+        """Enter all cgroups that exist."""
+        self._learn(cgroups.walk(self._hierarchy))
+
+    def are_chosen(self, pid: int) -> bool:
+        """Return whether the options choose the cgroup that a process is in."""
+        path = cgroups.path_of(pid, self._hierarchy)
+        return self._chosen.chosen(self._described.get(path, Described()))
+
+    def take(self) -> None:
+        """Enter new cgroups, and look again for names that were not there."""
+        self._epoll.poll(0)
+        events = self._events()
+        found = {number: path for number, path in events if path}
+        lacking = {number for number, path in events if not path}
+        lacking -= {*self._known, *found}
+        if lacking:
+            there = dict(cgroups.walk(self._hierarchy))
+            found |= {number: there.get(number, "") for number in lacking}
+        self._learn(found.items())
+        self._look_again()
+
+    def _events(self) -> list[tuple[int, str]]:
+        """Return number and path of reported cgroups."""
+        events = []
+        while (batch := self._ring.take()).blocks:
+            events += [abi.cgroup_event(block) for block in batch.blocks]
+            self._ring.release(batch)
+        return events
+
+    def _learn(self, found: Iterable[tuple[int, str]]) -> None:
+        has_changed = False
+        for number, path in found:
+            if self._known.get(number) != path:
+                self._known[number] = path
+                place = cgrouppath.parse(path)
+                self._enter(_Unnamed(number, place, time.monotonic(), 0))
+                has_changed = True
+        self._arm(has_changed)
+
+    def _look_again(self) -> None:
+        self._timer.clear()
+        now = time.monotonic()
+        due = [each for each in self._unnamed.values() if each.due <= now]
+        for each in due:
+            self._enter(each._replace(due=now))
+        self._arm(bool(due))
+
+    def _arm(self, has_changed: bool) -> None:
+        if has_changed:
+            self._collection.invalidate_lookups()
+        dues = [each.due for each in self._unnamed.values()]
+        if dues:
+            self._timer.arm(max(0.001, min(dues) - time.monotonic()))
+
+    def _enter(self, of: _Unnamed) -> None:
+        """Write what is known of a cgroup; look again later if a name lacks."""
+        names = self._names(of.place)
+        described = placenames.described(of.place, names)
+        self._described[self._known[of.number]] = described
+        self._write(of.number, described)
+        lacks = of.place.container and self._may_name(of.place) and not names.name
+        self._unnamed.pop(of.number, None)
+        if lacks and of.times < len(LATER_S):
+            due = of.due + LATER_S[of.times]
+            later = of._replace(due=due, times=of.times + 1)
+            self._unnamed[of.number] = later
+
+    def _names(self, place: Place) -> Names:
+        return self._files.names(place) if self._may_name(place) else Names()
+
+    def _may_name(self, place: Place) -> bool:
+        """Return whether the caller may know names that root alone can read."""
+        return (
+            self._caller.details == ALL
+            or not place.container
+            or place.owner == self._caller.uid
+        )
+
+    def _write(self, number: int, of: Described) -> None:
+        text, peer = placenames.text(of), placenames.text(of, "peer_")
+        entry = self._table.Leaf(
+            self._chosen.conditions(of),
+            self._chosen.chosen(of),
+            len(text),
+            len(peer),
+            text,
+            peer,
+        )
+        try:
+            self._table[self._table.Key(number)] = entry
+        except OSError:  # E2BIG
+            self._forget_removed()
+            self._write_or_warn(number, entry)
+
+    def _write_or_warn(self, number: int, entry: object) -> None:
+        try:
+            self._table[self._table.Key(number)] = entry
+        except OSError:
+            self._known.pop(number, None)
+            if not self._has_warned:
+                self._has_warned = True
+                log("warning", _FULL)
+
+    def _forget_removed(self) -> None:
+        for number, path in list(self._known.items()):
+            if not path or not cgroups.exists(self._hierarchy, path):
+                del self._known[number]
+                self._described.pop(path, None)
+                self._unnamed.pop(number, None)
+                self._delete(number)
+
+    def _delete(self, number: int) -> None:
+        try:
+            del self._table[self._table.Key(number)]
+        except KeyError:
+            return
+
+    def close(self) -> None:
+        """Release the descriptors."""
+        self._epoll.close()
+        os.close(self._timer.fileno())

@@ -1,0 +1,148 @@
+"""Containers, pods and units of processes, from cgroups that the tests make.
+
+A kubernetes layout of cgroups and files stands for a cluster.
+"""
+
+import contextlib
+import functools
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import netns, place, running
+from truth import packets
+from truth.packets import Packet
+
+UID = "12345678-90ab-cdef-1234-567890abcdef"
+
+
+def random_id() -> str:
+    return os.urandom(32).hex()
+
+
+@pytest.fixture
+def places() -> Iterator[dict[str, Path]]:
+    """Cgroups: a container of Docker, one of a pod, a unit, and none in particular."""
+    pod, log = random_id(), place.LOGS / f"shop_web-0_{UID}" / "nginx" / "0.log"
+    with contextlib.ExitStack() as stack:
+        enter = stack.enter_context
+        enter(place.folder_with(log, ""))
+        yield {
+            "web-1": enter(place.docker(random_id(), "web-1")),
+            "web-0": enter(place.cgroup(f"/kubepods/pod{UID}/{pod}")),
+            "web.service": enter(place.cgroup("/tccap-test.slice/web.service")),
+            "nothing": enter(place.cgroup("/tccap-test")),
+        }
+
+
+def parent(mark: bytes) -> None:
+    """Exchange something, and have a child do so at once."""
+    place.exchange(mark)
+    child = os.fork()
+    if child == 0:
+        place.exchange(b"child of " + mark)
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def knock(folder: Path, engines: list[running.Engine]) -> None:
+    """Exchange something in a place until all captures have it: they know it then."""
+    knocking = place.start(folder, place.exchange_for_ever)
+    for engine in engines:
+        assert engine.output
+        engine.output.wait_for(place.KNOCK)
+    os.kill(knocking, signal.SIGKILL)
+    os.waitpid(knocking, 0)
+
+
+def test_all_packets_of_processes_have_their_places(
+    space: netns.Namespace, places: dict[str, Path]
+) -> None:
+    """Also the first ones, and those of a child that lives for milliseconds."""
+    with running.engine(space, "lo", label="short") as engine, space.entered():
+        for name, folder in places.items():
+            place.run(folder, functools.partial(parent, name.encode()))
+        assert engine.output
+        engine.output.wait_for(b"child of nothing")
+        engine.end()
+        found = list(packets.read(engine.output.rest()))
+    container = places["web-1"].name[:12]
+    expected = {
+        "web-1": {"container": container, "container_name": "web-1"},
+        "web-0": {
+            "container": places["web-0"].name[:12],
+            "pod": "web-0",
+            "namespace": "shop",
+        },
+        "web.service": {"unit": "web.service"},
+        "nothing": {},
+    }
+    for name, terms in expected.items():
+        marked = [packet for packet in found if packet.data.endswith(name.encode())]
+        assert len(marked) == 4, name
+        both_ends = {**terms, **{f"peer_{key}": terms[key] for key in terms}}
+        assert [place_of(packet) for packet in marked] == [both_ends] * 4
+
+
+def place_of(packet: Packet) -> dict[str, str]:
+    keys = ("container", "container_name", "pod", "namespace", "unit")
+    wanted = {*keys, *(f"peer_{key}" for key in keys)}
+    return {key: value for key, value in packet.label.items() if key in wanted}
+
+
+def ports_of(packet: Packet) -> set[int]:
+    return {packet.ends.sender, packet.ends.receiver} if packet.ends else set()
+
+
+def without_knocking(engine: running.Engine) -> list[Packet]:
+    """Return what an engine that has ended captured of connections but those."""
+    assert engine.output
+    found = list(packets.read(engine.output.rest()))
+    knocking = [ports_of(packet) for packet in found if place.KNOCK in packet.data]
+    others = set[int]().union(*knocking)
+    return [packet for packet in found if not ports_of(packet) & others]
+
+
+def is_chosen(packet: Packet) -> bool:
+    label = packet.label
+    return label.get("container_name", "").startswith("web-") or (
+        label.get("unit") == "web.service"
+    )
+
+
+@pytest.mark.full_matrix
+def test_filters_choose_what_an_unfiltered_capture_shows(
+    space: netns.Namespace, places: dict[str, Path]
+) -> None:
+    """By the words and by the option; a container that starts later, too."""
+    text = "(container web-* or unit web) and tcp"
+    with contextlib.ExitStack() as stack:
+        enter = stack.enter_context
+        start = functools.partial(running.engine, space, "lo", label="short")
+        everything, by_words = enter(start()), enter(start(filters=[text]))
+        by_option = enter(start(containers=["web-*"]))
+        engines = [everything, by_words, by_option]
+        stack.enter_context(space.entered())
+        later = stack.enter_context(place.docker(random_id(), "web-2"))
+        knock(later, engines)
+        for name, folder in {**places, "web-2": later}.items():
+            place.run(folder, functools.partial(parent, name.encode()))
+        place.run(places["web-1"], functools.partial(place.exchange, b"the last"))
+        for engine in engines:
+            assert engine.output
+            engine.output.wait_for(b"the last")
+            engine.end()
+    found = without_knocking(everything)
+    chosen = [packet for packet in found if is_chosen(packet)]
+    named = [packet for packet in chosen if "container_name" in packet.label]
+    assert len(found) > len(chosen) > len(named) > 0
+    assert shown(without_knocking(by_words)) == shown(chosen)
+    assert shown(without_knocking(by_option)) == shown(named)
+
+
+def shown(some: list[Packet]) -> list[tuple[bytes, dict[str, str]]]:
+    """Return what is the same in all captures."""
+    return [(packet.data, packet.label) for packet in some]

@@ -1,0 +1,130 @@
+"""What the engine enters about cgroups, for whom, and when."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tccap.host.access import ALL, OWN, Caller
+from tccap.host.cgroups import Hierarchy
+from tccap.host.containernames import Files
+from tccap.owners import cgroups
+from tccap.owners.cgroups import Cgroups, Chosen
+from unit.host.test_containernames import DOCKER, write
+from unit.owners.test_processes import Written
+
+ID = "0123456789abcdef" * 4
+CONFIG = f"/var/lib/docker/containers/{ID}/config.v2.json"
+CHOSEN = Chosen({"container": ("web*",)}, (("unit", "*"), ("container", "web")))
+NAMED = b" container=0123456789ab container_name=web"
+UNNAMED = b" container=0123456789ab"
+ROOT, MEMBER = Caller(0, 0, ALL, ALL, 0), Caller(1000, 1000, OWN, OWN, 1000)
+
+
+class Full(Written):
+    """A map with room for two entries."""
+
+    def __setitem__(self, key: tuple[int, ...], value: Any) -> None:
+        if key not in self and len(self) == 2:
+            raise OSError
+        super().__setitem__(key, value)
+
+
+class Host:
+    """Cgroups and files in folders, and the kernel's table."""
+
+    def __init__(self, folder: Path, table: Written) -> None:
+        self.folder = folder / "cgroup"
+        self.folder.mkdir()
+        self.files = folder / "files"
+        self.table = table
+        self._ends = os.pipe()
+        tables = {"cgroup_labels": table, "cgroup_events": _ring(self._ends[0])}
+        self._collection: Any = SimpleNamespace(
+            table=tables.__getitem__, invalidate_lookups=lambda: None
+        )
+
+    def learned(self, caller: Caller) -> Cgroups:
+        hierarchy, files = Hierarchy(str(self.folder)), Files(str(self.files))
+        made = Cgroups(self._collection, hierarchy, caller, CHOSEN, files)
+        made.learn_all()
+        return made
+
+    def entry_of(self, path: str) -> tuple[Any, ...]:
+        """Return matches, chosen and text."""
+        entry = self.table[(self.folder / path).stat().st_ino,]
+        return entry[0], entry[1], entry[4]
+
+    def close(self) -> None:
+        for end in self._ends:
+            os.close(end)
+
+
+def _ring(fd: int) -> SimpleNamespace:
+    return SimpleNamespace(fd=fd)
+
+
+@pytest.fixture(params=[Written])
+def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
+    made = Host(tmp_path, request.param())
+    (made.folder / "docker" / ID).mkdir(parents=True)
+    yield made
+    made.close()
+
+
+def test_root_gets_names_and_a_member_gets_ids(host: Host) -> None:
+    write(host.files, CONFIG, DOCKER)
+    host.learned(ROOT).close()
+    assert host.entry_of(f"docker/{ID}") == (2, True, NAMED)
+    assert host.entry_of("docker") == (0, False, b"")
+    host.learned(MEMBER).close()
+    assert host.entry_of(f"docker/{ID}") == (0, False, UNNAMED)
+
+
+def test_units_are_told_to_everybody(host: Host) -> None:
+    (host.folder / "web.service").mkdir()
+    host.learned(MEMBER).close()
+    assert host.entry_of("web.service") == (1, False, b" unit=web.service")
+
+
+def test_a_name_that_appears_later_is_entered(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroups, "LATER_S", (0.0,))
+    made = host.learned(ROOT)
+    assert host.entry_of(f"docker/{ID}") == (0, False, UNNAMED)
+    write(host.files, CONFIG, DOCKER)
+    made._look_again()
+    assert host.entry_of(f"docker/{ID}") == (2, True, NAMED)
+    assert not made._unnamed
+    made.close()
+
+
+def test_a_name_that_never_appears_is_given_up(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroups, "LATER_S", (0.0, 0.0))
+    made = host.learned(ROOT)
+    for _ in range(2):
+        assert made._unnamed
+        made._look_again()
+    assert not made._unnamed
+    made.close()
+
+
+@pytest.mark.parametrize("host", [Full], indirect=True)
+def test_removed_cgroups_make_room(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(cgroups, "log", lambda _, text: said.append(text))
+    made = host.learned(ROOT)  # the root, docker, and the container: one too many
+    assert said == [cgroups._FULL]
+    assert len(made._known) == len(host.table) == 2
+    (host.folder / "docker" / ID).rmdir()
+    (host.folder / "docker").rmdir()
+    (host.folder / "web.service").mkdir()
+    made.learn_all()
+    assert host.entry_of("web.service") == (1, False, b" unit=web.service")
+    made.close()
