@@ -2,9 +2,11 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from support import running
 from support.decrypting import READY, decrypting
 from support.tls import TlsHost
 from support.wireshark import Wireshark
@@ -88,11 +90,11 @@ def _check_found_while_it_runs(
         decrypting(wireshark, host.space) as tshark,
     ):
         tshark.wait_for_log(READY)
-        for _ in range(RUNS):  # until one of them lives long enough to be seen
+        # Until one of them lives long enough to be seen: some live a few milliseconds.
+        deadline = time.monotonic() + running.DEADLINE_S
+        while not tshark.has_logged(message):
+            assert time.monotonic() < deadline, f"{file} was never seen"
             fetch(port, "learning")
-            if tshark.has_logged(message):
-                break
-        tshark.wait_for_log(message)
         for name in names:
             fetch(port, name)
         tshark.wait_for(names[-1])

@@ -118,13 +118,12 @@ def _children(pid: int) -> list[int]:
     return [int(child) for each in tasks for child in each.read_text().split()]
 
 
-@pytest.mark.same_everywhere
-def test_a_stop_while_compiling_ends_the_compiler(quiet: netns.Pair) -> None:
-    """A filter that was never compiled before takes the compiler some time."""
-    hosts = (
-        f"host 10.{os.getpid() >> 8 & 255}.{n}.{os.getpid() & 255}" for n in range(99)
-    )
-    changes = {"device": "veth0", "filters": [" or ".join(hosts)]}
+@contextlib.contextmanager
+def _preparing(
+    quiet: netns.Pair, filters: list[str]
+) -> "Iterator[subprocess.Popen[bytes]]":
+    """Yield an engine that has been asked for a capture with these filters."""
+    plan = {**running.PLAN, "device": "veth0", "filters": filters}
     with subprocess.Popen(
         quiet.near.command(*running.engine_command()),
         stdin=subprocess.PIPE,
@@ -132,8 +131,19 @@ def test_a_stop_while_compiling_ends_the_compiler(quiet: netns.Pair) -> None:
         stderr=subprocess.PIPE,
     ) as process:
         assert process.stdin
-        process.stdin.write(json.dumps({**running.PLAN, **changes}).encode() + b"\n")
+        process.stdin.write(json.dumps(plan).encode() + b"\n")
         process.stdin.flush()
+        yield process
+
+
+@pytest.mark.same_everywhere
+def test_a_stop_while_compiling_ends_the_compiler(quiet: netns.Pair) -> None:
+    """A filter that was never compiled before takes the compiler some time."""
+    hosts = (
+        f"host 10.{os.getpid() >> 8 & 255}.{n}.{os.getpid() & 255}" for n in range(99)
+    )
+    with _preparing(quiet, [" or ".join(hosts)]) as process:
+        assert process.stdin
         confined: list[int] = []
 
         def is_compiling() -> bool:
@@ -155,16 +165,8 @@ def test_a_stop_while_compiling_ends_the_compiler(quiet: netns.Pair) -> None:
 def test_a_stop_while_libpcap_hangs_ends_the_engine(quiet: netns.Pair) -> None:
     """Its user can stop that process; a long filter is waited for longer."""
     filters = [f"tcp and ({expressions.many_hosts(1500)})"]  # not in parts: seconds
-    changes = {"device": "veth0", "filters": filters}
-    with subprocess.Popen(
-        quiet.near.command(*running.engine_command()),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+    with _preparing(quiet, filters) as process:
         assert process.stdin
-        process.stdin.write(json.dumps({**running.PLAN, **changes}).encode() + b"\n")
-        process.stdin.flush()
         running.until(
             lambda: any(map(_is_confined, _children(process.pid))), "libpcap's process"
         )

@@ -18,6 +18,14 @@ from truth.sockets import (
 from truth.workers import Script
 
 
+def answer_one(listening: socket.socket) -> Script:
+    """Accept a connection; answer a question on it; close it: a step each."""
+    with listening.accept()[0] as connection:
+        yield
+        answer(connection)
+        yield
+
+
 class Scripts:
     """Scripts of processes that claim the ends that they use."""
 

@@ -4,7 +4,8 @@ import socket
 
 from truth.cases.registry import CaseContext, case
 from truth.network import Container
-from truth.sockets import ANY4, answer, tcp, udp
+from truth.scripts import answer_one
+from truth.sockets import ANY4, tcp, udp
 from truth.workers import Script, Worker, alternate, kill_all
 
 
@@ -72,10 +73,7 @@ def container_bound_and_unbound_listeners(context: CaseContext) -> None:
             listening.bind((ANY4, port))
             listening.listen()
             yield
-            with listening.accept()[0] as connection:
-                yield
-                answer(connection)
-                yield
+            yield from answer_one(listening)
 
     port, container = context.port(), context.network.containers[0]
     with container.space.entered():

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from truth.cases.registry import CaseContext, case
-from truth.sockets import ANY4, LO4, answer, listener
+from truth.scripts import answer_one
+from truth.sockets import ANY4, LO4, listener
 from truth.translation import published
 from truth.workers import Script, Worker, alternate
 
@@ -61,10 +62,7 @@ def chosen_process_beside_translation(context: CaseContext) -> Iterator[None]:
         context.claim("tcp", local=port, address=LO4)
         with listener(port, ANY4) as listening:
             yield
-            with listening.accept()[0] as connection:
-                yield
-                answer(connection)
-                yield
+            yield from answer_one(listening)
 
     scripts, network = context.scripts, context.network
     port, there = context.port(), context.port()

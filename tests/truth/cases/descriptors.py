@@ -3,7 +3,7 @@
 import socket
 
 from truth.cases.registry import CaseContext, case
-from truth.other_bpf import read_a_map
+from truth.other_bpf import reading_a_map
 from truth.sockets import (
     ANSWER,
     LO4,
@@ -71,12 +71,10 @@ def inherited_beside_users_of_bpf(context: CaseContext) -> None:
         return
         yield
 
-    busy = Worker(read_a_map())
-    busy.start()
     port = context.port()
     receiver = Worker(context.scripts.udp_receiver(port, 2 * FORKS))
-    alternate(receiver, Worker(parent()))
-    busy.kill()
+    with reading_a_map():
+        alternate(receiver, Worker(parent()))
 
 
 @case

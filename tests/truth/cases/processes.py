@@ -10,7 +10,7 @@ from pathlib import Path
 
 from truth.cases.registry import CaseContext, case
 from truth.cases.tcp import in_thread
-from truth.other_bpf import read_a_map
+from truth.other_bpf import reading_a_map
 from truth.sockets import (
     ANY4,
     LO4,
@@ -157,12 +157,10 @@ def changes_beside_users_of_bpf(context: CaseContext) -> None:
                 os.setresuid(-1, 0, 0)
                 yield
 
-    busy = Worker(read_a_map())
-    busy.start()
     port = context.port()
     receiver = Worker(context.scripts.udp_receiver(port, context.many))
-    alternate(receiver, Worker(script()))
-    busy.kill()
+    with reading_a_map():
+        alternate(receiver, Worker(script()))
 
 
 @case

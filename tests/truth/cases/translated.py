@@ -12,7 +12,8 @@ from truth.cases.registry import CaseContext, case
 from truth.cases.tcp import alternate_once
 from truth.elsewhere import SYN, segment
 from truth.network import OUTSIDE
-from truth.sockets import ANY4, LO4, answer, bind_again, listener, tcp, udp
+from truth.scripts import answer_one
+from truth.sockets import ANY4, LO4, bind_again, listener, tcp, udp
 from truth.translation import masquerade, published, rules, untracked
 from truth.workers import Script, Worker, alternate, kill_all
 
@@ -187,10 +188,7 @@ def transparent_proxy(context: CaseContext) -> None:
         with listener(there, ANY4) as listening:
             listening.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
             yield
-            with listening.accept()[0] as connection:
-                yield
-                answer(connection)
-                yield
+            yield from answer_one(listening)
 
     network, port, there = context.network, context.port(), context.port()
     rule = f"iifname {OUTSIDE} tcp dport {port} tproxy to :{there} accept"

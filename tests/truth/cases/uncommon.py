@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from truth.cases.registry import CaseContext, case
+from truth.scripts import answer_one
 from truth.sockets import (
     ANY4,
     LO4,
@@ -43,10 +44,7 @@ def tcp_ipv6_only_beside_ipv4(context: CaseContext) -> None:
             only_one_version(listening, address, port)
             listening.listen()
             yield
-            with listening.accept()[0] as connection:
-                yield
-                answer(connection)
-                yield
+            yield from answer_one(listening)
 
     port = context.port()
     beside(context.scripts.client, serves, port)
@@ -183,10 +181,7 @@ def tcp_fast_open(context: CaseContext) -> None:
             listening.bind((LO4, port))
             listening.listen()
             yield
-            with listening.accept()[0] as connection:
-                yield
-                answer(connection)
-                yield
+            yield from answer_one(listening)
 
     def asks() -> Script:
         context.claim("tcp", remote=port)
@@ -217,10 +212,7 @@ def server_with_a_socket_of_a_container(context: CaseContext) -> None:
             listening = listener(port, ANY4)
         with listening:
             yield
-            with listening.accept()[0] as connection:
-                yield
-                answer(connection)
-                yield
+            yield from answer_one(listening)
 
     box, port = context.network.containers[0], context.port()
     client = context.scripts.client(port, box.far_address)
