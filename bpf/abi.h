@@ -7,39 +7,15 @@
  * them. A record whose length is not a multiple of four is a message for the engine;
  * pcapng blocks never have such a length.
  *
- * The engine gives these constants as -D definitions:
- *   SNAPLEN        bytes kept of a frame, 1 .. CAPLEN_MAX
- *   SNAPLEN_PADDED the same, rounded up to a multiple of four
- *   RING_PAGES     pages of the ring, a power of two
+ * The engine gives these constants as -D definitions; they do not depend on a capture's
+ * options (options.h), but for the last one.
  *   CPUS           possible processors
  *   INTERFACES     interfaces that one capture can describe
- *   SOCKETS        sockets whose owner can be recorded at a time
- *   PROCESSES      processes that can be recorded at a time
- *   LABEL_MAX      bytes of a process's label, a power of two
- *   ATTRIBUTION    1: find the processes of packets
- *   HOOKS          1: kprobes find the owners; 0: tracepoints and the iterator do;
- *                  1 if ATTRIBUTION is 0
+ *   HOOKS          1: kprobes find the owners; 0: tracepoints and the iterator do
  *   CALLERS        1: without hooks, the classifier may ask for the current task
  *   FENTRY         1: hooks in softirq context are fentry programs
  *   HAS_SOCK_FROM_FILE  1: the kernel has this helper
  *   SOCKET_FILE_OPS     if it has not: address of that kernel variable
- *   LABELS         1: write labels into the blocks
- *   LABEL_TIDS     1: with the thread
- *   TIDS_ANY_USER    1: of the processes of every user
- *   TIDS_USER        else: of those with this effective user id
- *   FILTER_PIDS      1: the process filter names process ids
- *   FILTER_UIDS      1: it names users
- *   FILTER_COMMS     1: it names programs, by comm
- *   FILTER_CGROUPS   1: it names containers, pods, or units
- *   FILTER_PROCESSES  1: any of these
- *   FOLLOW_CHILDREN  1: descendants of wanted processes are wanted, too
- *   TLS            1: packets of TLS connections wait for their secrets
- *   QUIC           1: and packets at the begin of QUIC connections are messages
- *   TLS_ANY_USER   1: probes (bpf/tls/secret.c) read secrets of every user's processes
- *   TLS_USER       otherwise: of this user id's
- *   TLS_PTRACE_RULE  1: but only of those that the user may trace (ptrace(2))
- *   TLS_GROUP      with TLS_PTRACE_RULE: the user's group id
- *   TLS_USER_NAMESPACE  and the number of the user's namespace
  *   KERNEL_OFFSETS 1: there are also the offsets into kernel structures, from BTF
  *                  (src/tccap/bpf/btf.py)
  *   HAS_MPTCP      1: those of multipath TCP are among them
@@ -52,6 +28,7 @@
  *                  number of the controller of version 1 whose hierarchy has them
  *   CGROUP_HIERARCHY  the number of that hierarchy
  *   HAS_CGROUPS    1: with KERNEL_OFFSETS, those of cgroups are among them
+ *   LABEL_MAX      bytes of a process's label, a power of two: full labels are longer
  */
 #ifndef TCCAP_ABI_H
 #define TCCAP_ABI_H
@@ -63,6 +40,9 @@
 #define CAPLEN_MAX (BLOCK_MAX - EPB_HEADER_LEN - OPTIONS_MAX)
 /* Space for struct quic_tail, the longer of two, in whole words. */
 #define HELD_TAIL_LEN 64
+
+/* The size of a map for which the options decide when it is made. */
+#define SIZED_LATER 1
 
 /* Enhanced Packet Block, pcapng section 4.3. */
 #define EPB_TYPE 6
@@ -89,7 +69,7 @@ struct epb_header {
 /* A block under construction: one for each CPU. */
 struct scratch {
 	struct epb_header header;
-	u8 body[SNAPLEN_PADDED + OPTIONS_MAX + HELD_TAIL_LEN];
+	u8 body[CAPLEN_MAX + OPTIONS_MAX + HELD_TAIL_LEN];
 };
 
 /* What the classifier knows of a device, by ifindex; DeviceEntry in
@@ -130,7 +110,7 @@ struct counters {
 
 /* For each CPU: what attribution could not record. */
 struct overflows {
-	u64 sockets;   /* owners not recorded: more than SOCKETS at a time */
+	u64 sockets;   /* owners not recorded: more than the map has room for */
 	u64 processes; /* packets without label: the process was evicted */
 };
 

@@ -5,6 +5,8 @@
 #ifndef TCCAP_RING_H
 #define TCCAP_RING_H
 
-BPF_RINGBUF_OUTPUT(ring, RING_PAGES);
+#include "abi.h"
+
+BPF_RINGBUF_OUTPUT(ring, SIZED_LATER);
 
 #endif

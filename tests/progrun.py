@@ -12,9 +12,9 @@ from tccap.bpf.patch import NO_PATCHES, Patches, patched
 from tccap.bpf.syscall import bpf
 from tccap.bpf.uapi import Command, ProgType
 from tccap.filter import ebpf, function
-from tccap.filter.capturefilter import PACKET_FILTER
 from tccap.filter.cbpf import Program
 from tccap.filter.language import Packet
+from tccap.stream.programoptions import Option
 
 BPF = Path(__file__).parents[1] / "bpf"
 # Offsets in `struct __sk_buff`, linux/bpf.h.
@@ -116,7 +116,7 @@ int verdicts(struct __sk_buff *skb)
         bpf_skb_vlan_push(skb, __builtin_bswap16(skb->mark >> 16), (u16)skb->mark);
     input->is_ethernet = TAGGED;
     frame_open(&f, skb, input, START, TAGGED && skb->vlan_present,
-               PATCHED_NUMBER(PACKET_FILTER_HEAD));
+               PACKET_FILTER_HEAD);
 %s    return bits - skb_field(skb, mark);
 }
 """
@@ -129,7 +129,10 @@ def verdicts(programs: Sequence[Program], *, start: int) -> tuple[str, Patches]:
     The frame begins at ``start``; 14 makes it one without an Ethernet header.
     """
     # Without an Ethernet header a frame cannot have a tag.
-    lines = [source.including("packet/frame.h"), f"#define START {start}\n"]
+    lines = [
+        source.including("options.h", "packet/frame.h"),
+        f"#define START {start}\n",
+    ]
     lines += [f"#define TAGGED {int(not start)}\n"]
     lines += [
         f"PATCHED_FUNCTION(filter_{at}, {key}, const struct frame *);\n"
@@ -143,7 +146,7 @@ def verdicts(programs: Sequence[Program], *, start: int) -> tuple[str, Patches]:
     functions = {
         _FIRST_FUNCTION + at: alone(program) for at, program in enumerate(programs)
     }
-    patches = Patches({PACKET_FILTER: ebpf.head_len(programs)}, functions)
+    patches = Patches({Option.PACKET_FILTER_HEAD: ebpf.head_len(programs)}, functions)
     return source.text(*lines, _ENTRY % calls), patches
 
 

@@ -22,7 +22,7 @@ struct closed_connection {
 	struct owner owner;
 	u64 closed_ns; /* bpf_ktime_get_ns() */
 };
-BPF_TABLE("lru_hash", struct flow, struct closed_connection, closed, SOCKETS);
+BPF_TABLE("lru_hash", struct flow, struct closed_connection, closed, SIZED_LATER);
 
 /* TCP_TIMEWAIT_LEN, include/net/tcp.h */
 #define CLOSED_MAX_NS 60000000000ull

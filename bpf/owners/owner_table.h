@@ -19,10 +19,10 @@
 #include "owners/process.h"
 
 #if HOOKS
-BPF_HASH(owners, u64, struct owner, SOCKETS);
+BPF_HASH(owners, u64, struct owner, SIZED_LATER);
 /* Owners of connections in TIME_WAIT. Nothing reports the end of that state, so the
  * oldest entries are evicted. */
-BPF_TABLE("lru_hash", u64, struct owner, timewaits, SOCKETS);
+BPF_TABLE("lru_hash", u64, struct owner, timewaits, SIZED_LATER);
 
 static __always_inline void set_owner(u64 sk, struct owner *owner)
 {

@@ -23,7 +23,7 @@ struct receipt {
 	struct process_id receiver;
 };
 /* The last one, by the address of the socket. */
-BPF_TABLE("lru_hash", u64, struct receipt, passed_sockets, SOCKETS);
+BPF_TABLE("lru_hash", u64, struct receipt, passed_sockets, SIZED_LATER);
 
 /* Whether another process has received the socket since its user used it, which was
  * after so many. */
@@ -76,7 +76,7 @@ struct last_descriptor {
 	u32 next;
 	u32 zero;
 };
-BPF_TABLE("lru_hash", u32, struct last_descriptor, last_descriptors, PROCESSES);
+BPF_TABLE("lru_hash", u32, struct last_descriptor, last_descriptors, SIZED_LATER);
 
 /* The lowest number of a descriptor that a process can have got since it last received
  * a message, as far as is known; `next` if it has got none. */

@@ -16,7 +16,7 @@
 #include "owners/process_filter.h"
 #include "ring.h"
 
-BPF_TABLE("lru_hash", struct process_id, struct process, processes, PROCESSES);
+BPF_TABLE("lru_hash", struct process_id, struct process, processes, SIZED_LATER);
 
 static __always_inline bool same_process(const struct process_id *a,
 					 const struct process_id *b)

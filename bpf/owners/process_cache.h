@@ -29,7 +29,7 @@ static __always_inline void copy_process(struct process *to, const struct proces
 		((u32 *)to)[i] = ((const u32 *)from)[i];
 }
 
-BPF_TABLE("lru_hash", struct process_id, struct completion, completions, PROCESSES);
+BPF_TABLE("lru_hash", struct process_id, struct completion, completions, SIZED_LATER);
 
 static __always_inline bool is_completion_of(const struct completion *known,
 					     const struct process *process)

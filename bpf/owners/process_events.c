@@ -5,6 +5,7 @@
 #include "abi.h"
 #include "kernel.h"
 #include "lookup_generation.h"
+#include "options.h"
 #include "owners/iterator_round.h"
 #include "owners/passed_sockets.h"
 #include "owners/process.h"

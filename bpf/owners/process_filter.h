@@ -6,6 +6,7 @@
 #define TCCAP_PROCESS_FILTER_H
 
 #include "abi.h"
+#include "options.h"
 #include "owners/cgroup.h"
 
 /* pids with their start in clock ticks (0: any), effective uids, and names. */
@@ -14,8 +15,8 @@ BPF_HASH(wanted_uids, u32, u32, 1024);
 BPF_HASH(wanted_comms, struct comm, u32, 1024);
 /* Processes that descend from wanted ones: forked during the capture, and before it
  * (pids with their start, as in wanted_pids). */
-BPF_TABLE("lru_hash", struct process_id, u32, descendants, PROCESSES);
-BPF_TABLE("lru_hash", u32, u64, old_descendants, PROCESSES);
+BPF_TABLE("lru_hash", struct process_id, u32, descendants, SIZED_LATER);
+BPF_TABLE("lru_hash", u32, u64, old_descendants, SIZED_LATER);
 
 #define CLOCK_TICK_NS 10000000
 

@@ -6,11 +6,15 @@
 #define TCCAP_BLOCK_H
 
 #include "abi.h"
+#include "options.h"
 #include "owners/endpoint.h"
 #include "owners/label.h"
 #include "packet/parse.h"
 #include "packet/vlan.h"
 #include "verifier.h"
+
+/* The map of blocks under construction has only so many bytes of each. */
+#define SCRATCH_LEN (EPB_HEADER_LEN + SNAPLEN_PADDED + OPTIONS_MAX + HELD_TAIL_LEN)
 
 /* Wall clock minus boot clock, in ns: the engine keeps it current. */
 BPF_ARRAY(wall_offset, u64, 1);
@@ -241,7 +245,7 @@ BPF_PERCPU_ARRAY(held_tails, struct held_tail, 1);
 static __always_inline u64 with_tail(struct scratch *block, u64 block_len,
 				     const struct held_tail *tail)
 {
-	u64 room = sizeof(*block) - sizeof(*tail);
+	u64 room = SCRATCH_LEN - sizeof(*tail);
 	u8 *at;
 
 	if (!tail->kind || !IS_LENGTH(block_len, room))

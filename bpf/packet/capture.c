@@ -6,6 +6,7 @@
  *   processes -> head -> data -> options -> ring
  */
 #include "abi.h"
+#include "options.h"
 #include "owners/endpoint.h"
 #include "owners/filter_words.h"
 #include "owners/lookup.h"
@@ -22,7 +23,7 @@ BPF_ARRAY(scratch, struct scratch, CPUS);
 
 static __always_inline bool store(struct scratch *block, u64 block_len)
 {
-	if (!IS_LENGTH(block_len, sizeof(*block)))
+	if (!IS_LENGTH(block_len, SCRATCH_LEN))
 		return false;
 	return ring.ringbuf_output(block, block_len, 0) == 0;
 }
@@ -35,7 +36,7 @@ static __always_inline bool words_pass(struct __sk_buff *skb,
 {
 	struct frame frame;
 
-	if (!PATCHED_NUMBER(HAS_WHOLE_FILTER))
+	if (!HAS_WHOLE_FILTER)
 		return true;
 	frame.input = filter_input();
 	if (!frame.input)
@@ -74,10 +75,8 @@ static __always_inline bool processes_pass(struct __sk_buff *skb,
 static __always_inline u64 with_message_tail(struct scratch *block, u64 block_len,
 					     const struct held_tail *tail)
 {
-#if TLS
 	if (tail->kind == MESSAGE_QUIC)
 		return with_quic_tail(block, block_len);
-#endif
 	return with_tail(block, block_len, tail);
 }
 
@@ -140,14 +139,10 @@ static __always_inline void capture(struct __sk_buff *skb,
 	}
 	count->accepted++;
 	__builtin_memset(tail, 0, sizeof(*tail));
-#if TLS
-	if (parsed) {
+	if (TLS && parsed)
 		look_for_tls(skb, context, packet, &sender, &receiver, tail);
-		if (QUIC)
-			look_for_quic(&reader, context, packet, &sender, &receiver,
-				      tail);
-	}
-#endif
+	if (QUIC && parsed)
+		look_for_quic(&reader, context, packet, &sender, &receiver, tail);
 	begin_report(&report, id);
 	block_len = build_block(skb, cursor, device, block, direction, report.count,
 				&sender, &receiver);
@@ -166,7 +161,7 @@ int tccap_classify(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
-#if LABELS && !HOOKS
+#if !HOOKS
 /* Writes the label of the draft's process, and has the packet classified again. */
 int tccap_label(struct __sk_buff *skb)
 {

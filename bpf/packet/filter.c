@@ -7,6 +7,7 @@
  */
 #include "abi.h"
 #include "lookup_generation.h"
+#include "options.h"
 #include "packet/frame.h"
 #include "packet/stages.h"
 
@@ -14,7 +15,7 @@
 static __always_inline bool packet_passes(struct __sk_buff *skb,
 					  const struct device *device, u32 direction)
 {
-	u64 head = PATCHED_NUMBER(PACKET_FILTER_HEAD);
+	u64 head = PACKET_FILTER_HEAD;
 	struct filter_input *input;
 	struct frame frame;
 

@@ -16,8 +16,7 @@
 #include "packet/stages.h"
 #include "ring.h"
 
-#if TLS
-BPF_HASH(tls_marks, struct tls_flow, struct tls_mark, 16384);
+BPF_HASH(tls_marks, struct tls_flow, struct tls_mark, SIZED_LATER);
 
 /* TLS record (RFC 8446, 5.1) and the handshake message in it (4.1). */
 #define TLS_CHANGE_CIPHER_SPEC 20
@@ -220,6 +219,5 @@ look_for_tls(struct __sk_buff *skb, const struct frame_context *context,
 		tail->receiver_pid = receiver_pid(context, receiver);
 	}
 }
-#endif
 
 #endif

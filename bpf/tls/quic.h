@@ -16,8 +16,7 @@
 #include "packet/stages.h"
 #include "tls/marks.h"
 
-#if TLS
-BPF_HASH(quic_marks, struct tls_flow, struct tls_mark, 16384);
+BPF_HASH(quic_marks, struct tls_flow, struct tls_mark, SIZED_LATER);
 BPF_ARRAY(quic_counts, u64, 2);
 /* Filled for a packet whose held_tail is of the kind MESSAGE_QUIC. */
 BPF_PERCPU_ARRAY(quic_tails, struct quic_tail, 1);
@@ -132,7 +131,7 @@ look_for_quic(const struct reader *reader, const struct frame_context *context,
 /* Appends the quic_tail to a block. */
 static __always_inline u64 with_quic_tail(struct scratch *block, u64 block_len)
 {
-	u64 room = sizeof(*block) - sizeof(struct quic_tail);
+	u64 room = SCRATCH_LEN - sizeof(struct quic_tail);
 	u32 zero = 0;
 	struct quic_tail *quic = quic_tails.lookup(&zero);
 	u8 *at;
@@ -147,6 +146,5 @@ static __always_inline u64 with_quic_tail(struct scratch *block, u64 block_len)
 	at[sizeof(*quic) - 1] = quic->kind;
 	return block_len + sizeof(*quic);
 }
-#endif
 
 #endif

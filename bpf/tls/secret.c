@@ -9,6 +9,7 @@
  */
 #include "abi.h"
 #include "kernel.h"
+#include "options.h"
 #include "owners/process_filter.h"
 #include "owners/task.h"
 #include "ring.h"
@@ -185,17 +186,18 @@ static __always_inline bool is_own(u64 task)
 
 static __always_inline bool is_traced(void)
 {
+	struct process_id id;
+	struct comm comm;
+	u64 leader;
+
 	if (!TLS_ANY_USER && !is_own(CURRENT_TASK()))
 		return false;
-#if FILTER_PROCESSES
-	u64 leader = leader_of(CURRENT_TASK());
-	struct process_id id = id_of(leader);
-	struct comm comm = comm_of(leader);
-
+	if (!FILTER_PROCESSES)
+		return true;
+	leader = leader_of(CURRENT_TASK());
+	id = id_of(leader);
+	comm = comm_of(leader);
 	return is_wanted(&id, euid_of(leader), comm.text, cgroup_of(leader));
-#else
-	return true;
-#endif
 }
 
 /* Secrets that were lost, by the reasons of site.h. */

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from tccap.bpf.objects import MapSize
 from tccap.bpf.patch import NO_PATCHES, Patches
 
 
@@ -13,7 +14,9 @@ class Code(NamedTuple):
     ``sources`` (files of bpf/) and then ``text`` (generated C) go ahead of
     packet/capture.c, which knows the processes of a packet. ``defines`` are -D
     definitions for all of it; with ``reads_kernel`` they include the offsets of
-    `btf.defines`. ``patches`` are put into the compiled programs.
+    `btf.defines`. These do not depend on what the user chose, or each choice would be
+    compiled for itself. ``patches`` are put into the compiled programs, and ``sizes``
+    are those of maps, by name.
     """
 
     sources: tuple[str, ...] = ()
@@ -21,3 +24,4 @@ class Code(NamedTuple):
     defines: Mapping[str, int | str] = MappingProxyType({})
     reads_kernel: bool = False
     patches: Patches = NO_PATCHES
+    sizes: Mapping[str, MapSize] = MappingProxyType({})

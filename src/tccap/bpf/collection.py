@@ -4,11 +4,12 @@ import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from tccap.bpf import progs
 from tccap.bpf.maps import Map, load_btf
-from tccap.bpf.objects import Object
+from tccap.bpf.objects import MapSize, Object
 from tccap.bpf.patch import NO_PATCHES, Patches, TooFarError, patched
 from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
@@ -30,7 +31,10 @@ class Collection:
     """
 
     def __init__(
-        self, objects: Sequence[Object], patches: Patches = NO_PATCHES
+        self,
+        objects: Sequence[Object],
+        patches: Patches = NO_PATCHES,
+        sizes: Mapping[str, MapSize] = MappingProxyType({}),
     ) -> None:
         self._objects = objects
         self._patches = patches
@@ -38,7 +42,7 @@ class Collection:
         self._lookup_generation = 0
         self._counts_as = _BY_ENGINE
         try:
-            self._maps = _made_maps(objects)
+            self._maps = _made_maps(objects, sizes)
         except OSError as error:
             raise TccapError(refusal("make maps", error)) from None
 
@@ -103,13 +107,16 @@ class Collection:
         return {self._maps[name].fd for name in names if name in self._maps}
 
 
-def _made_maps(objects: Sequence[Object]) -> dict[str, Map]:
+def _made_maps(
+    objects: Sequence[Object], sizes: Mapping[str, MapSize]
+) -> dict[str, Map]:
     made: dict[str, Map] = {}
     for each in objects:
         btf_fd = load_btf(each.btf) if each.btf else 0
         for spec in each.maps:
             if spec.name not in made:
-                made[spec.name] = Map(spec, btf_fd, possible_cpus())
+                size = sizes.get(spec.name, MapSize())
+                made[spec.name] = Map(spec.resized(size), btf_fd, possible_cpus())
     return made
 
 

@@ -39,6 +39,22 @@ class MapSpec(NamedTuple):
     key: str
     leaf: str
 
+    def resized(self, size: "MapSize") -> Self:
+        """Return the map with another size."""
+        given = {name: number for name, number in size._asdict().items() if number}
+        return self._replace(**given)
+
+
+class MapSize(NamedTuple):
+    """What is decided of a map when it is made; 0: as it was compiled.
+
+    ``max_entries`` counts entries, or in a ring buffer bytes; ``value_len`` keeps only
+    the first bytes of each value.
+    """
+
+    max_entries: int = 0
+    value_len: int = 0
+
 
 class Object(NamedTuple):
     """Programs by name, each a sequence of instructions, and their maps."""

@@ -6,6 +6,7 @@ from tccap.bpf import btf, collection, compiler, source
 from tccap.bpf.bcclib import CompileError
 from tccap.bpf.code import Code
 from tccap.bpf.collection import Collection
+from tccap.bpf.objects import MapSize
 from tccap.bpf.patch import Patches
 from tccap.engine import realtime
 from tccap.engine.parts import Choice
@@ -13,20 +14,22 @@ from tccap.errors import TccapError
 from tccap.host.cpus import possible_cpus
 from tccap.ipc.plan import Plan
 from tccap.stream import abi
+from tccap.stream.programoptions import Option
 
 
 def prepare(plan: Plan, choices: Sequence[Choice]) -> Collection:
     """Compile the programs; TccapError where bcc or the kernel cannot."""
     realtime.refuse_interrupted_packets()
     codes = [choice.code for choice in choices]
-    defines = _defines(plan, codes)
+    codes.append(_packet_code(plan))
     try:
-        objects = compiler.compiled(_texts(codes), defines)
+        objects = compiler.compiled(_texts(codes), _defines(codes))
     except (CompileError, OSError) as error:
         raise TccapError(
             collection.refusal("prepare the BPF programs", error)
         ) from None
-    return Collection(objects, _patches(codes))
+    sizes = {name: size for each in codes for name, size in each.sizes.items()}
+    return Collection(objects, _patches(codes), sizes)
 
 
 def _texts(codes: list[Code]) -> tuple[str, str]:
@@ -45,13 +48,22 @@ def _patches(codes: list[Code]) -> Patches:
     )
 
 
-def _defines(plan: Plan, codes: list[Code]) -> dict[str, int | str]:
-    defines: dict[str, int | str] = {
-        **abi.defines(plan.snaplen, possible_cpus()),
-        "RING_PAGES": abi.ring_pages(plan.ring_mib),
-    }
+def _packet_code(plan: Plan) -> Code:
+    """Return what the blocks and the ring need."""
+    snaplen = abi.bytes_kept(plan.snaplen)
+    return Code(
+        defines=abi.defines(possible_cpus()),
+        patches=Patches({Option.SNAPLEN: snaplen}),
+        sizes={
+            "ring": MapSize(abi.ring_pages(plan.ring_mib) * abi.PAGE_LEN),
+            "scratch": MapSize(value_len=abi.scratch_len(snaplen)),
+        },
+    )
+
+
+def _defines(codes: list[Code]) -> dict[str, int | str]:
     reads_kernel = any(each.reads_kernel for each in codes)
-    defines["KERNEL_OFFSETS"] = int(reads_kernel)
+    defines: dict[str, int | str] = {"KERNEL_OFFSETS": int(reads_kernel)}
     if reads_kernel:
         defines |= btf.defines()
     for each in codes:

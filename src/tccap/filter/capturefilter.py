@@ -16,12 +16,13 @@ from tccap.filter.cbpf import FilterError, Program
 from tccap.filter.language import All, Filter, Packet
 from tccap.host import sandbox
 from tccap.stream.linktypes import LinkType
+from tccap.stream.programoptions import Option
 
 if TYPE_CHECKING:
     from tccap.bpf.collection import Collection
     from tccap.stream.blocks import Section
 
-# Keys of bpf/patch.h.
+# Keys of functions in bpf/patch.h.
 PACKET_FILTER, WHOLE_FILTER = 1, 2
 _PASSES_ALL: Final = function.constant(True)
 
@@ -78,8 +79,8 @@ class CaptureFilter:
         return Code(
             patches=Patches(
                 numbers={
-                    PACKET_FILTER: self._head() if first else 0,
-                    WHOLE_FILTER: int(second is not None),
+                    Option.PACKET_FILTER_HEAD: self._head() if first else 0,
+                    Option.HAS_WHOLE_FILTER: int(second is not None),
                 },
                 functions={
                     PACKET_FILTER: first or _PASSES_ALL,

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from tccap.bpf import btf, btfattach, features
 from tccap.bpf.code import Code
 from tccap.bpf.collection import Collection
+from tccap.bpf.objects import MapSize
+from tccap.bpf.patch import Patches
 from tccap.bpf.uapi import AttachType
 from tccap.errors import TccapError
 from tccap.host import cgroups
@@ -27,6 +29,7 @@ from tccap.owners.owners import Owners
 from tccap.owners.polling import Polling
 from tccap.owners.processes import FullLabels, Processes
 from tccap.owners.search import OwnersService, SocketSearch
+from tccap.stream.programoptions import Option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +38,13 @@ if TYPE_CHECKING:
     from tccap.stream.blocks import Section
 
 OFF, HOOKS, TRACEPOINTS = "off", "hooks", "tracepoints"
+# Maps whose size the options give, and others that are large.
+_OF_SOCKETS = ("owners", "timewaits", "closed", "passed_sockets")
+_OF_PROCESSES = (
+    *("processes", "completions", "descendants", "old_descendants"),
+    "last_descriptors",
+)
+_LARGE = ("cgroup_labels", "translated", "echoes", "fragmented")
 
 
 class OwnersChoice:
@@ -67,16 +77,25 @@ class OwnersChoice:
             return OFF
         if not features.has_btf():
             return self._without_btf()
+        return self._means
+
+    @cached_property
+    def _means(self) -> str:
+        """The way that there is on this kernel, whether it is taken or not."""
+        if not features.has_btf():
+            return OFF
         return HOOKS if features.has_kprobes() else TRACEPOINTS
 
     @cached_property
     def code(self) -> Code:
         """What the programs need to find owners."""
-        finds = self.way != OFF
+        can_find = self._means != OFF
         return Code(
-            sources=self._sources(),
-            defines={**(self._kernel_defines() if finds else {}), **self._defines()},
-            reads_kernel=finds,
+            sources=self._sources() if can_find else (),
+            defines={**(self._kernel_defines() if can_find else {}), **self._defines()},
+            reads_kernel=can_find,
+            patches=Patches(self._numbers()),
+            sizes=self._sizes(),
         )
 
     def serve(self, collection: Collection) -> OwnersService | None:
@@ -129,35 +148,44 @@ class OwnersChoice:
         return OFF
 
     def _sources(self) -> tuple[str, ...]:
-        if self.way == OFF:
-            return ()
         common = (
             "owners/process_events.c",
             "owners/cgroup_events.c",
             "owners/socket_iterator.c",
         )
-        return (*common, f"owners/{self.way}.c")
+        return (*common, f"owners/{self._means}.c")
 
     def _defines(self) -> dict[str, int | str]:
+        reads_kernel = self._means != OFF and features.classifiers_read_kernel()
+        return {
+            "LABEL_MAX": label.len_max(self._plan.label),
+            "HOOKS": int(self._means != TRACEPOINTS),
+            "CALLERS": int(self._sees_callers),
+            "READS_KERNEL": int(reads_kernel),
+        }
+
+    def _numbers(self) -> dict[int, int]:
         plan, finds = self._plan, self.way != OFF
         return {
-            "ATTRIBUTION": int(finds),
-            "LABELS": int(finds and plan.label != "off"),
-            "LABEL_TIDS": int(plan.label == "full"),
-            "TIDS_ANY_USER": int(self._caller.details == ALL),
-            "TIDS_USER": self._caller.uid,
-            "LABEL_MAX": label.len_max(plan.label),
-            "HOOKS": int(self.way != TRACEPOINTS),
-            "CALLERS": int(self._sees_callers),
-            "READS_KERNEL": int(finds and features.classifiers_read_kernel()),
-            "SOCKETS": plan.sockets if finds else 1,
-            "PROCESSES": plan.processes if finds else 1,
-            "FILTER_PIDS": int(bool(plan.pids)),
-            "FILTER_UIDS": int(bool(plan.uids)),
-            "FILTER_COMMS": int(bool(plan.comms)),
-            "FILTER_CGROUPS": int(bool(plan.places)),
-            "FILTER_PROCESSES": int(plan.filters_processes),
-            "FOLLOW_CHILDREN": int(plan.children),
+            Option.ATTRIBUTION: finds,
+            Option.LABELS: finds and plan.label != "off",
+            Option.LABEL_TIDS: plan.label == "full",
+            Option.TIDS_ANY_USER: self._caller.details == ALL,
+            Option.TIDS_USER: self._caller.uid,
+            Option.FILTER_PIDS: bool(plan.pids),
+            Option.FILTER_UIDS: bool(plan.uids),
+            Option.FILTER_COMMS: bool(plan.comms),
+            Option.FILTER_CGROUPS: bool(plan.places),
+            Option.FILTER_PROCESSES: plan.filters_processes,
+            Option.FOLLOW_CHILDREN: plan.children,
+        }
+
+    def _sizes(self) -> dict[str, MapSize]:
+        if self.way == OFF:
+            return dict.fromkeys((*_LARGE, *_OF_SOCKETS, *_OF_PROCESSES), MapSize(1))
+        return {
+            **dict.fromkeys(_OF_SOCKETS, MapSize(self._plan.sockets)),
+            **dict.fromkeys(_OF_PROCESSES, MapSize(self._plan.processes)),
         }
 
     def _kernel_defines(self) -> dict[str, int | str]:
@@ -178,12 +206,12 @@ class OwnersChoice:
     @cached_property
     def _sees_callers(self) -> bool:
         """Whether the classifier knows a packet's sender by the current task."""
-        return self.way == TRACEPOINTS and features.classifiers_see_current_task()
+        return self._means == TRACEPOINTS and features.classifiers_see_current_task()
 
     @cached_property
     def _fentry_ids(self) -> dict[str, int]:
         """BTF numbers of the functions with fentry programs; empty: kprobes there."""
-        if self.way != HOOKS:
+        if self._means != HOOKS:
             return {}
         needed = hooks.with_fentry(self._functions, needed=True)
         ids = btf.functions(*hooks.with_fentry(self._functions, needed=False))

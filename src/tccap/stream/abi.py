@@ -10,6 +10,7 @@ from tccap.errors import TccapError
 BLOCK_MAX = 262144
 EPB_HEADER_LEN = 28
 OPTIONS_MAX = 2048
+HELD_TAIL_LEN = 64
 CAPLEN_MAX = BLOCK_MAX - EPB_HEADER_LEN - OPTIONS_MAX
 
 # Interfaces that one capture can describe; counters[] has as many entries.
@@ -39,18 +40,19 @@ _CAPTURED_LEN_AT = 20  # in a block
 _PROTOCOL_AT, _MARK_ID_AT, FLOW_LEN = 38, 40, 48  # in a `QuicPacket.flow`
 
 
-def defines(snaplen: int, cpus: int) -> dict[str, int]:
-    """Return the -D definitions that concern blocks.
+def defines(cpus: int) -> dict[str, int]:
+    """Return the -D definitions that concern blocks, on a number of possible CPUs."""
+    return {"CPUS": cpus, "INTERFACES": INTERFACES}
 
-    ``snaplen`` is in bytes, and ``cpus`` the number of possible CPUs.
-    """
-    snaplen = min(snaplen, CAPLEN_MAX)
-    return {
-        "SNAPLEN": snaplen,
-        "SNAPLEN_PADDED": (snaplen + 3) & ~3,
-        "CPUS": cpus,
-        "INTERFACES": INTERFACES,
-    }
+
+def bytes_kept(snaplen: int) -> int:
+    """Return how many bytes of a frame fit into a block that Wireshark takes."""
+    return min(snaplen, CAPLEN_MAX)
+
+
+def scratch_len(snaplen: int) -> int:
+    """Return how long a block under construction is: SCRATCH_LEN of bpf/abi.h."""
+    return EPB_HEADER_LEN + ((snaplen + 3) & ~3) + OPTIONS_MAX + HELD_TAIL_LEN
 
 
 def ring_pages(mib: int) -> int:

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 from tccap.bpf import btf, features
 from tccap.bpf.code import Code
 from tccap.bpf.collection import Collection
+from tccap.bpf.objects import MapSize
+from tccap.bpf.patch import Patches
 from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
 from tccap.host import ownership
 from tccap.host.access import ALL, OWN, Caller
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import log
+from tccap.stream.programoptions import Option
 from tccap.tls import probetable
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from tccap.tls.quic.flows import Flows
     from tccap.tls.session import Tls
     from tccap.tls.tracing import Tracing
+
+_MARKS = 16384  # connections that can be marked at a time
 
 
 class TlsChoice:
@@ -53,19 +58,26 @@ class TlsChoice:
     def code(self) -> Code:
         """What the programs need for TLS."""
         return Code(
-            sources=("tls/secret.c",) if self.sets_probes else (),
-            text=probetable.slot_programs() if self.sets_probes else "",
-            defines={
-                "TLS": int(self._is_on),
-                "QUIC": int(self._is_on and self._reads_quic),
-                "TLS_ANY_USER": int(self._any_user),
-                "TLS_USER": self._caller.own,
-                "TLS_PTRACE_RULE": int(self._caller.secrets == OWN),
-                "TLS_GROUP": self._caller.gid,
-                "TLS_USER_NAMESPACE": ownership.user_namespace(),
+            sources=("tls/secret.c",) if features.has_btf() else (),
+            text=probetable.slot_programs() if features.has_btf() else "",
+            reads_kernel=features.has_btf(),
+            patches=Patches(self._numbers()),
+            sizes={
+                "tls_marks": MapSize(_MARKS if self._is_on else 1),
+                "quic_marks": MapSize(_MARKS if self._is_on else 1),
             },
-            reads_kernel=self.sets_probes,
         )
+
+    def _numbers(self) -> dict[int, int]:
+        return {
+            Option.TLS: self._is_on,
+            Option.QUIC: self._is_on and self._reads_quic,
+            Option.TLS_ANY_USER: self._any_user,
+            Option.TLS_USER: self._caller.own,
+            Option.TLS_PTRACE_RULE: self._caller.secrets == OWN,
+            Option.TLS_GROUP: self._caller.gid,
+            Option.TLS_USER_NAMESPACE: ownership.user_namespace(),
+        }
 
     def carry(
         self,

@@ -25,22 +25,14 @@ LAYOUT = clayout.layout("abi.h")
 SNAPLENS = [1, 2, 3, 4, 5, 65535, abi.CAPLEN_MAX - 1, abi.CAPLEN_MAX, 262144]
 # What tccap.owners gives: it asks the kernel for some of it.
 ATTRIBUTION = {
-    *{"ATTRIBUTION", "LABELS", "LABEL_TIDS", "LABEL_MAX", "HOOKS", "FENTRY"},
-    *{"TIDS_ANY_USER", "TIDS_USER"},
+    *{"LABEL_MAX", "HOOKS", "FENTRY", "CGROUP_SUBSYS", "CGROUP_HIERARCHY"},
     *{"CALLERS", "READS_KERNEL", "HAS_SOCK_FROM_FILE", "SOCKET_FILE_OPS"},
-    *{"FILTER_PIDS", "FILTER_UIDS", "FILTER_COMMS"},
-    *{"FILTER_CGROUPS", "CGROUP_SUBSYS", "CGROUP_HIERARCHY"},
-    *{"FILTER_PROCESSES", "FOLLOW_CHILDREN", "SOCKETS", "PROCESSES"},
-}
-# What tccap.tls gives.
-TLS = {
-    *("TLS", "QUIC", "TLS_ANY_USER", "TLS_USER"),
-    *("TLS_PTRACE_RULE", "TLS_GROUP", "TLS_USER_NAMESPACE"),
 }
 
 MIRRORED = {
     **{name: getattr(abi, name) for name in ("BLOCK_MAX", "OPTIONS_MAX", "CAPLEN_MAX")},
     "EPB_HEADER_LEN": abi.EPB_HEADER_LEN,
+    "HELD_TAIL_LEN": abi.HELD_TAIL_LEN,
     "MESSAGE_PROCESS": MessageKind.PROCESS,
     "MESSAGE_HELLO": MessageKind.HELLO,
     "MESSAGE_SECRET": MessageKind.SECRET,
@@ -70,7 +62,7 @@ MIRRORED = {
 C_ONLY = {
     *{"EPB_TYPE", "OPT_COMMENT", "EPB_FLAGS", "EPB_DROPCOUNT", "EPB_PROCESS_THREAD"},
     *{"EPB_DARWIN_PROCESS", "EPB_INBOUND", "EPB_OUTBOUND"},
-    *{"HELD_TAIL_LEN", "PEER_MAX", "TID_MAX", "QUIC_MARKED"},
+    *{"SIZED_LATER", "PEER_MAX", "TID_MAX", "QUIC_MARKED"},
     # The structures that these are lengths in are compared.
     *{"TLS_RANDOM_LEN", "TLS_LABEL_MAX", "TLS_SECRET_MAX"},
 }
@@ -156,22 +148,22 @@ def test_labels_and_options_fit(length: int) -> None:
 def test_every_definition_is_documented_and_given() -> None:
     comment = HEADER[: HEADER.index("*/")]
     documented = set(re.findall(r"^ \*   (\w+)", comment, re.MULTILINE))
-    given = set(abi.defines(96, 2)) | {
-        *("RING_PAGES", "KERNEL_OFFSETS", "HAS_MPTCP", "HAS_NETFILTER", "HAS_GROUPS6"),
+    given = set(abi.defines(2)) | {
+        *("KERNEL_OFFSETS", "HAS_MPTCP", "HAS_NETFILTER", "HAS_GROUPS6"),
         *("HAS_CONNTRACK", "HAS_ZONES", "HAS_CGROUPS"),
     }
     assert given < documented
-    assert documented - given == ATTRIBUTION | TLS
+    assert documented - given == ATTRIBUTION
 
 
 @pytest.mark.parametrize("snaplen", SNAPLENS)
 def test_the_largest_block_is_one_that_wireshark_takes(snaplen: int) -> None:
-    defines = abi.defines(snaplen, 2)
-    padded = defines["SNAPLEN_PADDED"]
-    assert padded % 4 == 0
-    assert 0 <= padded - defines["SNAPLEN"] < 4
-    assert abi.EPB_HEADER_LEN + padded + abi.OPTIONS_MAX <= abi.BLOCK_MAX
-    assert defines["SNAPLEN"] == min(snaplen, abi.CAPLEN_MAX)
+    kept = abi.bytes_kept(snaplen)
+    assert kept == min(snaplen, abi.CAPLEN_MAX)
+    block_len = abi.scratch_len(kept) - abi.HELD_TAIL_LEN
+    assert block_len % 4 == 0
+    assert 0 <= block_len - abi.EPB_HEADER_LEN - abi.OPTIONS_MAX - kept < 4
+    assert block_len <= abi.BLOCK_MAX
 
 
 @pytest.mark.parametrize("mib", [1, 2, 3, 5, 64, 100, RING_MIB_MAX])

@@ -8,6 +8,7 @@ from tccap.bpf import btf, features
 from tccap.front import options, request
 from tccap.host import ownership
 from tccap.host.access import ALL, OWN, Caller
+from tccap.stream.programoptions import Option
 from tccap.tls import choice
 from tccap.tls.choice import TlsChoice
 
@@ -27,25 +28,25 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_members_probes_follow_the_rule_of_ptrace() -> None:
-    defines = TlsChoice(PLAN, MEMBER).code.defines
-    assert defines["TLS_PTRACE_RULE"] == 1
-    assert (defines["TLS_USER"], defines["TLS_GROUP"]) == (1000, 100)
-    assert defines["TLS_USER_NAMESPACE"] == ownership.user_namespace()
+    numbers = TlsChoice(PLAN, MEMBER).code.patches.numbers
+    assert numbers[Option.TLS_PTRACE_RULE] == 1
+    assert (numbers[Option.TLS_USER], numbers[Option.TLS_GROUP]) == (1000, 100)
+    assert numbers[Option.TLS_USER_NAMESPACE] == ownership.user_namespace()
 
 
 def test_quic_needs_a_package(
     logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert TlsChoice(PLAN, ROOT).code.defines["QUIC"] == 1
+    assert TlsChoice(PLAN, ROOT).code.patches.numbers[Option.QUIC] == 1
     assert logged == []
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    defines = TlsChoice(PLAN, ROOT).code.defines
-    assert (defines["TLS"], defines["QUIC"]) == (1, 0)
+    numbers = TlsChoice(PLAN, ROOT).code.patches.numbers
+    assert (numbers[Option.TLS], numbers[Option.QUIC]) == (1, 0)
     assert "cryptography" in logged[0]
 
 
 def test_for_root_the_user_ids_count() -> None:
-    assert TlsChoice(PLAN, ROOT).code.defines["TLS_PTRACE_RULE"] == 0
+    assert TlsChoice(PLAN, ROOT).code.patches.numbers[Option.TLS_PTRACE_RULE] == 0
 
 
 @pytest.mark.parametrize(
