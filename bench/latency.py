@@ -75,6 +75,13 @@ def filters(*, rounds: int) -> None:
         "no filter": lambda _: ("",),
         **{f"new filter of {n} terms": partial(_new_filter, n) for n in TERMS},
         "new snaplen": lambda _: ("", "--snaplen", str(1000 + time.time_ns() % 60_000)),
+        "new table sizes": lambda _: (
+            "",
+            "--sockets",
+            str(1000 + time.time_ns() % 60_000),
+        ),
+        "no labels, no TLS": lambda _: ("", "--label", "off", "--tls", "off"),
+        "full labels": lambda _: ("", "--label", "full"),
     }
     rows = []
     for kind, arguments in kinds.items():

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,13 +14,14 @@ import progrun
 from support import running
 from tccap.bpf import compiler
 from tccap.bpf.bcclib import CompileError
+from tccap.bpf.code import Code
 from tccap.bpf.collection import Collection
 from tccap.bpf.uapi import ProgType
 from tccap.engine import parts, programs
 from tccap.errors import TccapError
 from tccap.front import options, request
 from tccap.host import access, cpus, rootcache
-from tccap.paths import SCRIPT, engine_python
+from tccap.paths import BPF_DIR, SCRIPT, engine_python
 
 TEXT = """
 BPF_ARRAY(numbers, u64, 4);
@@ -105,15 +107,54 @@ def test_a_damaged_entry_is_replaced(cache: Path) -> None:
     assert kept.read_bytes() == made.to_bytes()
 
 
+# A value of each option that is not its default, except `label: full`.
+OPTIONS: dict[str, Any] = {
+    "direction": "in",
+    "link_type": "ethernet",
+    "snaplen": 96,
+    "ring_size": 8,
+    "label": "off",
+    "pid": "1",
+    "uid": "1",
+    "comm": "init",
+    "container": "web",
+    "unit": "a.service",
+    "children": True,
+    "sockets": 1000,
+    "processes": 1000,
+    "tls": "off",
+}
+
+
+def codes(text: str, **chosen: Any) -> list[Code]:
+    the_plan = request.plan("tccap-lo", text, options.Options()._replace(**chosen))
+    return programs.codes_of(the_plan, parts.choose(the_plan, access.caller()))
+
+
 @pytest.mark.same_everywhere
-def test_another_filter_compiles_nothing(cache: Path) -> None:
-    compiled = []
+def test_another_filter_or_option_compiles_nothing(cache: Path) -> None:
+    made = []
     for text in ("", "tcp port 1", "uid 0 or tcp port 2", "inbound and pid 1"):
-        the_plan = request.plan("tccap-lo", text, options.Options())
-        programs.prepare(the_plan, parts.choose(the_plan, access.caller()))
-        compiled.append({each.name for each in cache.iterdir()})
-    assert len(compiled[0]) == 2
-    assert all(each == compiled[0] for each in compiled)
+        programs.compiled(codes(text))
+        made.append({each.name for each in cache.iterdir()})
+    for name, value in OPTIONS.items():
+        programs.compiled(codes("", **{name: value}))
+        made.append({each.name for each in cache.iterdir()})
+    assert len(made[0]) == 2
+    assert all(each == made[0] for each in made)
+    programs.compiled(codes("", label="full"))
+    assert len([*cache.iterdir()]) == 4
+
+
+@pytest.mark.same_everywhere
+@pytest.mark.parametrize("chosen", [{}, {"label": "off", "tls": "off"}])
+def test_maps_that_are_sized_later_get_a_size(chosen: dict[str, str]) -> None:
+    texts = (each.read_text("ascii") for each in Path(BPF_DIR).rglob("*.[ch]"))
+    text = "".join(texts)
+    later = re.findall(r"BPF_\w+\((?:\".*, )?(\w+),.*SIZED_LATER\);", text)
+    assert "ring" in later
+    sizes = programs.sizes(codes("", **chosen))
+    assert all(sizes[name].max_entries for name in later)
 
 
 def test_the_verifiers_log_is_reported(capfd: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ behind, and no other program notices. What else a kernel can do, `features` says
 
 import contextlib
 import ctypes
+import dataclasses
 import errno
 import os
 from collections.abc import Iterator
@@ -14,11 +15,13 @@ from typing import Any, NamedTuple
 
 from tccap.attach.attacher import DIRECTIONS, Attacher, make_attacher
 from tccap.bpf import bcclib
+from tccap.bpf.collection import Collection
 from tccap.engine import parts, programs
 from tccap.engine.classifier import Classifier
 from tccap.errors import TccapError
 from tccap.front import options, request
 from tccap.host import access
+from tccap.ipc.plan import Plan
 from tccap.tls import uprobes
 
 CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
@@ -50,18 +53,27 @@ class Uprobe(NamedTuple):
 def attach_classifiers() -> str:
     """Load the classifiers of a capture and attach them; return by what way.
 
+    Those for full labels are compiled, too, so that every later capture starts fast.
+
     TccapError where that fails, PermissionError where it cannot be tried. They are
     attached to the loopback device of a new network namespace, in which this process
     stays.
     """
     plan = request.plan("tccap-lo", "", options.Options())
     with _silence():
-        collection = programs.prepare(plan, parts.choose(plan, access.caller()))
+        collection = _prepared(plan)
         classifier = Classifier(collection)
         _leave_network_namespace()
         with make_attacher(classifier.programs) as attacher:
             _attach(attacher)
             return attacher.NAME
+
+
+def _prepared(plan: Plan) -> Collection:
+    caller = access.caller()
+    full = dataclasses.replace(plan, label="full")
+    programs.compiled(programs.codes_of(full, parts.choose(full, caller)))
+    return programs.prepare(plan, parts.choose(plan, caller))
 
 
 def try_uprobe() -> Uprobe:

@@ -6,7 +6,7 @@ from tccap.bpf import btf, collection, compiler, source
 from tccap.bpf.bcclib import CompileError
 from tccap.bpf.code import Code
 from tccap.bpf.collection import Collection
-from tccap.bpf.objects import MapSize
+from tccap.bpf.objects import MapSize, Object
 from tccap.bpf.patch import Patches
 from tccap.engine import realtime
 from tccap.engine.parts import Choice
@@ -18,18 +18,33 @@ from tccap.stream.programoptions import Option
 
 
 def prepare(plan: Plan, choices: Sequence[Choice]) -> Collection:
-    """Compile the programs; TccapError where bcc or the kernel cannot."""
+    """Make the maps, for programs that were compiled now or before.
+
+    TccapError where bcc or the kernel cannot.
+    """
     realtime.refuse_interrupted_packets()
-    codes = [choice.code for choice in choices]
-    codes.append(_packet_code(plan))
+    codes = codes_of(plan, choices)
+    return Collection(compiled(codes), _patches(codes), sizes(codes))
+
+
+def codes_of(plan: Plan, choices: Sequence[Choice]) -> list[Code]:
+    """Return all that is needed; TccapError for a filter that cannot be translated."""
+    return [*(choice.code for choice in choices), _packet_code(plan)]
+
+
+def compiled(codes: list[Code]) -> list[Object]:
+    """Return the programs, compiled now or before; TccapError where bcc cannot."""
     try:
-        objects = compiler.compiled(_texts(codes), _defines(codes))
+        return compiler.compiled(_texts(codes), _defines(codes))
     except (CompileError, OSError) as error:
         raise TccapError(
             collection.refusal("prepare the BPF programs", error)
         ) from None
-    sizes = {name: size for each in codes for name, size in each.sizes.items()}
-    return Collection(objects, _patches(codes), sizes)
+
+
+def sizes(codes: list[Code]) -> dict[str, MapSize]:
+    """Return the sizes of maps that the options decide, by name."""
+    return {name: size for each in codes for name, size in each.sizes.items()}
 
 
 def _texts(codes: list[Code]) -> tuple[str, str]:
