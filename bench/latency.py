@@ -74,12 +74,8 @@ def filters(*, rounds: int) -> None:
     kinds: dict[str, Callable[[int], tuple[str, ...]]] = {
         "no filter": lambda _: ("",),
         **{f"new filter of {n} terms": partial(_new_filter, n) for n in TERMS},
-        "new snaplen": lambda _: ("", "--snaplen", str(1000 + time.time_ns() % 60_000)),
-        "new table sizes": lambda _: (
-            "",
-            "--sockets",
-            str(1000 + time.time_ns() % 60_000),
-        ),
+        "new snaplen": lambda _: ("", "--snaplen", _some_number()),
+        "new size of tables": lambda _: ("", "--sockets", _some_number()),
         "no labels, no TLS": lambda _: ("", "--label", "off", "--tls", "off"),
         "full labels": lambda _: ("", "--label", "full"),
     }
@@ -102,6 +98,10 @@ def filters(*, rounds: int) -> None:
 
 def _cell(runs: list[dict[str, float]], name: str, digits: int) -> str:
     return f"{_median(runs, name):.{digits}f}" if runs else "failed"
+
+
+def _some_number() -> str:
+    return str(1000 + time.time_ns() % 60_000)
 
 
 def _new_filter(terms: int, number: int) -> tuple[str]:
