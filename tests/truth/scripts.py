@@ -26,6 +26,19 @@ def answer_one(listening: socket.socket) -> Script:
         yield
 
 
+def asks(address: str, port: int, source: int = 0) -> Script:
+    """Connect, send, receive, close: a step each; claim nothing."""
+    with tcp(address) as connection:
+        if source:
+            bind_again(connection, source)
+        connection.connect((address, port))
+        yield
+        connection.sendall(b"question")
+        yield
+        assert connection.recv(100)
+        yield
+
+
 class Scripts:
     """Scripts of processes that claim the ends that they use."""
 
@@ -105,15 +118,7 @@ class Scripts:
         """Connect, send, receive, close: a step each."""
         on_the_wire = address.removeprefix(MAPPED)
         self.claim("tcp", remote=port, address=on_the_wire)
-        with tcp(address) as connection:
-            if source:
-                bind_again(connection, source)
-            connection.connect((address, port))
-            yield
-            connection.sendall(b"question")
-            yield
-            assert connection.recv(100)
-            yield
+        yield from asks(address, port, source)
 
     def udp_server(self, port: int, address: str = LO4) -> Script:
         """Bind, answer once."""

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from truth.cases.registry import CaseContext, case
 from truth.cases.translated import listens
 from truth.network import BRIDGE, BRIDGED, OUTSIDE, Container
+from truth.scripts import asks
 from truth.sockets import (
     ANY4,
     LO4,
     TIMEOUT_S,
     answer,
     await_echo_reply,
-    bind_again,
     echo_request,
     listener,
     tcp,
@@ -46,19 +46,6 @@ def answers_datagrams(port: int, rounds: int = 3) -> Script:
             yield
             data, sender = sock.recvfrom(1 << 16)
             sock.sendto(data, sender)
-        yield
-
-
-def asks(address: str, port: int, source: int = 0) -> Script:
-    """Connect, send, receive, close: a step each; claim nothing."""
-    with tcp(address) as connection:
-        if source:
-            bind_again(connection, source)
-        connection.connect((address, port))
-        yield
-        connection.sendall(b"question")
-        yield
-        assert connection.recv(100)
         yield
 
 
@@ -96,18 +83,20 @@ def _serve_published(
 
 def _ask(context: CaseContext, client: Worker, server: Worker, *ports: int) -> None:
     """Claim the ports as the server's and the client's, and let them talk."""
-    for port in ports:
-        context.claim("tcp", local=port, pid=server.pid)
-        context.claim("tcp", remote=port, pid=client.pid)
-    server.step()
-    alternate(client, server)
+    _exchange(context, "tcp", client, server, *ports)
 
 
 def _talk(context: CaseContext, client: Worker, server: Worker, *ports: int) -> None:
     """The same with datagrams."""
+    _exchange(context, "udp", client, server, *ports)
+
+
+def _exchange(
+    context: CaseContext, protocol: str, client: Worker, server: Worker, *ports: int
+) -> None:
     for port in ports:
-        context.claim("udp", local=port, pid=server.pid)
-        context.claim("udp", remote=port, pid=client.pid)
+        context.claim(protocol, local=port, pid=server.pid)
+        context.claim(protocol, remote=port, pid=client.pid)
     server.step()
     alternate(client, server)
 
