@@ -60,12 +60,13 @@ AWAY = {
 
 
 class Load(NamedTuple):
-    """The packets that the sender sends."""
+    """The packets that are sent, shared among the senders, each on a CPU of its own."""
 
     payload_len: int
     segment_len: int  # UDP_SEGMENT; 0: none
     packets: int
     matching: int  # how many of the packets pass the capture filter
+    senders: int = 0  # 0: one, on any CPU
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,21 @@ def main(*, short: bool) -> None:
         load = Load(60 - HEADERS_LEN, 0, sent, sent // MATCHES_IN)
         head = f"60 bytes: {sent} packets, 1 in {MATCHES_IN} passes the capture filter"
         print_table(head, _compare(pair, FILTERED, load, rounds))
+        for senders in _numbers_of_senders():
+            sent = (100_000 if short else 500_000) * senders
+            load = Load(60 - HEADERS_LEN, 0, sent, sent, senders)
+            head = f"60 bytes, {senders} sending: {sent} packets, median of {rounds}"
+            print_table(head, _compare(pair, TOOLS, load, rounds))
     with netns.uplink() as link:
         sent = 200_000 if short else 1_000_000
         load = Load(60 - HEADERS_LEN, 0, sent, sent)
         head = f"60 bytes to another host: {sent} packets, median of {rounds}"
         print_table(head, _compare(link, AWAY, load, rounds))
+
+
+def _numbers_of_senders() -> list[int]:
+    """Return 1, 2, 4, ... up to the number of CPUs."""
+    return [1 << n for n in range(len(os.sched_getaffinity(0)).bit_length())]
 
 
 def _compare(
@@ -165,11 +176,16 @@ def _run(link: Pair | Uplink, maker: tools.Maker, load: Load) -> Result:
 
 def _flood(link: Pair | Uplink, load: Load) -> float:
     """Send; return the seconds it took."""
-    numbers = [DISCARD_PORT, load.payload_len, load.packets]
+    each = load.packets // max(load.senders, 1)
+    numbers = [DISCARD_PORT, load.payload_len, each]
     if load.segment_len:
         numbers.append(load.segment_len)
-    command = (sys.executable, flood.__file__, link.far_address, *map(str, numbers))
-    done = subprocess.run(
-        link.near.command(*command), check=True, capture_output=True, text=True
-    )
-    return float(done.stdout.split()[1])
+    flooding = (sys.executable, flood.__file__, link.far_address, *map(str, numbers))
+    cpus = sorted(os.sched_getaffinity(0))[: load.senders]
+    pinned = [("taskset", "-c", str(cpu), *flooding) for cpu in cpus] or [flooding]
+    running = [
+        subprocess.Popen(link.near.command(*command), stdout=subprocess.PIPE, text=True)
+        for command in pinned
+    ]
+    printed = [process.communicate()[0] for process in running]
+    return max(float(text.split()[1]) for text in printed)
