@@ -3,9 +3,10 @@
  * The classifier: a frame that the capture filter takes becomes a finished Enhanced
  * Packet Block in the ring.
  *
- *   processes -> head -> data -> options -> ring
+ *   processes -> options -> place in the ring -> header, data
  */
 #include "abi.h"
+#include "messages.h"
 #include "owners/endpoint.h"
 #include "owners/filter_words.h"
 #include "owners/lookup.h"
@@ -17,13 +18,35 @@
 #include "ring.h"
 #include "tls/marks.h"
 
-BPF_ARRAY(scratch, struct scratch, CPUS);
-
-static __always_inline bool store(struct scratch *block, u64 block_len)
+/* Writes the block into the ring, and the message of a packet that has to wait, which
+ * the carrier must see no later than the block; returns false if the packet is lost. */
+static __always_inline bool store(struct __sk_buff *skb, const struct outline *outline)
 {
-	if (!IS_LENGTH(block_len, sizeof(*block)))
+	struct held_message *message = NULL;
+	struct place place = {};
+	bool is_read;
+
+	if (outline->held.kind) {
+		message = messages.ringbuf_reserve(sizeof(*message));
+		if (!message)
+			return false;
+	}
+	if (!begin_block(&place, outline->block_len)) {
+		if (message)
+			messages.ringbuf_discard(message, 0);
 		return false;
-	return ring.ringbuf_output(block, block_len, 0) == 0;
+	}
+	is_read = write_block(skb, place.at, outline);
+	if (message) {
+		*message = outline->held;
+		message->head.position = place.position;
+		message->head.block_len = outline->block_len;
+		messages.ringbuf_submit(message, 0);
+	}
+	finish_block(&place);
+	if (place.wakes)
+		wake_carrier();
+	return is_read;
 }
 
 /* Whether the frame passes the whole capture filter, process words included. */
@@ -83,28 +106,25 @@ static __always_inline void capture(struct __sk_buff *skb,
 				    const struct frame_context *context)
 {
 	const struct device *device = &context->device;
-	u32 cpu = bpf_get_smp_processor_id(), direction = context->direction;
+	u32 direction = context->direction;
 	struct endpoint sender = {}, receiver = {};
-	struct held_tail *tail;
+	struct outline *outline;
 	struct packet *packet;
 	struct counters *count;
-	struct scratch *block;
 	struct cursor *cursor;
 	struct loss_report report = {};
 	struct reader reader;
 	bool parsed = false, stored;
-	u64 block_len;
 	u32 id = device->interface_id, zero = 0;
 
 	count = counters.lookup(&id);
 	packet = packets.lookup(&zero);
-	block = scratch.lookup(&cpu);
 	cursor = cursors.lookup(&zero);
-	tail = held_tails.lookup(&zero);
+	outline = outlines.lookup(&zero);
 	report.losses = losses.lookup(&id);
-	if (!count || !packet || !block || !cursor || !tail || !report.losses)
+	if (!count || !packet || !cursor || !outline || !report.losses)
 		return;
-	reader = (struct reader){ skb, block->body, cursor };
+	reader = (struct reader){ skb, outline->head, cursor };
 	if (ATTRIBUTION || TLS)
 		parsed = parse(&reader, device, packet);
 	if (ATTRIBUTION)
@@ -120,15 +140,15 @@ static __always_inline void capture(struct __sk_buff *skb,
 		return;
 	}
 	count->accepted++;
-	__builtin_memset(tail, 0, sizeof(*tail));
+	__builtin_memset(&outline->held, 0, sizeof(outline->held));
 #if TLS
 	if (parsed)
-		look_for_tls(skb, context, packet, &sender, &receiver, tail);
+		look_for_tls(skb, context, packet, &sender, &receiver, &outline->held);
 #endif
 	begin_report(&report, id);
-	block_len = build_block(skb, cursor, device, block, direction, report.count,
-				&sender, &receiver);
-	stored = store(block, with_tail(block, block_len, tail));
+	outline_frame(outline, skb, device);
+	stored = write_options(outline, direction, report.count, &sender, &receiver) &&
+		 store(skb, outline);
 	if (!stored)
 		count->dropped++;
 	end_report(&report, stored);

@@ -58,6 +58,16 @@ def test_socket_storage_compiles_without_cap_sys_admin() -> None:
     Collection([made]).table("kept")
 
 
+def test_a_lock_compiles_without_cap_sys_admin() -> None:
+    """The kernel takes such a map with its type information only."""
+    lock = "struct lock { struct bpf_spin_lock lock; };"
+    [made] = compiler.compiled(
+        [f"{lock}BPF_ARRAY(kept, struct lock, 1);{TEXT}"], DEFINES
+    )
+    assert made.btf
+    Collection([made]).table("kept")
+
+
 @pytest.mark.same_everywhere
 def test_a_compiler_whose_engine_has_ended_is_silent() -> None:
     read_fd, write_fd = os.pipe()

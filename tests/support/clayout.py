@@ -18,7 +18,7 @@ _TYPES = """
 typedef uint8_t u8; typedef uint16_t u16, __be16; typedef uint32_t u32;
 typedef uint64_t u64; typedef int32_t s32; typedef int64_t s64;
 """
-DEFINES = abi.defines(96, 2) | {"LABEL_MAX": abi.LABEL_LEN_SHORT}
+DEFINES = abi.defines(96, 2, 1) | {"LABEL_MAX": abi.LABEL_LEN_SHORT}
 
 _CONSTANT = re.compile(r"^#define (\w+) .+$", re.MULTILINE)
 _STRUCT = re.compile(r"^struct (\w+) \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)

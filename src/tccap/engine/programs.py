@@ -7,7 +7,7 @@ from tccap.bpf.bcclib import CompileError
 from tccap.bpf.code import Code
 from tccap.bpf.collection import Collection
 from tccap.bpf.patch import Patches
-from tccap.engine import realtime
+from tccap.engine import memoryorder, realtime
 from tccap.engine.parts import Choice
 from tccap.errors import TccapError
 from tccap.host.cpus import possible_cpus
@@ -17,6 +17,7 @@ from tccap.stream import abi
 
 def prepare(plan: Plan, choices: Sequence[Choice]) -> Collection:
     """Compile the programs; TccapError where bcc or the kernel cannot."""
+    memoryorder.refuse_weak_order()
     realtime.refuse_interrupted_packets()
     codes = [choice.code for choice in choices]
     defines = _defines(plan, codes)
@@ -47,8 +48,7 @@ def _patches(codes: list[Code]) -> Patches:
 
 def _defines(plan: Plan, codes: list[Code]) -> dict[str, int | str]:
     defines: dict[str, int | str] = {
-        **abi.defines(plan.snaplen, possible_cpus()),
-        "RING_PAGES": abi.ring_pages(plan.ring_mib),
+        **abi.defines(plan.snaplen, possible_cpus(), plan.ring_mib),
     }
     reads_kernel = any(each.reads_kernel for each in codes)
     defines["KERNEL_OFFSETS"] = int(reads_kernel)

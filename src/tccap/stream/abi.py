@@ -11,6 +11,10 @@ BLOCK_MAX = 262144
 EPB_HEADER_LEN = 28
 OPTIONS_MAX = 2048
 CAPLEN_MAX = BLOCK_MAX - EPB_HEADER_LEN - OPTIONS_MAX
+# With the longest block behind it, a chunk is below the 4 MiB of Linux 5.10.
+RING_CHUNK_LEN_MAX = 1 << 21
+RING_GRANULE_LEN = 1 << 16
+MESSAGES_LEN_MIN = 1 << 18
 
 # Interfaces that one capture can describe; counters[] has as many entries.
 INTERFACES = 4096
@@ -24,30 +28,53 @@ LABEL_LEN_FULL = 1024
 ELSEWHERE = 0xFFFFFFFF
 TRANSLATED_DESTINATIONS, TRANSLATED_SOURCES = 1, 2
 
+_MESSAGE_HEAD = struct.Struct("=QQ")
 _PROCESS_MESSAGE = struct.Struct("=QIIII16sB")
 _HELLO_MESSAGE = struct.Struct("=40s32sIIB")
 _SECRET_MESSAGE = struct.Struct("=III40s32s48sB")
-_HELD_TAIL = struct.Struct("=QIIB")
+_HELD_MESSAGE = struct.Struct("=QIIB")
 
 
-def defines(snaplen: int, cpus: int) -> dict[str, int]:
-    """Return the -D definitions that concern blocks.
+def defines(snaplen: int, cpus: int, mib: int) -> dict[str, int]:
+    """Return the -D definitions that concern blocks and the ring.
 
-    ``snaplen`` is in bytes, and ``cpus`` the number of possible CPUs.
+    ``snaplen`` is in bytes, ``cpus`` the number of possible CPUs; ``mib`` MiB have room
+    in the ring.
     """
+    shape = ring_shape(snaplen, cpus, mib)
     snaplen = min(snaplen, CAPLEN_MAX)
     return {
         "SNAPLEN": snaplen,
         "SNAPLEN_PADDED": (snaplen + 3) & ~3,
         "CPUS": cpus,
         "INTERFACES": INTERFACES,
+        "RING_LEN": shape.length,
+        "RING_CHUNK_LEN": shape.chunk_len,
+        "MESSAGE_PAGES": shape.messages_len // PAGE_LEN,
     }
 
 
-def ring_pages(mib: int) -> int:
-    """Return the pages of a ring of at least ``mib`` MiB, a power of two."""
-    pages = mib * (1 << 20) // PAGE_LEN
-    return 1 << (pages - 1).bit_length()
+class RingShape(NamedTuple):
+    """The sizes of the ring in memory (bpf/ring.h), in bytes."""
+
+    length: int  # how much has room; a power of two, as the next two
+    chunk_len: int
+    messages_len: int  # the ring buffer of messages
+    block_max: int  # the longest block
+    cpus: int  # how many are possible
+
+
+def ring_shape(snaplen: int, cpus: int, mib: int) -> RingShape:
+    """Return the shape of a ring with room for at least ``mib`` MiB."""
+    length = (1 << 20) << (mib - 1).bit_length()
+    padded = (min(snaplen, CAPLEN_MAX) + 3) & ~3
+    return RingShape(
+        length=length,
+        chunk_len=min(length, RING_CHUNK_LEN_MAX),
+        messages_len=max(length // 16, MESSAGES_LEN_MIN),
+        block_max=EPB_HEADER_LEN + padded + OPTIONS_MAX,
+        cpus=cpus,
+    )
 
 
 class MessageKind(IntEnum):
@@ -130,16 +157,25 @@ class HeldPacket(NamedTuple):
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
-        """Read a block with a struct held_tail behind it."""
+        """Read a block with a struct held_message behind it."""
         view = memoryview(raw)
-        block_len = len(raw) - _HELD_TAIL.size
-        connection, *pids, kind = _HELD_TAIL.unpack_from(view, block_len)
+        block_len = len(raw) - _HELD_MESSAGE.size
+        connection, *pids, kind = _HELD_MESSAGE.unpack_from(view, block_len)
         return cls(connection, kind, view[:block_len], *pids)
 
 
 def connection_id(client_random: bytes) -> int:
     """Return the `HeldPacket.connection` of a client random."""
     return int.from_bytes(client_random[8:16], sys.byteorder)
+
+
+MESSAGE_HEAD_LEN = _MESSAGE_HEAD.size
+
+
+def message_head(raw: bytes) -> tuple[int, int]:
+    """Return the position and the block_len of a struct message_head."""
+    position, block_len = _MESSAGE_HEAD.unpack_from(raw)
+    return position, block_len
 
 
 class Statistics(NamedTuple):

@@ -16,7 +16,7 @@ from tccap.ipc import values
 from tccap.ipc.values import RING_MIB_MAX
 from tccap.owners import addresses, localroutes
 from tccap.paths import BPF_DIR
-from tccap.stream import abi
+from tccap.stream import abi, ring
 from tccap.stream.abi import MessageKind, Statistics
 
 HEADER = (Path(BPF_DIR) / "abi.h").read_text()
@@ -39,6 +39,9 @@ TLS = {
 MIRRORED = {
     **{name: getattr(abi, name) for name in ("BLOCK_MAX", "OPTIONS_MAX", "CAPLEN_MAX")},
     "EPB_HEADER_LEN": abi.EPB_HEADER_LEN,
+    "RING_BLOCK_MAX": abi.ring_shape(96, 2, 1).block_max,
+    "RING_GRANULE_LEN": abi.RING_GRANULE_LEN,
+    "RING_GRANULES": (1 << 20) // abi.RING_GRANULE_LEN,
     "MESSAGE_PROCESS": MessageKind.PROCESS,
     "MESSAGE_HELLO": MessageKind.HELLO,
     "MESSAGE_SECRET": MessageKind.SECRET,
@@ -62,7 +65,7 @@ MIRRORED = {
 C_ONLY = {
     *{"EPB_TYPE", "OPT_COMMENT", "EPB_FLAGS", "EPB_DROPCOUNT", "EPB_PROCESS_THREAD"},
     *{"EPB_DARWIN_PROCESS", "EPB_INBOUND", "EPB_OUTBOUND"},
-    *{"HELD_TAIL_LEN", "PEER_MAX", "TID_MAX"},
+    *{"PEER_MAX", "TID_MAX", "FILLER_TYPE"},
     # The structures that these are lengths in are compared.
     *{"TLS_RANDOM_LEN", "TLS_LABEL_MAX", "TLS_SECRET_MAX"},
 }
@@ -70,7 +73,7 @@ FORMATS = {
     "process_message": abi._PROCESS_MESSAGE,
     "hello_message": abi._HELLO_MESSAGE,
     "secret_message": abi._SECRET_MESSAGE,
-    "held_tail": abi._HELD_TAIL,
+    "held_message": abi._HELD_MESSAGE,
 }
 TUPLES = {
     "device": DeviceEntry._fields,
@@ -91,10 +94,26 @@ def test_the_header_length_is_the_structs() -> None:
     assert LAYOUT.sizes["epb_header"] == abi.EPB_HEADER_LEN
 
 
-def test_a_held_tail_has_space() -> None:
-    space = LAYOUT.constants["HELD_TAIL_LEN"]
-    assert LAYOUT.sizes["held_tail"] <= space
-    assert space % 4 == 0
+def test_the_ring_is_laid_out_as_its_reader_reads_it() -> None:
+    control = {each.name: each.offset for each in LAYOUT.members["ring_control"]}
+    shape = abi.ring_shape(96, 2, 1)
+    assert control == {
+        "end": 8 * ring._END,
+        "released": 8 * ring._RELEASED,
+        "is_awaited": 8 * ring._IS_AWAITED,
+        "unused": 24,
+        "unfinished": 8 * ring._LINE,
+        "starts": 8 * ring._starts_at(shape),
+    }
+    assert LAYOUT.sizes["unfinished"] == 8 * ring._LINE
+    assert LAYOUT.at("unfinished", "position") == 0
+
+
+def test_every_message_begins_with_its_head() -> None:
+    form = abi._MESSAGE_HEAD
+    assert _fields(form) == [*LAYOUT.flat("message_head")]
+    for name in FORMATS:
+        assert LAYOUT.at(name, "head") == 0
 
 
 def _fields(form: struct.Struct) -> list[tuple[int, int]]:
@@ -106,7 +125,7 @@ def _fields(form: struct.Struct) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_messages(name: str) -> None:
-    form = FORMATS[name]
+    form = struct.Struct(abi._MESSAGE_HEAD.format + FORMATS[name].format[1:])
     assert form.size == LAYOUT.sizes[name]
     fields = _fields(form)
     whole = {(member.offset, member.size) for member in LAYOUT.members[name]}
@@ -142,8 +161,8 @@ def test_labels_and_options_fit(length: int) -> None:
 def test_every_definition_is_documented_and_given() -> None:
     comment = HEADER[: HEADER.index("*/")]
     documented = set(re.findall(r"^ \*   (\w+)", comment, re.MULTILINE))
-    given = set(abi.defines(96, 2)) | {
-        *("RING_PAGES", "KERNEL_OFFSETS", "HAS_MPTCP", "HAS_NETFILTER", "HAS_GROUPS6")
+    given = set(abi.defines(96, 2, 1)) | {
+        *("KERNEL_OFFSETS", "HAS_MPTCP", "HAS_NETFILTER", "HAS_GROUPS6")
     }
     assert given < documented
     assert documented - given == ATTRIBUTION | TLS
@@ -151,7 +170,7 @@ def test_every_definition_is_documented_and_given() -> None:
 
 @pytest.mark.parametrize("snaplen", SNAPLENS)
 def test_the_largest_block_is_one_that_wireshark_takes(snaplen: int) -> None:
-    defines = abi.defines(snaplen, 2)
+    defines = abi.defines(snaplen, 2, 1)
     padded = defines["SNAPLEN_PADDED"]
     assert padded % 4 == 0
     assert 0 <= padded - defines["SNAPLEN"] < 4
@@ -159,11 +178,23 @@ def test_the_largest_block_is_one_that_wireshark_takes(snaplen: int) -> None:
     assert defines["SNAPLEN"] == min(snaplen, abi.CAPLEN_MAX)
 
 
+@pytest.mark.parametrize("snaplen", SNAPLENS)
+def test_the_longest_block_fits_behind_a_chunk(snaplen: int) -> None:
+    shape = abi.ring_shape(snaplen, 2, 1)
+    padded = abi.defines(snaplen, 2, 1)["SNAPLEN_PADDED"]
+    assert shape.block_max == abi.EPB_HEADER_LEN + padded + abi.OPTIONS_MAX
+
+
 @pytest.mark.parametrize("mib", [1, 2, 3, 5, 64, 100, RING_MIB_MAX])
-def test_a_ring_is_a_power_of_two_and_large_enough(mib: int) -> None:
-    pages = abi.ring_pages(mib)
-    assert pages & (pages - 1) == 0
-    assert mib << 20 <= pages * abi.PAGE_LEN < mib << 21
+def test_a_ring_is_large_enough_for_every_kernel(mib: int) -> None:
+    """Linux 5.10 takes values of an array of up to 4 MiB (KMALLOC_MAX_SIZE)."""
+    shape = abi.ring_shape(262144, 4, mib)
+    for length in (shape.length, shape.chunk_len, shape.messages_len):
+        assert length & (length - 1) == 0
+    assert mib << 20 <= shape.length < mib << 21
+    assert shape.block_max <= shape.chunk_len <= shape.length
+    assert shape.chunk_len % abi.RING_GRANULE_LEN == 0
+    assert shape.chunk_len + shape.block_max <= 4 << 20
 
 
 def test_a_hello_is_read() -> None:
