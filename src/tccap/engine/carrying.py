@@ -138,7 +138,7 @@ class Carrying:
         if text := self._control.take_text():
             self._writer.send(*self._parts.read_text(text))
         taken = self._carrier.carry()
-        if taken:
+        if taken or self._carrier.is_waiting:  # then packets may be lost
             self._losses.packets_came()
         losses = self._losses.blocks(self._statistics)
         self._writer.send(*self._parts.poll(), *losses)
