@@ -1,8 +1,8 @@
 """Prints all tables: ``sudo make bench``, or with SHORT=1 in a few minutes.
 
 Names behind it select tables: latency, new-filters, throughput, filter, devices,
-attribution, tls. new-filters and devices also measure the checkout in the folder
-BEFORE, if it is given.
+attribution, tls. throughput, new-filters and devices also measure the checkout in the
+folder BEFORE, if it is given.
 """
 
 import os

@@ -1,5 +1,9 @@
-"""The cost of capturing: the sender's rate, lost packets, and CPU time."""
+"""The cost of capturing: the sender's rate, lost packets, and CPU time.
 
+BEFORE names another checkout, whose figures are shown beside ours.
+"""
+
+import os
 import statistics
 import subprocess
 import sys
@@ -31,6 +35,10 @@ TOOLS: dict[str, tools.Maker] = {
     "  without processes": tools.tccap_to_file("--label", "off"),
     "tccap FIFO dumpcap": tools.tccap_to_dumpcap,
 }
+if before := os.environ.get("BEFORE"):
+    script = f"{before}/extcap/tccap.py"
+    TOOLS["before: to a file"] = tools.tccap_to_file(script=script)
+    TOOLS["  without processes "] = tools.tccap_to_file("--label", "off", script=script)
 # The flood numbers its packets, little-endian: this matches one in 1024.
 FEW = "udp dst port 9 and udp[8:2] & 0xff03 = 0"
 MATCHES_IN = 1024
@@ -42,7 +50,7 @@ FILTERED: dict[str, tools.Maker] = {
 # The best run, too: other work on the machine can only slow a run down.
 HEAD = (
     *("", "packets/s", "of none", "the best", "of none"),
-    *("lost", "lost %", "µs CPU", "sent = got + counted"),
+    *("lost", "lost %", "µs CPU", "µs user", "sent = got + counted"),
 )
 # With the other end on another host, there is only one process to find.
 AWAY = {
@@ -68,7 +76,8 @@ class Result:
     sent: int
     captured: int
     counted: int
-    cpu_us: float  # in user space, per captured packet
+    cpu_us: float  # per captured packet, as the next one
+    user_us: float  # of it, outside the kernel
 
 
 def main(*, short: bool) -> None:
@@ -109,7 +118,7 @@ def print_table(title: str, results: dict[str, list[Result]]) -> None:
     """Print the medians of each tool."""
     base = results["no capture"]
     rows = [(name, *_rates(rs, base), *_costs(rs)) for name, rs in results.items()]
-    rows[0] = (*rows[0][:5], "", "", "", "")  # it captures nothing
+    rows[0] = (*rows[0][:5], "", "", "", "", "")  # it captures nothing
     tables.show(title, HEAD, rows)
 
 
@@ -123,11 +132,15 @@ def _rates(results: list[Result], base: list[Result]) -> Iterator[str]:
 def _costs(results: list[Result]) -> tuple[str, ...]:
     lost = statistics.median(r.sent - r.captured for r in results)
     exact = sum(r.sent == r.captured + r.counted for r in results)
-    cpu_us = statistics.median(r.cpu_us for r in results)
+    cpu_us, user_us = (
+        statistics.median(getattr(r, name) for r in results)
+        for name in ("cpu_us", "user_us")
+    )
     return (
         f"{lost:,.0f}",
         f"{100 * lost / results[0].sent:.1f}",
         f"{cpu_us:.2f}",
+        f"{user_us:.2f}",
         f"{exact} of {len(results)}",
     )
 
@@ -136,16 +149,17 @@ def _run(link: Pair | Uplink, maker: tools.Maker, load: Load) -> Result:
     device = link.near_device
     with tools.folder() as folder, maker(link.near, device, Path(folder)) as tool:
         tool.settle()
-        before_s = tool.cpu_s()
+        before_s, user_before_s = tool.cpu_s(), tool.user_s()
         seconds = _flood(link, load)
         tool.settle()
-        cpu_s = tool.cpu_s() - before_s
+        cpu_s, user_s = tool.cpu_s() - before_s, tool.user_s() - user_before_s
     return Result(
         rate=load.packets / seconds,
         sent=load.matching,
         captured=tool.captured,
         counted=tool.counted,
         cpu_us=1e6 * cpu_s / max(tool.captured, 1),
+        user_us=1e6 * user_s / max(tool.captured, 1),
     )
 
 

@@ -34,6 +34,11 @@ class Tool:
         """Return the CPU time so far of all its processes."""
         return sum(_cpu_ns(pid) for p in self.processes for pid in family(p.pid)) / 1e9
 
+    def user_s(self) -> float:
+        """Return how much of that was outside the kernel."""
+        ticks = sum(_user_ticks(pid) for p in self.processes for pid in family(p.pid))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def settle(self) -> None:
         """Return when it is idle."""
         before = -1.0
@@ -84,14 +89,14 @@ def _libpcap(command: tuple[str, ...], ready: str, capture_filter: str = "") -> 
     return run
 
 
-def tccap_to_file(*options: str) -> Maker:
-    """Return tccap whose stream goes straight into a file."""
+def tccap_to_file(*options: str, script: str = SCRIPT) -> Maker:
+    """Return tccap, perhaps another one, whose stream goes straight into a file."""
 
     @contextlib.contextmanager
     def run(space: Namespace, device: str, folder: Path) -> Iterator[Tool]:
         file = folder / "file"
         file.touch()
-        with _front(space, device, folder, file, *options) as front:
+        with _front(space, device, folder, file, *options, script=script) as front:
             tool = Tool([front], file)
             yield tool
             _stop(front)
@@ -120,13 +125,18 @@ def tccap_to_dumpcap(space: Namespace, device: str, folder: Path) -> Iterator[To
 
 @contextlib.contextmanager
 def _front(
-    space: Namespace, device: str, folder: Path, stream_path: Path, *options: str
+    space: Namespace,
+    device: str,
+    folder: Path,
+    stream_path: Path,
+    *options: str,
+    script: str = SCRIPT,
 ) -> Iterator["subprocess.Popen[bytes]"]:
     log = Log(folder)
     arguments = ("--capture", "--extcap-interface", f"tccap-{device}")
     logged = ("--log-file", str(log.path), "--log-level", "debug")
     streamed = ("--fifo", str(stream_path))
-    command = space.command(SCRIPT, *arguments, *streamed, *logged, *options)
+    command = space.command(script, *arguments, *streamed, *logged, *options)
     with (
         (folder / "front").open("wb") as stderr,
         contextlib.closing(log),
@@ -178,6 +188,14 @@ def _cpu_ns(pid: int) -> int:
         return time.clock_gettime_ns(~pid << 3 | 2)  # CPUCLOCK_SCHED of the process
     except OSError:
         return 0
+
+
+def _user_ticks(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    return int(text.rpartition(")")[2].split()[11])
 
 
 def family(pid: int) -> list[int]:
