@@ -40,7 +40,7 @@ class Writer:
 
     @property
     def unwritten_packets(self) -> int:
-        """How many packets wait, or are not written to their end."""
+        """Return how many packets wait, or are not written to their end."""
         written, buffers = self._output.unwritten
         if not buffers:
             return 0
