@@ -3,9 +3,9 @@
  * The contract between the BPF programs and the engine (src/tccap/stream/abi.py
  * mirrors it; tests/unit/stream/test_abi.py compares the two).
  *
- * The ring holds finished pcapng blocks, which the engine passes on without parsing
- * them. A record whose length is not a multiple of four is a message for the engine;
- * pcapng blocks never have such a length.
+ * The ring (ring.h) holds finished pcapng blocks, which the carrier passes on without
+ * parsing them. Messages for the carrier are in a ring buffer beside it; each has its
+ * position in the ring.
  *
  * The engine gives these constants as -D definitions; they do not depend on a capture's
  * options (options.h), but for the last one.
@@ -38,14 +38,14 @@
 /* Space for all options of a packet block, including the trailing length. */
 #define OPTIONS_MAX 2048
 #define CAPLEN_MAX (BLOCK_MAX - EPB_HEADER_LEN - OPTIONS_MAX)
-/* Space for struct quic_tail, the longer of two, in whole words. */
-#define HELD_TAIL_LEN 64
 
 /* The size of a map for which the options decide when it is made. */
 #define SIZED_LATER 1
 
 /* Enhanced Packet Block, pcapng section 4.3. */
 #define EPB_TYPE 6
+/* A type for local use (pcapng section 3.1): readers skip the block. */
+#define FILLER_TYPE 0x80000f11
 #define EPB_HEADER_LEN 28
 #define OPT_COMMENT 1
 #define EPB_FLAGS 2
@@ -66,10 +66,28 @@ struct epb_header {
 	u32 original_len;
 };
 
-/* A block under construction: one for each CPU. */
-struct scratch {
-	struct epb_header header;
-	u8 body[CAPLEN_MAX + OPTIONS_MAX + HELD_TAIL_LEN];
+/* Bytes of the longest block, of the longest chunk of the ring, and of the longest ring:
+ * the maps are made as long as the options say (options.h). */
+#define RING_CHUNK_LEN_MAX (1 << 21)
+#define RING_LEN_MAX (1 << 30)
+/* The carrier cuts batches at starts of blocks; one start in so many bytes is noted. */
+#define RING_GRANULE_LEN 65536
+
+/* The block that a CPU writes at the moment, on a cache line of its own. */
+struct unfinished {
+	u64 position; /* plus 1; 0: none */
+	u64 unused[7];
+};
+
+/* The state of the ring. Each position is that of a block's first byte. */
+struct ring_control {
+	u64 end;	/* of the last block that has begun */
+	u64 released;	/* by the carrier: what is before it may be overwritten */
+	u64 is_awaited; /* by the carrier: 1 if the next block has to wake it up */
+	u64 unused[5];
+	struct unfinished unfinished[CPUS];
+	/* The first in each granule, counted round. */
+	u64 starts[RING_LEN_MAX / RING_GRANULE_LEN];
 };
 
 /* What the classifier knows of a device, by ifindex; DeviceEntry in
@@ -100,7 +118,7 @@ struct device {
 /* No address is read: 802.11, or the own header of a tunnel. */
 #define FIRST_UNREAD 2
 
-/* For each interface and CPU; accepted = captured + dropped. */
+/* For each interface and CPU; accepted = written + dropped. */
 struct counters {
 	u64 received;	  /* seen by the classifier */
 	u64 accepted;	  /* passed the filters */
@@ -234,8 +252,15 @@ struct cgroup_event {
 #define MESSAGE_HELD_END 6
 #define MESSAGE_QUIC 7
 
+/* Every message begins with this. */
+struct message_head {
+	u64 position;  /* in the ring: it belongs before the block there */
+	u64 block_len; /* of the block there, which belongs to the message; 0: none */
+} __attribute__((packed));
+
 /* Message: a process was seen for the first time, or its name or ids have changed. */
 struct process_message {
+	struct message_head head;
 	struct process_id id;
 	u32 euid;
 	u32 version;
@@ -268,6 +293,7 @@ struct tls_mark {
 
 /* Message: a ClientHello; the packet follows it. */
 struct hello_message {
+	struct message_head head;
 	struct tls_flow flow;
 	u8 client_random[TLS_RANDOM_LEN];
 	u32 sender_pid; /* 0: unknown; or ELSEWHERE */
@@ -280,6 +306,7 @@ struct hello_message {
 
 /* Message: a process has a new secret, or a part of one. */
 struct secret_message {
+	struct message_head head;
 	u32 pid;
 	u32 site_kind; /* struct tls_site */
 	u32 secret_len;
@@ -289,24 +316,18 @@ struct secret_message {
 	u8 kind;
 } __attribute__((packed));
 
-/* Message: a packet that has to wait. Its block comes first, then this. */
-struct held_tail {
-	u64 id;		  /* struct tls_mark */
-	u32 sender_pid;	  /* of a ServerHello, as in struct hello_message */
-	u32 receiver_pid; /* likewise */
-	u8 kind;	  /* MESSAGE_HELD or MESSAGE_HELD_...; 0: it does not wait */
-} __attribute__((packed));
-
-/* Message: a packet of a marked QUIC connection. Its block comes first, then this. */
-struct quic_tail {
+/* Message: a packet that has to wait, or one of a marked QUIC connection. */
+struct held_message {
+	struct message_head head;
 	struct tls_flow flow;
-	u64 id;		/* of its mark */
-	u32 sender_pid; /* as in struct hello_message */
-	u32 receiver_pid;
-	u32 payload_at; /* where the UDP payload begins in the block */
-	u8 from_client;
-	u8 kind;
-} __attribute__((packed));
+	u64 id;		/* struct tls_mark */
+	u32 sender_pid; /* of a ServerHello and for QUIC, as in struct hello_message */
+	u32 receiver_pid; /* likewise */
+	u32 payload_at;	  /* QUIC: where the UDP payload begins in the block */
+	u16 unused;
+	u8 from_client; /* QUIC */
+	u8 kind; /* MESSAGE_HELD, MESSAGE_HELD_... or MESSAGE_QUIC; 0: it is none */
+};
 
 /* How many QUIC connections were marked, and how many marks were removed: elements of
  * quic_counts. The programs write the first, the carrier the second. */

@@ -18,6 +18,11 @@
 #define SNAPLEN PATCHED_NUMBER(3)
 #define SNAPLEN_PADDED ((SNAPLEN + 3) & ~3ull)
 
+/* Bytes that have room in the ring, and the logarithm of those of its chunks. */
+#define RING_LEN PATCHED_NUMBER(22)
+#define RING_CHUNK_SHIFT PATCHED_NUMBER(23)
+#define RING_CHUNK_LEN (1ull << RING_CHUNK_SHIFT)
+
 /* Whether to find the processes of packets, and to write labels into the blocks. */
 #define ATTRIBUTION PATCHED_NUMBER(4)
 #define LABELS PATCHED_NUMBER(5)

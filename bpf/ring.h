@@ -1,12 +1,111 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The ring buffer: finished blocks and messages on their way to the engine (abi.h).
+ * The ring: finished packet blocks, one behind the other without gaps, in memory that the
+ * carrier maps (src/tccap/stream/ring.py reads it). Each block is built where it stays,
+ * and any number of them is written to the stream at once.
+ *
+ * A position counts all bytes since the capture began. The memory is made of chunks,
+ * because Linux 5.10 takes no map value of more than 4 MiB. The byte at a position is in
+ * chunk position / RING_CHUNK_LEN, counted round, at the remainder of that division. A
+ * block that begins in a chunk ends there, too: behind its RING_CHUNK_LEN bytes there is
+ * space for the longest block.
+ *
+ * A block is unfinished until it is written. The carrier takes what is before the first
+ * unfinished block. This relies on x86, where others see the writes of a processor in
+ * their order.
  */
 #ifndef TCCAP_RING_H
 #define TCCAP_RING_H
 
 #include "abi.h"
+#include "options.h"
+#include "verifier.h"
 
-BPF_RINGBUF_OUTPUT(ring, SIZED_LATER);
+struct ring_chunk {
+	u8 data[RING_CHUNK_LEN_MAX + BLOCK_MAX];
+};
+BPF_F_TABLE("array", u32, struct ring_chunk, ring_chunks, SIZED_LATER, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct ring_control, ring_control, 1, BPF_F_MMAPABLE);
+
+/* In a map of its own: a map with a lock cannot be mapped, nor be used by programs at
+ * kprobes and tracepoints. */
+struct ring_lock {
+	struct bpf_spin_lock lock;
+};
+BPF_ARRAY(ring_lock, struct ring_lock, 1);
+
+/* The position behind all blocks that have begun. */
+static __always_inline u64 ring_end(void)
+{
+	u32 zero = 0;
+	struct ring_control *control = ring_control.lookup(&zero);
+
+	return control ? *(volatile u64 *)&control->end : 0;
+}
+
+/* The place of a block in the ring. */
+struct slot {
+	u64 position;
+	u8 *at;
+	struct unfinished *unfinished;
+	bool wakes; /* the carrier sleeps until there is a block */
+};
+
+/* Takes `len` bytes for a block. */
+static __always_inline bool take_place(struct slot *slot, struct ring_control *control,
+				       struct ring_lock *lock, u64 len)
+{
+	u64 position, end;
+	bool fits;
+
+	bpf_spin_lock(&lock->lock);
+	position = control->end;
+	end = position + len;
+	fits = end - control->released <= RING_LEN;
+	if (fits) {
+		slot->unfinished->position = position + 1;
+		if (position / RING_GRANULE_LEN != end / RING_GRANULE_LEN)
+			control->starts[end / RING_GRANULE_LEN &
+					(RING_LEN / RING_GRANULE_LEN - 1)] = end;
+		/* Atomic: what is before it is visible first, what is behind it reads
+		 * later. */
+		__sync_fetch_and_add(&control->end, len);
+		slot->wakes = *(volatile u64 *)&control->is_awaited;
+		control->is_awaited = 0;
+	}
+	bpf_spin_unlock(&lock->lock);
+	slot->position = position;
+	return fits;
+}
+
+/* Begins a block; returns false if there is no room for it. */
+static __always_inline bool begin_block(struct slot *slot, u64 len)
+{
+	u32 zero = 0, number;
+	u64 cpu = bpf_get_smp_processor_id();
+	struct ring_control *control = ring_control.lookup(&zero);
+	struct ring_lock *lock = ring_lock.lookup(&zero);
+	struct ring_chunk *chunk;
+
+	OPAQUE(cpu);
+	if (!control || !lock || cpu >= CPUS)
+		return false;
+	slot->unfinished = &control->unfinished[cpu];
+	if (!take_place(slot, control, lock, len))
+		return false;
+	number = (slot->position & (RING_LEN - 1)) >> RING_CHUNK_SHIFT;
+	chunk = ring_chunks.lookup(&number);
+	if (!chunk) /* never: the number is below that of the chunks */
+		return false;
+	slot->at = chunk->data + (slot->position & (RING_CHUNK_LEN - 1));
+	return true;
+}
+
+/* Lets the carrier have the block. */
+static __always_inline void finish_block(struct slot *slot)
+{
+	asm volatile("" : : : "memory");
+	*(volatile u64 *)&slot->unfinished->position = 0;
+}
 
 #endif

@@ -307,7 +307,7 @@ def _quic_message(rng: Random) -> bytes:
     number = rng.randrange(2)
     flow = bytes([number]) * 40
     pids = (rng.randrange(3), rng.randrange(3))
-    tail = abi._QUIC_TAIL.pack(flow, number, *pids, 28, rng.random() < 0.7, 7)
+    tail = abi._HELD_MESSAGE.pack(flow, number, *pids, 28, 0, rng.random() < 0.7, 7)
     return block + tail
 
 

@@ -9,12 +9,12 @@
 
 #include "abi.h"
 #include "lookup_generation.h"
+#include "messages.h"
 #include "owners/cgroup.h"
 #include "owners/hand_ons.h"
 #include "owners/iterator_round.h"
 #include "owners/label.h"
 #include "owners/process_filter.h"
-#include "ring.h"
 
 BPF_TABLE("lru_hash", struct process_id, struct process, processes, SIZED_LATER);
 
@@ -31,7 +31,7 @@ BPF_PERCPU_ARRAY(label_drafts, struct label_draft, 4);
 #define CLASSIFIER_DRAFT 2
 #define IDENTITY_DRAFT 3
 
-/* Reports a process to the engine. If the ring is full, packets are labelled anyway. */
+/* Reports a process to the engine. Without room for the message, packets are labelled anyway. */
 static __always_inline void announce(const struct process_id *id,
 				     const struct process *process)
 {
@@ -41,7 +41,7 @@ static __always_inline void announce(const struct process_id *id,
 	message.euid = process->euid;
 	message.version = process->version;
 	__builtin_memcpy(message.comm, process->comm, COMM_LEN);
-	ring.ringbuf_output(&message, sizeof(message), 0);
+	send_message(&message.head, sizeof(message));
 }
 
 static __always_inline void begin_draft(struct label_draft *draft,

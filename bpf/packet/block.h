@@ -13,9 +13,6 @@
 #include "packet/vlan.h"
 #include "verifier.h"
 
-/* The map of blocks under construction has only so many bytes of each. */
-#define SCRATCH_LEN (EPB_HEADER_LEN + SNAPLEN_PADDED + OPTIONS_MAX + HELD_TAIL_LEN)
-
 /* Wall clock minus boot clock, in ns: the engine keeps it current. */
 BPF_ARRAY(wall_offset, u64, 1);
 
@@ -27,7 +24,40 @@ static __always_inline u64 wall_clock_ns(void)
 	return bpf_ktime_get_boot_ns() + (offset ? *offset : 0);
 }
 
-/* Writes the frame with its VLAN tag. */
+/* A power of two, with room for the longest label. */
+#define OPTIONS_LEN (LABEL_MAX > 128 ? 2048 : 1024)
+
+/* What is known of a frame and its block before the block has its place. The options are
+ * among it: their length says how much room the block takes. In a map, so that the
+ * verifier takes each field for any number. */
+struct outline {
+	u64 block_len;
+	u64 original_len;
+	u64 captured_len;
+	u64 padded_len;
+	u64 options_len; /* including the trailing length */
+	u32 interface_id;
+	u32 is_tagged;
+	struct held_message held;
+	u8 head[HEAD_LEN]; /* for parse() */
+	u8 options[OPTIONS_LEN];
+};
+BPF_PERCPU_ARRAY(outlines, struct outline, 1);
+
+static __always_inline void outline_frame(struct outline *outline,
+					  struct __sk_buff *skb,
+					  const struct device *device)
+{
+	outline->is_tagged = is_tagged(skb, device);
+	outline->original_len = skb->len + (outline->is_tagged ? VLAN_TAG_LEN : 0);
+	outline->captured_len = outline->original_len > SNAPLEN ? SNAPLEN :
+								  outline->original_len;
+	outline->padded_len = (outline->captured_len + 3) & ~3ull;
+	outline->interface_id = device->interface_id;
+}
+
+/* Writes the frame with its VLAN tag. What a short block has no space for is in that of
+ * its options, which are written later. */
 static __always_inline int load_tagged(struct __sk_buff *skb, u8 *data, u64 len)
 {
 	u64 rest_len;
@@ -43,14 +73,11 @@ static __always_inline int load_tagged(struct __sk_buff *skb, u8 *data, u64 len)
 	return bpf_skb_load_bytes(skb, ETH_TYPE_AT, data + TAGGED_HEAD_LEN, rest_len);
 }
 
-/* Writes the rest of the frame: parse() has left its head there already. */
-static __always_inline int load_plain(struct __sk_buff *skb, u8 *data, u64 len,
-				      const struct cursor *cursor)
+/* Writes the frame. */
+static __always_inline int load_plain(struct __sk_buff *skb, u8 *data, u64 len)
 {
-	if (len <= cursor->head_len)
-		return 0;
 	if (!IS_LENGTH(len, SNAPLEN))
-		return -1;
+		return len ? -1 : 0;
 	return bpf_skb_load_bytes(skb, 0, data, len);
 }
 
@@ -168,11 +195,13 @@ static __always_inline u64 write_endpoints(u8 *at, const struct endpoint *sender
 	return len + write_label_option(at + len, first, peer);
 }
 
-/* Writes all options and the trailing length of the block; returns their length. */
-static __always_inline u64 write_options(u8 *at, u32 direction, u64 head_len, u64 lost,
-					 const struct endpoint *sender,
-					 const struct endpoint *receiver)
+/* Writes all options and the trailing length of the block; returns false if they do not
+ * fit, which does not happen. */
+static __always_inline bool write_options(struct outline *outline, u32 direction,
+					  u64 lost, const struct endpoint *sender,
+					  const struct endpoint *receiver)
 {
+	u8 *at = outline->options;
 	u32 *word = (u32 *)at;
 	u64 len = 8;
 
@@ -186,77 +215,72 @@ static __always_inline u64 write_options(u8 *at, u32 direction, u64 head_len, u6
 	}
 	if (LABELS)
 		len += write_endpoints(at + len, sender, receiver);
-	word = (u32 *)ADVANCE(at, len, OPTIONS_MAX - 8);
+	word = (u32 *)ADVANCE(at, len, OPTIONS_LEN - 12);
 	if (!word)
-		return 0;
+		return false;
+	outline->options_len = len + 8;
+	outline->block_len = EPB_HEADER_LEN + outline->padded_len + len + 8;
 	word[0] = 0; /* opt_endofopt */
-	word[1] = head_len + len + 8;
-	return len + 8;
+	word[1] = outline->block_len;
+	return true;
 }
 
-/* Builds the block of a frame; returns its length, or 0 on failure. */
-static __always_inline u64 build_block(struct __sk_buff *skb,
-				       const struct cursor *cursor,
-				       const struct device *device,
-				       struct scratch *block, u32 direction, u64 lost,
-				       const struct endpoint *sender,
-				       const struct endpoint *receiver)
+/* Copies the options to their place: no byte more, because what follows belongs to the
+ * next block, which another CPU may write. Each size is that of one bit of the length. */
+static __always_inline void copy_options(u8 *to, const struct outline *outline)
 {
-	bool tagged = is_tagged(skb, device);
-	u64 original_len = skb->len + (tagged ? VLAN_TAG_LEN : 0);
-	u64 captured_len = original_len > SNAPLEN ? SNAPLEN : original_len;
-	u64 padded_len = (captured_len + 3) & ~3ull;
+#pragma unroll
+	for (u64 size = OPTIONS_LEN / 2; size >= 4; size /= 2) {
+		u64 len = *(volatile u64 *)&outline->options_len;
+		u64 at = len & (OPTIONS_LEN - 2 * size);
+
+		OPAQUE(at);
+		if (!(len & size) || at > OPTIONS_LEN - 2 * size)
+			continue;
+		if (size == 4)
+			*(u32 *)(to + at) = *(const u32 *)(outline->options + at);
+		copy_words(to + at, (const char *)outline->options + at, 0, size);
+	}
+}
+
+static __always_inline void write_header(struct epb_header *header,
+					 const struct outline *outline)
+{
 	u64 now_ns = wall_clock_ns();
-	u64 block_len, options_len;
-	u8 *options = ADVANCE(block->body, padded_len, SNAPLEN_PADDED);
 
-	if (!options)
-		return 0;
-	block->header.block_type = EPB_TYPE;
-	block->header.interface_id = device->interface_id;
-	block->header.timestamp_high = now_ns >> 32;
-	block->header.timestamp_low = (u32)now_ns;
-	block->header.captured_len = captured_len;
-	block->header.original_len = original_len;
-
-	if (tagged ? load_tagged(skb, block->body, captured_len) :
-		     load_plain(skb, block->body, captured_len, cursor))
-		return 0;
-	/* Padding must not contain bytes of an earlier frame, or of a truncated tag:
-	 * keep only the first bytes of the last word. */
-	if (padded_len >= 4)
-		*(__be32 *)(options - 4) &=
-			bpf_htonl(~0u << 8 * (padded_len - captured_len));
-
-	block_len = EPB_HEADER_LEN + padded_len;
-	options_len =
-		write_options(options, direction, block_len, lost, sender, receiver);
-	if (!options_len)
-		return 0;
-	block_len += options_len;
-	block->header.block_len = block_len;
-	return block_len;
+	header->block_type = EPB_TYPE;
+	header->block_len = outline->block_len;
+	header->interface_id = outline->interface_id;
+	header->timestamp_high = now_ns >> 32;
+	header->timestamp_low = (u32)now_ns;
+	header->captured_len = outline->captured_len;
+	header->original_len = outline->original_len;
 }
 
-/* In a map, so that the verifier does not follow each kind through the block. */
-BPF_PERCPU_ARRAY(held_tails, struct held_tail, 1);
-
-/* Appends the held_tail to a block that has to wait; returns the length then. */
-static __always_inline u64 with_tail(struct scratch *block, u64 block_len,
-				     const struct held_tail *tail)
+/* Writes the block of a frame; returns false if the frame could not be read. Then
+ * there is another block, which readers skip: its place cannot be given back. */
+static __always_inline bool write_block(struct __sk_buff *skb, u8 *block,
+					const struct outline *outline)
 {
-	u64 room = SCRATCH_LEN - sizeof(*tail);
-	u8 *at;
+	u8 *body = block + EPB_HEADER_LEN;
+	u64 captured_len = outline->captured_len;
+	u8 *behind = ADVANCE(body, outline->padded_len, SNAPLEN_PADDED);
+	bool is_read;
 
-	if (!tail->kind || !IS_LENGTH(block_len, room))
-		return block_len;
-	at = (u8 *)block + block_len;
-	*(u32 *)at = (u32)tail->id;
-	*(u32 *)(at + 4) = (u32)(tail->id >> 32);
-	*(u32 *)(at + 8) = tail->sender_pid;
-	*(u32 *)(at + 12) = tail->receiver_pid;
-	at[16] = tail->kind;
-	return block_len + sizeof(*tail);
+	if (!behind)
+		return false; /* never; for the verifier */
+	write_header((struct epb_header *)block, outline);
+	is_read = !(outline->is_tagged ? load_tagged(skb, body, captured_len) :
+					 load_plain(skb, body, captured_len));
+	if (!is_read)
+		((struct epb_header *)block)->block_type = FILLER_TYPE;
+	/* Padding must not contain bytes of an earlier block, or of a truncated tag: keep
+	 * only the first bytes of the last word. */
+	if (outline->padded_len >= 4)
+		*(__be32 *)(behind - 4) &=
+			bpf_htonl(~0u << 8 * (outline->padded_len - captured_len));
+	copy_options(behind, outline);
+	return is_read;
 }
 
 #endif

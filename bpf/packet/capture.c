@@ -3,9 +3,10 @@
  * The classifier: a frame that the capture filter takes becomes a finished Enhanced
  * Packet Block in the ring.
  *
- *   processes -> head -> data -> options -> ring
+ *   processes -> options -> place in the ring -> header, data
  */
 #include "abi.h"
+#include "messages.h"
 #include "options.h"
 #include "owners/endpoint.h"
 #include "owners/filter_words.h"
@@ -19,13 +20,35 @@
 #include "tls/marks.h"
 #include "tls/quic.h"
 
-BPF_ARRAY(scratch, struct scratch, CPUS);
-
-static __always_inline bool store(struct scratch *block, u64 block_len)
+/* Writes the block into the ring, and the message of a packet that has to wait, which
+ * the carrier must see no later than the block; returns false if the packet is lost. */
+static __always_inline bool store(struct __sk_buff *skb, const struct outline *outline)
 {
-	if (!IS_LENGTH(block_len, SCRATCH_LEN))
+	struct held_message *message = NULL;
+	struct slot slot = {};
+	bool is_read;
+
+	if (outline->held.kind) {
+		message = messages.ringbuf_reserve(sizeof(*message));
+		if (!message)
+			return false;
+	}
+	if (!begin_block(&slot, outline->block_len)) {
+		if (message)
+			messages.ringbuf_discard(message, 0);
 		return false;
-	return ring.ringbuf_output(block, block_len, 0) == 0;
+	}
+	is_read = write_block(skb, slot.at, outline);
+	if (message) {
+		*message = outline->held;
+		message->head.position = slot.position;
+		message->head.block_len = outline->block_len;
+		messages.ringbuf_submit(message, 0);
+	}
+	finish_block(&slot);
+	if (slot.wakes)
+		wake_carrier();
+	return is_read;
 }
 
 /* Whether the frame passes the whole capture filter, process words included. */
@@ -71,15 +94,6 @@ static __always_inline bool processes_pass(struct __sk_buff *skb,
 	return words_pass(skb, device, direction, sender, receiver);
 }
 
-/* Appends what makes the block a message, if it is one; returns the length then. */
-static __always_inline u64 with_message_tail(struct scratch *block, u64 block_len,
-					     const struct held_tail *tail)
-{
-	if (tail->kind == MESSAGE_QUIC)
-		return with_quic_tail(block, block_len);
-	return with_tail(block, block_len, tail);
-}
-
 /* Begins the draft of a process that was recorded without its label. */
 static __always_inline bool needs_label(const struct endpoint *endpoint)
 {
@@ -101,28 +115,25 @@ static __always_inline void capture(struct __sk_buff *skb,
 				    const struct frame_context *context)
 {
 	const struct device *device = &context->device;
-	u32 cpu = bpf_get_smp_processor_id(), direction = context->direction;
+	u32 direction = context->direction;
 	struct endpoint sender = {}, receiver = {};
-	struct held_tail *tail;
+	struct outline *outline;
 	struct packet *packet;
 	struct counters *count;
-	struct scratch *block;
 	struct cursor *cursor;
 	struct loss_report report = {};
 	struct reader reader;
 	bool parsed = false, stored;
-	u64 block_len;
 	u32 id = device->interface_id, zero = 0;
 
 	count = counters.lookup(&id);
 	packet = packets.lookup(&zero);
-	block = scratch.lookup(&cpu);
 	cursor = cursors.lookup(&zero);
-	tail = held_tails.lookup(&zero);
+	outline = outlines.lookup(&zero);
 	report.losses = losses.lookup(&id);
-	if (!count || !packet || !block || !cursor || !tail || !report.losses)
+	if (!count || !packet || !cursor || !outline || !report.losses)
 		return;
-	reader = (struct reader){ skb, block->body, cursor };
+	reader = (struct reader){ skb, outline->head, cursor };
 	if (ATTRIBUTION || TLS)
 		parsed = parse(&reader, device, packet);
 	if (ATTRIBUTION)
@@ -138,15 +149,16 @@ static __always_inline void capture(struct __sk_buff *skb,
 		return;
 	}
 	count->accepted++;
-	__builtin_memset(tail, 0, sizeof(*tail));
+	outline->held.kind = 0;
 	if (TLS && parsed)
-		look_for_tls(skb, context, packet, &sender, &receiver, tail);
+		look_for_tls(skb, context, packet, &sender, &receiver, &outline->held);
 	if (QUIC && parsed)
-		look_for_quic(&reader, context, packet, &sender, &receiver, tail);
+		look_for_quic(&reader, context, packet, &sender, &receiver,
+			      &outline->held);
 	begin_report(&report, id);
-	block_len = build_block(skb, cursor, device, block, direction, report.count,
-				&sender, &receiver);
-	stored = store(block, with_message_tail(block, block_len, tail));
+	outline_frame(outline, skb, device);
+	stored = write_options(outline, direction, report.count, &sender, &receiver) &&
+		 store(skb, outline);
 	if (!stored)
 		count->dropped++;
 	end_report(&report, stored);

@@ -11,10 +11,10 @@
 #define TCCAP_MARKS_H
 
 #include "abi.h"
+#include "messages.h"
 #include "owners/endpoint.h"
 #include "packet/parse.h"
 #include "packet/stages.h"
-#include "ring.h"
 
 BPF_HASH(tls_marks, struct tls_flow, struct tls_mark, SIZED_LATER);
 
@@ -181,15 +181,15 @@ static __always_inline void mark_flow(struct tls_work *work,
 	message->sender_pid = sender_pid(context, sender);
 	message->receiver_pid = receiver_pid(context, receiver);
 	message->kind = MESSAGE_HELLO;
-	if (ring.ringbuf_output(message, sizeof(*message), 0) == 0)
+	if (send_message(&message->head, sizeof(*message)) == 0)
 		tls_marks.update(&work->flow, &mark);
 }
 
-/* Fills `tail` if the packet has to wait. */
+/* Fills `held` if the packet has to wait. */
 static __always_inline void
 look_for_tls(struct __sk_buff *skb, const struct frame_context *context,
 	     const struct packet *packet, const struct endpoint *sender,
-	     const struct endpoint *receiver, struct held_tail *tail)
+	     const struct endpoint *receiver, struct held_message *held)
 {
 	u32 zero = 0, hello;
 	struct tls_work *work;
@@ -212,11 +212,12 @@ look_for_tls(struct __sk_buff *skb, const struct frame_context *context,
 		mark->held = 1;
 	if (!mark->held)
 		return;
-	tail->id = mark->id;
-	tail->kind = held_kind(skb, packet, mark, hello);
+	held->id = mark->id;
+	held->kind = held_kind(skb, packet, mark, hello);
+	held->sender_pid = held->receiver_pid = 0;
 	if (hello == TLS_SERVER_HELLO) {
-		tail->sender_pid = sender_pid(context, sender);
-		tail->receiver_pid = receiver_pid(context, receiver);
+		held->sender_pid = sender_pid(context, sender);
+		held->receiver_pid = receiver_pid(context, receiver);
 	}
 }
 

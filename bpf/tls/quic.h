@@ -18,8 +18,6 @@
 
 BPF_HASH(quic_marks, struct tls_flow, struct tls_mark, SIZED_LATER);
 BPF_ARRAY(quic_counts, u64, 2);
-/* Filled for a packet whose held_tail is of the kind MESSAGE_QUIC. */
-BPF_PERCPU_ARRAY(quic_tails, struct quic_tail, 1);
 
 /* RFC 9000, 17.2 and 14.1; RFC 9369, 3.2. */
 #define QUIC_LONG 0x80
@@ -89,15 +87,14 @@ quic_mark(const struct tls_flow *flow, const struct packet *packet, bool initial
 	return quic_marks.lookup((struct tls_flow *)flow);
 }
 
-/* Fills `tail` and the quic_tail if the packet is one for the carrier. */
+/* Fills `held` if the packet is one for the carrier. */
 static __always_inline void
 look_for_quic(const struct reader *reader, const struct frame_context *context,
 	      const struct packet *packet, const struct endpoint *sender,
-	      const struct endpoint *receiver, struct held_tail *tail)
+	      const struct endpoint *receiver, struct held_message *held)
 {
-	u32 zero = 0, payload_at = packet->transport_at + UDP_HEADER_LEN;
+	u32 payload_at = packet->transport_at + UDP_HEADER_LEN;
 	const struct quic_start *start;
-	struct quic_tail *quic;
 	struct tls_mark *mark;
 	bool initial;
 
@@ -111,40 +108,18 @@ look_for_quic(const struct reader *reader, const struct frame_context *context,
 	initial = is_initial(start, reader->skb->len - payload_at);
 	if (!initial && !any_quic_marks())
 		return;
-	quic = quic_tails.lookup(&zero);
-	if (!quic)
-		return;
-	write_flow(&quic->flow, packet);
-	mark = quic_mark(&quic->flow, packet, initial);
+	write_flow(&held->flow, packet);
+	mark = quic_mark(&held->flow, packet, initial);
 	if (!mark)
 		return;
-	quic->id = mark->id;
-	quic->sender_pid = sender_pid(context, sender);
-	quic->receiver_pid = receiver_pid(context, receiver);
-	quic->payload_at = EPB_HEADER_LEN + payload_at;
+	held->id = mark->id;
+	held->sender_pid = sender_pid(context, sender);
+	held->receiver_pid = receiver_pid(context, receiver);
+	held->payload_at = EPB_HEADER_LEN + payload_at;
 	if (is_tagged(reader->skb, &context->device))
-		quic->payload_at += VLAN_TAG_LEN;
-	quic->from_client = is_first(packet) == mark->client_is_first;
-	quic->kind = tail->kind = MESSAGE_QUIC;
-}
-
-/* Appends the quic_tail to a block. */
-static __always_inline u64 with_quic_tail(struct scratch *block, u64 block_len)
-{
-	u64 room = SCRATCH_LEN - sizeof(struct quic_tail);
-	u32 zero = 0;
-	struct quic_tail *quic = quic_tails.lookup(&zero);
-	u8 *at;
-
-	if (!quic || !IS_LENGTH(block_len, room))
-		return block_len;
-	at = (u8 *)block + block_len;
-#pragma unroll
-	for (u32 i = 0; i < sizeof(*quic) / 4; i++)
-		((u32 *)at)[i] = ((u32 *)quic)[i];
-	at[sizeof(*quic) - 2] = quic->from_client;
-	at[sizeof(*quic) - 1] = quic->kind;
-	return block_len + sizeof(*quic);
+		held->payload_at += VLAN_TAG_LEN;
+	held->from_client = is_first(packet) == mark->client_is_first;
+	held->kind = MESSAGE_QUIC;
 }
 
 #endif

@@ -9,10 +9,10 @@
  */
 #include "abi.h"
 #include "kernel.h"
+#include "messages.h"
 #include "options.h"
 #include "owners/process_filter.h"
 #include "owners/task.h"
-#include "ring.h"
 #include "tls/site.h"
 #include "verifier.h"
 
@@ -234,7 +234,7 @@ static __always_inline void send_secret(const struct tls_hit *hit)
 	read_label(hit, site, message.label);
 	message.pid = bpf_get_current_pid_tgid() >> 32;
 	message.kind = MESSAGE_SECRET;
-	if (ring.ringbuf_output(&message, sizeof(message), 0))
+	if (send_message(&message.head, sizeof(message)))
 		count_lost(LOST_RING_FULL);
 }
 

@@ -17,11 +17,11 @@ import fuzz
 import progrun
 from support import frames, stream
 from tccap.engine import parts, programs
+from tccap.engine.carrying import ring_of
 from tccap.engine.classifier import Classifier, DeviceEntry
 from tccap.front import options
 from tccap.front.request import plan
 from tccap.host import access
-from tccap.stream import abi
 from tccap.stream.ring import Ring
 
 pytestmark = pytest.mark.full_matrix
@@ -52,8 +52,7 @@ def detached(request: pytest.FixtureRequest) -> Detached:
     collection = programs.prepare(the_plan, parts.choose(the_plan, access.caller()))
     classifier = Classifier(collection)
     classifier.add_device(LOOPBACK, DeviceEntry(0, True, False, -1, False))
-    length = abi.ring_pages(the_plan.ring_mib) * abi.PAGE_LEN
-    return Detached(classifier.programs, Ring(collection.table("ring").fd, length))
+    return Detached(classifier.programs, ring_of(collection, the_plan))
 
 
 def _random(rng: random.Random) -> bytes:
@@ -112,8 +111,8 @@ def test_every_frame_comes_out_unchanged(detached: Detached, direction: str) -> 
 def _captured(ring: Ring) -> tuple[bytes, int]:
     """Return data and original length of the one packet in the ring."""
     blocks: list[bytes] = []
-    while (batch := ring.take()).blocks or batch.message:
-        blocks += map(bytes, batch.blocks)
+    while batch := ring.take():
+        blocks += filter(None, [bytes(batch.blocks)])
         ring.release(batch)
     (block,) = blocks
     kind, length = struct.unpack_from("=II", block)

@@ -100,22 +100,25 @@ def _extracted(module: int) -> Object:
         start = lib.bpf_function_start(module, name)
         code = ctypes.string_at(start, lib.bpf_function_size(module, name))
         programs[name.decode()] = with_maps(code, places)
+    specs = [_spec(*each, lib, module) for each in zip(tables, infos, strict=True)]
+    described = zip(infos, specs, strict=True)
     return Object(
-        tuple(
-            _spec(table, info, lib, module)
-            for table, info in zip(tables, infos, strict=True)
-        ),
+        tuple(specs),
         programs,
-        next((_btf(i.btf_id) for i in infos if _needs_btf(i)), b""),
+        next(
+            (_btf(info.btf_id) for info, spec in described if spec.btf_value_type), b""
+        ),
     )
 
 
-def _needs_btf(info: uapi.MapInfo) -> bool:
-    return bool(info.type == MapType.SK_STORAGE)
+def _needs_btf(info: uapi.MapInfo, leaf: str) -> bool:
+    """Return whether the kernel takes a map with its type information only."""
+    return bool(info.type == MapType.SK_STORAGE) or "bpf_spin_lock" in leaf
 
 
 def _spec(table: bytes, info: uapi.MapInfo, lib: ctypes.CDLL, module: int) -> MapSpec:
-    typed = _needs_btf(info)
+    leaf = lib.bpf_table_leaf_desc(module, table).decode()
+    typed = _needs_btf(info, leaf)
     return MapSpec(
         table.decode(),
         info.type,
@@ -126,7 +129,7 @@ def _spec(table: bytes, info: uapi.MapInfo, lib: ctypes.CDLL, module: int) -> Ma
         info.btf_key_type_id if typed else 0,
         info.btf_value_type_id if typed else 0,
         lib.bpf_table_key_desc(module, table).decode(),
-        lib.bpf_table_leaf_desc(module, table).decode(),
+        leaf,
     )
 
 

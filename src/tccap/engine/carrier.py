@@ -18,6 +18,8 @@ from tccap.stream.ring import Batch, Ring
 
 # On stop: the rest is given up when the reader takes nothing for so long.
 STALL_S = 0.5
+# How soon to look again when a program is still writing into the ring.
+UNFINISHED_S = 0.0005
 
 
 class Writer:
@@ -28,18 +30,22 @@ class Writer:
         self.fd = fd
         self.is_pipe = self._output.is_pipe
 
-    def send(self, *blocks: Buffer) -> bool:
-        """Write the blocks behind those that wait; return whether all are gone."""
-        return self._guarded(lambda: self._output.send(blocks))
+    def send(self, *buffers: Buffer) -> bool:
+        """Write blocks behind those that wait; return whether all are gone."""
+        return self._guarded(lambda: self._output.send(buffers))
 
     def flush(self) -> bool:
         """Write the blocks that wait; return whether all are gone."""
         return self._guarded(self._output.flush)
 
     @property
-    def unwritten(self) -> tuple[Buffer, ...]:
-        """The blocks that wait."""
-        return self._output.unwritten
+    def unwritten_packets(self) -> int:
+        """Return how many packets wait, or are not written to their end."""
+        written, buffers = self._output.unwritten
+        if not buffers:
+            return 0
+        first = blocks.count_packets(buffers[0], after=written)
+        return first + sum(map(blocks.count_packets, buffers[1:]))
 
     def close(self) -> None:
         """End the stream."""
@@ -75,23 +81,27 @@ class Carrier:
         if writer.is_pipe:
             events.watch(writer.fd, _check_reader, events=0)
 
-    def carry(self) -> int:
-        """Write one batch; return how many records were taken from the ring."""
+    def carry(self) -> bool:
+        """Write one batch; return whether there was something in the ring."""
         if not self._flush():
-            return 0
+            return False
         batch = self._ring.take()
-        if batch.blocks or batch.message:
+        if batch:
             self._batch = batch
-            self._writer.send(*batch.blocks)
+            self._writer.send(batch.blocks)
             if batch.message:
                 self._writer.send(*self._answer(batch.message))
             self._flush()
-        return len(batch.blocks) + bool(batch.message)
+        return bool(batch)
 
     @property
     def has_more(self) -> bool:
         """Return whether the ring has enough for another batch at once."""
         return self._ring.has_more()
+
+    def may_sleep(self) -> bool:
+        """Return whether there is nothing to do until the ring or the reader calls."""
+        return not self._flush() or self._ring.is_idle()
 
     @property
     def is_waiting(self) -> bool:
@@ -104,8 +114,13 @@ class Carrier:
         ``deadline`` is of time.monotonic().
         """
         while self.flush_until(deadline):
-            if not self.carry():
+            if self.carry():
+                continue
+            if self._ring.is_idle():
                 return self.flush_until(deadline)
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(UNFINISHED_S)
         return False
 
     def flush_until(self, deadline: float) -> bool:
@@ -120,11 +135,12 @@ class Carrier:
 
     def undelivered(self) -> int:
         """Return how many packets the reader did not take, or not to their end."""
-        count = sum(map(blocks.is_packet, self._writer.unwritten))
+        count = self._writer.unwritten_packets
         if self._batch:
             self._ring.release(self._batch)
-        while (batch := self._ring.take()).blocks or batch.message:
-            count += len(batch.blocks) + abi.has_packet(batch.message)
+        while batch := self._ring.take():
+            count += blocks.count_packets(batch.blocks)
+            count += abi.has_packet(batch.message)
             self._ring.release(batch)
         return count
 

@@ -1,7 +1,7 @@
 """The carrier: a process without rights that carries blocks to the stream.
 
 What it reads, others have made: packets, secrets out of the memory of programs, lines
-of a key log. So it has the map of the ring, a few other maps and the stream, and
+of a key log. So it has the maps of the ring, a few other maps and the stream, and
 nothing else. The engine stays its parent: it attaches programs, sets probes and reads
 /proc.
 

@@ -1,9 +1,10 @@
 """The carrier's loop: from the ring to the last block of the stream.
 
-Theory of operation. The loop sleeps in epoll until the ring has data, then takes
+Theory of operation. The loop sleeps in epoll until the ring has something, then takes
 batches of finished blocks and writes them (carrier.py), pausing a millisecond between
-batches that did not fill up, so that many packets share one wake-up. The parts
-(parts.py) answer the messages among the blocks.
+batches that did not fill up, so that many packets share one wake-up. It sleeps again
+when the ring is empty and has been asked for a wake-up. The parts (parts.py) answer
+the messages among the blocks.
 
 Stopping is: have the engine silence the classifiers, carry over the rest of the ring,
 write the statistics, close the stream. So the reader has everything before the slower
@@ -23,6 +24,7 @@ from tccap.engine.events import Events
 from tccap.engine.losses import Losses
 from tccap.engine.parts import Choice, Parts
 from tccap.errors import TccapError
+from tccap.host.cpus import possible_cpus
 from tccap.ipc.channel import (
     Channel,
     Describe,
@@ -38,12 +40,14 @@ from tccap.ipc.status import End, report
 from tccap.stream import abi
 from tccap.stream.abi import Statistics
 from tccap.stream.blocks import Section
+from tccap.stream.messages import Messages
 from tccap.stream.output import ReaderGoneError
-from tccap.stream.ring import Ring
+from tccap.stream.ring import Memory, Ring
 
 # The maps that the carrier uses, as far as there are such.
 MAPS = (
-    *("ring", "counters", "completions", "overflows", "lookup_generations"),
+    *("ring_chunks", "ring_control", "messages", "counters"),
+    *("completions", "overflows", "lookup_generations"),
     *("tls_marks", "tls_lost", "quic_marks", "quic_counts"),
 )
 # Waking up for a few packets costs more than the packets themselves.
@@ -85,7 +89,7 @@ class Carrying:
         given.collection.count_as_carrier()
         sources = (given.choices, given.collection, given.section)
         self._parts = Parts(*sources, channel.send)
-        ring = _ring(given.collection, given.plan)
+        ring = ring_of(given.collection, given.plan)
         answer = self._parts.answer
         self._carrier = Carrier(self._events, ring, given.writer, answer)
         self._losses = Losses(given.section)
@@ -134,17 +138,17 @@ class Carrying:
         if text := self._control.take_text():
             self._writer.send(*self._parts.read_text(text))
         taken = self._carrier.carry()
-        if taken:
+        if taken or self._carrier.is_waiting:  # then packets may be lost
             self._losses.packets_came()
         losses = self._losses.blocks(self._statistics)
         self._writer.send(*self._parts.poll(), *losses)
-        self._has_more = taken > 0 and self._carrier.has_more
+        self._has_more = taken and self._carrier.has_more
         if not self._has_more and not self._carrier.is_waiting:
             time.sleep(BATCHING_S)
 
     def _timeout_s(self) -> float | None:
         """Return how long to sleep: for ever, unless there is something to do."""
-        if self._has_more:
+        if self._has_more or not self._carrier.may_sleep():
             return 0
         waits_s = (
             self._parts.timeout_s,
@@ -220,6 +224,9 @@ class Carrying:
             self._writer.send(self._section.statistics(number, now_ns, count))
 
 
-def _ring(collection: Collection, plan: Plan) -> Ring:
-    length = abi.ring_pages(plan.ring_mib) * abi.PAGE_LEN
-    return Ring(collection.table("ring").fd, length)
+def ring_of(collection: Collection, plan: Plan) -> Ring:
+    """Return the reader of the stream that a collection's programs write."""
+    shape = abi.ring_shape(plan.snaplen, possible_cpus(), plan.ring_mib)
+    fds = {name: collection.table(name).fd for name in MAPS[:3]}
+    messages = Messages(fds["messages"], shape.messages_len)
+    return Ring(Memory.map(fds, shape), shape, messages)

@@ -8,7 +8,7 @@ from tccap.bpf.code import Code
 from tccap.bpf.collection import Collection
 from tccap.bpf.objects import MapSize, Object
 from tccap.bpf.patch import Patches
-from tccap.engine import realtime
+from tccap.engine import memoryorder, realtime
 from tccap.engine.parts import Choice
 from tccap.errors import TccapError
 from tccap.host.cpus import possible_cpus
@@ -22,6 +22,7 @@ def prepare(plan: Plan, choices: Sequence[Choice]) -> Collection:
 
     TccapError where bcc or the kernel cannot.
     """
+    memoryorder.refuse_weak_order()
     realtime.refuse_interrupted_packets()
     codes = codes_of(plan, choices)
     return Collection(compiled(codes), _patches(codes), sizes(codes))
@@ -65,13 +66,20 @@ def _patches(codes: list[Code]) -> Patches:
 
 def _packet_code(plan: Plan) -> Code:
     """Return what the blocks and the ring need."""
-    snaplen = abi.bytes_kept(plan.snaplen)
+    shape = abi.ring_shape(plan.snaplen, possible_cpus(), plan.ring_mib)
     return Code(
         defines=abi.defines(possible_cpus()),
-        patches=Patches({Option.SNAPLEN: snaplen}),
+        patches=Patches(
+            {
+                Option.SNAPLEN: abi.bytes_kept(plan.snaplen),
+                Option.RING_LEN: shape.length,
+                Option.RING_CHUNK_SHIFT: shape.chunk_len.bit_length() - 1,
+            }
+        ),
         sizes={
-            "ring": MapSize(abi.ring_pages(plan.ring_mib) * abi.PAGE_LEN),
-            "scratch": MapSize(value_len=abi.scratch_len(snaplen)),
+            "ring_chunks": MapSize(shape.chunks, shape.chunk_len + shape.block_max),
+            "ring_control": MapSize(value_len=8 * shape.control_words),
+            "messages": MapSize(shape.messages_len),
         },
     )
 

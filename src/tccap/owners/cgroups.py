@@ -23,7 +23,7 @@ from tccap.ipc.status import log
 from tccap.owners import placenames
 from tccap.owners.placenames import Described
 from tccap.stream import abi
-from tccap.stream.ring import Ring
+from tccap.stream.ringbuffer import RingBuffer
 
 # How long after a cgroup was made its names are looked for again: a runtime may write
 # them later.
@@ -91,9 +91,9 @@ class Cgroups:
         self._epoll.register(self._timer.fileno(), select.EPOLLIN)
 
     @functools.cached_property
-    def _ring(self) -> Ring:
+    def _ring(self) -> RingBuffer:
         """The ring of new cgroups, mapped when the carrier has been forked."""
-        return Ring(self._ring_fd, abi.CGROUP_EVENT_PAGES * abi.PAGE_LEN)
+        return RingBuffer(self._ring_fd, abi.CGROUP_EVENT_PAGES * abi.PAGE_LEN)
 
     def fileno(self) -> int:
         """Return the descriptor to wait for."""
@@ -123,11 +123,7 @@ class Cgroups:
 
     def _events(self) -> list[tuple[int, str]]:
         """Return number and path of reported cgroups."""
-        events = []
-        while (batch := self._ring.take()).blocks:
-            events += [abi.cgroup_event(block) for block in batch.blocks]
-            self._ring.release(batch)
-        return events
+        return [abi.cgroup_event(record) for record in self._ring.take()[0]]
 
     def _learn(self, found: Iterable[tuple[int, str]]) -> None:
         has_changed = False

@@ -10,8 +10,12 @@ from tccap.errors import TccapError
 BLOCK_MAX = 262144
 EPB_HEADER_LEN = 28
 OPTIONS_MAX = 2048
-HELD_TAIL_LEN = 64
 CAPLEN_MAX = BLOCK_MAX - EPB_HEADER_LEN - OPTIONS_MAX
+# With the longest block behind it, a chunk is below the 4 MiB of Linux 5.10.
+RING_CHUNK_LEN_MAX = 1 << 21
+RING_GRANULE_LEN = 1 << 16
+RING_LINE = 8  # words of a cache line
+MESSAGES_LEN_MIN = 1 << 18
 
 # Interfaces that one capture can describe; counters[] has as many entries.
 INTERFACES = 4096
@@ -30,12 +34,12 @@ TRANSLATED_DESTINATIONS, TRANSLATED_SOURCES = 1, 2
 CGROUPS, CGROUP_TEXT_LEN = 8192, 256
 CGROUP_EVENT_PAGES, CGROUP_PATH_LEN = 128, 1024
 
+_MESSAGE_HEAD = struct.Struct("=QQ")
 _PROCESS_MESSAGE = struct.Struct("=QIIII16sB")
 _HELLO_MESSAGE = struct.Struct("=40s32sIIB")
 _SECRET_MESSAGE = struct.Struct("=III40s32s48sB")
+_HELD_MESSAGE = struct.Struct("=40sQIIIHBB")
 _CGROUP_EVENT = struct.Struct("=Q1024s")
-_HELD_TAIL = struct.Struct("=QIIB")
-_QUIC_TAIL = struct.Struct("=40sQIIIBB")
 _CAPTURED_LEN_AT = 20  # in a block
 _PROTOCOL_AT, _MARK_ID_AT, FLOW_LEN = 38, 40, 48  # in a `QuicPacket.flow`
 
@@ -50,15 +54,42 @@ def bytes_kept(snaplen: int) -> int:
     return min(snaplen, CAPLEN_MAX)
 
 
-def scratch_len(snaplen: int) -> int:
-    """Return how long a block under construction is: SCRATCH_LEN of bpf/abi.h."""
-    return EPB_HEADER_LEN + ((snaplen + 3) & ~3) + OPTIONS_MAX + HELD_TAIL_LEN
+class RingShape(NamedTuple):
+    """The sizes of the ring in memory (bpf/ring.h), in bytes."""
+
+    length: int  # how much has room; a power of two, as the next two
+    chunk_len: int
+    messages_len: int  # the ring buffer of messages
+    block_max: int  # the longest block
+    cpus: int  # how many are possible
+
+    @property
+    def chunks(self) -> int:
+        """Return their number."""
+        return self.length // self.chunk_len
+
+    @property
+    def starts_at(self) -> int:
+        """Return the place of the starts in struct ring_control, in words."""
+        return RING_LINE * (1 + self.cpus)
+
+    @property
+    def control_words(self) -> int:
+        """Return the length of struct ring_control in words."""
+        return self.starts_at + self.length // RING_GRANULE_LEN
 
 
-def ring_pages(mib: int) -> int:
-    """Return the pages of a ring of at least ``mib`` MiB, a power of two."""
-    pages = mib * (1 << 20) // PAGE_LEN
-    return 1 << (pages - 1).bit_length()
+def ring_shape(snaplen: int, cpus: int, mib: int) -> RingShape:
+    """Return the shape of a ring with room for at least ``mib`` MiB."""
+    length = (1 << 20) << (mib - 1).bit_length()
+    padded = (bytes_kept(snaplen) + 3) & ~3
+    return RingShape(
+        length=length,
+        chunk_len=min(length, RING_CHUNK_LEN_MAX),
+        messages_len=max(length // 16, MESSAGES_LEN_MIN),
+        block_max=EPB_HEADER_LEN + padded + OPTIONS_MAX,
+        cpus=cpus,
+    )
 
 
 class MessageKind(IntEnum):
@@ -142,11 +173,12 @@ class HeldPacket(NamedTuple):
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
-        """Read a block with a struct held_tail behind it."""
+        """Read a block with a struct held_message behind it."""
         view = memoryview(raw)
-        block_len = len(raw) - _HELD_TAIL.size
-        connection, *pids, kind = _HELD_TAIL.unpack_from(view, block_len)
-        return cls(connection, kind, view[:block_len], *pids)
+        block_len = len(raw) - _HELD_MESSAGE.size
+        held = _HELD_MESSAGE.unpack_from(view, block_len)
+        _flow, connection, sender_pid, receiver_pid, *_, kind = held
+        return cls(connection, kind, view[:block_len], sender_pid, receiver_pid)
 
 
 class QuicPacket(NamedTuple):
@@ -161,11 +193,11 @@ class QuicPacket(NamedTuple):
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
-        """Read a block with a struct quic_tail behind it."""
+        """Read a block with a struct held_message behind it."""
         view = memoryview(raw)
-        block_len = len(raw) - _QUIC_TAIL.size
-        tail = _QUIC_TAIL.unpack_from(view, block_len)
-        _flow, _id, sender_pid, receiver_pid, payload_at, from_client, _ = tail
+        block_len = len(raw) - _HELD_MESSAGE.size
+        held = _HELD_MESSAGE.unpack_from(view, block_len)
+        _flow, _id, sender_pid, receiver_pid, payload_at, _, from_client, _ = held
         flow = raw[block_len : block_len + FLOW_LEN]
         (captured_len,) = struct.unpack_from("=I", view, _CAPTURED_LEN_AT)
         datagram = bytes(view[payload_at : EPB_HEADER_LEN + captured_len])
@@ -195,6 +227,15 @@ def cgroup_event(raw: bytes | memoryview) -> tuple[int, str]:
 def connection_id(client_random: bytes) -> int:
     """Return the `HeldPacket.connection` of a client random."""
     return int.from_bytes(client_random[8:16], sys.byteorder)
+
+
+MESSAGE_HEAD_LEN = _MESSAGE_HEAD.size
+
+
+def message_head(raw: bytes) -> tuple[int, int]:
+    """Return the position and the block_len of a struct message_head."""
+    position, block_len = _MESSAGE_HEAD.unpack_from(raw)
+    return position, block_len
 
 
 class Statistics(NamedTuple):

@@ -5,6 +5,7 @@ as long as the capture and numbers its interfaces and processes.
 """
 
 import io
+import struct
 import sys
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import NamedTuple
@@ -19,12 +20,21 @@ NANOSECONDS = bytes([9])  # if_tsresol: 10^-9 s
 FILTER_TEXT = 0  # if_filter: a libpcap filter string follows
 EPB_TYPE = 6
 TLS_KEY_LOG = 0x544C534B  # secrets type of a Decryption Secrets Block
+_HEAD = struct.Struct("=II")  # of every block: its type and its length
 _ENDIANNESS = "<" if sys.byteorder == "little" else ">"
 
 
-def is_packet(block: bytes | memoryview) -> bool:
-    """Return whether a block is an Enhanced Packet Block (pcapng section 4.3)."""
-    return bytes(block[:4]) == EPB_TYPE.to_bytes(4, sys.byteorder)
+def count_packets(text: bytes | memoryview, after: int = 0) -> int:
+    """Return how many packets of a text of whole blocks end behind ``after`` bytes.
+
+    They are Enhanced Packet Blocks (pcapng section 4.3).
+    """
+    count = at = 0
+    while at < len(text):
+        kind, length = _HEAD.unpack_from(text, at)
+        at += length
+        count += kind == EPB_TYPE and at > after
+    return count
 
 
 class Interface(NamedTuple):

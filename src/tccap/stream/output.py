@@ -34,7 +34,7 @@ class Output:
 
     def send(self, buffers: Iterable[Buffer]) -> bool:
         """Write buffers behind those that still wait; see `flush`."""
-        self._waiting.extend(buffers)
+        self._waiting.extend(buffer for buffer in buffers if buffer)
         return self.flush()
 
     def flush(self) -> bool:
@@ -55,9 +55,9 @@ class Output:
         return True
 
     @property
-    def unwritten(self) -> tuple[Buffer, ...]:
-        """The buffers that wait; bytes of the first one may be written already."""
-        return tuple(self._waiting)
+    def unwritten(self) -> tuple[int, tuple[Buffer, ...]]:
+        """The buffers that wait, and how many bytes of the first one are written."""
+        return self._written, tuple(self._waiting)
 
     def _advance(self, written: int) -> None:
         """Drop the first ``written`` bytes."""

@@ -27,3 +27,5 @@ class Option(IntEnum):
     TLS_PTRACE_RULE = 19
     TLS_GROUP = 20
     TLS_USER_NAMESPACE = 21
+    RING_LEN = 22
+    RING_CHUNK_SHIFT = 23

@@ -1,100 +1,171 @@
-"""Reading the BPF ring buffer in place.
+"""Reading the ring of packet blocks in place.
 
-The ring's pages are mapped into our memory, and finished blocks are passed on as
-memoryviews, so Python neither copies nor reads packets. The layout is the kernel's
-(kernel/bpf/ringbuf.c): a page with the consumer's position, a page with the producer's
-position, then the data, mapped twice in a row so that no record wraps. A record is a
-u32 length with two flags, a u32 for the kernel's own use, and the data, padded to 8
-bytes.
+bpf/ring.h describes its memory. The reader takes all that is before the first
+unfinished block, so Python neither copies nor reads packets, and its work does not
+depend on their number. Messages are beside the ring, each with its position there: a
+batch ends at it, and a block that belongs to a message is taken out.
 """
 
+import heapq
+import itertools
 import mmap
+import threading
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from tccap.stream.abi import PAGE_LEN
+from tccap.stream.abi import PAGE_LEN, RING_GRANULE_LEN, RING_LINE, RingShape
+from tccap.stream.messages import Message, Messages
 
-HEADER_LEN = 8
-BUSY = 1 << 31  # still being written
-DISCARDED = 1 << 30
-# Lengths of blocks are multiples of four; other records are messages (bpf/abi.h).
-MESSAGE = 3
-SPECIAL = BUSY | DISCARDED | MESSAGE
-LEN_MASK = DISCARDED - 1
-
-MORE_BYTES = 1 << 16
-BATCH_BLOCKS = 1024  # IOV_MAX: more do not fit into one writev(2)
-BATCH_BYTES = 1 << 20  # a batch occupies the ring until it is written
+MORE_LEN = 1 << 16
+BATCH_LEN = 1 << 18  # a batch keeps its room until it is written
+# Words of struct ring_control (bpf/abi.h); then come those of struct unfinished for
+# each CPU, and the starts.
+_END, _RELEASED, _IS_AWAITED = range(3)
 
 
 class Batch(NamedTuple):
-    """Blocks that stay in the ring until `Ring.release`.
+    """Blocks that stay where they are until `Ring.release`; then perhaps a message."""
 
-    A message ends a batch and comes after its blocks.
-    """
+    blocks: memoryview
+    message: bytes  # the block that belongs to it comes first; empty: none
+    end: int  # the position behind all of it
 
-    blocks: list[memoryview]
-    message: bytes  # empty: none
-    end: int  # the consumer's position behind all of it
+    def __bool__(self) -> bool:
+        """Return whether there is something in it."""
+        return bool(self.blocks or self.message)
+
+
+class Memory(NamedTuple):
+    """What the programs and the reader share."""
+
+    chunks: memoryview  # of bytes
+    control: memoryview  # of u64
+
+    @classmethod
+    def map(cls, fds: Mapping[str, int], shape: RingShape) -> "Memory":
+        """Map the maps of these names."""
+        chunk_size = _rounded(shape.chunk_len + shape.block_max, 8)
+        chunks_len = shape.chunks * chunk_size
+        both = mmap.PROT_READ | mmap.PROT_WRITE
+        return cls(
+            _mapped(fds["ring_chunks"], chunks_len, mmap.PROT_READ),
+            _mapped(fds["ring_control"], 8 * shape.control_words, both).cast("Q"),
+        )
 
 
 class Ring:
-    """The reader of a ring buffer map, whose data has ``data_len`` bytes."""
+    """The reader of the ring."""
 
-    def __init__(self, fd: int, data_len: int) -> None:
-        self.fd = fd
-        self._mask = data_len - 1
-        consumer = mmap.mmap(fd, PAGE_LEN, mmap.MAP_SHARED)
-        producer = mmap.mmap(
-            fd,
-            PAGE_LEN + 2 * data_len,
-            mmap.MAP_SHARED,
-            mmap.PROT_READ,
-            offset=PAGE_LEN,
-        )
-        self._consumer = memoryview(consumer)[:8].cast("Q")
-        self._producer = memoryview(producer)[:8].cast("Q")
-        self._data = memoryview(producer)[PAGE_LEN:]
-        self._words = self._data.cast("I")
-        self._after_message = False
+    def __init__(self, memory: Memory, shape: RingShape, messages: Messages) -> None:
+        self.fd = messages.fd  # readable when something has come
+        self._chunks, self._control = memory
+        self._length = shape.length
+        self._chunk_len = shape.chunk_len
+        self._chunk_size = _rounded(shape.chunk_len + shape.block_max, 8)
+        self._unfinished = range(RING_LINE, shape.starts_at, RING_LINE)
+        self._starts_at = shape.starts_at
+        self._messages = messages
+        self._fence = threading.Lock()
+        self._waiting: list[tuple[int, int, Message]] = []  # a heap
+        self._numbers = itertools.count()
+        self._position = self._control[_RELEASED]
+        self._limit = self._position  # what is before it is finished
 
     def take(self) -> Batch:
-        """Return the finished blocks at the front of the ring, perhaps none."""
-        # The only loop that runs once per packet: names are local, and nothing but the
-        # views is allocated.
-        position = start = self._consumer[0]
-        limit = min(self._producer[0], start + BATCH_BYTES)
-        data, words, mask = self._data, self._words, self._mask
-        blocks: list[memoryview] = []
-        message = b""
-        append = blocks.append
-        while position < limit:
-            at = position & mask
-            length = words[at >> 2]
-            at += HEADER_LEN
-            if length & SPECIAL:
-                if length & BUSY:
-                    break
-                if not length & DISCARDED:
-                    message = bytes(data[at : at + length])
-                    limit = position
-                length &= LEN_MASK
-            else:
-                append(data[at : at + length])
-                if len(blocks) == BATCH_BLOCKS:
-                    limit = position
-            position += (length + HEADER_LEN + 7) & ~7
-        self._after_message = bool(message)
-        return Batch(blocks, message, position)
+        """Return the finished blocks that come next, perhaps none.
 
-    def has_more(self) -> bool:
-        """Return whether to call `take` again at once.
-
-        Either there is enough for a batch that is worth a write, or a message has cut
-        the last batch short.
+        The batch before must have been released.
         """
-        enough = 0 if self._after_message else MORE_BYTES
-        return self._producer[0] - self._consumer[0] > enough
+        if self._position == self._limit:
+            self._look()
+        start = self._position
+        if not self._is_due():
+            end = self._cut(start, self._limit)
+            return Batch(self._view(start, end), b"", end)
+        message = self._waiting[0][2]
+        end = self._cut(start, max(start, message.position))
+        blocks = self._view(start, end)
+        if end < message.position:
+            return Batch(blocks, b"", end)
+        heapq.heappop(self._waiting)
+        behind = end + message.block_len
+        return Batch(blocks, bytes(self._view(end, behind)) + message.text, behind)
 
     def release(self, batch: Batch) -> None:
-        """Return the space of a batch to the kernel."""
-        self._consumer[0] = batch.end
+        """Return the room of a batch to the programs."""
+        self._position = self._control[_RELEASED] = batch.end
+
+    def has_more(self) -> bool:
+        """Return whether to call `take` again at once."""
+        if self._position < self._limit or self._is_due():
+            return True
+        return self._control[_END] - self._position > MORE_LEN
+
+    def is_idle(self) -> bool:
+        """Return whether there is nothing in the ring, not even an unfinished block.
+
+        Then the next block, or message, makes `fd` readable.
+        """
+        self._control[_IS_AWAITED] = 1
+        with self._fence:  # an atomic operation: the write comes before the read
+            pass
+        return self._control[_END] == self._position and not self._waiting
+
+    def _look(self) -> None:
+        """See up to where all is finished, and take the messages that belong there.
+
+        The order matters: a message is sent before its block is finished.
+        """
+        limit = self._control[_END]
+        for at in self._unfinished:
+            if begun := self._control[at]:
+                limit = min(limit, begun - 1)
+        messages, are_all = self._messages.take()
+        for message in messages:
+            entry = (message.position, next(self._numbers), message)
+            heapq.heappush(self._waiting, entry)
+        if are_all:
+            self._limit = limit
+
+    def _is_due(self) -> bool:
+        """Return whether the first message belongs into what is finished."""
+        if not self._waiting:
+            return False
+        message = self._waiting[0][2]
+        return message.position + message.block_len <= self._limit
+
+    def _cut(self, start: int, end: int) -> int:
+        """Return where to end a batch: in one chunk, and not too long, if possible."""
+        boundary = start - start % self._chunk_len + self._chunk_len
+        if end > boundary:
+            end = self._first_start(boundary, end)
+        if end - start > BATCH_LEN:
+            end = self._first_start(start + BATCH_LEN, end)
+        return end
+
+    def _first_start(self, position: int, end: int) -> int:
+        """Return the first known start of a block from a position on, at most ``end``.
+
+        ``position`` is a multiple of the granule, or it does not matter.
+        """
+        first = -(-position // RING_GRANULE_LEN)
+        for granule in range(first, end // RING_GRANULE_LEN + 1):
+            at = granule % (self._length // RING_GRANULE_LEN)
+            start: int = self._control[self._starts_at + at]
+            if start // RING_GRANULE_LEN == granule:
+                return min(start, end)
+        return end
+
+    def _view(self, start: int, end: int) -> memoryview:
+        chunk = start // self._chunk_len % (self._length // self._chunk_len)
+        at = chunk * self._chunk_size + start % self._chunk_len
+        return self._chunks[at : at + end - start]
+
+
+def _rounded(length: int, to: int) -> int:
+    return -(-length // to) * to
+
+
+def _mapped(fd: int, length: int, access: int) -> memoryview:
+    mapped = mmap.mmap(fd, _rounded(length, PAGE_LEN), mmap.MAP_SHARED, access)
+    return memoryview(mapped)[:length]

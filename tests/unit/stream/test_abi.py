@@ -16,12 +16,13 @@ from tccap.ipc import values
 from tccap.ipc.values import RING_MIB_MAX
 from tccap.owners import addresses, container_addresses, localroutes
 from tccap.paths import BPF_DIR
-from tccap.stream import abi
+from tccap.stream import abi, ring
 from tccap.stream.abi import MessageKind, Statistics
 from tccap.tls import marks
 
 HEADER = (Path(BPF_DIR) / "abi.h").read_text()
 LAYOUT = clayout.layout("abi.h")
+CPUS = 2
 SNAPLENS = [1, 2, 3, 4, 5, 65535, abi.CAPLEN_MAX - 1, abi.CAPLEN_MAX, 262144]
 # What tccap.owners gives: it asks the kernel for some of it.
 ATTRIBUTION = {
@@ -32,7 +33,9 @@ ATTRIBUTION = {
 MIRRORED = {
     **{name: getattr(abi, name) for name in ("BLOCK_MAX", "OPTIONS_MAX", "CAPLEN_MAX")},
     "EPB_HEADER_LEN": abi.EPB_HEADER_LEN,
-    "HELD_TAIL_LEN": abi.HELD_TAIL_LEN,
+    "RING_GRANULE_LEN": abi.RING_GRANULE_LEN,
+    "RING_CHUNK_LEN_MAX": abi.RING_CHUNK_LEN_MAX,
+    "RING_LEN_MAX": RING_MIB_MAX << 20,
     "MESSAGE_PROCESS": MessageKind.PROCESS,
     "MESSAGE_HELLO": MessageKind.HELLO,
     "MESSAGE_SECRET": MessageKind.SECRET,
@@ -62,18 +65,17 @@ MIRRORED = {
 C_ONLY = {
     *{"EPB_TYPE", "OPT_COMMENT", "EPB_FLAGS", "EPB_DROPCOUNT", "EPB_PROCESS_THREAD"},
     *{"EPB_DARWIN_PROCESS", "EPB_INBOUND", "EPB_OUTBOUND"},
-    *{"SIZED_LATER", "PEER_MAX", "TID_MAX", "QUIC_MARKED"},
+    *{"SIZED_LATER", "PEER_MAX", "TID_MAX", "QUIC_MARKED", "FILLER_TYPE"},
     # The structures that these are lengths in are compared.
     *{"TLS_RANDOM_LEN", "TLS_LABEL_MAX", "TLS_SECRET_MAX"},
 }
-FORMATS = {
-    "cgroup_event": abi._CGROUP_EVENT,
+MESSAGES = {
     "process_message": abi._PROCESS_MESSAGE,
     "hello_message": abi._HELLO_MESSAGE,
     "secret_message": abi._SECRET_MESSAGE,
-    "held_tail": abi._HELD_TAIL,
-    "quic_tail": abi._QUIC_TAIL,
+    "held_message": abi._HELD_MESSAGE,
 }
+FORMATS = {**MESSAGES, "cgroup_event": abi._CGROUP_EVENT}
 TUPLES = {
     "device": DeviceEntry._fields,
     "local_network": addresses.LocalNetwork._fields,
@@ -95,12 +97,27 @@ def test_the_header_length_is_the_structs() -> None:
     assert LAYOUT.sizes["epb_header"] == abi.EPB_HEADER_LEN
 
 
-@pytest.mark.parametrize("tail", ["held_tail", "quic_tail"])
-def test_a_held_tail_has_space(tail: str) -> None:
-    space = LAYOUT.constants["HELD_TAIL_LEN"]
-    assert LAYOUT.sizes[tail] <= space
-    assert LAYOUT.sizes[tail] % 4  # of a message
-    assert space % 4 == 0
+def test_the_ring_is_laid_out_as_its_reader_reads_it() -> None:
+    control = {each.name: each.offset for each in LAYOUT.members["ring_control"]}
+    assert control == {
+        "end": 8 * ring._END,
+        "released": 8 * ring._RELEASED,
+        "is_awaited": 8 * ring._IS_AWAITED,
+        "unused": 24,
+        "unfinished": 8 * abi.RING_LINE,
+        "starts": 8 * abi.ring_shape(96, CPUS, 1).starts_at,
+    }
+    longest = abi.ring_shape(96, CPUS, RING_MIB_MAX)
+    assert LAYOUT.sizes["ring_control"] == 8 * longest.control_words
+    assert LAYOUT.sizes["unfinished"] == 8 * abi.RING_LINE
+    assert LAYOUT.at("unfinished", "position") == 0
+
+
+def test_every_message_begins_with_its_head() -> None:
+    form = abi._MESSAGE_HEAD
+    assert _fields(form) == [*LAYOUT.flat("message_head")]
+    for name in MESSAGES:
+        assert LAYOUT.at(name, "head") == 0
 
 
 def _fields(form: struct.Struct) -> list[tuple[int, int]]:
@@ -113,6 +130,8 @@ def _fields(form: struct.Struct) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("name", FORMATS)
 def test_messages(name: str) -> None:
     form = FORMATS[name]
+    if name in MESSAGES:
+        form = struct.Struct(abi._MESSAGE_HEAD.format + form.format[1:])
     assert form.size == LAYOUT.sizes[name]
     fields = _fields(form)
     whole = {(member.offset, member.size) for member in LAYOUT.members[name]}
@@ -148,7 +167,7 @@ def test_labels_and_options_fit(length: int) -> None:
 def test_every_definition_is_documented_and_given() -> None:
     comment = HEADER[: HEADER.index("*/")]
     documented = set(re.findall(r"^ \*   (\w+)", comment, re.MULTILINE))
-    given = set(abi.defines(2)) | {
+    given = set(abi.defines(CPUS)) | {
         *("KERNEL_OFFSETS", "HAS_MPTCP", "HAS_NETFILTER", "HAS_GROUPS6"),
         *("HAS_CONNTRACK", "HAS_ZONES", "HAS_CGROUPS"),
     }
@@ -160,17 +179,22 @@ def test_every_definition_is_documented_and_given() -> None:
 def test_the_largest_block_is_one_that_wireshark_takes(snaplen: int) -> None:
     kept = abi.bytes_kept(snaplen)
     assert kept == min(snaplen, abi.CAPLEN_MAX)
-    block_len = abi.scratch_len(kept) - abi.HELD_TAIL_LEN
+    block_len = abi.ring_shape(snaplen, CPUS, 1).block_max
     assert block_len % 4 == 0
     assert 0 <= block_len - abi.EPB_HEADER_LEN - abi.OPTIONS_MAX - kept < 4
     assert block_len <= abi.BLOCK_MAX
 
 
 @pytest.mark.parametrize("mib", [1, 2, 3, 5, 64, 100, RING_MIB_MAX])
-def test_a_ring_is_a_power_of_two_and_large_enough(mib: int) -> None:
-    pages = abi.ring_pages(mib)
-    assert pages & (pages - 1) == 0
-    assert mib << 20 <= pages * abi.PAGE_LEN < mib << 21
+def test_a_ring_is_large_enough_for_every_kernel(mib: int) -> None:
+    """Linux 5.10 takes values of an array of up to 4 MiB (KMALLOC_MAX_SIZE)."""
+    shape = abi.ring_shape(262144, 4, mib)
+    for length in (shape.length, shape.chunk_len, shape.messages_len):
+        assert length & (length - 1) == 0
+    assert mib << 20 <= shape.length < mib << 21
+    assert shape.block_max <= shape.chunk_len <= shape.length
+    assert shape.chunk_len % abi.RING_GRANULE_LEN == 0
+    assert shape.chunk_len + shape.block_max <= 4 << 20
 
 
 def test_a_hello_is_read() -> None:

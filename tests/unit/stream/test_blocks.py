@@ -2,6 +2,7 @@
 
 import io
 import re
+import struct
 from ipaddress import IPv4Interface, IPv6Interface
 
 import pcapng
@@ -138,3 +139,17 @@ def test_names_beyond_ascii(section: Section) -> None:
     _, block = section.describe(BARE._replace(name="réseau"))
     assert "réseau".encode() in block
     assert len(block) % 4 == 0
+
+
+def _block(kind: int, length: int) -> bytes:
+    return struct.pack("=II", kind, length).ljust(length, b"x")
+
+
+def test_packets_are_counted_from_where_they_are_not_written() -> None:
+    text = _block(6, 40) + _block(5, 24) + _block(6, 32)
+    assert blocks.count_packets(b"") == 0
+    assert [blocks.count_packets(memoryview(text), after=n) for n in (0, 39, 40)] == [
+        *(2, 2, 1)
+    ]
+    assert blocks.count_packets(text, after=95) == 1
+    assert blocks.count_packets(text, after=96) == 0

@@ -71,6 +71,17 @@ def test_a_full_stream_goes_on_where_it_was(
     assert trickle.written == WHOLE + b" and more"
 
 
+def test_what_is_not_written_is_known(
+    monkeypatch: pytest.MonkeyPatch, pipe: tuple[int, int]
+) -> None:
+    Trickle(monkeypatch, [5, 0])
+    output = Output(pipe[1])
+    assert not output.send([b"one", b"", b"four", b"five"])
+    assert output.unwritten == (2, (b"four", b"five"))
+    assert output.flush()
+    assert not output.unwritten[1]
+
+
 def test_a_real_pipe_that_is_full(pipe: tuple[int, int]) -> None:
     read_fd, write_fd = pipe
     output = Output(write_fd)

@@ -50,8 +50,9 @@ class Wire:
     def sent(
         self, datagram: bytes, *, from_client: bool = False, flow: int = 0
     ) -> list[bytes]:
-        tail = (_flow(flow), 0, 1, 2, abi.EPB_HEADER_LEN, from_client, MessageKind.QUIC)
-        message = _block(datagram) + abi._QUIC_TAIL.pack(*tail)
+        held = (_flow(flow), 0, 1, 2, abi.EPB_HEADER_LEN, 0, from_client)
+        text = abi._HELD_MESSAGE.pack(*held, MessageKind.QUIC)
+        message = _block(datagram) + text
         return [bytes(block) for block in self.tls.answer(message)]
 
     def logged(self, *secrets: Secret) -> list[bytes]:
