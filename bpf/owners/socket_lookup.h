@@ -10,6 +10,7 @@
 
 #include "abi.h"
 #include "kernel.h"
+#include "owners/arrival.h"
 #include "owners/closed_connections.h"
 #include "owners/endpoint.h"
 #include "owners/local_addresses.h"
@@ -78,16 +79,21 @@ static __always_inline void find_user(struct endpoint_lookup *lookup,
 		lookup->left_if_exited = protocol != IPPROTO_TCP || state == TCP_LISTEN;
 }
 
-static __always_inline bool is_wildcard(struct bpf_sock *sk, u32 family)
-{
-	if (family == AF_INET)
-		return !sk->src_ip4;
-	return !(sk->src_ip6[0] | sk->src_ip6[1] | sk->src_ip6[2] | sk->src_ip6[3]);
-}
-
 static __always_inline bool is_here(const struct endpoint_lookup *lookup)
 {
 	return lookup->place.namespace_id == OWN_NAMESPACE;
+}
+
+/* Notes whether the kernel looks for the socket by another device than the lookup has:
+ * that of a container, or one that lo stands for. A connection is the same by all. */
+static __always_inline void compare_devices(struct __sk_buff *skb,
+					    struct endpoint_lookup *lookup,
+					    const struct packet *packet,
+					    const struct device *device, bool connected)
+{
+	lookup->by_other_device = !is_here(lookup) ||
+				  (!connected && device->is_loopback &&
+				   comes_by_other_device(skb, packet->family));
 }
 
 /* The lookup in a container's namespace takes the number of the device here for that of
@@ -97,16 +103,18 @@ static __always_inline bool is_bound_elsewhere(struct bpf_sock *sk,
 {
 	u32 bound = sk->bound_dev_if;
 
-	return !is_here(lookup) && bound && bound != lookup->place.ifindex;
+	return lookup->by_other_device && bound && bound != lookup->place.ifindex;
 }
 
-/* A socket that is bound to no address receives only what is sent to this host. */
+/* A socket that is not connected receives only what is sent to this host. It may be
+ * bound to an address that is another host's (IP_FREEBIND), or has become so. */
 static __always_inline bool may_receive(struct bpf_sock *sk,
 					const struct packet *packet,
-					const struct endpoint_lookup *lookup)
+					const struct endpoint_lookup *lookup,
+					bool connected)
 {
 	return !is_bound_elsewhere(sk, lookup) &&
-	       (!is_wildcard(sk, packet->family) ||
+	       (connected ||
 		is_for_host(packet, lookup->place.namespace_id, lookup->generation));
 }
 
@@ -296,7 +304,7 @@ static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
 	u32 len = write_tuple(tuple, packet), state;
 	u32 ns = lookup->place.namespace_id;
 	struct bpf_sock *sk = bpf_skc_lookup_tcp(skb, tuple, len, ns, 0);
-	bool anew = false, open = false;
+	bool anew = false, open = false, connected;
 
 	/* A SYN does not belong to the connection that waits for its end, but begins
 	 * another one, which the kernel hands to a listener. */
@@ -311,11 +319,12 @@ static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
 		if (!is_stray(state, packet, sent)) {
 			/* Its owner may be unknown. */
 			open = state != TCP_TIME_WAIT;
-			if (may_receive(sk, packet, lookup) &&
-			    !(state == TCP_LISTEN &&
-			      may_be_another(skb, lookup, sk, device)))
+			connected = state != TCP_LISTEN;
+			compare_devices(skb, lookup, packet, device, connected);
+			if (may_receive(sk, packet, lookup, connected) &&
+			    (connected || !may_be_another(skb, lookup, sk, device)))
 				find_tcp_user(lookup, sk, state,
-					      anew || !is_here(lookup));
+					      anew || lookup->by_other_device);
 		}
 		bpf_sk_release(sk);
 	}
@@ -324,14 +333,14 @@ static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
 }
 
 /* Finds the owner of a datagram socket. One that is connected is the only one for its
- * peer. Of several others on a port, any may have sent a datagram, and in a container the
- * kernel may prefer one that is bound to the device there. All members of a group receive
- * what is sent to it. */
+ * peer. Of several others on a port, any may have sent a datagram, and the kernel may
+ * prefer one that is bound to another device than the lookup's. All members of a group
+ * receive what is sent to it. */
 static __always_inline void find_udp_user(struct endpoint_lookup *lookup,
 					  struct bpf_sock *sk,
 					  const struct packet *packet, bool sent)
 {
-	bool any = sent || !is_here(lookup);
+	bool any = sent || lookup->by_other_device;
 	u32 excluded = CHOSEN_BY_PROGRAM | (any ? SHARES_PORT : 0);
 	bool connected = STATE_OF(sk) == TCP_ESTABLISHED;
 
@@ -351,12 +360,14 @@ static __always_inline void find_by_udp_socket(struct __sk_buff *skb,
 	u32 len = write_tuple(tuple, packet);
 	u32 ns = lookup->place.namespace_id;
 	struct bpf_sock *sk = bpf_sk_lookup_udp(skb, tuple, len, ns, 0);
+	bool connected;
 
 	if (!sk)
 		return;
-	if (may_receive(sk, packet, lookup) &&
-	    (STATE_OF(sk) == TCP_ESTABLISHED ||
-	     !may_be_another(skb, lookup, sk, device)))
+	connected = STATE_OF(sk) == TCP_ESTABLISHED;
+	compare_devices(skb, lookup, packet, device, connected);
+	if (may_receive(sk, packet, lookup, connected) &&
+	    (connected || !may_be_another(skb, lookup, sk, device)))
 		find_udp_user(lookup, sk, packet, sent);
 	bpf_sk_release(sk);
 }
