@@ -70,8 +70,6 @@ struct endpoint_lookup {
 	/* Nothing shows that the packet's addresses are those of the socket: only one
 	 * that is connected to just these can be the packet's. */
 	volatile u32 only_connected;
-	/* The kernel looks for the socket by another device than the lookup does. */
-	volatile u32 by_other_device;
 	/* The kernel's connection tracking says the addresses, and behind which device
 	 * the receiver is; 0: here. */
 	volatile u32 is_tracked;
