@@ -22,6 +22,13 @@
 /* If a listener closes, its connections get to another one (tcp_migrate_req). */
 #define MIGRATES 0x800
 
+/* Whether connections that nobody has accepted may get to another listener than the one
+ * that shares its port so. A program that chooses may do that, too. */
+static __always_inline bool may_migrate(u32 sharing)
+{
+	return sharing & (MIGRATES | CHOSEN_BY_PROGRAM);
+}
+
 #if KERNEL_OFFSETS
 static __always_inline u32 read_sharing(u64 sk)
 {
@@ -37,7 +44,7 @@ static __always_inline u32 read_sharing(u64 sk)
 	}
 	if (!(sharing & SHARES_LOAD))
 		return sharing;
-#if !HOOKS && HAS_MIGRATION
+#if HAS_MIGRATION
 	if (FIELD(u8, FIELD(u64, sk, SOCK_COMMON__SKC_NET),
 		  NET__IPV4__SYSCTL_TCP_MIGRATE_REQ))
 		sharing |= MIGRATES;

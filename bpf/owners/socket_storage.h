@@ -108,14 +108,6 @@ static __always_inline bool may_have_closed(const struct socket_record *known,
 	       !is_sole_holder(known, user);
 }
 
-/* Whether a connection that nobody has used may be another listener's by now. A program
- * that chooses among listeners may do that, too. */
-static __always_inline bool may_have_migrated(const struct socket_record *known,
-					      bool accepted)
-{
-	return accepted && (known->sharing & (MIGRATES | CHOSEN_BY_PROGRAM));
-}
-
 /* The owner of a socket in a state of TCP, and the record of that process; both NULL if
  * unknown or ambiguous. */
 static __always_inline struct owner *stored_owner(struct socket_record *known,
@@ -126,7 +118,7 @@ static __always_inline struct owner *stored_owner(struct socket_record *known,
 	bool accepted = known->listened && state != TCP_LISTEN;
 
 	*process = NULL;
-	if (may_have_migrated(known, accepted))
+	if (accepted && may_migrate(known->sharing))
 		return NULL;
 	if (known->user.process.tgid) {
 		*process = known_process(&known->user.process, endpoint, generation);

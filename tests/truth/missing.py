@@ -131,6 +131,8 @@ MAY_MISS = {
     "descriptor-passed-and-only-received-by": "the new owner has not used the socket",
     "connection-inherited-and-closed": _CLOSED,
     "connection-of-a-dead-parent": _CLOSED,
+    "connection-of-a-closed-listener": "a connection may get to another listener until "
+    "it is accepted",
     "tcp-splice": _CLOSED,
     "tcp-fast-open": "a SYN-ACK leaves before the connection is known to be used",
     "datagram-socket-inherited-and-closed": _CLOSED,
@@ -165,9 +167,6 @@ WITHOUT_KPROBES = {
     "tcp-killed": "the kernel answers before the connection was used",
     "old-listener-shared": _BEFORE_USE,
     "tcp-prefork": _BEFORE_USE,
-    "connection-of-a-closed-listener": _BEFORE_USE,
-    "descriptors-that-two-processes-share": "a process that has a connection without "
-    "having used it is found by polling",
     "tcp-listener-taken-over": "the process that listened has exited",
     "renamed": _NOT_USED_YET,
     "other-user": _NOT_USED_YET,

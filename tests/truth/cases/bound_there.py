@@ -75,9 +75,10 @@ def serves(port: int, device: str = "", *, switched_off: bool = False) -> Script
         bind_to_device(listening, device)
         listening.bind((ANY4, port))
         listening.listen()
+        yield
         if switched_off:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
-        yield
+            yield
         yield from answer_one(listening)
 
 
@@ -102,8 +103,8 @@ def container_listeners_that_no_longer_share(context: CaseContext) -> None:
     with container.space.entered():
         unbound = Worker(serves(port, switched_off=True))
         bound = Worker(serves(port, "eth0", switched_off=True))
-    unbound.step()
-    bound.step()
+    for worker in (unbound, bound, unbound, bound):
+        worker.step()
     wait_until_settled(context)
     context.claim("tcp", local=port, pid=bound.pid)
     alternate(Worker(context.scripts.client(port, container.far_address)), bound)

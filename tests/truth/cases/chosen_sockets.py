@@ -114,7 +114,9 @@ def wait_until_settled(context: CaseContext) -> None:
     one = Worker(member())
     one.step()
     one.start()
-    labelled = re.compile(re.escape(mark) + rb".{,60}peer_pid=%d " % one.pid, re.DOTALL)
+    labelled = re.compile(
+        re.escape(mark) + rb".{,120}peer_pid=%d " % one.pid, re.DOTALL
+    )
     context.claim("udp", remote=port)
     with udp(LO4) as sock:
         deadline = time.monotonic() + TIMEOUT_S

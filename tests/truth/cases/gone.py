@@ -293,7 +293,7 @@ def connection_that_another_process_ends(context: CaseContext) -> None:
     for worker in (server, client, server, client, server, client):
         worker.step()
     ending = ["ss", "--no-header", "-K", "dport", "=", f":{port}"]
-    done = subprocess.run(ending, capture_output=True, check=True, text=True)
+    done = subprocess.run(ending, capture_output=True, check=False, text=True)
     if not done.stdout:
         context.lacks(f"ss -K (CONFIG_INET_DIAG_DESTROY): {done.stderr}")
     kill_all()
