@@ -2,7 +2,7 @@
 PYTHON = .venv/bin/python
 PARTS = test-captures test-programs test-modules
 
-.PHONY: deps requirements lint unit test $(PARTS) tls-matrix quic-matrix test-vm vm-shell cycles faults suites attack fuzz soak bench \
+.PHONY: deps requirements lint unit test $(PARTS) tls-matrix quic-matrix truth-programs test-vm vm-shell cycles faults suites attack fuzz soak bench \
 	bench-vm ground-truth label-model filters screenshots finder-matrix finder-census finder-go finder-rustls fuzz-elf
 
 deps:
@@ -51,6 +51,11 @@ test-modules:
 tls-matrix: deps
 	tests/deps.sh chromium
 	TCCAP_TLS_MANY=200 $(PYTHON) -m pytest -s tests/e2e/test_tls*.py
+
+# Who serves whom in nginx, haproxy and others, by what they say themselves. It installs
+# nothing; servers that are not there are named
+truth-programs:
+	TCCAP_TRUTH_PROGRAMS=1 $(PYTHON) -m pytest -s tests/e2e/test_truth_programs.py
 
 # The same by QUIC, 200 connections a library; it fetches packages of Debian and wheels
 quic-matrix: deps

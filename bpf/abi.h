@@ -20,6 +20,8 @@
  *                  (src/tccap/bpf/btf.py)
  *   HAS_MPTCP      1: those of multipath TCP are among them
  *   HAS_NETFILTER  1: those of netfilter are
+ *   HAS_ROUTES     1: those of routes are
+ *   HAS_MIGRATION  1: the setting that has connections change their listener is
  *   HAS_GROUPS6    1: those of IPv6 multicast are
  *   HAS_CONNTRACK  1: those of tracked connections are
  *   HAS_ZONES      1: those of their zones are

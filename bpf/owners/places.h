@@ -10,6 +10,7 @@
 #define TCCAP_PLACES_H
 
 #include "abi.h"
+#include "owners/arrival.h"
 #include "owners/connection_tracking.h"
 #include "owners/endpoint.h"
 #include "packet/parse.h"
@@ -23,10 +24,6 @@ static __always_inline bool is_forwarded(struct __sk_buff *skb,
 {
 	return !device->is_loopback && skb->ingress_ifindex;
 }
-
-/* The compiler must not choose between the places of two fields, which the verifier
- * refuses. */
-#define IFINDEX_OF(skb) LOAD(u32, skb, __builtin_offsetof(struct __sk_buff, ifindex))
 
 /* Whether it is a bridge with containers, or a VLAN of one. */
 static __always_inline bool is_bridge(const struct device *device)

@@ -191,7 +191,7 @@ static __always_inline void copy_ipv6_address(u8 *to, const u8 *from)
 struct ipv6_extension {
 	u8 next_header;
 	u8 len;
-	__be16 fragment;
+	__be16 fragment; /* of a routing header: the type, and how many hops are left */
 	__be32 id;
 };
 
@@ -222,6 +222,9 @@ static __always_inline bool parse_ipv6(const struct reader *reader,
 			break;
 		extension = field_at(reader, sizeof(*extension));
 		if (!extension)
+			return false;
+		/* The destination is not the last one yet. */
+		if (next == IPPROTO_ROUTING && (bpf_ntohs(extension->fragment) & 0xff))
 			return false;
 		if (next == IPPROTO_FRAGMENT) {
 			packet->fragmented = true;
