@@ -87,6 +87,47 @@ def test_all_packets_of_processes_have_their_places(
         assert [place_of(packet) for packet in marked] == [both_ends] * 4
 
 
+@contextlib.contextmanager
+def stopped(engine: running.Engine) -> Iterator[None]:
+    """Have the engine do nothing; its carrier goes on."""
+    os.kill(engine.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(engine.process.pid, signal.SIGCONT)
+
+
+def test_the_first_packets_have_a_containers_id_however_late_the_engine_is(
+    space: netns.Namespace, places: dict[str, Path]
+) -> None:
+    """And what is below a container that is known has its name, too."""
+    known, new, other = places["web-1"].name, random_id(), random_id()
+    web = {"container": known[:12], "container_name": "web-1"}
+    expected = {
+        f"/docker/{new}": {"container": new[:12]},
+        f"/docker/{new}/in it": {"container": new[:12]},
+        f"/docker/{known}/in web-1": web,
+        f"/tccap-test/libpod-{other}.scope": {"container": other[:12]},
+        f"/tccap-test/backup-{other}.scope": {},
+        f"/tccap-test/{other}0": {},
+    }
+    with running.engine(space, "lo", label="short") as engine, space.entered():
+        assert engine.output
+        with stopped(engine), contextlib.ExitStack() as stack:
+            for path in expected:
+                folder = stack.enter_context(place.cgroup(path))
+                place.run(folder, functools.partial(place.exchange, path.encode()))
+                place.run(folder, functools.partial(place.exchange, b"behind it"))
+                engine.output.wait_for(path.encode())
+            engine.output.wait_for(b"behind it")
+        engine.end()
+        found = list(packets.read(engine.output.rest()))
+    for path, terms in expected.items():
+        marked = [packet for packet in found if packet.data.endswith(path.encode())]
+        both_ends = {**terms, **{f"peer_{key}": terms[key] for key in terms}}
+        assert [place_of(packet) for packet in marked] == [both_ends] * 2, path
+
+
 def place_of(packet: Packet) -> dict[str, str]:
     keys = ("container", "container_name", "pod", "namespace", "unit")
     wanted = {*keys, *(f"peer_{key}" for key in keys)}

@@ -3,7 +3,8 @@
 The programs know the cgroup of a process by its number. Here its path becomes a
 container, a pod and a unit, and the names of these. All cgroups that exist are entered
 before packets come; of a new one the kernel reports the path when it is made, before it
-has processes.
+has processes. Until that is entered here, the programs know a container by its id alone
+(bpf/owners/new_cgroup.h).
 """
 
 import functools
@@ -31,6 +32,8 @@ LATER_S: Final = (0.05, 0.2, 1.0, 3.0, 10.0)
 _FULL: Final = (
     f"There are more than {abi.CGROUPS} cgroups: some labels lack container and unit."
 )
+# Keys of the map: struct runtime_prefix of bpf/owners/new_cgroup.h.
+_PREFIXES: Final = tuple(text.encode() for text in cgrouppath.PREFIXES)
 
 Words = tuple[tuple[str, str], ...]  # a word of a filter, and its pattern
 
@@ -80,6 +83,7 @@ class Cgroups:
         self._chosen = chosen
         self._files = files or Files()
         self._table = collection.table("cgroup_labels")
+        collection.fill("runtime_prefixes", dict.fromkeys(_PREFIXES, 1))
         self._ring_fd = collection.table("cgroup_events").fd
         self._known: dict[int, str] = {}  # paths by number; empty: not found
         self._described: dict[str, Described] = {}  # by path
@@ -159,7 +163,7 @@ class Cgroups:
         names = self._names(of.place)
         described = placenames.described(of.place, names)
         self._described[self._known[of.number]] = described
-        self._write(of.number, described)
+        self._write(of, described)
         lacks = of.place.container and self._may_name(of.place) and not names.name
         self._unnamed.pop(of.number, None)
         if lacks and of.times < len(LATER_S):
@@ -178,21 +182,23 @@ class Cgroups:
             or place.owner == self._caller.uid
         )
 
-    def _write(self, number: int, of: Described) -> None:
-        text, peer = placenames.text(of), placenames.text(of, "peer_")
+    def _write(self, of: _Unnamed, described: Described) -> None:
+        text = placenames.text(described)
+        peer = placenames.text(described, "peer_")
         entry = self._table.Leaf(
-            self._chosen.conditions(of),
-            self._chosen.chosen(of),
+            self._chosen.conditions(described),
+            self._chosen.chosen(described),
+            bool(of.place.runtime or of.place.container),
             len(text),
             len(peer),
             text,
             peer,
         )
         try:
-            self._table[self._table.Key(number)] = entry
+            self._table[self._table.Key(of.number)] = entry
         except OSError:  # E2BIG
             self._forget_removed()
-            self._write_or_warn(number, entry)
+            self._write_or_warn(of.number, entry)
 
     def _write_or_warn(self, number: int, entry: object) -> None:
         try:

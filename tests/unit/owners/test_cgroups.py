@@ -44,7 +44,9 @@ class Host:
         self._ends = os.pipe()
         tables = {"cgroup_labels": table, "cgroup_events": _ring(self._ends[0])}
         self._collection: Any = SimpleNamespace(
-            table=tables.__getitem__, invalidate_lookups=lambda: None
+            table=tables.__getitem__,
+            fill=lambda *_: None,
+            invalidate_lookups=lambda: None,
         )
 
     def learned(self, caller: Caller) -> Cgroups:
@@ -56,7 +58,7 @@ class Host:
     def entry_of(self, path: str) -> tuple[Any, ...]:
         """Return matches, chosen and text."""
         entry = self.table[(self.folder / path).stat().st_ino,]
-        return entry[0], entry[1], entry[4]
+        return entry[0], entry[1], entry[5]
 
     def close(self) -> None:
         for end in self._ends:
