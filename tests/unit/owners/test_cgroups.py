@@ -1,5 +1,6 @@
 """What the engine enters about cgroups, for whom, and when."""
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,6 +115,27 @@ def test_a_name_that_never_appears_is_given_up(
         assert made._unnamed
         made._look_again()
     assert not made._unnamed
+    made.close()
+
+
+def test_removed_cgroups_are_forgotten_after_a_while(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And of a container that was started again the first one."""
+    monkeypatch.setattr(cgroups, "SWEEP_S", 0.0)
+    container, aside = host.folder / "docker" / ID, host.folder.with_name("aside")
+    made, before = host.learned(ROOT), container.stat().st_ino
+    container.rename(aside)
+    container.mkdir()
+    made.learn_all()
+    assert len(host.table) == len(made._known) == 4
+    made._sweep()
+    assert (before,) in host.table  # its processes' last packets may come
+    made._sweep()
+    assert (before,) not in host.table
+    assert host.entry_of(f"docker/{ID}") == (0, False, UNNAMED)
+    assert len(host.table) == len(made._known) == len(made._described) == 3
+    assert made._sweep_due == math.inf
     made.close()
 
 
