@@ -2,7 +2,7 @@
 PYTHON = .venv/bin/python
 PARTS = test-captures test-programs test-modules
 
-.PHONY: deps requirements lint unit test $(PARTS) tls-matrix quic-matrix containers test-vm vm-shell cycles faults suites attack fuzz soak bench \
+.PHONY: deps requirements lint unit test $(PARTS) tls-matrix quic-matrix containers many-containers test-vm vm-shell cycles faults suites attack fuzz soak bench \
 	bench-vm ground-truth label-model filters screenshots finder-matrix finder-census finder-go finder-rustls fuzz-elf
 
 deps:
@@ -62,6 +62,10 @@ RUNTIMES = docker.io containerd runc podman slirp4netns passt uidmap containerne
 containers: deps
 	for package in $(RUNTIMES); do tests/deps.sh $$package || true; done
 	$(PYTHON) -m pytest -q -s tests/containers
+
+# 500 containers that come and go during a capture; the test says what stands for Docker
+many-containers:
+	TCCAP_CONTAINERS=500 $(PYTHON) -m pytest -q -s tests/faults/test_many_containers.py
 
 # Tests on every kernel of tests/vm/kernels.toml, or on one: make test-vm KERNEL=6.1, or
 # more of them, for some hours: make test-vm FULL=1

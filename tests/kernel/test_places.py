@@ -4,11 +4,13 @@ A kubernetes layout of cgroups and files stands for a cluster.
 """
 
 import contextlib
+import fnmatch
 import functools
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -147,41 +149,60 @@ def without_knocking(engine: running.Engine) -> list[Packet]:
     return [packet for packet in found if not ports_of(packet) & others]
 
 
-def is_chosen(packet: Packet) -> bool:
-    label = packet.label
-    return label.get("container_name", "").startswith("web-") or (
-        label.get("unit") == "web.service"
-    )
+class Choice(NamedTuple):
+    """What one capture is asked for, and which keys and patterns choose the same."""
+
+    plan: dict[str, Any]
+    terms: tuple[tuple[str, str], ...]
+    is_exclusion: bool = False
+
+    def takes(self, packet: Packet) -> bool:
+        """Return whether the label is that of a process that is asked for."""
+        fits = any(
+            fnmatch.fnmatchcase(packet.label.get(key, ""), pattern)
+            for key, pattern in self.terms
+        )
+        return fits != self.is_exclusion
+
+
+CHOICES = (
+    Choice({"filters": ["container web-*"]}, (("container_name", "web-*"),)),
+    Choice({"filters": ["pod web-0 and tcp"]}, (("pod", "web-0"),)),
+    Choice({"filters": ["namespace sh*"]}, (("namespace", "sh*"),)),
+    Choice({"filters": ["unit web"]}, (("unit", "web.service"),)),
+    Choice(
+        {"filters": ["tcp and not (pod web-* or unit web)"]},
+        (("pod", "web-*"), ("unit", "web.service")),
+        is_exclusion=True,
+    ),
+    Choice({"containers": ["web-*"]}, (("container_name", "web-*"),)),
+    Choice({"pods": ["web-*"], "namespaces": ["shop"]}, (("pod", "web-*"),)),
+    Choice({"units": ["web"]}, (("unit", "web.service"),)),
+)
 
 
 @pytest.mark.full_matrix
 def test_filters_choose_what_an_unfiltered_capture_shows(
     space: netns.Namespace, places: dict[str, Path]
 ) -> None:
-    """By the words and by the option; a container that starts later, too."""
-    text = "(container web-* or unit web) and tcp"
+    """By each word and each option; a container that starts later, too."""
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
         start = functools.partial(running.engine, space, "lo", label="short")
-        everything, by_words = enter(start()), enter(start(filters=[text]))
-        by_option = enter(start(containers=["web-*"]))
-        engines = [everything, by_words, by_option]
-        stack.enter_context(space.entered())
-        later = stack.enter_context(place.docker(random_id(), "web-2"))
-        knock(later, engines)
+        everything = enter(start())
+        engines = [enter(start(**choice.plan)) for choice in CHOICES]
+        enter(space.entered())
+        later = enter(place.docker(random_id(), "web-2"))
+        knock(later, [everything, engines[0], engines[4], engines[5]])
         for name, folder in {**places, "web-2": later}.items():
             place.run(folder, functools.partial(parent, name.encode()))
-        place.run(places["web-1"], functools.partial(place.exchange, b"the last"))
-        for engine in engines:
-            assert engine.output
-            engine.output.wait_for(b"the last")
+        for engine in (everything, *engines):
             engine.end()
     found = without_knocking(everything)
-    chosen = [packet for packet in found if is_chosen(packet)]
-    named = [packet for packet in chosen if "container_name" in packet.label]
-    assert len(found) > len(chosen) > len(named) > 0
-    assert shown(without_knocking(by_words)) == shown(chosen)
-    assert shown(without_knocking(by_option)) == shown(named)
+    for choice, engine in zip(CHOICES, engines, strict=True):
+        chosen = [packet for packet in found if choice.takes(packet)]
+        assert len(found) > len(chosen) > 0
+        assert shown(without_knocking(engine)) == shown(chosen), choice
 
 
 def shown(some: list[Packet]) -> list[tuple[bytes, dict[str, str]]]:
