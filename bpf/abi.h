@@ -30,6 +30,7 @@
  *                  number of the controller of version 1 whose hierarchy has them
  *   CGROUP_HIERARCHY  the number of that hierarchy
  *   HAS_CGROUPS    1: with KERNEL_OFFSETS, those of cgroups are among them
+ *   HAS_CGROUP_NAMES  1: with HAS_CGROUPS, those of their names are, too
  *   LABEL_MAX      bytes of a process's label, a power of two: full labels are longer
  */
 #ifndef TCCAP_ABI_H
@@ -206,10 +207,12 @@ struct completion {
 /* Space for what a label says of a cgroup, zero bytes included. */
 #define CGROUP_TEXT_MAX 256
 
-/* What is known of a cgroup, by its number; the engine alone writes it. */
+/* What is known of a cgroup, by its number. The engine writes it, and of a new one programs
+ * write what they know at once. */
 struct cgroup_label {
-	u64 matches; /* conditions of the capture filter, a bit each */
-	u32 chosen;  /* the options name it */
+	u64 matches;	  /* conditions of the capture filter, a bit each */
+	u16 chosen;	  /* the options name it */
+	u16 in_container; /* those below it are in the same one */
 	u16 text_len;
 	u16 peer_len;
 	char text[CGROUP_TEXT_MAX]; /* " container=0123456789ab unit=web.service" */
@@ -219,6 +222,8 @@ struct cgroup_label {
 /* TRACE_CGROUP_PATH_LEN of the kernel. */
 #define CGROUP_PATH_MAX 1024
 #define CGROUP_EVENT_PAGES 128
+/* Space for what a runtime writes before a container's id, zero bytes included. */
+#define RUNTIME_PREFIX_MAX 24
 
 /* In a ring of its own, which the engine reads: a cgroup was made, or a process was seen
  * in one that is not known. */
