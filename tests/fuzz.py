@@ -316,7 +316,7 @@ def _heard(
 ) -> list[bytes | memoryview]:
     """Return what an answer about a process lets pass, whether it was asked or not."""
     question = asked.pop() if asked else channel.MayTrace(rng.randrange(9))
-    assert isinstance(question, channel.MayTrace)
+    assert isinstance(question, channel.MayTrace | channel.GotNoSecrets)
     answer = question.pid, rng.random() < 0.3, rng.randrange(3)
     return taker.hear(channel.Verdict(*answer))
 

@@ -42,7 +42,14 @@ def only_reads(path: str) -> bool:
 
 
 def has_marker(fd: int, size: int, goes_on: Callable[[], bool]) -> bool:
-    """Return whether the first ``size`` bytes of an open file hold a marker.
+    """Return whether the first ``size`` bytes of an open file hold a marker."""
+    return first_marker(fd, size, MARKERS, goes_on) is not None
+
+
+def first_marker(
+    fd: int, size: int, markers: tuple[bytes, ...], goes_on: Callable[[], bool]
+) -> bytes | None:
+    """Return one of the markers that the first ``size`` bytes of an open file hold.
 
     The file may be growing. ``goes_on`` is called before each block; False ends the
     reading.
@@ -50,8 +57,9 @@ def has_marker(fd: int, size: int, goes_on: Callable[[], bool]) -> bool:
     offset, before = 0, b""
     while goes_on() and (block := os.pread(fd, min(BLOCK_LEN, size - offset), offset)):
         searched = before + block
-        if any(marker in searched for marker in MARKERS):
-            return True
+        found = next((marker for marker in markers if marker in searched), None)
+        if found:
+            return found
         offset += len(block)
-        before = block[1 - max(map(len, MARKERS)) :]
-    return False
+        before = block[1 - max(map(len, markers)) :]
+    return None
