@@ -7,7 +7,7 @@ then waits for the end of its input.
 import subprocess
 from pathlib import Path
 
-from support import fetched
+from support import fetched, javaprograms
 
 TLSLITE = {
     "tlslite-ng==0.8.2": (
@@ -52,7 +52,7 @@ def in_c(library: str, folder: Path, *, links_statically: bool) -> tuple[str, ..
 
 def in_java() -> tuple[str, ...]:
     """Return the command of a program in Java, without the port."""
-    return ("java", "-XX:TieredStopAtLevel=1", str(SOURCES / "Client.java"))
+    return ("java", "-XX:TieredStopAtLevel=1", str(javaprograms.CLIENT))
 
 
 def in_python(folder: Path) -> tuple[str, ...]:
