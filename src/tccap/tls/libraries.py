@@ -8,12 +8,14 @@ from collections.abc import Callable
 LDCONFIG = "/sbin/ldconfig"
 # Libraries of the system to probe before anybody uses them.
 COMMON = ("libssl.so", "libgnutls.so", "libssl3.so", "libnss3.so", "libsoftokn3.so")
-# Every library that can log secrets holds the first one, a label. The two libraries
-# that NSS needs in addition export the other names.
+# Every library that can log secrets holds the first one, a label, but s2n makes it from
+# pieces, and is known by the name of a function. The two libraries that NSS needs in
+# addition export the other names.
 MARKERS = (
     b"CLIENT_HANDSHAKE_TRAFFIC_SECRET",
     b"\0PK11_GetSymKeyHandle\0",
     b"\0NSC_GetFunctionList\0",
+    b"s2n_key_log_tls13_secret",
 )
 BLOCK_LEN = 1 << 20
 # It reads key logs, and so has the labels; no process makes a connection with it.
