@@ -196,6 +196,8 @@ def _with_labels(image: Image, strings: dict[int, str]) -> Found:
     library, log = _log_function(image, uses)
     if oracle.returns_without_callback(image, log.address, log.roles):
         entry = probeable.entry(image, decoder, log.address)
+        if entry is None:
+            raise RefusedError("The kernel cannot probe the begin of its log function.")
         site = oracle.site(image, entry, log.label, log.roles)
         return Found(library, (site,), EMULATION)
     calls = {use.call for use in uses if use.target == log.address}

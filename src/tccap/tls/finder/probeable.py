@@ -17,7 +17,6 @@ from tccap.tls.finder.code import (
     memory_registers,
     register_name,
 )
-from tccap.tls.finder.errors import RefusedError
 from tccap.tls.finder.flow import ARGUMENTS
 from tccap.tls.finder.image import Image
 
@@ -33,23 +32,23 @@ def is_probeable(image: Image, address: int) -> bool:
     return not _REFUSED & {*takewhile(_PREFIXES.__contains__, code)}
 
 
-def entry(image: Image, decoder: Decoder, function: int) -> int:
+def entry(image: Image, decoder: Decoder, function: int) -> int | None:
     """Return the first instruction of a function that can be probed.
 
-    Every call executes it once, with the arguments still in their registers.
-    RefusedError if that is not certain of any.
+    Every call executes it once, with the arguments still in their registers. None if
+    that is not certain of any.
     """
     at = function
     for _ in range(_SKIPPED_MAX):
         if is_probeable(image, at):
             if at == function or not jumps.leading_to(image, decoder, {at}):
                 return at
-            break
+            return None
         instruction = decoder.at(at)
         if instruction is None or not _keeps_arguments(instruction):
-            break
+            return None
         at += instruction.size
-    raise RefusedError("The kernel cannot probe the begin of its log function.")
+    return None
 
 
 def _keeps_arguments(instruction: Instruction) -> bool:

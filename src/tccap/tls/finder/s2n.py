@@ -82,9 +82,11 @@ def _site(
     label: str | Numbered,
     found: Sequence[Path],
     secret_len: int | Number,
-) -> Site:
+) -> Site | None:
     client_random, secret = found
     entry = probeable.entry(image, Decoder(image.elf), function)
+    if entry is None:
+        return None
     return Site(
         address=entry,
         file_offset=image.elf.code_offset(entry),
