@@ -61,8 +61,9 @@ class Explainer:
         return self._scan.has_time(look) and self._is_new(_name(look))
 
     def _library(self, look: Look) -> Library | None:
+        unread = [f for f in look.files if not self._known.probes_in(f.identity)]
         with self._scan.charged(look):
-            return self._recognition.of(look.files)
+            return self._recognition.of(unread)
 
     def _is_new(self, about: str) -> bool:
         is_new = about not in self._warned and len(self._warned) < WARNINGS_MAX

@@ -69,6 +69,16 @@ def test_a_process_that_may_forward(
     )
 
 
+def test_a_library_that_is_read_is_not_the_one(
+    explaining: Explainer, known: KnownFiles, logged: list[tuple[str, str]]
+) -> None:
+    s2n = LIBSSL._replace(path="/lib/libs2n.so")
+    known.set_content(s2n, CONTENT)
+    explaining.explain_silence(look(s2n), PROBED_AT + 2)
+    [(_, message)] = logged
+    assert "s2n, which cannot be read" not in message
+
+
 def test_a_library_that_is_probed_too_late_explains_itself(
     explaining: Explainer, logged: list[tuple[str, str]]
 ) -> None:
