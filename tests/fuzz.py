@@ -384,7 +384,10 @@ def libpcap_answers(rng: Random) -> None:
 def carrier_messages(rng: Random) -> None:
     """Messages of a carrier that is in somebody else's hands."""
     sent = rng.choice(
-        (channel.Seen(5, 7, 0, 1, 9, b"name"), channel.MayTrace(7), channel.Stopping())
+        (
+            *(channel.Seen(5, 7, 0, 1, 9, b"name"), channel.MayTrace(7)),
+            *(channel.GotNoSecrets(7, 300), channel.Stopping()),
+        )
     )
     data = rng.choice((raw(rng), mutated(rng, channel.encoded(sent))))
     with contextlib.suppress(TccapError):
