@@ -15,25 +15,28 @@ def lines() -> Iterator[str]:
     """Yield a heading, and a line for each TLS library of each process."""
     yield _HEADING
     known: dict[Identity, str] = {}
+    recognition = unsupported.Recognition()
     for pid in proc.pids():
         files = list(mapped.files(pid))
         user = proc.euid(pid)
         if pid == os.getpid() or user is None:
             continue
-        for text in _of_process(files, known):
+        for text in _of_process(files, known, recognition):
             yield f"{pid:7} {user:7} {_program(files):16} {text}"
 
 
-def _of_process(files: list[Mapped], known: dict[Identity, str]) -> list[str]:
+def _of_process(
+    files: list[Mapped],
+    known: dict[Identity, str],
+    recognition: unsupported.Recognition,
+) -> list[str]:
     """Return a text for each TLS library of a process."""
     for file in files:
         if file.identity not in known:
             known[file.identity] = _of_file(file)
     texts = [known[f.identity] for f in files if known[f.identity]]
-    paths = [file.identity.path for file in files]
-    if not texts and unsupported.found(paths):
-        texts = [f"no: {unsupported.sentence(paths)}"]
-    return texts
+    library = None if texts else recognition.of(files)
+    return [f"no: {library.sentence}"] if library else texts
 
 
 def _of_file(file: Mapped) -> str:
