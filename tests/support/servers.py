@@ -5,6 +5,7 @@ Nothing is installed for them: `missing` names what a server lacks.
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import socket
@@ -220,7 +221,11 @@ def family(pid: int) -> set[int]:
 
 
 def kill_family(pid: int) -> None:
-    """Kill a process and its descendants."""
-    for each in family(pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(each, signal.SIGKILL)
+    """Kill a process and its descendants; return when they are gone."""
+    os.kill(pid, signal.SIGSTOP)  # so that it starts no others instead
+    for member in family(pid):
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            alive = os.pidfd_open(member)
+            signal.pidfd_send_signal(alive, signal.SIGKILL)
+            assert select.select([alive], [], [], running.DEADLINE_S)[0]
+            os.close(alive)
