@@ -13,7 +13,7 @@
 BPF_HASH(cgroup_labels, u64, struct cgroup_label, CGROUPS);
 BPF_RINGBUF_OUTPUT(cgroup_events, CGROUP_EVENT_PAGES);
 
-#if ATTRIBUTION && KERNEL_OFFSETS && HAS_CGROUPS
+#if KERNEL_OFFSETS && HAS_CGROUPS
 static __always_inline u64 number_of_cgroup(u64 cgroup)
 {
 	return FIELD(u64, FIELD(u64, cgroup, CGROUP__KN), KERNFS_NODE__ID);

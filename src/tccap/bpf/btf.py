@@ -230,9 +230,9 @@ def defines() -> dict[str, int]:
     HAS_MPTCP is 1 where those of multipath TCP are among them, HAS_NETFILTER where
     those of netfilter are, HAS_GROUPS6 where those of IPv6 multicast are, HAS_CGROUPS
     where those of cgroups are, HAS_CGROUP_NAMES where those of their names are,
-    HAS_CONNTRACK where those of tracked connections are, HAS_ZONES where their zones are,
-    HAS_ROUTES where those of routes are, and HAS_MIGRATION where a setting is by which
-    connections change their listener.
+    HAS_CONNTRACK where those of tracked connections are, HAS_ZONES where their zones
+    are, HAS_ROUTES where those of routes are, and HAS_MIGRATION where a setting is by
+    which connections change their listener.
     """
     return {
         **_offsets(MEMBERS),
