@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from tccap.host import proc
+from tccap.host import proc, processlist
 from tccap.tls import inspector, libraries, mapped, unsupported
 from tccap.tls.mapped import Identity, Mapped
 from tccap.tls.sites import Inspection
@@ -16,27 +16,34 @@ def lines() -> Iterator[str]:
     yield _HEADING
     known: dict[Identity, str] = {}
     recognition = unsupported.Recognition()
+    in_network = {each.pid for each in processlist.with_network_sockets()}
     for pid in proc.pids():
         files = list(mapped.files(pid))
         user = proc.euid(pid)
         if pid == os.getpid() or user is None:
             continue
-        for text in _of_process(files, known, recognition):
+        for text in _of_process(files, known) or _unread(files, recognition):
+            if pid not in in_network and text == _no(unsupported.PYTHON):
+                continue  # it may have no TLS at all
             yield f"{pid:7} {user:7} {_program(files):16} {text}"
 
 
-def _of_process(
-    files: list[Mapped],
-    known: dict[Identity, str],
-    recognition: unsupported.Recognition,
-) -> list[str]:
+def _of_process(files: list[Mapped], known: dict[Identity, str]) -> list[str]:
     """Return a text for each TLS library of a process."""
     for file in files:
         if file.identity not in known:
             known[file.identity] = _of_file(file)
-    texts = [known[f.identity] for f in files if known[f.identity]]
-    library = None if texts else recognition.of(files)
-    return [f"no: {library.sentence}"] if library else texts
+    return [known[f.identity] for f in files if known[f.identity]]
+
+
+def _unread(files: list[Mapped], recognition: unsupported.Recognition) -> list[str]:
+    """Return a text for a library that is known and not read."""
+    library = recognition.of(files)
+    return [_no(library)] if library else []
+
+
+def _no(library: unsupported.Library) -> str:
+    return f"no: {library.sentence}"
 
 
 def _of_file(file: Mapped) -> str:

@@ -32,7 +32,7 @@ _JAVA = Library(
     "let a Java agent write a key log, and name it in the option keylog-file "
     "(docs/recipes.md)",
 )
-_PYTHON = Library(
+PYTHON = Library(
     ("python2", "python3", "libpython2", "libpython3", "pypy"),
     b"",
     "it runs Python, where TLS that is written in Python itself cannot be read",
@@ -77,7 +77,7 @@ class Recognition:
         return (
             named(paths)
             or next(filter(None, map(self._linked_into, files)), None)
-            or _named(paths, (_PYTHON,))
+            or _named(paths, (PYTHON,))
         )
 
     def _linked_into(self, file: Mapped) -> Library | None:
