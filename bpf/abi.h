@@ -115,9 +115,10 @@ struct device {
 
 #define TRANSLATED_DESTINATIONS 1
 #define TRANSLATED_SOURCES 2
+/* Behind a header that the device has made itself, if there is one. */
 #define FIRST_IP 0
 #define FIRST_ETHERNET 1
-/* No address is read: 802.11, or the own header of a tunnel. */
+/* No address is read: 802.11. */
 #define FIRST_UNREAD 2
 
 /* For each interface and CPU; accepted = captured + dropped. */

@@ -40,14 +40,13 @@ static __always_inline int load_tagged(struct __sk_buff *skb, u8 *data, u64 len)
 }
 
 /* Writes the rest of the frame: parse() has left its head there already. */
-static __always_inline int load_plain(struct __sk_buff *skb, u8 *data, u64 len,
-				      const struct cursor *cursor)
+static __always_inline int load_plain(const struct reader *reader, u8 *data, u64 len)
 {
-	if (len <= cursor->head_len)
+	if (len <= reader->cursor->head_len)
 		return 0;
 	if (!IS_LENGTH(len, SNAPLEN))
 		return -1;
-	return bpf_skb_load_bytes(skb, 0, data, len);
+	return bpf_skb_load_bytes(reader->skb, reader->start, data, len);
 }
 
 static __always_inline void copy_words(u8 *to, const char *text, const u32 from,
@@ -191,15 +190,16 @@ static __always_inline u64 write_options(u8 *at, u32 direction, u64 head_len, u6
 }
 
 /* Builds the block of a frame; returns its length, or 0 on failure. */
-static __always_inline u64 build_block(struct __sk_buff *skb,
-				       const struct cursor *cursor,
+static __always_inline u64 build_block(const struct reader *reader,
 				       const struct device *device,
 				       struct scratch *block, u32 direction, u64 lost,
 				       const struct endpoint *sender,
 				       const struct endpoint *receiver)
 {
+	struct __sk_buff *skb = reader->skb;
 	bool tagged = is_tagged(skb, device);
-	u64 original_len = skb->len + (tagged ? VLAN_TAG_LEN : 0);
+	u64 frame_len = (u64)skb->len - reader->start;
+	u64 original_len = frame_len + (tagged ? VLAN_TAG_LEN : 0);
 	u64 captured_len = original_len > SNAPLEN ? SNAPLEN : original_len;
 	u64 padded_len = (captured_len + 3) & ~3ull;
 	u64 now_ns = wall_clock_ns();
@@ -216,7 +216,7 @@ static __always_inline u64 build_block(struct __sk_buff *skb,
 	block->header.original_len = original_len;
 
 	if (tagged ? load_tagged(skb, block->body, captured_len) :
-		     load_plain(skb, block->body, captured_len, cursor))
+		     load_plain(reader, block->body, captured_len))
 		return 0;
 	/* Padding must not contain bytes of an earlier frame, or of a truncated tag:
 	 * keep only the first bytes of the last word. */

@@ -123,7 +123,8 @@ static __always_inline void capture(struct __sk_buff *skb,
 	report.losses = losses.lookup(&id);
 	if (!count || !packet || !block || !cursor || !tail || !report.losses)
 		return;
-	reader = (struct reader){ skb, block->body, cursor };
+	reader =
+		(struct reader){ skb, block->body, cursor, context->start & START_MAX };
 	if (ATTRIBUTION || TLS)
 		parsed = parse(&reader, device, packet);
 	if (ATTRIBUTION)
@@ -149,7 +150,7 @@ static __always_inline void capture(struct __sk_buff *skb,
 	}
 #endif
 	begin_report(&report, id);
-	block_len = build_block(skb, cursor, device, block, direction, report.count,
+	block_len = build_block(&reader, device, block, direction, report.count,
 				&sender, &receiver);
 	stored = store(block, with_message_tail(block, block_len, tail));
 	if (!stored)

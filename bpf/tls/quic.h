@@ -101,6 +101,7 @@ look_for_quic(const struct reader *reader, const struct frame_context *context,
 	struct quic_tail *quic;
 	struct tls_mark *mark;
 	bool initial;
+	u32 frame_len = reader->skb->len - packet->frame_at;
 
 	if (packet->protocol != IPPROTO_UDP || packet->fragmented ||
 	    packet->about_inner)
@@ -109,7 +110,7 @@ look_for_quic(const struct reader *reader, const struct frame_context *context,
 	start = field_at(reader, sizeof(*start));
 	if (!start)
 		return;
-	initial = is_initial(start, reader->skb->len - payload_at);
+	initial = is_initial(start, frame_len - payload_at);
 	if (!initial && !any_quic_marks())
 		return;
 	quic = quic_tails.lookup(&zero);
