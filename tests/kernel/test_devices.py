@@ -17,8 +17,6 @@ import pytest
 from pyroute2 import WireGuard
 
 from support import frames, netns, probes, running, stream
-from truth import packets
-from truth.sockets import await_echo_reply, echo_request
 
 RAW_IP, ETHERNET = 101, 1
 # include/uapi/linux/ppp-ioctl.h
@@ -294,32 +292,6 @@ def test_gre_without_one_remote_is_raw_ip(
         found = capture.compare("gre9", RAW_IP, talk)
     assert {frame.direction for frame in found} == {1, 2}
     assert {frame.data[0] for frame in found if INNER_BYTES in frame.data} == {0x45}
-
-
-def ping(space: netns.Namespace, address: str, count: int) -> None:
-    """Send echo requests, and receive the replies."""
-    with (
-        space.entered(),
-        socket.socket(type=socket.SOCK_RAW, proto=socket.IPPROTO_ICMP) as sock,
-    ):
-        sock.settimeout(running.DEADLINE_S)
-        for _ in range(count):
-            sock.sendto(echo_request(4, 77), (address, 0))
-            await_echo_reply(sock, 4)
-
-
-def test_filters_and_labels_of_gre_without_one_remote(pair: netns.Pair) -> None:
-    with (
-        gre(pair, _MULTIPOINT),
-        running.engine(pair.near, "gre9", filters=["icmp"], label="short") as engine,
-    ):
-        say(pair.near, INNER_FAR, b"not of icmp")
-        ping(pair.near, INNER_FAR, 5)
-        engine.end()
-        assert engine.output
-        found = list(packets.read(engine.output.rest()))
-    assert [packet.data[9] for packet in found] == [packets.ICMP] * 10
-    assert [packet.label.get("pid") for packet in found] == [str(os.getpid())] * 10
 
 
 def test_wireguard_is_raw_ip(pair: netns.Pair, capture: Capture) -> None:
