@@ -276,7 +276,9 @@ def connection_of_a_closed_listener(context: CaseContext) -> None:
         for worker in (first, client, second, first, second):
             worker.step()
         if client.step():
-            alternate(second, client)
+            second.step()
+            second.step()
+            alternate(client)
         else:
             context.lacks("migration of connections that nobody has accepted")
     finally:
