@@ -94,6 +94,7 @@ struct device {
 	u16 is_lower;  /* other devices receive what arrives by this one */
 	u16 from_here; /* what arrives may come from this host */
 	u32 master;    /* the bridge or bond to which it belongs; 0: none */
+	u32 in_vrf;    /* it, or its bridge or bond, belongs to a VRF */
 };
 
 #define TRANSLATED_DESTINATIONS 1

@@ -94,7 +94,8 @@ static __always_inline bool find_sending_place(struct __sk_buff *skb,
 		return look_behind(lookup, ifindex, answer->destination,
 				   answer->family);
 	}
-	return answer->protocol == IPPROTO_TCP && (outbound || device->is_loopback);
+	return answer->protocol == IPPROTO_TCP &&
+	       ((outbound && !device->in_vrf) || device->is_loopback);
 }
 
 /* Where a packet that arrives is received; false if that is another host. Its addresses
@@ -122,6 +123,9 @@ static __always_inline bool
 find_receiving_place(struct __sk_buff *skb, struct endpoint_lookup *lookup,
 		     struct packet *packet, const struct device *device, bool outbound)
 {
+	/* A lookup finds sockets of no VRF there, and the packet is for another one. */
+	if (!outbound && device->in_vrf)
+		return false;
 	if (!outbound || device->is_loopback)
 		return find_place_ahead(lookup, packet, device);
 	return look_there(lookup, device) ||

@@ -32,6 +32,7 @@ _LOWER = (
     "a device below another one sees a packet before the kernel says which device it "
     "is for, and sockets can be bound to a device"
 )
+_VRF = "lookups do not find the sockets of a VRF"
 _PROGRAM = "the program that chooses a socket is not run by the lookup of a classifier"
 _GROUP = "a lookup finds one of the sockets on the port, which may be no member"
 _TIME_WAIT = "a SYN to a pair in TIME_WAIT may be for another socket than the pair's"
@@ -116,6 +117,7 @@ MAY_MISS = {
     "socket-of-a-port-of-a-bridge": _LOWER,
     "socket-of-a-vlan": _LOWER,
     "socket-of-a-vrf": _LOWER,
+    "same-tuple-in-two-vrfs": _VRF,
     "reuseport-program-of-listeners": _PROGRAM,
     "reuseport-program-of-datagrams": _PROGRAM,
     "reuseport-program-and-members-that-no-longer-share": _PROGRAM,

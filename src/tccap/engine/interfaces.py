@@ -211,6 +211,7 @@ class Interfaces:
             is_lower=there.is_lower,
             from_here=there.from_here,
             master=there.master,
+            in_vrf=there.in_vrf,
         )
 
     def _directions(self, device: Device) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from truth.cases import (
     translated,
     udp,
     uncommon,
+    vrfs,
 )
 
 __all__ = [
@@ -47,4 +48,5 @@ __all__ = [
     "translated",
     "udp",
     "uncommon",
+    "vrfs",
 ]
