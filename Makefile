@@ -2,7 +2,7 @@
 PYTHON = .venv/bin/python
 PARTS = test-captures test-programs test-modules
 
-.PHONY: deps requirements lint unit test $(PARTS) tls-matrix quic-matrix test-vm vm-shell cycles faults suites attack fuzz soak bench \
+.PHONY: deps requirements lint unit test $(PARTS) tls-matrix quic-matrix truth-programs containers many-containers test-vm vm-shell cycles faults suites attack fuzz soak bench \
 	bench-vm ground-truth label-model filters screenshots finder-matrix finder-census finder-go finder-rustls fuzz-elf
 
 deps:
@@ -52,9 +52,25 @@ tls-matrix: deps
 	tests/deps.sh chromium
 	TCCAP_TLS_MANY=200 $(PYTHON) -m pytest -s tests/e2e/test_tls*.py
 
+# Who serves whom in nginx, haproxy and others, by what they say themselves. It installs
+# nothing; servers that are not there are named
+truth-programs:
+	TCCAP_TRUTH_PROGRAMS=1 $(PYTHON) -m pytest -s tests/e2e/test_truth_programs.py
+
 # The same by QUIC, 200 connections a library; it fetches packages of Debian and wheels
 quic-matrix: deps
 	TCCAP_QUIC_MANY=200 $(PYTHON) -m pytest -s tests/e2e/test_quic.py
+
+# Labels of packets of Docker, Podman and containerd, in a table. It installs them; what
+# cannot be installed is a line that says so. Their services are not needed.
+RUNTIMES = docker.io containerd runc podman slirp4netns passt uidmap containernetworking-plugins
+containers: deps
+	for package in $(RUNTIMES); do tests/deps.sh $$package || true; done
+	$(PYTHON) -m pytest -q -s tests/containers
+
+# 500 containers that come and go during a capture; the test says what stands for Docker
+many-containers:
+	TCCAP_CONTAINERS=500 $(PYTHON) -m pytest -q -s tests/faults/test_many_containers.py
 
 # Tests on every kernel of tests/vm/kernels.toml, or on one: make test-vm KERNEL=6.1, or
 # more of them, for some hours: make test-vm FULL=1

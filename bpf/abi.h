@@ -20,6 +20,8 @@
  *                  (src/tccap/bpf/btf.py)
  *   HAS_MPTCP      1: those of multipath TCP are among them
  *   HAS_NETFILTER  1: those of netfilter are
+ *   HAS_ROUTES     1: those of routes are
+ *   HAS_MIGRATION  1: the setting that has connections change their listener is
  *   HAS_GROUPS6    1: those of IPv6 multicast are
  *   HAS_CONNTRACK  1: those of tracked connections are
  *   HAS_ZONES      1: those of their zones are
@@ -28,6 +30,7 @@
  *                  number of the controller of version 1 whose hierarchy has them
  *   CGROUP_HIERARCHY  the number of that hierarchy
  *   HAS_CGROUPS    1: with KERNEL_OFFSETS, those of cgroups are among them
+ *   HAS_CGROUP_NAMES  1: with HAS_CGROUPS, those of their names are, too
  *   LABEL_MAX      bytes of a process's label, a power of two: full labels are longer
  */
 #ifndef TCCAP_ABI_H
@@ -109,13 +112,15 @@ struct device {
 	u16 is_lower;  /* other devices receive what arrives by this one */
 	u16 from_here; /* what arrives may come from this host */
 	u32 master;    /* the bridge or bond to which it belongs; 0: none */
+	u32 in_vrf;    /* it, or its bridge or bond, belongs to a VRF */
 };
 
 #define TRANSLATED_DESTINATIONS 1
 #define TRANSLATED_SOURCES 2
+/* Behind a header that the device has made itself, if there is one. */
 #define FIRST_IP 0
 #define FIRST_ETHERNET 1
-/* No address is read: 802.11, or the own header of a tunnel. */
+/* No address is read: 802.11. */
 #define FIRST_UNREAD 2
 
 /* For each interface and CPU; accepted = written + dropped. */
@@ -221,10 +226,12 @@ struct completion {
 /* Space for what a label says of a cgroup, zero bytes included. */
 #define CGROUP_TEXT_MAX 256
 
-/* What is known of a cgroup, by its number; the engine alone writes it. */
+/* What is known of a cgroup, by its number. The engine writes it, and of a new one programs
+ * write what they know at once. */
 struct cgroup_label {
-	u64 matches; /* conditions of the capture filter, a bit each */
-	u32 chosen;  /* the options name it */
+	u64 matches;	  /* conditions of the capture filter, a bit each */
+	u16 chosen;	  /* the options name it */
+	u16 in_container; /* those below it are in the same one */
 	u16 text_len;
 	u16 peer_len;
 	char text[CGROUP_TEXT_MAX]; /* " container=0123456789ab unit=web.service" */
@@ -234,6 +241,8 @@ struct cgroup_label {
 /* TRACE_CGROUP_PATH_LEN of the kernel. */
 #define CGROUP_PATH_MAX 1024
 #define CGROUP_EVENT_PAGES 128
+/* Space for what a runtime writes before a container's id, zero bytes included. */
+#define RUNTIME_PREFIX_MAX 24
 
 /* In a ring of its own, which the engine reads: a cgroup was made, or a process was seen
  * in one that is not known. */

@@ -16,13 +16,17 @@ packages="
     gnutls-bin
     golang-go
     iproute2
-    libnss3-tools
+    libbearssl-dev
     libc6-dev
+    libmbedtls-dev
+    libnss3-tools
+    libwolfssl-dev
     nftables
     nginx-light
     man-db
     openssh-client
     openssh-server
+    openjdk-17-jre-headless
     openssl
     procps
     python3-bpfcc

@@ -316,7 +316,7 @@ def _heard(
 ) -> list[bytes | memoryview]:
     """Return what an answer about a process lets pass, whether it was asked or not."""
     question = asked.pop() if asked else channel.MayTrace(rng.randrange(9))
-    assert isinstance(question, channel.MayTrace)
+    assert isinstance(question, channel.MayTrace | channel.GotNoSecrets)
     answer = question.pid, rng.random() < 0.3, rng.randrange(3)
     return taker.hear(channel.Verdict(*answer))
 
@@ -384,7 +384,10 @@ def libpcap_answers(rng: Random) -> None:
 def carrier_messages(rng: Random) -> None:
     """Messages of a carrier that is in somebody else's hands."""
     sent = rng.choice(
-        (channel.Seen(5, 7, 0, 1, 9, b"name"), channel.MayTrace(7), channel.Stopping())
+        (
+            *(channel.Seen(5, 7, 0, 1, 9, b"name"), channel.MayTrace(7)),
+            *(channel.GotNoSecrets(7, 300), channel.Stopping()),
+        )
     )
     data = rng.choice((raw(rng), mutated(rng, channel.encoded(sent))))
     with contextlib.suppress(TccapError):

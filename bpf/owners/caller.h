@@ -37,13 +37,14 @@ static __always_inline bool is_ping(u32 protocol, const struct packet *packet)
 
 /* Whether only a system call about this socket can send the packet. On devices other
  * than loopback, datagrams may have waited for address resolution; and the kernel sends
- * all ICMP messages but echo requests by itself. */
+ * all ICMP messages but echo requests by itself. Others can reset a connection, as
+ * `ss -K` does. */
 static __always_inline bool is_sent_by_caller(struct bpf_sock *sk, u32 protocol,
 					      const struct device *device,
 					      const struct packet *packet)
 {
 	if (protocol == IPPROTO_TCP)
-		return is_locked_by_caller(sk);
+		return !(packet->tcp_flags & TCP_FLAG_RST) && is_locked_by_caller(sk);
 	return device->is_loopback &&
 	       (protocol == IPPROTO_UDP || is_ping(protocol, packet));
 }

@@ -38,14 +38,14 @@ static __always_inline u64 cgroup_of(u64 task)
 }
 #endif
 
-/* Reports a cgroup to the engine; `path` is an address in the kernel, or 0. If the ring
- * is full, a process in the cgroup has it reported again. */
-static __always_inline void report_cgroup(u64 number, u64 path)
+/* Reports a cgroup to the engine; `path` is an address in the kernel, or 0. Returns false
+ * if the ring is full: a process in the cgroup has it reported again. */
+static __always_inline bool report_cgroup(u64 number, u64 path)
 {
 	struct cgroup_event *event = cgroup_events.ringbuf_reserve(sizeof(*event));
 
 	if (!event)
-		return;
+		return false;
 	event->id = number;
 	event->path[0] = 0;
 #if HOOKS || READS_KERNEL
@@ -53,6 +53,7 @@ static __always_inline void report_cgroup(u64 number, u64 path)
 		read_kernel_str(event->path, CGROUP_PATH_MAX, (void *)path);
 #endif
 	cgroup_events.ringbuf_submit(event, 0);
+	return true;
 }
 
 static __always_inline void report_unknown_cgroup(u64 number)

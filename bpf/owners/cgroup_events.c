@@ -6,6 +6,7 @@
 #include "kernel.h"
 #include "lookup_generation.h"
 #include "owners/cgroup.h"
+#include "owners/new_cgroup.h"
 #include "owners/process.h"
 #include "owners/task.h"
 
@@ -26,10 +27,14 @@ static __always_inline bool is_of_hierarchy(u64 cgroup)
 int on_cgroup_mkdir(u64 *ctx)
 {
 #if HAS_CGROUPS
-	u64 cgroup = ARGUMENT(0);
+	u64 cgroup = ARGUMENT(0), number;
 
-	if (is_of_hierarchy(cgroup))
-		report_cgroup(number_of_cgroup(cgroup), ARGUMENT(1));
+	if (!is_of_hierarchy(cgroup))
+		return 0;
+	number = number_of_cgroup(cgroup);
+	/* An entry that the engine does not hear of would stay. */
+	if (report_cgroup(number, ARGUMENT(1)))
+		enter_new_cgroup(cgroup, number);
 #endif
 	return 0;
 }

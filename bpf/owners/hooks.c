@@ -13,6 +13,7 @@
 #include "owners/owner_table.h"
 #include "owners/process.h"
 #include "owners/process_refresh.h"
+#include "owners/sharing.h"
 #include "owners/socket.h"
 #include "owners/task.h"
 #include "packet/parse.h"
@@ -197,11 +198,24 @@ static __always_inline void copy_owner(u64 from, u64 to)
 	}
 }
 
+/* Where a connection may get to another listener, none owns it until it is accepted: the
+ * compiler may have inlined what moves it. */
+static __always_inline void hand_to_connection(u64 listener, u64 connection)
+{
+#if KERNEL_OFFSETS
+	if (may_migrate(read_sharing(listener))) {
+		owners.delete(&connection);
+		return;
+	}
+#endif
+	copy_owner(listener, connection);
+}
+
 /* inet_csk_reqsk_queue_add(listener, request, child): the connection belongs to the
  * listener's owner until a process accepts it. */
 int on_connection(FENTRY_CONTEXT *ctx)
 {
-	copy_owner(PARAMETER(1), PARAMETER(3));
+	hand_to_connection(PARAMETER(1), PARAMETER(3));
 	return 0;
 }
 
@@ -209,7 +223,7 @@ int on_connection(FENTRY_CONTEXT *ctx)
  * inlined that function into this one. */
 int on_handshake(FENTRY_CONTEXT *ctx)
 {
-	copy_owner(PARAMETER(1), PARAMETER(2));
+	hand_to_connection(PARAMETER(1), PARAMETER(2));
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The addresses of this host. A socket that is bound to no address receives only
- * packets for these; the kernel's lookup of sockets does not check that.
+ * The addresses of this host. A socket that is not connected receives only packets
+ * for these; the kernel's lookup of sockets does not check that.
  */
 #ifndef TCCAP_LOCAL_ADDRESSES_H
 #define TCCAP_LOCAL_ADDRESSES_H
@@ -68,7 +68,7 @@ static __always_inline u64 kind_on_every_host(const u8 *address, u32 family)
 	return NOT_LOCAL;
 }
 
-/* Whether sockets that are bound to no address receive the packet. Connections are made
+/* Whether sockets that are not connected may receive the packet. Connections are made
  * to single hosts only. */
 static __always_inline bool is_for_host(const struct packet *packet, s32 ns,
 					u64 generation)

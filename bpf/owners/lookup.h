@@ -259,6 +259,8 @@ static __always_inline void find_endpoints(struct __sk_buff *skb,
 	resolve(receiver, &lookups->receiver, RECEIVER, generation);
 	if (!parsed)
 		return;
+	if (context->device.in_vrf)
+		return; /* others may have the same addresses */
 	if (packet->echo_request)
 		remember_pinger(sender, &lookups->sender, packet);
 	if (lookups->sender.fragmented)

@@ -10,6 +10,7 @@
 #define TCCAP_PLACES_H
 
 #include "abi.h"
+#include "owners/arrival.h"
 #include "owners/connection_tracking.h"
 #include "owners/endpoint.h"
 #include "packet/parse.h"
@@ -23,10 +24,6 @@ static __always_inline bool is_forwarded(struct __sk_buff *skb,
 {
 	return !device->is_loopback && skb->ingress_ifindex;
 }
-
-/* The compiler must not choose between the places of two fields, which the verifier
- * refuses. */
-#define IFINDEX_OF(skb) LOAD(u32, skb, __builtin_offsetof(struct __sk_buff, ifindex))
 
 /* Whether it is a bridge with containers, or a VLAN of one. */
 static __always_inline bool is_bridge(const struct device *device)
@@ -97,7 +94,8 @@ static __always_inline bool find_sending_place(struct __sk_buff *skb,
 		return look_behind(lookup, ifindex, answer->destination,
 				   answer->family);
 	}
-	return answer->protocol == IPPROTO_TCP && (outbound || device->is_loopback);
+	return answer->protocol == IPPROTO_TCP &&
+	       ((outbound && !device->in_vrf) || device->is_loopback);
 }
 
 /* Where a packet that arrives is received; false if that is another host. Its addresses
@@ -125,6 +123,9 @@ static __always_inline bool
 find_receiving_place(struct __sk_buff *skb, struct endpoint_lookup *lookup,
 		     struct packet *packet, const struct device *device, bool outbound)
 {
+	/* A lookup finds sockets of no VRF there, and the packet is for another one. */
+	if (!outbound && device->in_vrf)
+		return false;
 	if (!outbound || device->is_loopback)
 		return find_place_ahead(lookup, packet, device);
 	return look_there(lookup, device) ||

@@ -19,19 +19,36 @@
 #define SHARING_KNOWN 0x200
 /* Read when the socket had been there for a while (socket_storage.h). */
 #define SHARING_SETTLED 0x400
+/* If a listener closes, its connections get to another one (tcp_migrate_req). */
+#define MIGRATES 0x800
+
+/* Whether connections that nobody has accepted may get to another listener than the one
+ * that shares its port so. A program that chooses may do that, too. */
+static __always_inline bool may_migrate(u32 sharing)
+{
+	return sharing & (MIGRATES | CHOSEN_BY_PROGRAM);
+}
 
 #if KERNEL_OFFSETS
 static __always_inline u32 read_sharing(u64 sk)
 {
 	u32 sharing = SHARING_KNOWN |
 		      (FIELD(u8, sk, SOCK_COMMON__SKC_REUSE) & SHARES_PORT);
-	u64 group;
+	u64 group = FIELD(u64, sk, SOCK__SK_REUSEPORT_CB);
 
+	/* The socket stays in its group if the option is switched off later. */
+	if (group) {
+		sharing |= SHARES_LOAD;
+		if (FIELD(u64, group, SOCK_REUSEPORT__PROG))
+			sharing |= CHOSEN_BY_PROGRAM;
+	}
 	if (!(sharing & SHARES_LOAD))
 		return sharing;
-	group = FIELD(u64, sk, SOCK__SK_REUSEPORT_CB);
-	if (group && FIELD(u64, group, SOCK_REUSEPORT__PROG))
-		sharing |= CHOSEN_BY_PROGRAM;
+#if HAS_MIGRATION
+	if (FIELD(u8, FIELD(u64, sk, SOCK_COMMON__SKC_NET),
+		  NET__IPV4__SYSCTL_TCP_MIGRATE_REQ))
+		sharing |= MIGRATES;
+#endif
 	return sharing;
 }
 #endif

@@ -10,6 +10,7 @@
 
 #include "abi.h"
 #include "kernel.h"
+#include "owners/arrival.h"
 #include "owners/closed_connections.h"
 #include "owners/endpoint.h"
 #include "owners/local_addresses.h"
@@ -78,35 +79,46 @@ static __always_inline void find_user(struct endpoint_lookup *lookup,
 		lookup->left_if_exited = protocol != IPPROTO_TCP || state == TCP_LISTEN;
 }
 
-static __always_inline bool is_wildcard(struct bpf_sock *sk, u32 family)
-{
-	if (family == AF_INET)
-		return !sk->src_ip4;
-	return !(sk->src_ip6[0] | sk->src_ip6[1] | sk->src_ip6[2] | sk->src_ip6[3]);
-}
-
 static __always_inline bool is_here(const struct endpoint_lookup *lookup)
 {
 	return lookup->place.namespace_id == OWN_NAMESPACE;
 }
 
+/* Whether the kernel looks for the socket by another device than the lookup does: that of
+ * a container, or one that lo stands for. Few sockets make a difference: ask for it
+ * last. */
+static __always_inline bool is_by_other_device(struct __sk_buff *skb,
+					       const struct endpoint_lookup *lookup,
+					       const struct packet *packet,
+					       const struct device *device)
+{
+	return !is_here(lookup) ||
+	       (device->is_loopback && comes_by_other_device(skb, packet->family));
+}
+
 /* The lookup in a container's namespace takes the number of the device here for that of
  * a device there, to which a socket may be bound. */
-static __always_inline bool is_bound_elsewhere(struct bpf_sock *sk,
-					       const struct endpoint_lookup *lookup)
+static __always_inline bool is_bound_elsewhere(struct __sk_buff *skb,
+					       struct bpf_sock *sk,
+					       const struct packet *packet,
+					       const struct endpoint_lookup *lookup,
+					       const struct device *device)
 {
 	u32 bound = sk->bound_dev_if;
 
-	return !is_here(lookup) && bound && bound != lookup->place.ifindex;
+	return bound && bound != lookup->place.ifindex &&
+	       is_by_other_device(skb, lookup, packet, device);
 }
 
-/* A socket that is bound to no address receives only what is sent to this host. */
-static __always_inline bool may_receive(struct bpf_sock *sk,
+/* A socket that is not connected receives only what is sent to this host. It may be
+ * bound to an address that is another host's (IP_FREEBIND), or has become so. */
+static __always_inline bool may_receive(struct __sk_buff *skb, struct bpf_sock *sk,
 					const struct packet *packet,
-					const struct endpoint_lookup *lookup)
+					const struct endpoint_lookup *lookup,
+					const struct device *device, bool connected)
 {
-	return !is_bound_elsewhere(sk, lookup) &&
-	       (!is_wildcard(sk, packet->family) ||
+	return !is_bound_elsewhere(skb, sk, packet, lookup, device) &&
+	       (connected ||
 		is_for_host(packet, lookup->place.namespace_id, lookup->generation));
 }
 
@@ -267,15 +279,23 @@ static __always_inline u32 sharing_of(const struct endpoint_lookup *lookup, void
 #endif
 }
 
-/* Finds the owner of a listener or a connection; `anew`: the listener was not looked up
- * by the source port, or the device, by which the kernel chooses among several. */
-static __always_inline void find_tcp_user(struct endpoint_lookup *lookup,
-					  struct bpf_sock *sk, u32 state, bool anew)
+/* Finds the owner of a listener or a connection. Among several listeners the kernel
+ * chooses by the source port, which one that is looked up `anew` was not, and by the
+ * device. */
+static __always_inline void
+find_tcp_user(struct __sk_buff *skb, struct endpoint_lookup *lookup,
+	      struct bpf_sock *sk, const struct packet *packet,
+	      const struct device *device, bool listens, bool anew)
 {
-	u32 excluded = CHOSEN_BY_PROGRAM | (anew ? SHARES_LOAD : 0);
+	u32 sharing;
 
 	find_user(lookup, sk, IPPROTO_TCP);
-	if (state == TCP_LISTEN && (sharing_of(lookup, sk) & excluded))
+	if (!listens)
+		return;
+	sharing = sharing_of(lookup, sk);
+	if ((sharing & CHOSEN_BY_PROGRAM) ||
+	    ((sharing & SHARES_LOAD) &&
+	     (anew || is_by_other_device(skb, lookup, packet, device))))
 		drop_owner(lookup);
 }
 
@@ -296,7 +316,7 @@ static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
 	u32 len = write_tuple(tuple, packet), state;
 	u32 ns = lookup->place.namespace_id;
 	struct bpf_sock *sk = bpf_skc_lookup_tcp(skb, tuple, len, ns, 0);
-	bool anew = false, open = false;
+	bool anew = false, open = false, listens;
 
 	/* A SYN does not belong to the connection that waits for its end, but begins
 	 * another one, which the kernel hands to a listener. */
@@ -311,11 +331,11 @@ static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
 		if (!is_stray(state, packet, sent)) {
 			/* Its owner may be unknown. */
 			open = state != TCP_TIME_WAIT;
-			if (may_receive(sk, packet, lookup) &&
-			    !(state == TCP_LISTEN &&
-			      may_be_another(skb, lookup, sk, device)))
-				find_tcp_user(lookup, sk, state,
-					      anew || !is_here(lookup));
+			listens = state == TCP_LISTEN;
+			if (may_receive(skb, sk, packet, lookup, device, !listens) &&
+			    !(listens && may_be_another(skb, lookup, sk, device)))
+				find_tcp_user(skb, lookup, sk, packet, device, listens,
+					      anew);
 		}
 		bpf_sk_release(sk);
 	}
@@ -324,21 +344,27 @@ static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
 }
 
 /* Finds the owner of a datagram socket. One that is connected is the only one for its
- * peer. Of several others on a port, any may have sent a datagram, and in a container the
- * kernel may prefer one that is bound to the device there. All members of a group receive
- * what is sent to it. */
-static __always_inline void find_udp_user(struct endpoint_lookup *lookup,
-					  struct bpf_sock *sk,
-					  const struct packet *packet, bool sent)
+ * peer. Of several others on a port, any may have sent a datagram, and the kernel may
+ * prefer one that is bound to another device than the lookup's. All members of a group
+ * receive what is sent to it. */
+static __always_inline void
+find_udp_user(struct __sk_buff *skb, struct endpoint_lookup *lookup,
+	      struct bpf_sock *sk, const struct packet *packet,
+	      const struct device *device, bool connected, bool sent)
 {
-	bool any = sent || !is_here(lookup);
-	u32 excluded = CHOSEN_BY_PROGRAM | (any ? SHARES_PORT : 0);
-	bool connected = STATE_OF(sk) == TCP_ESTABLISHED;
+	u32 sharing;
 
 	find_user(lookup, sk, IPPROTO_UDP);
-	if (is_multicast(packet) && !sent)
+	if (is_multicast(packet) && !sent) {
 		lookup->member = address_of(sk);
-	else if (!connected && (sharing_of(lookup, sk) & excluded))
+		return;
+	}
+	if (connected)
+		return;
+	sharing = sharing_of(lookup, sk);
+	if ((sharing & CHOSEN_BY_PROGRAM) ||
+	    ((sharing & SHARES_PORT) &&
+	     (sent || is_by_other_device(skb, lookup, packet, device))))
 		drop_owner(lookup);
 }
 
@@ -351,13 +377,14 @@ static __always_inline void find_by_udp_socket(struct __sk_buff *skb,
 	u32 len = write_tuple(tuple, packet);
 	u32 ns = lookup->place.namespace_id;
 	struct bpf_sock *sk = bpf_sk_lookup_udp(skb, tuple, len, ns, 0);
+	bool connected;
 
 	if (!sk)
 		return;
-	if (may_receive(sk, packet, lookup) &&
-	    (STATE_OF(sk) == TCP_ESTABLISHED ||
-	     !may_be_another(skb, lookup, sk, device)))
-		find_udp_user(lookup, sk, packet, sent);
+	connected = STATE_OF(sk) == TCP_ESTABLISHED;
+	if (may_receive(skb, sk, packet, lookup, device, connected) &&
+	    (connected || !may_be_another(skb, lookup, sk, device)))
+		find_udp_user(skb, lookup, sk, packet, device, connected, sent);
 	bpf_sk_release(sk);
 }
 

@@ -117,6 +117,9 @@ static __always_inline struct owner *stored_owner(struct socket_record *known,
 {
 	bool accepted = known->listened && state != TCP_LISTEN;
 
+	*process = NULL;
+	if (accepted && may_migrate(known->sharing))
+		return NULL;
 	if (known->user.process.tgid) {
 		*process = known_process(&known->user.process, endpoint, generation);
 		if ((!accepted || inherits(known, *process)) &&

@@ -38,6 +38,8 @@ struct outline {
 	u64 options_len; /* including the trailing length */
 	u32 interface_id;
 	u32 is_tagged;
+	u32 start; /* offset of the frame in the skb */
+	u32 unused;
 	struct held_message held;
 	u8 head[HEAD_LEN]; /* for parse() */
 	u8 options[OPTIONS_LEN];
@@ -45,11 +47,14 @@ struct outline {
 BPF_PERCPU_ARRAY(outlines, struct outline, 1);
 
 static __always_inline void outline_frame(struct outline *outline,
-					  struct __sk_buff *skb,
+					  const struct reader *reader,
 					  const struct device *device)
 {
-	outline->is_tagged = is_tagged(skb, device);
-	outline->original_len = skb->len + (outline->is_tagged ? VLAN_TAG_LEN : 0);
+	u64 frame_len = (u64)reader->skb->len - reader->start;
+
+	outline->start = reader->start;
+	outline->is_tagged = is_tagged(reader->skb, device);
+	outline->original_len = frame_len + (outline->is_tagged ? VLAN_TAG_LEN : 0);
 	outline->captured_len = outline->original_len > SNAPLEN ? SNAPLEN :
 								  outline->original_len;
 	outline->padded_len = (outline->captured_len + 3) & ~3ull;
@@ -74,11 +79,12 @@ static __always_inline int load_tagged(struct __sk_buff *skb, u8 *data, u64 len)
 }
 
 /* Writes the frame. */
-static __always_inline int load_plain(struct __sk_buff *skb, u8 *data, u64 len)
+static __always_inline int load_plain(struct __sk_buff *skb, u32 start, u8 *data,
+				      u64 len)
 {
 	if (!IS_LENGTH(len, SNAPLEN))
 		return len ? -1 : 0;
-	return bpf_skb_load_bytes(skb, 0, data, len);
+	return bpf_skb_load_bytes(skb, start, data, len);
 }
 
 static __always_inline void copy_words(u8 *to, const char *text, const u32 from,
@@ -270,8 +276,9 @@ static __always_inline bool write_block(struct __sk_buff *skb, u8 *block,
 	if (!behind)
 		return false; /* never; for the verifier */
 	write_header((struct epb_header *)block, outline);
-	is_read = !(outline->is_tagged ? load_tagged(skb, body, captured_len) :
-					 load_plain(skb, body, captured_len));
+	is_read = !(outline->is_tagged ?
+			    load_tagged(skb, body, captured_len) :
+			    load_plain(skb, outline->start, body, captured_len));
 	if (!is_read)
 		((struct epb_header *)block)->block_type = FILLER_TYPE;
 	/* Padding must not contain bytes of an earlier block, or of a truncated tag: keep

@@ -133,7 +133,8 @@ static __always_inline void capture(struct __sk_buff *skb,
 	report.losses = losses.lookup(&id);
 	if (!count || !packet || !cursor || !outline || !report.losses)
 		return;
-	reader = (struct reader){ skb, outline->head, cursor };
+	reader = (struct reader){ skb, outline->head, cursor,
+				  context->start & START_MAX };
 	if (ATTRIBUTION || TLS)
 		parsed = parse(&reader, device, packet);
 	if (ATTRIBUTION)
@@ -156,7 +157,7 @@ static __always_inline void capture(struct __sk_buff *skb,
 		look_for_quic(&reader, context, packet, &sender, &receiver,
 			      &outline->held);
 	begin_report(&report, id);
-	outline_frame(outline, skb, device);
+	outline_frame(outline, &reader, device);
 	stored = write_options(outline, direction, report.count, &sender, &receiver) &&
 		 store(skb, outline);
 	if (!stored)

@@ -12,9 +12,10 @@
 #include "packet/stages.h"
 
 /* Whether the frame passes the part of the capture filter that needs no processes. */
-static __always_inline bool packet_passes(struct __sk_buff *skb,
-					  const struct device *device, u32 direction)
+static __always_inline bool
+packet_passes(struct __sk_buff *skb, const struct frame_context *context, u32 direction)
 {
+	const struct device *device = &context->device;
 	u64 head = PACKET_FILTER_HEAD;
 	struct filter_input *input;
 	struct frame frame;
@@ -25,7 +26,8 @@ static __always_inline bool packet_passes(struct __sk_buff *skb,
 	if (!input)
 		return false;
 	describe_frame(input, skb, device, direction);
-	frame_open(&frame, skb, input, 0, is_tagged(skb, device), head);
+	frame_open(&frame, skb, input, context->start & START_MAX,
+		   is_tagged(skb, device), head);
 	return packet_filter(&frame);
 }
 
@@ -61,7 +63,10 @@ static __always_inline int enter(struct __sk_buff *skb, u32 direction)
 	if (!count)
 		return TC_ACT_UNSPEC;
 	count->received++;
-	if (!packet_passes(skb, &context->device, direction))
+	context->start = 0;
+	if (context->device.first_header == FIRST_IP)
+		context->start = network_offset(skb);
+	if (!packet_passes(skb, context, direction))
 		return TC_ACT_UNSPEC;
 	context->direction = direction;
 	stages.call(skb, CLASSIFY);

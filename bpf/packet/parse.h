@@ -39,6 +39,7 @@ struct packet {
 	u32 protocol;
 	u32 echo_id;	  /* ICMP echo: the identifier plus 1 */
 	u32 fragment_id;  /* of the datagram that this is a fragment of */
+	u32 frame_at;	  /* offset of the frame in the skb */
 	u32 transport_at; /* offset of the transport header in the frame */
 	u8 tcp_flags;	  /* 0 in a quoted packet */
 	bool fragmented;
@@ -69,6 +70,7 @@ struct reader {
 	struct __sk_buff *skb;
 	const u8 *head; /* HEAD_LEN bytes */
 	struct cursor *cursor;
+	u64 start; /* offset of the frame in the skb: START_MAX at most */
 };
 
 /* The progress of a copy from the linear part of a frame. */
@@ -103,7 +105,8 @@ static __always_inline void copy_more(struct copying *copy, const u32 size)
  * Fields behind them are read one by one. */
 static __always_inline void read_head(const struct reader *reader)
 {
-	struct copying copy = { .from = (const u8 *)(u64)reader->skb->data,
+	const u8 *data = (const u8 *)(u64)reader->skb->data;
+	struct copying copy = { .from = data + reader->start,
 				.end = (const u8 *)(u64)reader->skb->data_end,
 				.to = (u8 *)reader->head };
 
@@ -130,7 +133,8 @@ static __always_inline const void *field_at(const struct reader *reader, const u
 #pragma unroll
 		for (u32 i = 0; i < words; i++)
 			cursor->field[i] = *(const u64 *)(reader->head + at + 8 * i);
-	} else if (bpf_skb_load_bytes(reader->skb, at, cursor->field, size)) {
+	} else if (bpf_skb_load_bytes(reader->skb, reader->start + at, cursor->field,
+				      size)) {
 		return NULL;
 	}
 	return cursor->field;
@@ -187,7 +191,7 @@ static __always_inline void copy_ipv6_address(u8 *to, const u8 *from)
 struct ipv6_extension {
 	u8 next_header;
 	u8 len;
-	__be16 fragment;
+	__be16 fragment; /* of a routing header: the type, and how many hops are left */
 	__be32 id;
 };
 
@@ -218,6 +222,9 @@ static __always_inline bool parse_ipv6(const struct reader *reader,
 			break;
 		extension = field_at(reader, sizeof(*extension));
 		if (!extension)
+			return false;
+		/* The destination is not the last one yet. */
+		if (next == IPPROTO_ROUTING && (bpf_ntohs(extension->fragment) & 0xff))
 			return false;
 		if (next == IPPROTO_FRAGMENT) {
 			packet->fragmented = true;
@@ -387,6 +394,7 @@ static __always_inline bool parse(const struct reader *reader,
 				  const struct device *device, struct packet *packet)
 {
 	__builtin_memset(packet, 0, sizeof(*packet));
+	packet->frame_at = reader->start;
 	read_head(reader);
 	if (device->first_header == FIRST_UNREAD)
 		return false;

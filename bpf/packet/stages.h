@@ -15,6 +15,7 @@
 
 #include "abi.h"
 #include "packet/frame.h"
+#include "packet/start.h"
 
 BPF_HASH(devices, u32, struct device, INTERFACES);
 BPF_PERCPU_ARRAY(counters, struct counters, INTERFACES);
@@ -24,6 +25,7 @@ struct frame_context {
 	u32 direction;
 	u32 ifindex;
 	u64 generation; /* lookup_generation() when the frame came */
+	u64 start;	/* offset of the frame in the skb (packet/start.h) */
 	struct device device;
 };
 BPF_PERCPU_ARRAY(frame_contexts, struct frame_context, 1);

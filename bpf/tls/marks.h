@@ -75,13 +75,14 @@ static __always_inline void write_flow(struct tls_flow *flow,
 
 #define TCP_DATA_OFFSET_AT 12
 
-/* Where the segment's data begins. */
+/* Where the segment's data begins in the skb. */
 static __always_inline u32 data_at(struct __sk_buff *skb, const struct packet *packet)
 {
+	u32 transport_at = packet->frame_at + packet->transport_at;
 	u8 offset = 0;
 
-	bpf_skb_load_bytes(skb, packet->transport_at + TCP_DATA_OFFSET_AT, &offset, 1);
-	return packet->transport_at + (offset >> 4) * 4;
+	bpf_skb_load_bytes(skb, transport_at + TCP_DATA_OFFSET_AT, &offset, 1);
+	return transport_at + (offset >> 4) * 4;
 }
 
 /* The type of the hello that the segment begins with; 0 if none. */

@@ -97,6 +97,7 @@ look_for_quic(const struct reader *reader, const struct frame_context *context,
 	const struct quic_start *start;
 	struct tls_mark *mark;
 	bool initial;
+	u32 frame_len = reader->skb->len - packet->frame_at;
 
 	if (packet->protocol != IPPROTO_UDP || packet->fragmented ||
 	    packet->about_inner)
@@ -105,7 +106,7 @@ look_for_quic(const struct reader *reader, const struct frame_context *context,
 	start = field_at(reader, sizeof(*start));
 	if (!start)
 		return;
-	initial = is_initial(start, reader->skb->len - payload_at);
+	initial = is_initial(start, frame_len - payload_at);
 	if (!initial && !any_quic_marks())
 		return;
 	write_flow(&held->flow, packet);

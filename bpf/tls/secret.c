@@ -73,15 +73,15 @@ static __always_inline u64 number(const struct tls_hit *hit,
 	return number->width == 4 ? (u32)value : value;
 }
 
-/* The label of the file at an address, or NULL. The program may not have touched its
- * page yet, and then nobody can read it here. */
-static __always_inline const struct tls_label *label_at(const struct tls_hit *hit,
-							u64 at)
+/* The label of the file at a distance, or of a number; or NULL. The program may not have
+ * touched its page yet, and then nobody can read it here. */
+static __always_inline const struct tls_label *known_label(const struct tls_hit *hit,
+							   u64 distance)
 {
 	struct tls_label_place place = {};
 
 	place.slot = hit->slot;
-	place.distance = at - hit->instruction;
+	place.distance = distance;
 	return tls_labels.lookup(&place);
 }
 
@@ -90,11 +90,16 @@ static __always_inline void read_label(const struct tls_hit *hit,
 				       const struct tls_site *site, char *label)
 {
 	u64 at = follow(hit, &site->label);
-	const struct tls_label *known = label_at(hit, at);
-	u64 len = 0;
+	u64 len = 0, distance = at - hit->instruction;
+	const struct tls_label *known;
 
-	if (site->label_kind == LABEL_IS_COUNTED)
+	if (site->label_kind >= LABEL_IS_COUNTED)
 		len = number(hit, &site->label_len);
+	if (site->label_kind == LABEL_IS_NUMBERED) {
+		distance = len;
+		len = 0;
+	}
+	known = known_label(hit, distance);
 	if (site->label_kind == LABEL_IS_CONSTANT)
 		__builtin_memcpy(label, site->constant_label, TLS_LABEL_MAX);
 	else if (known && (!len || len == known->len))

@@ -36,20 +36,21 @@ struct tls_number {
 #define LABEL_IS_CONSTANT 0
 #define LABEL_ENDS_WITH_NUL 1
 #define LABEL_IS_COUNTED 2
+#define LABEL_IS_NUMBERED 3
 
 struct tls_site {
 	struct tls_path client_random;
 	struct tls_path secret;
 	struct tls_path label;
 	struct tls_number secret_len;
-	struct tls_number label_len;
+	struct tls_number label_len; /* or the label's number */
 	u32 label_kind;
 	u32 kind; /* index into KINDS (src/tccap/tls/sites.py) */
 	char constant_label[TLS_LABEL_MAX];
 };
 
 /* Where a probed file holds a label: its distance in bytes from the probed instruction,
- * which is the same wherever the file is mapped. */
+ * which is the same wherever the file is mapped. Or the label's number. */
 struct tls_label_place {
 	u64 slot;
 	s64 distance;

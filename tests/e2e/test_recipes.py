@@ -1,6 +1,7 @@
 """The commands of docs/recipes.md, run as they stand there."""
 
 import re
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
-from support import netns, running, sshd
+from support import javaprograms, netns, running, sshd
+from support.commandline import READY as READY_TO_CAPTURE
 from support.decrypting import READY
 from support.netns import Namespace
 from support.tls import TlsHost
@@ -19,6 +21,7 @@ from tccap.paths import SCRIPT, TOP
 
 PAGE = Path(TOP, "docs", "recipes.md")
 REMOTE = "Capture on another machine"
+JAVA = "Java programs"
 ELSEWHERE = "Open a file on another machine"
 SHARE = "Share a file without its secrets"
 PCAP = "Save as pcap"
@@ -140,7 +143,7 @@ def _capture(wireshark: Wireshark, tls_host: TlsHost, file: Path) -> None:
 
 
 def test_every_recipe_is_run_here() -> None:
-    assert list(RECIPES) == [REMOTE, ELSEWHERE, SHARE, PCAP, DEVICE, FULL]
+    assert list(RECIPES) == [REMOTE, JAVA, ELSEWHERE, SHARE, PCAP, DEVICE, FULL]
 
 
 def test_remote_capture(desk: Desk) -> None:
@@ -152,6 +155,27 @@ def test_remote_capture(desk: Desk) -> None:
     comments = desk.fields("received.pcapng", "frame.comment")
     assert len(comments) == 3
     assert any(comment.startswith("pid=") for (comment,) in comments)
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_java(desk: Desk, tls_host: TlsHost, version: str) -> None:
+    """With an agent for tests in the place of the recipe's."""
+    capture, program = RECIPES[JAVA]
+    [agent] = re.findall(r"-javaagent:(\S+\.jar)", program)
+    javaprograms.agent(desk.folder / agent)
+    javaprograms.client(desk.folder / "program.jar")
+    with desk.start(f"exec {capture}") as capturing:
+        assert capturing.stdout
+        shown = running.Collector(capturing.stdout.buffer)  # type: ignore[attr-defined]
+        shown.wait_for(READY_TO_CAPTURE)
+        with tls_host.serving("python as nobody", version=version) as port:
+            assert "the body" in desk.output(f"{program} {port} java-{version}")
+        capturing.send_signal(signal.SIGTERM)
+        assert b" 0 dropped" in shown.rest()
+    pages = desk.fields("java.pcapng", "http.request.uri", where="http.request")
+    assert pages == [[f"/java-{version}"]]
+    codes = desk.fields("java.pcapng", "http.response.code", where="http.response")
+    assert codes == [["200"]]
 
 
 def test_labels_elsewhere(desk: Desk) -> None:

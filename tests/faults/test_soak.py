@@ -11,12 +11,11 @@ import struct
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from faults import traffic
+from faults.use import Use
 from support import netns, running, stream
 
 SOAK_S = traffic.seconds("TCCAP_SOAK_S", 10)
@@ -49,36 +48,6 @@ while True:
     sender.sendto(b"steady", ("127.0.0.1", 9))
     time.sleep(0.01)
 """
-
-
-class Use(NamedTuple):
-    """Memory, descriptors and BPF objects of the engine or the carrier."""
-
-    memory_kib: int
-    descriptors: int
-    objects: int  # BPF programs, maps and links
-
-    @classmethod
-    def of(cls, pid: int) -> "Use":
-        # The fewest of several counts: the engine may just have a file of /proc open.
-        links = min((_links(pid) for _ in range(20)), key=len)
-        bpf = [link for link in links if link.startswith("anon_inode:bpf")]
-        return cls(traffic.memory_kib(pid), len(links), len(bpf))
-
-
-def _uses(pids: tuple[int, ...]) -> list[Use]:
-    return [Use.of(pid) for pid in pids]
-
-
-def _links(pid: int) -> list[str]:
-    return [_link(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
-
-
-def _link(path: Path) -> str:
-    try:
-        return os.readlink(path)  # noqa: PTH115  # it is not a path
-    except FileNotFoundError:
-        return ""
 
 
 class Reader:
@@ -133,9 +102,9 @@ def test_a_long_capture() -> None:
         began = time.monotonic()
         reader = Reader(read_fd)
         reader.read(port, until_s=began + WARM_S)
-        warm, early = _uses(pids), (reader.steady, reader.labelled)
+        warm, early = [Use.of(pid) for pid in pids], (reader.steady, reader.labelled)
         reader.read(port, until_s=began + SOAK_S)
-        late = _uses(pids)
+        late = [Use.of(pid) for pid in pids]
         engine.close_stdin()
         while reader.read(port, until_s=time.monotonic() + 1):
             pass

@@ -17,7 +17,7 @@ class Build:
     ``origin`` is a suite of Debian, whose apt verifies packages, or the SHA-256 of a
     wheel; then ``package`` includes the version. ``library`` is the expected library,
     and ``random`` the expected offsets to client_random (in NSS's softoken, to the
-    attribute with a key's value).
+    attribute with a key's value; in s2n, also that to the secret of TLS 1.2).
     """
 
     package: str
@@ -121,6 +121,21 @@ BUILDS = (
         "node",
         "OpenSSL",
         (392,),
+        is_small=False,
+    ),
+    Build(
+        "awscrt==0.38.1",
+        "00de63a5a88d722cb7d515bbe35c1a723bd8d53a3bfcc2015bd57cc9ac6196b8",
+        "_awscrt.abi3.so",
+        "s2n",
+        (2776, 232),
+    ),
+    Build(
+        "awscrt==0.19.19",
+        "0c415ed2e553f6f7ebf6a34bf5010c2b37cee5624a8ddc1ff4e21e44b8999d67",
+        "_awscrt*.so",
+        "s2n",
+        (1618, 280),
         is_small=False,
     ),
     Build(

@@ -6,23 +6,25 @@ One capture of all devices is shared: each test adds its device to it.
 import contextlib
 import fcntl
 import os
-import platform
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from socket import AF_INET6
+from typing import NamedTuple
 
 import pytest
 from pyroute2 import WireGuard
 
 from support import frames, netns, probes, running, stream
 
-SERIES = tuple(int(number) for number in platform.release().split(".")[:2])
 RAW_IP, ETHERNET = 101, 1
 # include/uapi/linux/ppp-ioctl.h
 PPPIOCNEWUNIT, PPPIOCSFLAGS, SC_LOOP_TRAFFIC = 0xC004743E, 0x40047459, 0x200
 PPPIOCSNPMODE, NPMODE_PASS = 0x4008744B, 0
 PPP_IP = 0x21
 INNER_NEAR, INNER_FAR = "10.8.0.1", "10.8.0.2"
+INNER_BYTES = socket.inet_aton(INNER_NEAR)
 # Private and public key, made for these tests by `wg genkey`.
 WG_NEAR = (
     "ENzol57R9NqX3KFTRhBkrDnf7qBKRNjcyUS004Pf70g=",
@@ -161,11 +163,6 @@ def test_vlan_device_and_the_device_under_it(
     assert below[-1].data[12:18] == b"\x81\x00\x00\x07\x08\x00"
 
 
-@pytest.mark.xfail(
-    SERIES < (5, 14),
-    reason="incoming frames still begin with the outer header: docs/limitations.md",
-    strict=True,
-)
 @pytest.mark.parametrize("kind", ["ipip", "gre", "sit"])
 def test_tunnel_is_raw_ip(pair: netns.Pair, capture: Capture, kind: str) -> None:
     device = f"{kind}9"
@@ -195,6 +192,106 @@ def test_tunnel_is_raw_ip(pair: netns.Pair, capture: Capture, kind: str) -> None
 
 def _no_dad(kind: str) -> tuple[str, ...]:
     return ("nodad",) if kind == "sit" else ()
+
+
+@dataclass(frozen=True)
+class Gre:
+    """A GRE device that makes the outer header itself, and the other end's device."""
+
+    kind: str
+    near: tuple[str, ...]
+    far: tuple[str, ...]
+    near_outer: str  # where the far end sends to, as a link-layer address
+    far_outer: str
+
+
+_NEAR6, _FAR6, _GROUP = "fd09::1", "fd09::2", "239.1.1.1"
+_FAR6_BYTES = ":".join(f"{byte:02x}" for byte in socket.inet_pton(AF_INET6, _FAR6))
+_MULTIPOINT = Gre(
+    "gre",
+    ("local", "10.9.0.1", "key", "7", "csum"),
+    ("local", "10.9.0.2", "remote", "10.9.0.1", "key", "7", "csum"),
+    "",
+    "10.9.0.2",
+)
+WITHOUT_ONE_REMOTE = {
+    "multipoint": _MULTIPOINT,
+    "multicast": Gre(
+        "gre",
+        ("local", "10.9.0.1", "remote", _GROUP, "ttl", "9"),
+        ("local", "10.9.0.2", "remote", _GROUP, "ttl", "9"),
+        _GROUP,
+        _GROUP,
+    ),
+    "IPv6": Gre(
+        "ip6gre",
+        ("local", _NEAR6, "key", "7"),
+        ("local", _FAR6, "remote", _NEAR6, "key", "7"),
+        "",
+        _FAR6_BYTES,
+    ),
+}
+
+
+class _End(NamedTuple):
+    """One end of the tunnel, and what it must know of the other."""
+
+    space: netns.Namespace
+    veth: str
+    mac: str  # of the other end, and so on
+    inner: tuple[str, str]
+    outer6: tuple[str, str]
+    other_outer: str
+
+
+def _ends(pair: netns.Pair, shape: Gre) -> tuple[_End, _End]:
+    near = (pair.near, "veth0", pair.far_mac, (INNER_NEAR, INNER_FAR), (_NEAR6, _FAR6))
+    far = (pair.far, "veth1", pair.near_mac, (INNER_FAR, INNER_NEAR), (_FAR6, _NEAR6))
+    return _End(*near, shape.far_outer), _End(*far, shape.near_outer)
+
+
+def _prepare(end: _End, kind: str) -> None:
+    ip, veth, (inner, other) = end.space.ip, end.veth, end.inner
+    if kind == "ip6gre":
+        end.space.run("sysctl", "-qw", f"net.ipv6.conf.{veth}.disable_ipv6=0")
+        ip("addr", "replace", f"{end.outer6[0]}/64", "dev", veth, "nodad")
+        ip("neigh", "replace", end.outer6[1], "lladdr", end.mac, "dev", veth)
+    ip("route", "replace", "239.0.0.0/8", "dev", veth)
+    ip("addr", "add", f"{inner}/24", "dev", "gre9")
+    ip("link", "set", "gre9", "up")
+    if end.other_outer:
+        ip("neigh", "replace", other, "lladdr", end.other_outer, "dev", "gre9")
+
+
+@contextlib.contextmanager
+def gre(pair: netns.Pair, shape: Gre) -> Iterator[None]:
+    """Have gre9 at both ends."""
+    there = probes.can_add(pair.near, "gre9", "type", shape.kind, *shape.near)
+    probes.skip_unless(there, f"{shape.kind} devices", since=(2, 6))
+    pair.far.ip("link", "add", "gre9", "type", shape.kind, *shape.far)
+    ends = _ends(pair, shape)
+    try:
+        with removed(*((end.space, "gre9") for end in ends)):
+            for end in ends:
+                _prepare(end, shape.kind)
+            yield
+    finally:
+        for end in ends:
+            end.space.run("sysctl", "-qw", f"net.ipv6.conf.{end.veth}.disable_ipv6=1")
+
+
+@pytest.mark.parametrize("kind", WITHOUT_ONE_REMOTE)
+def test_gre_without_one_remote_is_raw_ip(
+    pair: netns.Pair, capture: Capture, kind: str
+) -> None:
+    def talk(mark: bytes) -> None:
+        say(pair.far, INNER_NEAR, b"in " + mark[:4])
+        say(pair.near, INNER_FAR, mark)
+
+    with gre(pair, WITHOUT_ONE_REMOTE[kind]):
+        found = capture.compare("gre9", RAW_IP, talk)
+    assert {frame.direction for frame in found} == {1, 2}
+    assert {frame.data[0] for frame in found if INNER_BYTES in frame.data} == {0x45}
 
 
 def test_wireguard_is_raw_ip(pair: netns.Pair, capture: Capture) -> None:

@@ -4,11 +4,13 @@ A kubernetes layout of cgroups and files stands for a cluster.
 """
 
 import contextlib
+import fnmatch
 import functools
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -87,6 +89,47 @@ def test_all_packets_of_processes_have_their_places(
         assert [place_of(packet) for packet in marked] == [both_ends] * 4
 
 
+@contextlib.contextmanager
+def stopped(engine: running.Engine) -> Iterator[None]:
+    """Have the engine do nothing; its carrier goes on."""
+    os.kill(engine.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(engine.process.pid, signal.SIGCONT)
+
+
+def test_the_first_packets_have_a_containers_id_however_late_the_engine_is(
+    space: netns.Namespace, places: dict[str, Path]
+) -> None:
+    """And what is below a container that is known has its name, too."""
+    known, new, other = places["web-1"].name, random_id(), random_id()
+    web = {"container": known[:12], "container_name": "web-1"}
+    expected = {
+        f"/docker/{new}": {"container": new[:12]},
+        f"/docker/{new}/in it": {"container": new[:12]},
+        f"/docker/{known}/in web-1": web,
+        f"/tccap-test/libpod-{other}.scope": {"container": other[:12]},
+        f"/tccap-test/backup-{other}.scope": {},
+        f"/tccap-test/{other}0": {},
+    }
+    with running.engine(space, "lo", label="short") as engine, space.entered():
+        assert engine.output
+        with stopped(engine), contextlib.ExitStack() as stack:
+            for path in expected:
+                folder = stack.enter_context(place.cgroup(path))
+                place.run(folder, functools.partial(place.exchange, path.encode()))
+                place.run(folder, functools.partial(place.exchange, b"behind it"))
+                engine.output.wait_for(path.encode())
+            engine.output.wait_for(b"behind it")
+        engine.end()
+        found = list(packets.read(engine.output.rest()))
+    for path, terms in expected.items():
+        marked = [packet for packet in found if packet.data.endswith(path.encode())]
+        both_ends = {**terms, **{f"peer_{key}": terms[key] for key in terms}}
+        assert [place_of(packet) for packet in marked] == [both_ends] * 2, path
+
+
 def place_of(packet: Packet) -> dict[str, str]:
     keys = ("container", "container_name", "pod", "namespace", "unit")
     wanted = {*keys, *(f"peer_{key}" for key in keys)}
@@ -106,41 +149,60 @@ def without_knocking(engine: running.Engine) -> list[Packet]:
     return [packet for packet in found if not ports_of(packet) & others]
 
 
-def is_chosen(packet: Packet) -> bool:
-    label = packet.label
-    return label.get("container_name", "").startswith("web-") or (
-        label.get("unit") == "web.service"
-    )
+class Choice(NamedTuple):
+    """What one capture is asked for, and which keys and patterns choose the same."""
+
+    plan: dict[str, Any]
+    terms: tuple[tuple[str, str], ...]
+    is_exclusion: bool = False
+
+    def takes(self, packet: Packet) -> bool:
+        """Return whether the label is that of a process that is asked for."""
+        fits = any(
+            fnmatch.fnmatchcase(packet.label.get(key, ""), pattern)
+            for key, pattern in self.terms
+        )
+        return fits != self.is_exclusion
+
+
+CHOICES = (
+    Choice({"filters": ["container web-*"]}, (("container_name", "web-*"),)),
+    Choice({"filters": ["pod web-0 and tcp"]}, (("pod", "web-0"),)),
+    Choice({"filters": ["namespace sh*"]}, (("namespace", "sh*"),)),
+    Choice({"filters": ["unit web"]}, (("unit", "web.service"),)),
+    Choice(
+        {"filters": ["tcp and not (pod web-* or unit web)"]},
+        (("pod", "web-*"), ("unit", "web.service")),
+        is_exclusion=True,
+    ),
+    Choice({"containers": ["web-*"]}, (("container_name", "web-*"),)),
+    Choice({"pods": ["web-*"], "namespaces": ["shop"]}, (("pod", "web-*"),)),
+    Choice({"units": ["web"]}, (("unit", "web.service"),)),
+)
 
 
 @pytest.mark.full_matrix
 def test_filters_choose_what_an_unfiltered_capture_shows(
     space: netns.Namespace, places: dict[str, Path]
 ) -> None:
-    """By the words and by the option; a container that starts later, too."""
-    text = "(container web-* or unit web) and tcp"
+    """By each word and each option; a container that starts later, too."""
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
         start = functools.partial(running.engine, space, "lo", label="short")
-        everything, by_words = enter(start()), enter(start(filters=[text]))
-        by_option = enter(start(containers=["web-*"]))
-        engines = [everything, by_words, by_option]
-        stack.enter_context(space.entered())
-        later = stack.enter_context(place.docker(random_id(), "web-2"))
-        knock(later, engines)
+        everything = enter(start())
+        engines = [enter(start(**choice.plan)) for choice in CHOICES]
+        enter(space.entered())
+        later = enter(place.docker(random_id(), "web-2"))
+        knock(later, [everything, engines[0], engines[4], engines[5]])
         for name, folder in {**places, "web-2": later}.items():
             place.run(folder, functools.partial(parent, name.encode()))
-        place.run(places["web-1"], functools.partial(place.exchange, b"the last"))
-        for engine in engines:
-            assert engine.output
-            engine.output.wait_for(b"the last")
+        for engine in (everything, *engines):
             engine.end()
     found = without_knocking(everything)
-    chosen = [packet for packet in found if is_chosen(packet)]
-    named = [packet for packet in chosen if "container_name" in packet.label]
-    assert len(found) > len(chosen) > len(named) > 0
-    assert shown(without_knocking(by_words)) == shown(chosen)
-    assert shown(without_knocking(by_option)) == shown(named)
+    for choice, engine in zip(CHOICES, engines, strict=True):
+        chosen = [packet for packet in found if choice.takes(packet)]
+        assert len(found) > len(chosen) > 0
+        assert shown(without_knocking(engine)) == shown(chosen), choice
 
 
 def shown(some: list[Packet]) -> list[tuple[bytes, dict[str, str]]]:

@@ -25,6 +25,7 @@ with socket.socket() as listener:
         print("sent", flush=True)
         sys.stdin.read()
 """
+WITHOUT_SOCKETS = "import sys; print('sent', flush=True); sys.stdin.read()"
 USE_OPENSSL = "import ssl, sys; print('sent', flush=True); sys.stdin.read()"
 
 
@@ -60,12 +61,17 @@ def test_the_list_says_what_can_be_decrypted_and_what_not(wolfssl: Path) -> None
     with (
         staying("/usr/bin/python3", "-c", USE_OPENSSL) as readable,
         staying("/usr/bin/python3", "-c", SEND_HELLO, wolfssl) as refused,
+        staying("/usr/bin/python3", "-c", SEND_HELLO, "libz.so.1") as plain,
+        staying("/usr/bin/python3", "-c", WITHOUT_SOCKETS) as silent,
     ):
         found = listed()
     [line] = found[readable]
     assert "yes: OpenSSL in /" in line
     [line] = found[refused]
     assert "no: it uses wolfSSL, which cannot be read" in line
+    [line] = found[plain]
+    assert "no: it runs Python, where TLS that is written in Python itself" in line
+    assert silent not in found
 
 
 def test_the_log_names_the_library_of_a_process_that_speaks_tls(wolfssl: Path) -> None:

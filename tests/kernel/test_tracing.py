@@ -27,6 +27,7 @@ from tccap.ipc.status import Event, Log
 from tccap.ipc.values import Level
 from tccap.tls import (
     examiner,
+    explainer,
     inspector,
     libraries,
     probedfiles,
@@ -112,6 +113,7 @@ def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Start]:
         made = Watched(*listed)
         for module in (examiner, probedfiles, tracing):
             monkeypatch.setattr(module, "report", made.report)
+        for module in (examiner, explainer, probedfiles, tracing):
             monkeypatch.setattr(module, "log", made.log)
         made.tracing.start()
         started.append(made)

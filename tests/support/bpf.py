@@ -1,4 +1,4 @@
-"""Asks the kernel which BPF programs there are (bpf(2), by number)."""
+"""Asks the kernel which BPF programs and maps there are (bpf(2), by number)."""
 
 import contextlib
 import ctypes
@@ -9,9 +9,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tccap.bpf.syscall import bpf
-from tccap.bpf.uapi import AttachType, Command, GetFdById
+from tccap.bpf.uapi import (
+    AttachType,
+    Command,
+    GetFdById,
+    MapElem,
+    MapInfo,
+    MapType,
+    ObjGetInfoByFd,
+)
 
 TCX = {"in": AttachType.TCX_INGRESS, "out": AttachType.TCX_EGRESS}
+
+_KEYED = MapType.HASH, MapType.LRU_HASH, MapType.LPM_TRIE
 
 
 class _Query(ctypes.Structure):
@@ -70,6 +80,46 @@ def programs_of(pid: int) -> set[int]:
             fields = _fields(path)
             if "prog_id" in fields:
                 found.add(fields["prog_id"])
+    return found
+
+
+def entries_of(pid: int) -> dict[str, int]:
+    """Return how many entries each map that a process holds has, by its name."""
+    return dict(map(_entries, _keyed_maps(pid)))
+
+
+def _keyed_maps(pid: int) -> set[int]:
+    found = set()
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            fields = _fields(path)
+            if fields.get("map_type") in _KEYED:
+                found.add(fields["map_id"])
+    return found
+
+
+def _entries(map_id: int) -> tuple[str, int]:
+    fd = bpf(Command.MAP_GET_FD_BY_ID, GetFdById(id=map_id))
+    try:
+        about = MapInfo()
+        size, address = ctypes.sizeof(about), ctypes.addressof(about)
+        bpf(Command.OBJ_GET_INFO_BY_FD, ObjGetInfoByFd(fd, size, address))
+        return about.name.decode(), len(_keys(fd, about.key_size))
+    finally:
+        os.close(fd)
+
+
+def _keys(fd: int, size: int) -> set[bytes]:
+    """Return all keys; if the latest one has gone, the kernel starts anew."""
+    key, following = (ctypes.create_string_buffer(size) for _ in range(2))
+    found: set[bytes] = set()
+    request = MapElem(map_fd=fd, value=ctypes.addressof(following))
+    with contextlib.suppress(FileNotFoundError):  # the end
+        while True:
+            bpf(Command.MAP_GET_NEXT_KEY, request)
+            found.add(following.raw)
+            key.raw = following.raw
+            request.key = ctypes.addressof(key)
     return found
 
 

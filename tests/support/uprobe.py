@@ -9,7 +9,7 @@ from pathlib import Path as File
 
 from tccap.paths import BPF_DIR
 from tccap.tls import uprobes
-from tccap.tls.sites import Inspection, Number, Path, Site
+from tccap.tls.sites import Inspection, Number, Numbered, Path, Site
 
 # struct pt_regs of arch/x86/include/asm/ptrace.h, as words.
 _PT_REGS = (
@@ -110,6 +110,12 @@ int site_{number}(u64 *ctx) {{
 def _label(site: Site) -> str:
     if isinstance(site.label, str):
         return f'__builtin_memcpy(event.label, "{site.label}", {len(site.label) + 1});'
+    if isinstance(site.label, Numbered):
+        copies = (
+            f'if (at == {n}) __builtin_memcpy(event.label, "{text}", {len(text) + 1});'
+            for n, text in site.label.labels
+        )
+        return "\n    ".join((_number(site.label.number), *copies))
     if site.label_len is None:
         read = "bpf_probe_read_user_str(event.label, sizeof(event.label), (void *)at);"
         return f"{_path(site.label)}\n    {read}"

@@ -27,7 +27,7 @@ class Claim:
     """A process owns an end of packets from a time on."""
 
     case: str
-    protocol: str  # tcp, udp or icmp
+    protocol: str  # tcp, udp, udplite or icmp
     local: int  # port, or identifier of ICMP echo; 0: any
     remote: int  # port at the other end; 0: any
     address: str  # the packet's source or destination; empty: any

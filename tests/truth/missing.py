@@ -32,10 +32,16 @@ _LOWER = (
     "a device below another one sees a packet before the kernel says which device it "
     "is for, and sockets can be bound to a device"
 )
+_VRF = "lookups do not find the sockets of a VRF"
 _PROGRAM = "the program that chooses a socket is not run by the lookup of a classifier"
 _GROUP = "a lookup finds one of the sockets on the port, which may be no member"
 _TIME_WAIT = "a SYN to a pair in TIME_WAIT may be for another socket than the pair's"
 _GONE_THERE = "connections in a container are not remembered when their socket is gone"
+_BEHIND_LO = (
+    "lo carries what this host sends to itself by another device, which lookups there "
+    "do not know"
+)
+_LITE = "sockets of UDP-Lite cannot be looked up"
 _CLOSED = "the owner has closed its descriptor, and nobody has used the socket since"
 _LARGE = "a shorter prefix than 24 bits may have exceptions that are not followed"
 
@@ -97,12 +103,24 @@ MAY_MISS = {
     "container-bound-to-a-device-with-the-number-of-ours": _DEVICE_THERE,
     "container-bound-to-its-device": _DEVICE_THERE,
     "container-by-link-local-ipv6": _DEVICE_THERE,
+    "container-listeners-that-no-longer-share": _DEVICE_THERE,
+    "datagrams-to-ourselves-by-another-device": _BEHIND_LO,
+    "connection-to-ourselves-by-another-device": _BEHIND_LO,
+    "listener-on-an-address-of-another-host": _FORWARDED,
+    "datagrams-for-an-address-of-another-host": _FORWARDED,
+    "datagram-with-another-hop-to-go": "the ports of a packet whose routing header is "
+    "not done are not read",
+    "udp-lite-beside-udp": _LITE,
+    "udp-lite-beside-udp-in-a-container": _LITE,
+    "udp-lite-to-nobody": _LITE,
     "socket-of-a-bridge": _LOWER,
     "socket-of-a-port-of-a-bridge": _LOWER,
     "socket-of-a-vlan": _LOWER,
     "socket-of-a-vrf": _LOWER,
+    "same-tuple-in-two-vrfs": _VRF,
     "reuseport-program-of-listeners": _PROGRAM,
     "reuseport-program-of-datagrams": _PROGRAM,
+    "reuseport-program-and-members-that-no-longer-share": _PROGRAM,
     "multicast-with-a-bystander": _GROUP,
     "multicast-with-a-member-of-another-group": _GROUP,
     "time-wait-of-a-restarted-server": _TIME_WAIT,
@@ -115,6 +133,8 @@ MAY_MISS = {
     "descriptor-passed-and-only-received-by": "the new owner has not used the socket",
     "connection-inherited-and-closed": _CLOSED,
     "connection-of-a-dead-parent": _CLOSED,
+    "connection-of-a-closed-listener": "a connection may get to another listener until "
+    "it is accepted",
     "tcp-splice": _CLOSED,
     "tcp-fast-open": "a SYN-ACK leaves before the connection is known to be used",
     "datagram-socket-inherited-and-closed": _CLOSED,

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from support import stream
 
-ICMP, TCP, UDP, FRAGMENT, ICMPV6 = 1, 6, 17, 44, 58
+ICMP, TCP, UDP, FRAGMENT, ICMPV6, UDP_LITE = 1, 6, 17, 44, 58, 136
+WITH_PORTS = {TCP: "tcp", UDP: "udp", UDP_LITE: "udplite"}
 COMMENT, FLAGS, PROCESS_THREAD, NAME = 1, 2, 8, 2
 ELSEWHERE = "10.82.0.2"  # the only address that is no process's of this host
 VLAN = 0x8100
@@ -119,6 +120,8 @@ def _ends_of_ipv6(packet: bytes) -> Ends | None:
     addresses = _texts(socket.AF_INET6, packet[8:24], packet[24:40])
     if packet[6] == FRAGMENT:
         return _ends(packet[40], packet[48:], addresses)
+    if packet[6] == socket.IPPROTO_ROUTING:
+        return _ends(packet[40], packet[48 + 8 * packet[41] :], addresses)
     return _ends(packet[6], packet[40:], addresses)
 
 
@@ -127,10 +130,9 @@ def _texts(family: int, source: bytes, destination: bytes) -> tuple[str, str]:
 
 
 def _ends(protocol: int, rest: bytes, addresses: tuple[str, str]) -> Ends | None:
-    if protocol in (TCP, UDP):
-        name = {TCP: "tcp", UDP: "udp"}[protocol]
+    if protocol in WITH_PORTS:
         sender, receiver = struct.unpack_from(">HH", rest)
-        return Ends(name, sender, receiver, addresses)
+        return Ends(WITH_PORTS[protocol], sender, receiver, addresses)
     if protocol in (ICMP, ICMPV6):
         return _ends_of_icmp(protocol, rest, addresses)
     return None

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 PR_SET_NAME = 15
+CLONE_NEWUSER = 0x10000000  # include/uapi/linux/sched.h
 Script = Iterator[Any]
 _libc = ctypes.CDLL(None, use_errno=True)
 _all: "list[Worker]" = []
@@ -90,6 +91,11 @@ def set_thread_users(user: int) -> None:
 def set_thread_filesystem_user(user: int) -> None:
     """Set the user for files of this thread alone."""
     _libc.syscall({"x86_64": 122, "aarch64": 151}[os.uname().machine], user)
+
+
+def enter_user_namespace() -> bool:
+    """Move to a new user namespace, without users; return whether that is allowed."""
+    return bool(_libc.unshare(CLONE_NEWUSER) == 0)
 
 
 def alternate(*workers: Worker) -> None:

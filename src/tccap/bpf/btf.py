@@ -117,6 +117,14 @@ _CONNTRACK = (
     ("nf_conn", "ct_net"),
 )
 _ZONES = (("nf_conn", "zone"),)
+_ROUTES = (
+    ("sk_buff", "_skb_refdst"),
+    ("rtable", "rt_iif"),
+    ("rt6_info", "rt6i_idev"),
+    ("inet6_dev", "dev"),
+    ("net_device", "ifindex"),
+)
+_MIGRATION = (("net", "ipv4.sysctl_tcp_migrate_req"),)
 # struct tracked_way of bpf/owners/connection_tracking.h
 _TRACKED = {
     ("nf_conntrack_tuple_hash", "tuple"): 16,
@@ -127,7 +135,6 @@ _TRACKED = {
     ("nf_conntrack_tuple", "dst.protonum"): 38,
 }
 
-
 _CGROUPS = (
     ("task_struct", "cgroups"),
     ("css_set", "dfl_cgrp"),
@@ -137,6 +144,11 @@ _CGROUPS = (
     ("cgroup", "root"),
     ("cgroup_root", "hierarchy_id"),
     ("kernfs_node", "id"),
+)
+_CGROUP_NAMES = (
+    ("cgroup", "self"),
+    ("cgroup_subsys_state", "parent"),
+    ("kernfs_node", "name"),
 )
 
 
@@ -217,8 +229,10 @@ def defines() -> dict[str, int]:
 
     HAS_MPTCP is 1 where those of multipath TCP are among them, HAS_NETFILTER where
     those of netfilter are, HAS_GROUPS6 where those of IPv6 multicast are, HAS_CGROUPS
-    where those of cgroups are, HAS_CONNTRACK where those of tracked connections are,
-    and HAS_ZONES where their zones are.
+    where those of cgroups are, HAS_CGROUP_NAMES where those of their names are,
+    HAS_CONNTRACK where those of tracked connections are, HAS_ZONES where their zones
+    are, HAS_ROUTES where those of routes are, and HAS_MIGRATION where a setting is by
+    which connections change their listener.
     """
     return {
         **_offsets(MEMBERS),
@@ -228,8 +242,11 @@ def defines() -> dict[str, int]:
         **_if_present("HAS_NETFILTER", _NETFILTER),
         **_if_present("HAS_GROUPS6", _GROUPS6),
         **_if_present("HAS_ZONES", _ZONES),
+        **_if_present("HAS_ROUTES", _ROUTES),
+        **_if_present("HAS_MIGRATION", _MIGRATION),
         **_conntrack(),
         **_if_present("HAS_CGROUPS", _CGROUPS),
+        **_if_present("HAS_CGROUP_NAMES", _CGROUP_NAMES),
     }
 
 

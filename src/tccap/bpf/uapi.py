@@ -23,9 +23,11 @@ class Command(IntEnum):
     MAP_LOOKUP_ELEM = 1
     MAP_UPDATE_ELEM = 2
     MAP_DELETE_ELEM = 3
+    MAP_GET_NEXT_KEY = 4
     PROG_LOAD = 5
     PROG_TEST_RUN = 10
     PROG_GET_FD_BY_ID = 13
+    MAP_GET_FD_BY_ID = 14
     OBJ_GET_INFO_BY_FD = 15
     PROG_QUERY = 16
     RAW_TRACEPOINT_OPEN = 17
@@ -37,10 +39,13 @@ class Command(IntEnum):
 class MapType(IntEnum):
     """enum bpf_map_type."""
 
+    HASH = 1
     ARRAY = 2
     PERCPU_HASH = 5
     PERCPU_ARRAY = 6
+    LRU_HASH = 9
     LRU_PERCPU_HASH = 10
+    LPM_TRIE = 11
     SK_STORAGE = 24
     RINGBUF = 27
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tccap.errors import TccapError
 from tccap.tls import inspector, sites
-from tccap.tls.sites import Inspection, Number, Site
+from tccap.tls.sites import Inspection, Number, Numbered, Site
 
 # The names of the fields of a Site, by its kind.
 _NAMES = {
@@ -39,7 +39,7 @@ def describe(answer: Inspection) -> list[str]:
 
 def _describe_site(site: Site) -> list[str]:
     names = _NAMES[site.kind]
-    label = site.label if isinstance(site.label, str) else _path(site.label)
+    label = _label(site.label)
     length = site.secret_len
     return [
         f"probe at   {site.address:#x}",
@@ -48,6 +48,14 @@ def _describe_site(site: Site) -> list[str]:
         f"  {names[2]:14} {_path(site.secret)}",
         f"  {names[3]:14} {_number(length) if isinstance(length, Number) else length}",
     ]
+
+
+def _label(label: str | Numbered | sites.Path) -> str:
+    if isinstance(label, str):
+        return label
+    if isinstance(label, Numbered):
+        return f"by {_number(label.number)}"
+    return _path(label)
 
 
 def _number(number: Number) -> str:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from tccap.host import proc
+from tccap.host import proc, processlist
 from tccap.tls import inspector, libraries, mapped, unsupported
 from tccap.tls.mapped import Identity, Mapped
 from tccap.tls.sites import Inspection
@@ -15,12 +15,16 @@ def lines() -> Iterator[str]:
     """Yield a heading, and a line for each TLS library of each process."""
     yield _HEADING
     known: dict[Identity, str] = {}
+    recognition = unsupported.Recognition()
+    in_network = {each.pid for each in processlist.with_network_sockets()}
     for pid in proc.pids():
         files = list(mapped.files(pid))
         user = proc.euid(pid)
         if pid == os.getpid() or user is None:
             continue
-        for text in _of_process(files, known):
+        for text in _of_process(files, known) or _unread(files, recognition):
+            if pid not in in_network and text == _no(unsupported.PYTHON):
+                continue  # it may have no TLS at all
             yield f"{pid:7} {user:7} {_program(files):16} {text}"
 
 
@@ -29,11 +33,17 @@ def _of_process(files: list[Mapped], known: dict[Identity, str]) -> list[str]:
     for file in files:
         if file.identity not in known:
             known[file.identity] = _of_file(file)
-    texts = [known[f.identity] for f in files if known[f.identity]]
-    paths = [file.identity.path for file in files]
-    if not texts and unsupported.found(paths):
-        texts = [f"no: {unsupported.sentence(paths)}"]
-    return texts
+    return [known[f.identity] for f in files if known[f.identity]]
+
+
+def _unread(files: list[Mapped], recognition: unsupported.Recognition) -> list[str]:
+    """Return a text for a library that is known and not read."""
+    library = recognition.of(files)
+    return [_no(library)] if library else []
+
+
+def _no(library: unsupported.Library) -> str:
+    return f"no: {library.sentence}"
 
 
 def _of_file(file: Mapped) -> str:

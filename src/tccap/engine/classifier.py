@@ -26,6 +26,7 @@ class DeviceEntry(NamedTuple):
     is_lower: bool = False
     from_here: bool = False
     master: int = 0
+    in_vrf: bool = False
 
 
 class Classifier:

@@ -18,7 +18,6 @@ from tccap.filter import cbpf
 from tccap.host import netlink
 from tccap.owners import localroutes
 
-_IPGRE, _IP6GRE = 778, 823  # ARPHRD_*
 _IFF_UP = 0x1  # include/uapi/linux/if.h
 # RTMGRP_LINK, _IPV4_IFADDR, _IPV6_IFADDR, _IPV4_ROUTE and _IPV6_ROUTE of
 # include/uapi/linux/rtnetlink.h
@@ -73,7 +72,6 @@ class Device(NamedTuple):
     is_hardware: bool  # a network card, real or emulated
     is_up: bool = True
     is_vrf: bool = False
-    has_outer_header: bool = False  # frames of a tunnel begin with the outer packet's
 
 
 def names() -> dict[int, str]:
@@ -116,25 +114,8 @@ def _device(link: Any, addresses: list[Any]) -> Device:
         speed_bps=_speed_bps(name),
         is_hardware=Path(f"/sys/class/net/{name}/device").exists(),
         is_vrf=link.get(("linkinfo", "kind")) == "vrf",
-        has_outer_header=_has_outer_header(link),
         is_up=bool(link["flags"] & _IFF_UP),
     )
-
-
-def _has_outer_header(link: Any) -> bool:
-    """Return whether frames of a GRE device begin with the outer IP header.
-
-    They do where the device has header operations: without a remote address, with IPv4
-    also with a multicast one (ipgre_tunnel_init in net/ipv4/ip_gre.c, and
-    ip6gre_tunnel_init). The kernel keeps the remote address as the broadcast address.
-    """
-    if link["ifi_type"] not in (_IPGRE, _IP6GRE):
-        return False
-    if link.get(("linkinfo", "data", "gre_collect_metadata")):
-        return False
-    remote = bytes.fromhex((link.get("broadcast") or "").replace(":", ""))
-    is_multicast = link["ifi_type"] == _IPGRE and remote[:1] >= b"\xe0"
-    return is_multicast or not any(remote)
 
 
 def _local(address: Any) -> str:

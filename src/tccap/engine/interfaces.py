@@ -133,7 +133,7 @@ class Interfaces:
         if not self._has_wanted_type(link):
             self._leave_out(device, link)
             return
-        if self._plan.filters and (reason := self._unfiltered(device, link)):
+        if self._plan.filters and (reason := self._unfiltered(link)):
             self._refuse(f"{device.name} is not captured with a filter: {reason}.")
             return
         if self.count == abi.INTERFACES:
@@ -157,10 +157,8 @@ class Interfaces:
             raise TccapError(f"{message}, and only {self._plan.link_types} is chosen.")
         log("info", f"{message}.")
 
-    def _unfiltered(self, device: Device, link: LinkType) -> str:
+    def _unfiltered(self, link: LinkType) -> str:
         """Return why filters do not apply to a device's frames; empty: they do."""
-        if device.has_outer_header:
-            return "its frames begin with the tunnel's own header"
         if link.is_air and self._plan.is_any:
             return "its frames are of 802.11, capture it alone"
         return ""
@@ -201,7 +199,7 @@ class Interfaces:
         is_loopback = device.hardware_type == LOOPBACK
         return DeviceEntry(
             interface_id=self._ids[device.ifindex],
-            first_header=_first_header(device, link),
+            first_header=_first_header(link),
             is_loopback=is_loopback,
             far_namespace=there.far_namespace,
             leads_away=device.is_hardware,
@@ -213,6 +211,7 @@ class Interfaces:
             is_lower=there.is_lower,
             from_here=there.from_here,
             master=there.master,
+            in_vrf=there.in_vrf,
         )
 
     def _directions(self, device: Device) -> tuple[str, ...]:
@@ -227,8 +226,8 @@ class Interfaces:
         log("warning", message)
 
 
-def _first_header(device: Device, link: LinkType) -> int:
-    if link.is_air or device.has_outer_header:
+def _first_header(link: LinkType) -> int:
+    if link.is_air:
         return abi.FIRST_UNREAD
     return abi.FIRST_ETHERNET if link.has_ethernet else abi.FIRST_IP
 

@@ -34,6 +34,7 @@ class Surroundings(NamedTuple):
     is_lower: bool = False  # others receive what arrives here
     from_here: bool = False  # what arrives may come from this host
     master: int = 0  # the bridge or bond to which it belongs
+    in_vrf: bool = False  # it, or that, belongs to a VRF
 
 
 class Survey:
@@ -95,6 +96,7 @@ class Survey:
         for link in self._links:
             ports[link.master].add(link.kind)
         lower = {link.lower for link in self._links}
+        in_vrfs = links.in_vrfs(self._links)
         veths = {link.ifindex for link in self._links if link.kind == "veth"}
         for link in self._links:
             far = self._far.get(link.far_namespace)
@@ -111,6 +113,7 @@ class Survey:
                     from_here="veth" in {link.kind, *ports[link.ifindex]}
                     or link.lower in veths,
                     master=link.master,
+                    in_vrf=link.ifindex in in_vrfs,
                 ),
             )
 

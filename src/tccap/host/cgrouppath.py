@@ -45,6 +45,8 @@ _POD: Final = re.compile(
 _USER: Final = re.compile(r"user-([0-9]{1,10})\.slice|user@([0-9]{1,10})\.service")
 _UNIT: Final = re.compile(r".+\.(?:service|scope)")
 _ESCAPED: Final = re.compile(r"\\x([0-9a-f]{2})")
+# What may stand before an id, for the programs that look at a cgroup first.
+PREFIXES: Final = ("", *(f"{name}{end}" for name in _RUNTIMES for end in "-:"))
 
 
 class Place(NamedTuple):

@@ -81,11 +81,17 @@ def walk(hierarchy: Hierarchy) -> Iterator[tuple[int, str]]:
                     folders.append((entry.path, f"{path}/{entry.name}"))
 
 
-def exists(hierarchy: Hierarchy, path: str) -> bool:
-    """Return whether there is a cgroup of that path; True if that cannot be known."""
+def exists(hierarchy: Hierarchy, path: str, number: int) -> bool:
+    """Return whether a cgroup is still there; True if that cannot be known.
+
+    A container that is started again has another one, of the same path.
+    """
     if not hierarchy.folder or not path.startswith(hierarchy.prefix):
         return True
-    return Path(hierarchy.folder + path.removeprefix(hierarchy.prefix)).is_dir()
+    with contextlib.suppress(OSError):
+        folder = Path(hierarchy.folder + path.removeprefix(hierarchy.prefix))
+        return folder.stat().st_ino == number
+    return False
 
 
 def path_of(pid: int, hierarchy: Hierarchy) -> str:

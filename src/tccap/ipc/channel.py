@@ -60,6 +60,13 @@ class MayTrace(NamedTuple):
     pid: int
 
 
+class GotNoSecrets(NamedTuple):
+    """A connection that began so long ago has got no secrets of this process."""
+
+    pid: int
+    waited_ms: int
+
+
 class Search(NamedTuple):
     """Look for new sockets."""
 
@@ -114,6 +121,7 @@ Message = (
     | Described
     | Seen
     | MayTrace
+    | GotNoSecrets
     | Search
     | Stop
     | Trouble
@@ -130,6 +138,7 @@ _FORMS: Final[tuple[tuple[type[Any], struct.Struct], ...]] = (
     (Described, struct.Struct("=")),
     (Seen, struct.Struct("=QIIIQ")),
     (MayTrace, struct.Struct("=I")),
+    (GotNoSecrets, struct.Struct("=II")),
     (Search, struct.Struct("=")),
     (Stop, struct.Struct("=")),
     (Trouble, struct.Struct("=")),
@@ -142,7 +151,7 @@ _FORMS: Final[tuple[tuple[type[Any], struct.Struct], ...]] = (
 _NUMBERS: Final = {kind: number for number, (kind, _) in enumerate(_FORMS)}
 _WITH_BYTES: Final = (Seen, Trouble, Describe, HandlesAt)
 # As many as there are processes and connections.
-_MANY: Final = (Seen, MayTrace, Verdict, HandlesAt)
+_MANY: Final = (Seen, MayTrace, GotNoSecrets, Verdict, HandlesAt)
 
 
 def encoded(message: Message) -> bytes:

@@ -1,7 +1,7 @@
 """The addresses of this host, and of the containers whose veth ends are here.
 
-A socket that is bound to no address receives packets for these only. The kernel's own
-socket lookup (bpf/owners/socket_lookup.h) does not check that.
+A socket that is not connected receives packets for these only. The kernel's own socket
+lookup (bpf/owners/socket_lookup.h) does not check that.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from tccap.owners.localroutes import ADDRESS_BITS, Kind, Network
 OWN_NAMESPACE = -1
 _TOO_MANY = (
     "This host has {} addresses, more than tccap can remember: packets for them have "
-    "no label if their socket is bound to no address."
+    "no receiver if their socket is not connected."
 )
 _KEY_BITS = 64  # of a key before its address: KEY_BITS of bpf/owners/local_addresses.h
 # include/uapi/linux/rtnetlink.h and if_addr.h

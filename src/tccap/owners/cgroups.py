@@ -3,14 +3,16 @@
 The programs know the cgroup of a process by its number. Here its path becomes a
 container, a pod and a unit, and the names of these. All cgroups that exist are entered
 before packets come; of a new one the kernel reports the path when it is made, before it
-has processes.
+has processes. Until that is entered here, the programs know a container by its id alone
+(bpf/owners/new_cgroup.h).
 """
 
 import functools
+import math
 import os
 import select
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from tccap.bpf.collection import Collection
@@ -28,9 +30,14 @@ from tccap.stream.ringbuffer import RingBuffer
 # How long after a cgroup was made its names are looked for again: a runtime may write
 # them later.
 LATER_S: Final = (0.05, 0.2, 1.0, 3.0, 10.0)
+# How often removed cgroups are looked for. They are forgotten the second time: for so
+# long packets of their processes may come (CLOSED_MAX_NS of closed_connections.h).
+SWEEP_S: Final = 60.0
 _FULL: Final = (
     f"There are more than {abi.CGROUPS} cgroups: some labels lack container and unit."
 )
+# Keys of the map: struct runtime_prefix of bpf/owners/new_cgroup.h.
+_PREFIXES: Final = tuple(text.encode() for text in cgrouppath.PREFIXES)
 
 Words = tuple[tuple[str, str], ...]  # a word of a filter, and its pattern
 
@@ -80,10 +87,14 @@ class Cgroups:
         self._chosen = chosen
         self._files = files or Files()
         self._table = collection.table("cgroup_labels")
+        collection.fill("runtime_prefixes", dict.fromkeys(_PREFIXES, 1))
         self._ring_fd = collection.table("cgroup_events").fd
         self._known: dict[int, str] = {}  # paths by number; empty: not found
-        self._described: dict[str, Described] = {}  # by path
+        self._described: dict[int, Described] = {}
+        self._numbers: dict[str, int] = {}  # by path: of the latest one
         self._unnamed: dict[int, _Unnamed] = {}
+        self._removed: set[int] = set()  # as of the last sweep
+        self._sweep_due = math.inf
         self._timer = timer.Timer()
         self._has_warned = False
         self._epoll = select.epoll()
@@ -106,7 +117,8 @@ class Cgroups:
     def are_chosen(self, pid: int) -> bool:
         """Return whether the options choose the cgroup that a process is in."""
         path = cgroups.path_of(pid, self._hierarchy)
-        return self._chosen.chosen(self._described.get(path, Described()))
+        number = self._numbers.get(path, 0)
+        return self._chosen.chosen(self._described.get(number, Described()))
 
     def take(self) -> None:
         """Enter new cgroups, and look again for names that were not there."""
@@ -120,6 +132,7 @@ class Cgroups:
             found |= {number: there.get(number, "") for number in lacking}
         self._learn(found.items())
         self._look_again()
+        self._sweep()
 
     def _events(self) -> list[tuple[int, str]]:
         """Return number and path of reported cgroups."""
@@ -130,9 +143,12 @@ class Cgroups:
         for number, path in found:
             if self._known.get(number) != path:
                 self._known[number] = path
+                self._numbers[path] = number
                 place = cgrouppath.parse(path)
                 self._enter(_Unnamed(number, place, time.monotonic(), 0))
                 has_changed = True
+        if has_changed:
+            self._sweep_due = min(self._sweep_due, time.monotonic() + SWEEP_S)
         self._arm(has_changed)
 
     def _look_again(self) -> None:
@@ -146,19 +162,20 @@ class Cgroups:
     def _arm(self, has_changed: bool) -> None:
         if has_changed:
             self._collection.invalidate_lookups()
-        dues = [each.due for each in self._unnamed.values()]
-        if dues:
-            self._timer.arm(max(0.001, min(dues) - time.monotonic()))
+        due = min((each.due for each in self._unnamed.values()), default=math.inf)
+        due = min(due, self._sweep_due)
+        if due < math.inf:
+            self._timer.arm(max(0.001, due - time.monotonic()))
 
     def _enter(self, of: _Unnamed) -> None:
         """Write what is known of a cgroup; look again later if a name lacks."""
         names = self._names(of.place)
         described = placenames.described(of.place, names)
-        self._described[self._known[of.number]] = described
-        self._write(of.number, described)
+        self._described[of.number] = described
+        self._write(of, described)
         lacks = of.place.container and self._may_name(of.place) and not names.name
         self._unnamed.pop(of.number, None)
-        if lacks and of.times < len(LATER_S):
+        if lacks and of.number in self._known and of.times < len(LATER_S):
             due = of.due + LATER_S[of.times]
             later = of._replace(due=due, times=of.times + 1)
             self._unnamed[of.number] = later
@@ -174,38 +191,63 @@ class Cgroups:
             or place.owner == self._caller.uid
         )
 
-    def _write(self, number: int, of: Described) -> None:
-        text, peer = placenames.text(of), placenames.text(of, "peer_")
+    def _write(self, of: _Unnamed, described: Described) -> None:
+        text = placenames.text(described)
+        peer = placenames.text(described, "peer_")
         entry = self._table.Leaf(
-            self._chosen.conditions(of),
-            self._chosen.chosen(of),
+            self._chosen.conditions(described),
+            self._chosen.chosen(described),
+            bool(of.place.runtime or of.place.container),
             len(text),
             len(peer),
             text,
             peer,
         )
         try:
-            self._table[self._table.Key(number)] = entry
+            self._table[self._table.Key(of.number)] = entry
         except OSError:  # E2BIG
             self._forget_removed()
-            self._write_or_warn(number, entry)
+            if of.number in self._known:
+                self._write_or_warn(of.number, entry)
 
     def _write_or_warn(self, number: int, entry: object) -> None:
         try:
             self._table[self._table.Key(number)] = entry
         except OSError:
-            self._known.pop(number, None)
+            self._forget(number)
             if not self._has_warned:
                 self._has_warned = True
                 log("warning", _FULL)
 
+    def _sweep(self) -> None:
+        """Forget cgroups that were removed before the last time, when it is time."""
+        now = time.monotonic()
+        if now < self._sweep_due:
+            return
+        removed = set(self._no_more())
+        for number in removed & self._removed:
+            self._forget(number)
+        self._removed = removed - self._removed
+        self._sweep_due = now + SWEEP_S if self._removed else math.inf
+        self._arm(has_changed=False)
+
+    def _no_more(self) -> Iterator[int]:
+        """Yield the cgroups that were removed."""
+        for number, path in self._known.items():
+            if not path or not cgroups.exists(self._hierarchy, path, number):
+                yield number
+
     def _forget_removed(self) -> None:
-        for number, path in list(self._known.items()):
-            if not path or not cgroups.exists(self._hierarchy, path):
-                del self._known[number]
-                self._described.pop(path, None)
-                self._unnamed.pop(number, None)
-                self._delete(number)
+        for number in list(self._no_more()):
+            self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        path = self._known.pop(number)
+        if self._numbers.get(path) == number:
+            del self._numbers[path]
+        self._described.pop(number, None)
+        self._unnamed.pop(number, None)
+        self._delete(number)
 
     def _delete(self, number: int) -> None:
         try:

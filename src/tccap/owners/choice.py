@@ -110,8 +110,8 @@ class OwnersChoice:
         tables = LocalAddresses(collection), ContainerAddresses(collection)
         for table in tables:
             table.refresh()
-        self._attach(collection)
         places = Cgroups(collection, self._hierarchy, self._caller, self._chosen)
+        self._attach(collection)
         places.learn_all()
         search = SocketSearch(self._plan, collection, places)
         search.run()

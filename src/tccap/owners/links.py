@@ -3,7 +3,7 @@
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tccap.host import netlink
@@ -13,6 +13,7 @@ _RTM_GETLINK = 18
 _IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, ifindex, ...
 _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 5, 10, 18, 37
 _IFLA_INFO_KIND = 1
+_NESTED_MAX = 8  # MAX_NEST_DEV of include/linux/netdevice.h
 
 
 class Link(NamedTuple):
@@ -46,6 +47,18 @@ def read(here: socket.socket) -> Iterator[Link]:
             far_namespace=namespace if kind == "veth" else -1,
             far_ifindex=other if is_far else 0,
         )
+
+
+def in_vrfs(all_links: Sequence[Link]) -> set[int]:
+    """Return the VRFs, and all that belongs to one, by ifindex.
+
+    The ports of a bridge or bond belong where that belongs.
+    """
+    masters = {link.ifindex: link.master for link in all_links}
+    found = {link.ifindex for link in all_links if link.kind == "vrf"}
+    for _ in range(_NESTED_MAX):
+        found |= {ifindex for ifindex, above in masters.items() if above in found}
+    return found
 
 
 def _number(data: bytes | None, default: int) -> int:

@@ -76,6 +76,12 @@ class DecryptionSecrets(blocks.SectionMemberBlock):
     )
 
 
+class _Described(NamedTuple):
+    """What FileWriter asks about an interface whose description is written."""
+
+    interface_id: int
+
+
 class Section:
     """The one section of the stream."""
 
@@ -102,12 +108,12 @@ class Section:
             snaplen=interface.snaplen,
             options=self._interface_options(interface),
         )
-        return block.interface_id, self._encoded(block)
+        return block.interface_id, self._encoded_interface(block)
 
     def count_interface(self) -> None:
         """Count an interface that the same Section has described in another process."""
         block = self._shb.new_member(blocks.InterfaceDescription, link_type=0)
-        self._encoded(block)
+        self._encoded_interface(block)
 
     def describe_process(self, pid: int, name: bytes) -> tuple[int, bytes]:
         """Return a process's number in the stream and its Process Information Block."""
@@ -161,6 +167,12 @@ class Section:
             "if_filter": not interface.filter,
         }
         return {k: v for k, v in options.items() if not absent.get(k) and v != []}
+
+    def _encoded_interface(self, block: blocks.InterfaceDescription) -> bytes:
+        """Encode a description, and keep its id alone: there can be thousands."""
+        encoded = self._encoded(block)
+        self._shb.interfaces[block.interface_id] = _Described(block.interface_id)
+        return encoded
 
     def _encoded(self, block: blocks.Block) -> bytes:
         self._writer.write_block(block)

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from tccap.errors import TccapError
 from tccap.ipc.status import TlsProbes, log, report
 from tccap.ipc.values import Level
-from tccap.tls import inspector, learned, libraries, mapped, unsupported
+from tccap.tls import inspector, learned, libraries, mapped
+from tccap.tls.explainer import Explainer, log_refusal
 from tccap.tls.knownfiles import UNREADABLE, Content, KnownFiles, Outcome
 from tccap.tls.mapped import Mapped
 from tccap.tls.probedfiles import ProbedFiles, WatchedFile
-from tccap.tls.processscan import Look, ProcessScan
+from tccap.tls.processscan import ProcessScan
 
-WARNINGS_MAX = 100  # of refused files in a capture
 LEARNED_S = 10.0  # for files of earlier captures, at the start
 
 
@@ -36,7 +36,7 @@ class Examiner:
         self._probed = probed
         self._scan = scan
         self._stopped = stopped
-        self._warned: set[str] = set()
+        self._explainer = Explainer(known, scan, self._goes_on)
 
     def examine_path(self, path: str, level: Level) -> None:
         """Examine a file before any process maps it; ``level`` is that of refusals."""
@@ -92,31 +92,14 @@ class Examiner:
             self._examine_mapped(file, mapped.opened(file) if fd is None else fd)
         for fd in filter(None, opened.values()):
             os.close(fd)
-        self._explain(look)
+        self._explainer.explain(look)
 
-    def _explain(self, look: Look) -> None:
-        """Warn once of what a process that speaks TLS has, and tccap cannot read."""
-        refused = self._scan.refused(look)
-        for outcome in refused:
-            if self._is_new_warning(outcome.path):
-                _log_refusal(outcome, "warning")
-        identities = {file.identity for file in look.files}
-        is_read = any(self._known.probes_in(each) != 0 for each in identities)
-        if not refused and not is_read and look.files:
-            self._explain_unknown(look)
+    def explain_silence(self, pid: int, since: float) -> None:
+        """Say why a connection got no secrets, although its process is traced.
 
-    def _explain_unknown(self, look: Look) -> None:
-        paths = [file.identity.path for file in look.files]
-        if self._is_new_warning(f"{look.pid} {paths[0]}"):
-            level: Level = "warning" if unsupported.found(paths) else "info"
-            name = f"{paths[0]} (pid {look.pid})"
-            log(level, f"TLS: no secrets from {name}: {unsupported.sentence(paths)}")
-
-    def _is_new_warning(self, about: str) -> bool:
-        is_new = about not in self._warned and len(self._warned) < WARNINGS_MAX
-        if is_new:
-            self._warned.add(about)
-        return is_new
+        ``since`` is when it began, by `time.monotonic`.
+        """
+        self._explainer.explain_silence(self._scan.look(pid), since)
 
     def _examine_mapped(self, file: Mapped, fd: int | None) -> None:
         if fd is None:
@@ -180,12 +163,8 @@ def _reason(error: TccapError | OSError) -> str:
 
 def _announce(outcome: Outcome, level: Level) -> None:
     if outcome.refusal:
-        _log_refusal(outcome, level)
+        log_refusal(outcome, level)
     elif outcome.probes:
         source = f"{outcome.library} in {outcome.path}, probes: {outcome.probes}"
         log("info", f"TLS: secrets are read from {source}.")
     report(TlsProbes(outcome.path, outcome.probes))
-
-
-def _log_refusal(outcome: Outcome, level: Level) -> None:
-    log(level, f"TLS: no secrets from {outcome.path}: {outcome.refusal}")

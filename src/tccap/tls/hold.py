@@ -27,6 +27,7 @@ import itertools
 import statistics
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tccap.stream import abi
 from tccap.stream.abi import MessageKind
@@ -58,6 +59,14 @@ class Counts:
     # Of the last CONNECTIONS_MAX connections that were held.
     longest_wait_s: float = 0.0
     median_wait_s: float = 0.0
+
+
+class WithoutSecrets(NamedTuple):
+    """A connection that has waited for nothing."""
+
+    number: int
+    waited_s: float
+    is_answered: bool  # and has not ended, as one does whose handshake has failed
 
 
 @dataclass
@@ -94,7 +103,7 @@ class Hold:
         self._alarms: list[tuple[float, int, _Connection]] = []
         self._tie = itertools.count()
         self._unmarked: list[bytes] = []
-        self._without_secrets: list[int] = []
+        self._without_secrets: list[WithoutSecrets] = []
         self._waits_s: deque[float] = deque(maxlen=CONNECTIONS_MAX)
 
     # Events.
@@ -183,7 +192,7 @@ class Hold:
             if not connection.released and self._deadline(connection) <= now:
                 self._counts.timed_out += 1
                 if not connection.secrets:
-                    self._without_secrets.append(connection.number)
+                    self._without_secrets.append(_without_secrets(connection, now))
                 out += self._release(connection, now)
         return out
 
@@ -210,10 +219,10 @@ class Hold:
         self._counts.median_wait_s = statistics.median(waits_s)
         return self._counts
 
-    def take_without_secrets(self) -> list[int]:
+    def take_without_secrets(self) -> list[WithoutSecrets]:
         """Return the connections that have waited for nothing, since the last call."""
-        numbers, self._without_secrets = self._without_secrets, []
-        return numbers
+        found, self._without_secrets = self._without_secrets, []
+        return found
 
     def take_unmarked(self) -> list[bytes]:
         """Return the flows to unmark in the kernel, since the last call."""
@@ -299,3 +308,10 @@ class Hold:
             if self._of_flow.get(flow, connection) is connection:
                 self._of_flow.pop(flow, None)
                 self._unmarked.append(flow)
+
+
+def _without_secrets(connection: _Connection, now: float) -> WithoutSecrets:
+    assert connection.held_since is not None
+    waited_s = now - connection.held_since
+    is_answered = connection.answered_at is not None and connection.ended_at is None
+    return WithoutSecrets(connection.number, waited_s, is_answered)

@@ -41,6 +41,7 @@ class Outcome(NamedTuple):
     probes: int
     refusal: str  # empty: its secrets are read
     lacks_slots: bool = False  # it is examined again when other probes are detached
+    probed_at: float = 0.0  # time.monotonic
 
 
 class KnownFiles:
@@ -104,12 +105,15 @@ class KnownFiles:
             outcome = self._outcomes[content]
             return outcome.probes if outcome else 0
 
-    def refused(self, identities: Iterable[Identity]) -> list[Outcome]:
-        """Return the outcomes of mapped files with TLS libraries that are refused."""
+    def outcomes(self, identities: Iterable[Identity]) -> list[Outcome | None]:
+        """Return the outcomes of those mapped files that were examined."""
         contents = self.contents(identities)
         with self._lock:
-            outcomes = (self._outcomes.get(content) for content in contents)
-            return [each for each in outcomes if each and each.refusal]
+            return [self._outcomes[c] for c in contents if c in self._outcomes]
+
+    def refused(self, identities: Iterable[Identity]) -> list[Outcome]:
+        """Return the outcomes of mapped files with TLS libraries that are refused."""
+        return [each for each in self.outcomes(identities) if each and each.refusal]
 
     def is_examined(self, content: Content) -> bool:
         """Return whether the outcome for a content is known."""

@@ -8,12 +8,14 @@ from collections.abc import Callable
 LDCONFIG = "/sbin/ldconfig"
 # Libraries of the system to probe before anybody uses them.
 COMMON = ("libssl.so", "libgnutls.so", "libssl3.so", "libnss3.so", "libsoftokn3.so")
-# Every library that can log secrets holds the first one, a label. The two libraries
-# that NSS needs in addition export the other names.
+# Every library that can log secrets holds the first one, a label, but s2n makes it from
+# pieces, and is known by the name of a function. The two libraries that NSS needs in
+# addition export the other names.
 MARKERS = (
     b"CLIENT_HANDSHAKE_TRAFFIC_SECRET",
     b"\0PK11_GetSymKeyHandle\0",
     b"\0NSC_GetFunctionList\0",
+    b"s2n_key_log_tls13_secret",
 )
 BLOCK_LEN = 1 << 20
 # It reads key logs, and so has the labels; no process makes a connection with it.
@@ -42,7 +44,14 @@ def only_reads(path: str) -> bool:
 
 
 def has_marker(fd: int, size: int, goes_on: Callable[[], bool]) -> bool:
-    """Return whether the first ``size`` bytes of an open file hold a marker.
+    """Return whether the first ``size`` bytes of an open file hold a marker."""
+    return first_marker(fd, size, MARKERS, goes_on) is not None
+
+
+def first_marker(
+    fd: int, size: int, markers: tuple[bytes, ...], goes_on: Callable[[], bool]
+) -> bytes | None:
+    """Return one of the markers that the first ``size`` bytes of an open file hold.
 
     The file may be growing. ``goes_on`` is called before each block; False ends the
     reading.
@@ -50,8 +59,9 @@ def has_marker(fd: int, size: int, goes_on: Callable[[], bool]) -> bool:
     offset, before = 0, b""
     while goes_on() and (block := os.pread(fd, min(BLOCK_LEN, size - offset), offset)):
         searched = before + block
-        if any(marker in searched for marker in MARKERS):
-            return True
+        found = next((marker for marker in markers if marker in searched), None)
+        if found:
+            return found
         offset += len(block)
-        before = block[1 - max(map(len, MARKERS)) :]
-    return False
+        before = block[1 - max(map(len, markers)) :]
+    return None

@@ -12,6 +12,7 @@ inspected, nor around FileWatch.close, which waits for a report that is under wa
 """
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,7 +104,10 @@ class ProbedFiles:
             self._probes.detach(file.slots)
             file.slots.clear()
             raise
-        return Outcome(file.path, found.library, len(file.slots), found.refusal)
+        return Outcome(
+            *(file.path, found.library, len(file.slots), found.refusal),
+            probed_at=time.monotonic(),
+        )
 
     def _attach_each(self, fd: int, file: WatchedFile, found: Inspection) -> None:
         for site in found.sites:

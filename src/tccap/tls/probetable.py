@@ -3,12 +3,12 @@
 import struct
 from collections.abc import Iterable
 
-from tccap.tls.sites import KINDS, Number, Path, Site
+from tccap.tls.sites import KINDS, Number, Numbered, Path, Site
 
 SLOTS = 128  # rows of tls_sites, and programs tls_slot_0, ...
 DEREFERENCES_MAX = 3
 _LABEL_MAX = 40
-_CONSTANT, _ENDS_WITH_NUL, _COUNTED = range(3)
+_CONSTANT, _ENDS_WITH_NUL, _COUNTED, _NUMBERED = range(4)
 _X86 = (
     *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"),
     *(f"r{number}" for number in range(8, 16)),
@@ -43,16 +43,16 @@ def row(site: Site) -> bytes:
     """Return a struct tls_site."""
     constant = site.label if isinstance(site.label, str) else ""
     label_path = site.label if isinstance(site.label, Path) else None
-    in_memory = _COUNTED if site.label_len else _ENDS_WITH_NUL
+    kind, number = _label(site)
     return b"".join(
         (
             _path(site.client_random),
             _path(site.secret),
             _path(label_path) if label_path else _NOWHERE,
             _number(site.secret_len),
-            _number(site.label_len or 0),
+            _number(number),
             _SITE_TAIL.pack(
-                _CONSTANT if constant else in_memory,
+                kind,
                 KINDS.index(site.kind),
                 constant.encode("ascii"),
             ),
@@ -64,12 +64,23 @@ def label_rows(
     slot: int, site: Site, strings: Iterable[tuple[int, str]]
 ) -> dict[bytes, bytes]:
     """Return struct tls_label by struct tls_label_place, for a site in a slot."""
+    if isinstance(site.label, Numbered):
+        places = [*site.label.labels]
+    else:
+        places = [(address - site.address, label) for address, label in strings]
     return {
-        LABEL_PLACE.pack(slot, address - site.address): LABEL.pack(
-            len(label), label.encode("ascii")
-        )
-        for address, label in strings
+        LABEL_PLACE.pack(slot, place): LABEL.pack(len(label), label.encode("ascii"))
+        for place, label in places
     }
+
+
+def _label(site: Site) -> tuple[int, Number | int]:
+    """Return the kind of a site's label, and the number that goes with it."""
+    if isinstance(site.label, str):
+        return _CONSTANT, 0
+    if isinstance(site.label, Numbered):
+        return _NUMBERED, site.label.number
+    return (_COUNTED, site.label_len) if site.label_len else (_ENDS_WITH_NUL, 0)
 
 
 def _path(path: Path) -> bytes:

@@ -77,34 +77,40 @@ class ProcessScan:
         """Return the outcomes of the process's TLS libraries that are not probed."""
         return self._known.refused({file.identity for file in look.files})
 
+    def has_time(self, look: Look) -> bool:
+        """Return whether files of the process's user may be read in this scan."""
+        return look.user is not None and self._spent_s.get(look.user, 0.0) < USER_S
+
+    @contextlib.contextmanager
+    def charged(self, look: Look) -> Iterator[None]:
+        """Charge the process's user, who is known, with the time of the block."""
+        assert look.user is not None
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            taken_s = time.monotonic() - started
+            self._spent_s[look.user] = self._spent_s.get(look.user, 0.0) + taken_s
+
     def contents_in_use(self) -> set[Content]:
         """Return the contents, if known, of all files that traced processes execute."""
         in_use = map(mapped.in_use, filter(self._wants, proc.pids()))
         return self._known.contents(set[Identity]().union(*in_use))
 
     def _due_of(self, look: Look, yielded: set[Identity]) -> Iterator[Mapped]:
-        pid, files, user = look
+        pid, files, _ = look
         # A file that it newly mapped may have the identity of a deleted one.
         has_changed = self._mapped.get(pid) != hash(files)
         for file in files:
             is_new = has_changed and file.identity not in yielded
             if not is_new and self._known.probes_in(file.identity) is not None:
                 continue
-            if user is None or self._spent_s.get(user, 0.0) >= USER_S:
+            if not self.has_time(look):
                 return  # looked at again in the next scan
             yielded.add(file.identity)
-            with self._charged(user):
+            with self.charged(look):
                 yield file
         self._mapped[pid] = hash(files)
-
-    @contextlib.contextmanager
-    def _charged(self, user: int) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            taken_s = time.monotonic() - started
-            self._spent_s[user] = self._spent_s.get(user, 0.0) + taken_s
 
     def _record(self, look: Look) -> bool:
         """Record what is known of a process; return whether it may give secrets."""

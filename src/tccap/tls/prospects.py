@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tccap.ipc.channel import MayTrace
+from tccap.ipc.channel import GotNoSecrets, MayTrace
 from tccap.stream import abi
 from tccap.tls.hold import CONNECTIONS_MAX, FLOWS_MAX
 
@@ -48,7 +48,7 @@ class Prospects:
     A program is a number, the same in each answer about a process that runs it.
     """
 
-    def __init__(self, ask: Callable[[MayTrace], None]) -> None:
+    def __init__(self, ask: Callable[[MayTrace | GotNoSecrets], None]) -> None:
         self._ask = ask
         self._connections: OrderedDict[int, _Connection] = OrderedDict()
         self._waiting: dict[int, set[int]] = {}  # connections, by the pid asked for
@@ -122,6 +122,13 @@ class Prospects:
             program = self._programs.get(pid)
             if gives is False and program:
                 self._set_credit(program, max(0, self._credit_of(program) - 1))
+
+    def report_silent(self, number: int, waited_ms: int) -> None:
+        """Report the processes that were to give secrets of a connection."""
+        connection = self._connections.get(number)
+        for pid, gives in connection.ends.items() if connection else ():
+            if pid and gives:
+                self._ask(GotNoSecrets(pid, waited_ms))
 
     def _add_end(self, number: int, connection: _Connection, pid: int) -> None:
         if pid == abi.ELSEWHERE or pid in connection.ends:

@@ -22,7 +22,7 @@ LABELS = (
     "EARLY_EXPORTER_SECRET",
     "EXPORTER_SECRET",
 )
-LIBRARIES = ("OpenSSL", "BoringSSL", "GnuTLS", "Go", "NSS", "rustls")
+LIBRARIES = ("OpenSSL", "BoringSSL", "GnuTLS", "Go", "NSS", "rustls", "s2n")
 SEPARATOR = ", "  # between the names of the libraries in a file
 # One hit of kind "line" is a whole key-log line. "key" and "value" are its two halves,
 # in libraries that know a secret by its PKCS#11 handle; tccap.tls.keyjoin joins them.
@@ -82,12 +82,26 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Numbered:
+    """A label that a number stands for: ``labels`` has (number, label)."""
+
+    number: Number
+    labels: tuple[tuple[int, str], ...]
+
+    def __post_init__(self) -> None:
+        _check(isinstance(self.number, Number), "label")
+        _check(isinstance(self.labels, tuple), "label")
+        _check(len(self.labels) <= LABEL_STRINGS_MAX, "label")
+        _check(all(map(_is_label_string, self.labels)), "label")
+
+
+@dataclass(frozen=True)
 class Site:
     """One instruction to probe.
 
     ``address`` is its ELF virtual address, ``file_offset`` its place in the file.
-    ``label`` is one of LABELS, or the path to it; ``label_len`` is its length in bytes,
-    None if a NUL ends it. ``client_random`` is the path to 32 bytes.
+    ``label`` is one of LABELS, the path to it, or Numbered. ``label_len`` is its length
+    in bytes, None if a NUL ends it. ``client_random`` is the path to 32 bytes.
 
     In a site of kind "key", ``secret`` is the path to KEY_LEN bytes of the library's
     object for the key; the handle is among them (Inspection.handle_at). In one of kind
@@ -98,7 +112,7 @@ class Site:
     address: int
     file_offset: int
     kind: str
-    label: str | Path
+    label: str | Path | Numbered
     label_len: Number | None
     client_random: Path
     secret: Path
@@ -108,7 +122,9 @@ class Site:
         _check(_is_int(self.address, 0, ADDRESS_LIMIT), "address")
         _check(_is_int(self.file_offset, 0, ADDRESS_LIMIT), "file offset")
         _check(isinstance(self.kind, str) and self.kind in KINDS, "kind")
-        _check(_is_bytes(self.label) or self.label in LABELS, "label")
+        is_constant = isinstance(self.label, str) and self.label in LABELS
+        is_numbered = isinstance(self.label, Numbered)
+        _check(_is_bytes(self.label) or is_constant or is_numbered, "label")
         _check(self.label_len is None or isinstance(self.label_len, Number), "label")
         _check(self.label_len is None or isinstance(self.label, Path), "label")
         _check(_is_bytes(self.client_random), "client random")
@@ -184,13 +200,23 @@ class Inspection:
 def _site(value: object) -> Site:
     values = _record(Site, value)
     if not isinstance(values["label"], str):
-        values["label"] = _path(values["label"])
+        values["label"] = _label(values["label"])
     for name in ("client_random", "secret"):
         values[name] = _path(values[name])
     for name in ("label_len", "secret_len"):
         if isinstance(values[name], dict):
             values[name] = _number(values[name])
     return Site(**values)
+
+
+def _label(value: object) -> Path | Numbered:
+    if not isinstance(value, dict) or "labels" not in value:
+        return _path(value)
+    values = _record(Numbered, value)
+    labels = values["labels"]
+    _check(isinstance(labels, list), "label")
+    _check(all(isinstance(each, list) for each in labels), "label")
+    return Numbered(_number(values["number"]), tuple(map(tuple, labels)))
 
 
 def _number(value: object) -> Number:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from tccap.errors import TccapError
-from tccap.ipc.channel import HandlesAt, MayTrace, Message, Verdict
+from tccap.ipc.channel import GotNoSecrets, HandlesAt, MayTrace, Message, Verdict
 from tccap.ipc.status import Timing, TlsReady, log, report
 from tccap.ipc.values import Level
 from tccap.tls import libraries
@@ -42,7 +42,7 @@ class Tracing(threading.Thread):
     is called in the thread. With ``shows_paths`` the user may see everybody's paths.
     """
 
-    requests = frozenset({MayTrace})
+    requests = frozenset({MayTrace, GotNoSecrets})
 
     def __init__(
         self,
@@ -71,6 +71,9 @@ class Tracing(threading.Thread):
 
     def answer(self, request: Message) -> Iterator[Message]:
         """Take a question about a process; `take` returns later answers."""
+        if isinstance(request, GotNoSecrets):
+            self._verdicts.got_no_secrets(request.pid, request.waited_ms / 1000)
+            return
         assert isinstance(request, MayTrace)
         may_give = self.may_trace(request.pid)
         if may_give is not None:
@@ -174,6 +177,9 @@ class Tracing(threading.Thread):
         for pid in self._verdicts.take_asked():
             if not self._stopped.is_set():
                 examiner.examine_process(pid)
+        for pid, since in self._verdicts.take_silent().items():
+            if not self._stopped.is_set():
+                examiner.explain_silence(pid, since)
         # Each file is examined once; connections that wait should not wait for more.
         taken_s = time.monotonic() - started - (scan.examining_s - examined_s)
         self._stopped.wait(taken_s / LOOKS_SHARE - taken_s)

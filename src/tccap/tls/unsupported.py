@@ -1,48 +1,128 @@
-"""TLS libraries that tccap does not read, by their files, and what to say of them."""
+"""TLS libraries that tccap does not read: how they are recognised, and what to say."""
 
+import os
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
+
+from tccap.tls import inspector, libraries, mapped
+from tccap.tls.knownfiles import KNOWN_MAX, Content
+from tccap.tls.mapped import Mapped
 
 
 class Library(NamedTuple):
     """A library, and what its users can do."""
 
-    name: str
-    file: str  # how the names of its files begin
+    files: tuple[str, ...]  # how the names of its files begin
+    marker: bytes  # in programs that are linked with it, also if stripped; may be empty
+    reason: str
     advice: str
+
+    @property
+    def sentence(self) -> str:
+        """Why a process that has the library is not decrypted, and what helps."""
+        return f"{self.reason}: {self.advice}."
 
 
 _NOTHING_YET = "there is no way yet, unless the program itself can write a key log"
-LIBRARIES = (
-    Library(
-        "Java's TLS",
-        "libjvm.so",
-        "write a key log with a Java agent, and name it in the option keylog-file",
-    ),
-    Library("mbedTLS", "libmbedtls.so", _NOTHING_YET),
-    Library("wolfSSL", "libwolfssl.so", _NOTHING_YET),
-    Library("s2n", "libs2n.so", _NOTHING_YET),
-    Library("LibreSSL", "libtls.so", _NOTHING_YET),
-    Library("BearSSL", "libbearssl.so", _NOTHING_YET),
+_JAVA = Library(
+    ("libjvm.so",),
+    b"",
+    "it runs Java, whose own TLS cannot be read",
+    "let a Java agent write a key log, and name it in the option keylog-file "
+    "(docs/recipes.md)",
+)
+PYTHON = Library(
+    ("python2", "python3", "libpython2", "libpython3", "pypy"),
+    b"",
+    "it runs Python, where TLS that is written in Python itself cannot be read",
+    _NOTHING_YET,
 )
 
 
-def found(paths: Iterable[str]) -> Library | None:
-    """Return the library that is among these files; None if none of them is known."""
-    names = {posixpath.basename(path) for path in paths}
-    return next(
-        (each for each in LIBRARIES if any(n.startswith(each.file) for n in names)),
-        None,
+def _library(name: str, file: str, marker: bytes) -> Library:
+    return Library(
+        (file,), marker, f"it uses {name}, which cannot be read", _NOTHING_YET
     )
 
 
-def sentence(paths: Iterable[str]) -> str:
-    """Return why a process with these files is not decrypted, and what helps."""
-    library = found(paths)
+# The markers are messages, or a symbol where a library has no messages.
+_LINKED = (
+    _library("mbedTLS", "libmbedtls", b"=> handshake wrapup"),
+    _library("wolfSSL", "libwolfssl", b"don't have enough data to complete task"),
+    _library("s2n", "libs2n", b"tls/s2n_handshake_io.c"),
+    _library("LibreSSL", "libtls.so", b""),
+    _library("BearSSL", "libbearssl", b"br_ssl_engine_sendapp_buf"),
+)
+_UNKNOWN = (
+    "no TLS library that is known is in it, or it forwards for others: if it can "
+    "write a key log (SSLKEYLOGFILE), name that in the option keylog-file."
+)
+
+
+class Recognition:
+    """Recognises libraries that are not read; looks into each file once.
+
+    ``goes_on`` is called now and then; False ends the reading of a file.
+    """
+
+    def __init__(self, goes_on: Callable[[], bool] = lambda: True) -> None:
+        self._goes_on = goes_on
+        self._linked: dict[Content, Library | None] = {}
+
+    def of(self, files: Iterable[Mapped]) -> Library | None:
+        """Return the library of a process, by its files."""
+        files = tuple(files)
+        paths = [file.identity.path for file in files]
+        return (
+            named(paths)
+            or next(filter(None, map(self._linked_into, files)), None)
+            or _named(paths, (PYTHON,))
+        )
+
+    def _linked_into(self, file: Mapped) -> Library | None:
+        fd = None if libraries.only_reads(file.identity.path) else mapped.opened(file)
+        if fd is None:
+            return None
+        try:
+            content = Content.of(fd)
+            if len(self._linked) > KNOWN_MAX:
+                self._linked.clear()
+            if content not in self._linked:
+                self._linked[content] = self._search(fd, content.size)
+            return self._linked[content]
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+
+    def _search(self, fd: int, size: int) -> Library | None:
+        if not 0 < size <= inspector.FILE_LEN_MAX:
+            return None
+        by_marker = {each.marker: each for each in _LINKED if each.marker}
+        marker = libraries.first_marker(fd, size, tuple(by_marker), self._goes_on)
+        return by_marker[marker] if marker else None
+
+
+def named(paths: Iterable[str]) -> Library | None:
+    """Return the library that is among these files; None if none of them is known."""
+    return _named(paths, (_JAVA, *_LINKED))
+
+
+def sentence(library: Library | None) -> str:
+    """Return why a process with this library, or none, is not decrypted."""
+    return library.sentence if library else _UNKNOWN
+
+
+def perhaps(library: Library | None) -> str:
+    """Return why a process may not be decrypted although it has a library that is."""
     if library:
-        return f"it uses {library.name}, which cannot be read: {library.advice}."
-    return (
-        "no TLS library that is known is in it, or it forwards for others: if it can "
-        "write a key log (SSLKEYLOGFILE), name that in the option keylog-file."
+        return library.sentence
+    return "it forwards for others, or has a second TLS library, which is not known."
+
+
+def _named(paths: Iterable[str], among: tuple[Library, ...]) -> Library | None:
+    names = {posixpath.basename(path) for path in paths}
+    return next(
+        (each for each in among if any(n.startswith(each.files) for n in names)), None
     )

@@ -46,6 +46,7 @@ class Verdicts:
         self._changed_handles: set[int] = set()
         self._asked: set[int] = set()
         self._answers: list[Answer] = []
+        self._silent: dict[int, float] = {}  # since when
 
     def may_give(self, pid: int) -> bool | None:
         """Return whether a process may give secrets; None: there will be an answer."""
@@ -58,6 +59,14 @@ class Verdicts:
             self._asked.add(pid)
         self._wakeup.set()
         return None
+
+    def got_no_secrets(self, pid: int, waited_s: float) -> None:
+        """Record that a connection of a process has waited for nothing."""
+        with self._lock:
+            if self._is_closed or len(self._silent) == ASKED_MAX:
+                return
+            self._silent[pid] = time.monotonic() - waited_s
+        self._wakeup.set()
 
     def take_handles(self) -> dict[int, frozenset[int]]:
         """Return the offsets of handles that have changed since the last call."""
@@ -87,6 +96,12 @@ class Verdicts:
         with self._lock:
             asked, self._asked = self._asked, set()
             return asked
+
+    def take_silent(self) -> dict[int, float]:
+        """Return processes whose connections got no secrets, and since when."""
+        with self._lock:
+            silent, self._silent = self._silent, {}
+            return silent
 
     def record(self, pid: int, gives: bool, handles_at: frozenset[int]) -> None:
         """Record what a look at a process has found."""

@@ -13,6 +13,7 @@ from truth.cases import (
     gone,
     groups,
     icmp,
+    lite,
     local_networks,
     namespaces,
     older_sockets,
@@ -23,6 +24,7 @@ from truth.cases import (
     translated,
     udp,
     uncommon,
+    vrfs,
 )
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "gone",
     "groups",
     "icmp",
+    "lite",
     "local_networks",
     "namespaces",
     "older_sockets",
@@ -45,4 +48,5 @@ __all__ = [
     "translated",
     "udp",
     "uncommon",
+    "vrfs",
 ]

@@ -1,9 +1,11 @@
 """The kernel chooses one of several sockets on a port: by a program, or by a device."""
 
 import ctypes
+import re
 import socket
 import struct
 import subprocess
+import time
 
 from support.netns import Namespace
 from truth.cases.registry import CaseContext, case
@@ -11,6 +13,7 @@ from truth.network import BRIDGE, Container
 from truth.sockets import (
     ANY4,
     LO4,
+    TIMEOUT_S,
     answer,
     listener,
     loopback,
@@ -88,6 +91,71 @@ def reuseport_program_of_datagrams(context: CaseContext) -> None:
         address = loopback(MEMBERS + number)
         alternate(Worker(context.scripts.udp_talker(port, address)))
         members[-1].step()
+    kill_all()
+
+
+def wait_until_settled(context: CaseContext) -> None:
+    """Return when SO_REUSEPORT sockets that were made before have labels.
+
+    Without kprobes that takes two seconds, as a program may yet be attached.
+    """
+
+    def member() -> Script:
+        with udp(LO4) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind((LO4, port))
+            context.claim("udp", local=port)
+            yield
+            while True:
+                assert sock.recv(100)
+
+    port = context.port()
+    mark = b"settled? %d" % port
+    one = Worker(member())
+    one.step()
+    one.start()
+    labelled = re.compile(
+        re.escape(mark) + rb".{,120}peer_pid=%d " % one.pid, re.DOTALL
+    )
+    context.claim("udp", remote=port)
+    with udp(LO4) as sock:
+        deadline = time.monotonic() + TIMEOUT_S
+        while not labelled.search(context.capture.read_bytes()):
+            assert time.monotonic() < deadline, "no label"
+            sock.sendto(mark, (LO4, port))
+            time.sleep(0.05)
+    one.kill()
+
+
+@case
+def reuseport_program_and_members_that_no_longer_share(context: CaseContext) -> None:
+    """All but the last have switched SO_REUSEPORT off, and are of its group still."""
+
+    def member(number: int) -> Script:
+        context.claim("udp", local=port, address=loopback(number))
+        with udp(LO4) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind((ANY4, port))
+            sock.sendto(b"statement", (loopback(number), drain))
+            yield
+            if number == MEMBERS - 1:
+                choose_member(sock, number)
+                context.claim("udp", local=port)
+            else:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+            yield
+            yield
+
+    port, drain = context.port(), context.port()
+    dropping = Worker(context.scripts.udp_silent(drain, ANY4))
+    dropping.step()
+    members = [Worker(member(number)) for number in range(MEMBERS)]
+    for one in members * 2:
+        one.step()
+    wait_until_settled(context)
+    for number in range(2 * MEMBERS):
+        address = loopback(MEMBERS + number)
+        alternate(Worker(context.scripts.udp_talker(port, address)))
     kill_all()
 
 

@@ -1,11 +1,13 @@
 """Sockets that are gone, and what their ports and tuples mean afterwards."""
 
 import socket
+import subprocess
 import time
 from pathlib import Path
 
 from truth.cases.registry import CaseContext, case
 from truth.cases.tcp import alternate_once
+from truth.scripts import answer_one
 from truth.sockets import (
     ANY4,
     LO4,
@@ -232,4 +234,78 @@ def closed_by_a_worker_that_exits(context: CaseContext) -> None:
     client = Worker(connects())
     for worker in (master, client, master, client):
         worker.step()
+    kill_all()
+
+
+MIGRATE = Path("/proc/sys/net/ipv4/tcp_migrate_req")  # since Linux 5.14
+
+
+@case
+def connection_of_a_closed_listener(context: CaseContext) -> None:
+    """It gets to another listener, before anybody has accepted it."""
+
+    def closes() -> Script:
+        context.claim("tcp", local=port)
+        with listener(port, reuseport=True):
+            yield
+        yield
+
+    def takes_over() -> Script:
+        with listener(port, reuseport=True) as listening:
+            yield
+            context.claim("tcp", local=port)
+            yield
+            yield from answer_one(listening)
+
+    def asks_unless_reset() -> Script:
+        try:
+            for _ in context.scripts.client(port):
+                yield True
+        except ConnectionResetError:
+            yield False
+
+    if not MIGRATE.exists():
+        context.lacks("tcp_migrate_req")
+        return
+    port = context.port()
+    first, client = Worker(closes()), Worker(asks_unless_reset())
+    second = Worker(takes_over())
+    before = MIGRATE.read_text()
+    MIGRATE.write_text("1")
+    try:
+        for worker in (first, client, second, first, second):
+            worker.step()
+        if client.step():
+            second.step()
+            second.step()
+            alternate(client)
+        else:
+            context.lacks("migration of connections that nobody has accepted")
+    finally:
+        MIGRATE.write_text(before)
+    kill_all()
+
+
+@case
+def connection_that_another_process_ends(context: CaseContext) -> None:
+    """`ss -K` resets a connection that it has not."""
+
+    def asks() -> Script:
+        context.claim("tcp", remote=port)
+        with tcp(LO4) as sock:
+            sock.connect((LO4, port))
+            yield
+            sock.sendall(b"question")
+            yield
+            assert sock.recv(100)
+            yield
+
+    port = context.port()
+    server, client = Worker(context.scripts.server(port)), Worker(asks())
+    for worker in (server, client, server, client, server, client):
+        worker.step()
+    ending = ["ss", "--no-header", "-K", "dport", "=", f":{port}"]
+    done = subprocess.run(ending, capture_output=True, check=False, text=True)
+    if not done.stdout:
+        context.lacks(f"ss -K (CONFIG_INET_DIAG_DESTROY): {done.stderr}")
     kill_all()

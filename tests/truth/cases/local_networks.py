@@ -1,12 +1,19 @@
-"""Addresses of this host that no device has: networks, and broadcasts."""
+"""Addresses that no device has: networks, broadcasts, and those of other hosts."""
 
 import socket
 
 from truth.cases.registry import CaseContext, case
 from truth.cases.translated import listens
 from truth.elsewhere import SYN, host
-from truth.network import LARGE, LOCAL, LOCAL6, THROUGH_BOX, UPLINK_ADDRESS
-from truth.sockets import ANY4, LO4, udp
+from truth.network import (
+    LARGE,
+    LOCAL,
+    LOCAL6,
+    THROUGH_BOX,
+    UPLINK_ADDRESS,
+    Container,
+)
+from truth.sockets import ANY4, LO4, tcp, udp
 from truth.workers import Script, Worker, alternate, kill_all
 
 
@@ -109,4 +116,63 @@ def connection_to_a_broadcast_address(context: CaseContext) -> None:
     with host() as other:
         other.send_segment(source, port, SYN, 1, UPLINK_ADDRESS[:-1] + "255")
         other.send_segment(source, port, SYN, 1, "255.255.255.255")
+    kill_all()
+
+
+IP_FREEBIND, IP_TRANSPARENT = 15, 19  # include/uapi/linux/in.h
+
+
+def route_between(one: Container, two: Container) -> None:
+    """Have us forward between two containers."""
+    one.space.ip("route", "replace", two.far_address, "via", one.near_address)
+    two.space.ip("route", "replace", one.far_address, "via", two.near_address)
+
+
+@case
+def listener_on_an_address_of_another_host(context: CaseContext) -> None:
+    """A stand-by has the port, too, for when it gets the address."""
+
+    def stands_by() -> Script:
+        with tcp(ANY4) as listening:
+            listening.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+            listening.bind((two.far_address, port))
+            listening.listen()
+            yield
+            yield
+
+    one, two = context.network.containers
+    port = context.port()
+    Worker(stands_by()).step()
+    route_between(one, two)
+    with two.space.entered():
+        server = Worker(context.scripts.server(port, ANY4))
+    with one.space.entered():
+        client = Worker(context.scripts.client(port, two.far_address))
+    alternate(server, client)
+    kill_all()
+
+
+@case
+def datagrams_for_an_address_of_another_host(context: CaseContext) -> None:
+    """A proxy uses the address of its client, or of its server."""
+
+    def stands_by() -> Script:
+        with udp(ANY4) as sock:
+            sock.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
+            sock.bind((two.far_address, port))
+            context.claim("udp", local=port, remote=drain)
+            sock.sendto(b"statement", (LO4, drain))
+            yield
+            yield
+
+    one, two = context.network.containers
+    port, drain = context.port(), context.port()
+    Worker(context.scripts.udp_silent(drain, ANY4)).step()
+    Worker(stands_by()).step()
+    route_between(one, two)
+    with two.space.entered():
+        server = Worker(context.scripts.udp_server(port, ANY4))
+    with one.space.entered():
+        client = Worker(context.scripts.udp_client(port, two.far_address))
+    alternate(server, client)
     kill_all()

@@ -1,10 +1,14 @@
 """Uncommon ways to make, bind and use sockets."""
 
+import os
 import socket
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
+from truth.cases.containers import link_local
 from truth.cases.registry import CaseContext, case
+from truth.elsewhere import datagram
 from truth.scripts import answer_one
 from truth.sockets import (
     ANY4,
@@ -18,12 +22,20 @@ from truth.sockets import (
     tcp,
     udp,
 )
-from truth.workers import Script, Worker, alternate, kill_all
+from truth.workers import (
+    Script,
+    Worker,
+    alternate,
+    enter_user_namespace,
+    kill_all,
+)
 
 # include/uapi/linux/tcp.h and udp.h
 TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21
 RECEIVE_QUEUE, SEND_QUEUE, REPAIR_OFF_NO_PROBE = 1, 2, -1
 UDP_SEGMENT, UDP_GRO = 103, 104
+USER = 4242
+FURTHER = "2001:db8::9"  # nobody has it
 FAST_OPEN = "519"  # by both ends, and without a cookie
 
 
@@ -265,3 +277,60 @@ def descriptor_passed_twice(context: CaseContext) -> None:
     for worker in (server, one, server, one, two, three, server, three):
         worker.step()
     kill_all()
+
+
+@case
+def user_in_a_user_namespace(context: CaseContext) -> None:
+    """The user is the host's, whatever its number there."""
+
+    def serves() -> Script:
+        os.setresuid(USER, USER, USER)
+        context.claim("tcp", local=port)
+        if not enter_user_namespace():
+            context.lacks("user namespaces for everybody")
+        with listener(port) as listening:
+            yield
+            yield from answer_one(listening)
+
+    port = context.port()
+    alternate(Worker(serves()), Worker(context.scripts.client(port)))
+
+
+@case
+def datagram_with_another_hop_to_go(context: CaseContext) -> None:
+    """Its destination is ours, until its routing header is read."""
+
+    def bystander() -> Script:
+        with udp("::") as sock:
+            sock.bind(("::", port))
+            sock.sendto(b"statement", ("::1", drain))
+            yield
+            yield
+
+    def talks() -> Script:
+        context.claim("udp", remote=port)
+        kind = (socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ROUTING)
+        with socket.socket(*kind) as sock:
+            scope = socket.if_nametoindex("eth0")
+            sock.sendto(routed_datagram(source, port, near), (near, 0, 0, scope))
+        yield
+
+    container = context.network.containers[0]
+    near = link_local(context.network.here, container.device)
+    link_local(container.space, "eth0")
+    port, source, drain = context.port(), context.port(), context.port()
+    context.claim("udp", remote=drain, pid=(one := Worker(bystander())).pid)
+    one.step()
+    with container.space.entered():
+        alternate(Worker(talks()))
+    kill_all()
+
+
+def routed_datagram(source: int, port: int, near: str) -> bytes:
+    """Return a segment routing header (RFC 8754) and a datagram behind it."""
+    segments = b"".join(
+        socket.inet_pton(socket.AF_INET6, each) for each in (FURTHER, near)
+    )
+    length, left, last = len(segments) // 8, 1, 1
+    head = struct.pack(">4BBBH", socket.IPPROTO_UDP, length, 4, left, last, 0, 0)
+    return head + segments + datagram(source, port, b"statement")

@@ -4,6 +4,7 @@ import pytest
 
 from tccap.host import cgrouppath
 from tccap.host.cgrouppath import Place
+from tccap.stream.abi import RUNTIME_PREFIX_LEN
 
 ID = "0123456789abcdef" * 4
 OTHER = "f" * 64
@@ -108,3 +109,10 @@ FORGED = {
 @pytest.mark.parametrize("path", PATHS | FORGED)
 def test_a_path_says_where_a_process_runs(path: str) -> None:
     assert cgrouppath.parse(path) == (PATHS | FORGED)[path]
+
+
+@pytest.mark.parametrize("prefix", cgrouppath.PREFIXES)
+def test_what_programs_take_for_a_container_is_one(prefix: str) -> None:
+    assert len(prefix) < RUNTIME_PREFIX_LEN
+    for end in ("", ".scope"):
+        assert cgrouppath.parse(f"/{prefix}{ID}{end}").container == ID

@@ -60,9 +60,11 @@ def test_a_walk_yields_numbers_and_paths(tmp_path: Path) -> None:
         inner.parent.stat().st_ino: "/docker/ab/a.slice",
         inner.stat().st_ino: "/docker/ab/a.slice/b.service",
     }
-    assert cgroups.exists(hierarchy, "/docker/ab/a.slice")
-    assert not cgroups.exists(hierarchy, "/docker/ab/c.slice")
-    assert cgroups.exists(Hierarchy(), "/anything")
+    number = inner.parent.stat().st_ino
+    assert cgroups.exists(hierarchy, "/docker/ab/a.slice", number)
+    assert not cgroups.exists(hierarchy, "/docker/ab/a.slice", number + 1)
+    assert not cgroups.exists(hierarchy, "/docker/ab/c.slice", number)
+    assert cgroups.exists(Hierarchy(), "/anything", number)
     assert list(cgroups.walk(Hierarchy())) == []
 
 

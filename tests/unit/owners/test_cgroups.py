@@ -1,5 +1,6 @@
 """What the engine enters about cgroups, for whom, and when."""
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +45,9 @@ class Host:
         self._ends = os.pipe()
         tables = {"cgroup_labels": table, "cgroup_events": _ring(self._ends[0])}
         self._collection: Any = SimpleNamespace(
-            table=tables.__getitem__, invalidate_lookups=lambda: None
+            table=tables.__getitem__,
+            fill=lambda *_: None,
+            invalidate_lookups=lambda: None,
         )
 
     def learned(self, caller: Caller) -> Cgroups:
@@ -56,7 +59,7 @@ class Host:
     def entry_of(self, path: str) -> tuple[Any, ...]:
         """Return matches, chosen and text."""
         entry = self.table[(self.folder / path).stat().st_ino,]
-        return entry[0], entry[1], entry[4]
+        return entry[0], entry[1], entry[5]
 
     def close(self) -> None:
         for end in self._ends:
@@ -112,6 +115,27 @@ def test_a_name_that_never_appears_is_given_up(
         assert made._unnamed
         made._look_again()
     assert not made._unnamed
+    made.close()
+
+
+def test_removed_cgroups_are_forgotten_after_a_while(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And of a container that was started again the first one."""
+    monkeypatch.setattr(cgroups, "SWEEP_S", 0.0)
+    container, aside = host.folder / "docker" / ID, host.folder.with_name("aside")
+    made, before = host.learned(ROOT), container.stat().st_ino
+    container.rename(aside)
+    container.mkdir()
+    made.learn_all()
+    assert len(host.table) == len(made._known) == 4
+    made._sweep()
+    assert (before,) in host.table  # its processes' last packets may come
+    made._sweep()
+    assert (before,) not in host.table
+    assert host.entry_of(f"docker/{ID}") == (0, False, UNNAMED)
+    assert len(host.table) == len(made._known) == len(made._described) == 3
+    assert made._sweep_due == math.inf
     made.close()
 
 

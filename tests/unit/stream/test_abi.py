@@ -59,6 +59,7 @@ MIRRORED = {
     "CGROUP_TEXT_MAX": abi.CGROUP_TEXT_LEN,
     "CGROUP_EVENT_PAGES": abi.CGROUP_EVENT_PAGES,
     "CGROUP_PATH_MAX": abi.CGROUP_PATH_LEN,
+    "RUNTIME_PREFIX_MAX": abi.RUNTIME_PREFIX_LEN,
     "COMM_LEN": values.COMM_LEN_MAX + 1,
 }
 # Only the programs use these.
@@ -169,7 +170,8 @@ def test_every_definition_is_documented_and_given() -> None:
     documented = set(re.findall(r"^ \*   (\w+)", comment, re.MULTILINE))
     given = set(abi.defines(CPUS)) | {
         *("KERNEL_OFFSETS", "HAS_MPTCP", "HAS_NETFILTER", "HAS_GROUPS6"),
-        *("HAS_CONNTRACK", "HAS_ZONES", "HAS_CGROUPS"),
+        *("HAS_CONNTRACK", "HAS_ZONES", "HAS_CGROUPS", "HAS_CGROUP_NAMES"),
+        *("HAS_ROUTES", "HAS_MIGRATION"),
     }
     assert given < documented
     assert documented - given == ATTRIBUTION

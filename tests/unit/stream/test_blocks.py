@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+import tracemalloc
 from ipaddress import IPv4Interface, IPv6Interface
 
 import pcapng
@@ -104,6 +105,18 @@ def test_interfaces_that_another_process_has_described_are_counted(
     elsewhere = Section("", "")
     elsewhere.count_interface()
     assert elsewhere.statistics(0, *counts) == expected
+
+
+def test_interfaces_that_are_described_take_no_memory(section: Section) -> None:
+    """Containers come and go: there may be 4,096 in a capture."""
+    section.describe(ETH0)
+    tracemalloc.start()
+    for _ in range(100):
+        section.describe(ETH0)
+        section.count_interface()
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert used < 200 * 1000
 
 
 def test_pcapng_reads_it_back(section: Section) -> None:

@@ -179,6 +179,20 @@ def test_a_client_that_never_answers_is_not_waited_for(held: Hold) -> None:
     assert held.expire(10.0 + hold.SECRETS_WAIT_S) == [b"hello"]
 
 
+def test_a_connection_that_goes_on_without_secrets_is_named(held: Hold) -> None:
+    held.packet(_packet(b"answer", kind=ANSWER), 10.5)
+    held.expire(11.0)
+    assert held.take_without_secrets() == [(_number(0), 1.0, True)]
+    assert held.take_without_secrets() == []
+
+
+def test_a_handshake_that_has_failed_had_no_secrets(held: Hold) -> None:
+    held.packet(_packet(b"answer", kind=ANSWER), 10.5)
+    held.packet(_packet(b"end", kind=END), 10.5)
+    held.expire(11.0)
+    assert held.take_without_secrets() == [(_number(0), 1.0, False)]
+
+
 def test_who_wants_no_wait_gets_none() -> None:
     made = Hold(0.0)
     made.hello(FLOW, _random(0), 9.0, may_get_secrets=True)

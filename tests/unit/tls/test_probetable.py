@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 from support import clayout
 from tccap.tls import probetable
-from tccap.tls.sites import KINDS, LABELS, OFFSET_LIMIT, REGISTERS, Number, Path, Site
+from tccap.tls.sites import (
+    KINDS,
+    LABELS,
+    OFFSET_LIMIT,
+    REGISTERS,
+    Number,
+    Numbered,
+    Path,
+    Site,
+)
 
 LAYOUT = clayout.layout("abi.h", "tls/site.h")
 PATH_LEN = LAYOUT.sizes["tls_path"]
@@ -44,8 +53,24 @@ LABELLED = st.builds(
         **(vars(site) | {"label": label, "label_len": None}),
     ),
     SITES,
-    st.sampled_from(LABELS),
+    st.sampled_from(LABELS)
+    | st.builds(Numbered, NUMBERS, st.just(((0, "CLIENT_RANDOM"), (7, LABELS[1])))),
 )
+
+
+def test_labels_by_their_numbers() -> None:
+    label = Numbered(Number(Path("rdx", ()), 4), ((0, LABELS[1]), (3, LABELS[4])))
+    site = Site(
+        *(0x1000, 0, "line", label, None),
+        *(Path("rdi", (0,)), Path("rsi", (0, 0)), 48),
+    )
+    rows = probetable.label_rows(7, site, [(0x900, "CLIENT_RANDOM")])
+    assert rows == {
+        probetable.LABEL_PLACE.pack(7, number): probetable.LABEL.pack(
+            len(text), text.encode()
+        )
+        for number, text in label.labels
+    }
 
 
 def test_labels_by_their_distance_from_the_probe() -> None:
@@ -126,12 +151,15 @@ def test_a_row_is_the_site(site: Site) -> None:
     assert _same(_path_at(row, at["client_random"]), site.client_random)
     assert _same(_path_at(row, at["secret"]), site.secret)
     assert _same_number(row, at["secret_len"], site.secret_len)
-    assert _same_number(row, at["label_len"], site.label_len or 0)
     kind = KIND_OF_LABEL[_u32(row, 0, "tls_site", "label_kind")]
     assert KINDS[_u32(row, 0, "tls_site", "kind")] == site.kind
     constant = row[at["constant_label"] :]
+    by_number = site.label.number if isinstance(site.label, Numbered) else None
+    assert _same_number(row, at["label_len"], by_number or site.label_len or 0)
     if isinstance(site.label, str):
         assert (kind, constant.rstrip(b"\0")) == ("IS_CONSTANT", site.label.encode())
+    elif isinstance(site.label, Numbered):
+        assert (kind, any(constant)) == ("IS_NUMBERED", False)
     else:
         assert _same(_path_at(row, at["label"]), site.label)
         assert kind == ("IS_COUNTED" if site.label_len else "ENDS_WITH_NUL")

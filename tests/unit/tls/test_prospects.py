@@ -2,6 +2,7 @@
 
 import pytest
 
+from tccap.ipc.channel import GotNoSecrets, MayTrace
 from tccap.stream.abi import ELSEWHERE
 from tccap.tls.hold import CONNECTIONS_MAX
 from tccap.tls.prospects import CREDIT_OF_FORWARDER, Prospects
@@ -19,7 +20,15 @@ class Engine:
     def __init__(self) -> None:
         self.give: dict[int, bool] = {}
         self.asked: list[int] = []
-        self.prospects = Prospects(lambda question: self.asked.append(question.pid))
+        self.silent: list[GotNoSecrets] = []
+        self.prospects = Prospects(self.ask)
+
+    def ask(self, question: MayTrace | GotNoSecrets) -> None:
+        """Take a message to the engine."""
+        if isinstance(question, MayTrace):
+            self.asked.append(question.pid)
+        else:
+            self.silent.append(question)
 
     def answer(self) -> list[int]:
         """Answer what is known; return the connections that are hopeless now."""
@@ -147,3 +156,14 @@ def test_an_unknown_process_may_give_secrets(engine: Engine) -> None:
     assert engine.hello(ONE, 0, ELSEWHERE)
     assert engine.server_hello(TWO, 0, ELSEWHERE)
     assert engine.asked == []
+
+
+def test_processes_that_were_to_give_secrets_and_gave_none_are_named(
+    engine: Engine,
+) -> None:
+    engine.give = {CLIENT: True, SERVER: False}
+    assert engine.hello(ONE, CLIENT, SERVER)
+    engine.prospects.report_silent(ONE, 300)
+    assert engine.silent == [GotNoSecrets(CLIENT, 300)]
+    engine.prospects.report_silent(ONE + 1, 300)
+    assert len(engine.silent) == 1

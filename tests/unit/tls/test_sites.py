@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tccap.errors import TccapError
 from tccap.tls import sites
-from tccap.tls.sites import Inspection, Number, Path, Site
+from tccap.tls.sites import Inspection, Number, Numbered, Path, Site
 
 RDI: dict[str, Any] = {"register": "rdi", "offsets": [352]}
 LENGTH: dict[str, Any] = {"path": {"register": "rcx", "offsets": []}, "width": 8}
@@ -97,6 +97,21 @@ BAD_SITES = [
     ("secret_len", "32"),
     ("secret_len", [32]),
 ]
+NUMBERED: dict[str, object] = {
+    "number": LENGTH,
+    "labels": [[0, "CLIENT_RANDOM"], [3, "EXPORTER_SECRET"]],
+}
+BAD_LISTS: list[object] = [
+    *(None, 3, "text", {}, [3], ["CLIENT_RANDOM"], [[0, "OTHER"]]),
+    *([[0]], [[-1, "CLIENT_RANDOM"]], [[0, ["CLIENT_RANDOM"]]]),
+    [[number, "CLIENT_RANDOM"] for number in range(65)],
+]
+BAD_NUMBERED: list[object] = [
+    NUMBERED | {"number": 3},
+    NUMBERED | {"more": 3},
+    {"labels": NUMBERED["labels"]},
+    *(NUMBERED | {"labels": labels} for labels in BAD_LISTS),
+]
 PATHS = st.builds(
     Path,
     register=st.sampled_from(sorted(sites.REGISTERS)),
@@ -116,9 +131,22 @@ PARTS = {
     "secret": PATHS,
     "secret_len": st.sampled_from([32, 48]) | NUMBERS,
 }
+TEXTS = st.sampled_from(sites.LABELS)
+NUMBERED_LABELS = st.builds(
+    Numbered,
+    NUMBERS,
+    st.lists(st.tuples(ADDRESSES, st.sampled_from(sites.LABELS)), max_size=9).map(
+        tuple
+    ),
+)
 SITES = st.builds(
     Site, label=PATHS, label_len=st.none() | NUMBERS, **PARTS
-) | st.builds(Site, label=st.sampled_from(sites.LABELS), label_len=st.none(), **PARTS)
+) | st.builds(
+    Site,
+    label=st.sampled_from(sites.LABELS) | NUMBERED_LABELS,
+    label_len=st.none(),
+    **PARTS,
+)
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -160,6 +188,13 @@ def test_a_bad_field_is_refused(name: str, value: object) -> None:
 def test_a_bad_site_is_refused(name: str, value: object) -> None:
     with pytest.raises(TccapError):
         read(GOOD | {"sites": [SITE | {name: value}]})
+
+
+@pytest.mark.parametrize("bad", BAD_NUMBERED)
+def test_a_bad_numbered_label_is_refused(bad: object) -> None:
+    assert read(GOOD | {"sites": [SITE | {"label": NUMBERED}]}).sites[0].label
+    with pytest.raises(TccapError):
+        read(GOOD | {"sites": [SITE | {"label": bad}]})
 
 
 def test_a_constant_label_has_no_length() -> None:

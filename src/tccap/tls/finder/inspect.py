@@ -6,10 +6,11 @@
 3. A log function that gets the labels, proven by running it (`oracle`, `gnutls`), and
    probed at its entry, or at the jumps over its calls (`callback_check`).
 4. rustls, also beside another library: the calls of its key log (`rustls`).
+5. s2n, also beside others: two functions with names, proven by running them (`s2n`).
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import capstone
@@ -24,7 +25,9 @@ from tccap.tls.finder import (
     labels,
     nss,
     oracle,
+    probeable,
     rustls,
+    s2n,
     softoken,
 )
 from tccap.tls.finder.callback_check import LogFunction
@@ -42,7 +45,9 @@ KEY_HANDLES = "key handles"
 GO_FUNCTION_TABLE = "go function table"
 LABELS_MIN = 3  # fewer labels in one place are not the key log of a TLS library
 _CANDIDATES_MAX = 4
-_WANTED = frozenset((*STUBS, gnutls.GET_RANDOM, softoken.GET_TABLE, *nss.NAMES))
+_WANTED = frozenset(
+    (*STUBS, gnutls.GET_RANDOM, softoken.GET_TABLE, *nss.NAMES, *s2n.NAMES)
+)
 
 
 @dataclass(frozen=True)
@@ -71,12 +76,14 @@ def inspect(data: Data) -> Inspection:
         build_id = image.elf.build_id
         in_go = golang.sites(image)
         if in_go:
+            _check_probeable(image, in_go)
             version = family.version(image, "Go")
             return Inspection(
                 *(build_id, "Go", version, in_go, GO_FUNCTION_TABLE, ""),
                 label_strings=_first(labels.texts(image)),
             )
-        found = _key_log(image)
+        found = _with_s2n(image)
+        _check_probeable(image, found.sites)
     except RefusedError as refusal:
         return Inspection(build_id, "", "", (), "", str(refusal))
     version = family.version(image, found.library)
@@ -85,6 +92,11 @@ def inspect(data: Data) -> Inspection:
         found.handle_at,
         _first(found.strings),
     )
+
+
+def _check_probeable(image: Image, sites: Iterable[Site]) -> None:
+    if not all(probeable.is_probeable(image, site.address) for site in sites):
+        raise RefusedError("The kernel cannot probe an instruction that gives secrets.")
 
 
 def _first(strings: Mapping[int, str]) -> tuple[tuple[int, str], ...]:
@@ -100,6 +112,12 @@ def _without_labels(image: Image) -> Found:
         return Found("NSS", sites, KEY_HANDLES, handle_at)
     if softoken.GET_TABLE in image.symbols.address:
         raise RefusedError("It is NSS's softoken, but its keys were not understood.")
+    if s2n.is_in(image):
+        raise RefusedError(
+            "It uses s2n, whose log functions have no names in it or were not "
+            "understood: if the program can write a key log, name that in the option "
+            "keylog-file."
+        )
     if len(labels.counted(image)) < LABELS_MIN:
         raise RefusedError(
             "It holds no key-log labels: it is no TLS library that is known."
@@ -110,6 +128,21 @@ def _without_labels(image: Image) -> Found:
             "program can write a key log, name that in the option keylog-file."
         )
     raise RefusedError("It holds key-log labels in a form that is not understood.")
+
+
+def _with_s2n(image: Image) -> Found:
+    """Return s2n, other libraries, or both."""
+    sites = s2n.sites(image)
+    try:
+        other = _key_log(image)
+    except RefusedError:
+        if not sites:
+            raise
+        return Found("s2n", sites, EMULATION)
+    if len(other.sites) + len(sites) > SITES_MAX:
+        return other
+    library = f"{other.library}{SEPARATOR}s2n" if sites else other.library
+    return replace(other, library=library, sites=(*other.sites, *sites))
 
 
 def _key_log(image: Image) -> Found:
@@ -162,7 +195,10 @@ def _with_labels(image: Image, strings: dict[int, str]) -> Found:
         return Found("NSS", (*of_nss, *keys), KEY_HANDLES, nss.handle_at(image))
     library, log = _log_function(image, uses)
     if oracle.returns_without_callback(image, log.address, log.roles):
-        site = oracle.site(image, log.address, log.label, log.roles)
+        entry = probeable.entry(image, decoder, log.address)
+        if entry is None:
+            raise RefusedError("The kernel cannot probe the begin of its log function.")
+        site = oracle.site(image, entry, log.label, log.roles)
         return Found(library, (site,), EMULATION)
     calls = {use.call for use in uses if use.target == log.address}
     sites = callback_check.sites(image, decoder, strings, log, calls)

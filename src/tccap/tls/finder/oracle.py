@@ -20,7 +20,7 @@ from tccap.tls.sites import Number, Path, Site
 RANDOM_LEN = 32
 # Two runs, each with its length of the secret and its label; they must agree.
 TRIALS = ((48, b"SERVER_TRAFFIC_SECRET_0"), (32, b"CLIENT_HANDSHAKE_TRAFFIC_SECRET"))
-_LINE = re.compile(rb"([A-Z0-9_]+) ([0-9A-Fa-f]{64}) ([0-9A-Fa-f]+)\n?")
+_LINE = re.compile(rb"([A-Z0-9_]+) ([0-9A-Fa-f]{64}) ((?:[0-9A-Fa-f]{2})+)\n?")
 _ARGUMENT_COUNT = 6
 _RUNS_MAX = 60
 _REPLACED_MAX = 4
@@ -38,6 +38,16 @@ class Roles:
 
 
 @dataclass(frozen=True)
+class Line:
+    """A key-log line, and where its parts come from."""
+
+    label: bytes
+    client_random: Path
+    secret: Path
+    secret_len: int
+
+
+@dataclass(frozen=True)
 class Setting:
     """How to run a function: the roles of arguments by number, functions to replace."""
 
@@ -48,11 +58,11 @@ class Setting:
     replaced: tuple[int, ...] = ()
 
 
-def site(image: Image, function: int, label: int, roles: Roles) -> Site:
+def site(image: Image, entry: int, label: int, roles: Roles) -> Site:
     """Return the site at a log function's entry; ``label`` is its argument's number."""
     return Site(
-        address=function,
-        file_offset=image.elf.code_offset(function),
+        address=entry,
+        file_offset=image.elf.code_offset(entry),
         kind="line",
         label=Path(ARGUMENTS[label], (0,)),
         label_len=None,
@@ -123,14 +133,24 @@ def _trial(
     machine.call(setting.function, arguments)
     if machine.callback is None:
         return None, machine.called_functions()
+    pointer = machine.callback.pointer
     for argument in machine.callback.arguments:
-        line = _LINE.fullmatch(machine.string(argument))
-        if line and line[1] == label and len(line[3]) == 2 * secret_len:
-            random, secret = (_source(machine, line[n]) for n in (2, 3))
-            pointer = machine.callback.pointer
-            if random and secret and pointer:
-                return Roles(random, secret, setting.length, pointer), []
+        line = parsed(machine, machine.string(argument))
+        if pointer and line and (line.label, line.secret_len) == (label, secret_len):
+            roles = Roles(line.client_random, line.secret, setting.length, pointer)
+            return roles, []
     return None, []
+
+
+def parsed(machine: Machine, text: bytes) -> Line | None:
+    """Return where the parts of a key-log line come from; None if that is not known."""
+    line = _LINE.fullmatch(text)
+    if not line:
+        return None
+    random, secret = (_source(machine, line[n]) for n in (2, 3))
+    if not random or not secret:
+        return None
+    return Line(line[1], random, secret, len(line[3]) // 2)
 
 
 def _source(machine: Machine, hexadecimal: bytes) -> Path | None:

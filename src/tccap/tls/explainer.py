@@ -1,0 +1,85 @@
+"""Why processes that speak TLS are not decrypted: one line in the log for each."""
+
+from collections.abc import Callable
+
+from tccap.ipc.status import log
+from tccap.ipc.values import Level
+from tccap.tls import unsupported
+from tccap.tls.knownfiles import KnownFiles, Outcome
+from tccap.tls.processscan import Look, ProcessScan
+from tccap.tls.unsupported import Library
+
+WARNINGS_MAX = 100  # in a capture
+# A connection is held from its ServerHello on, which comes soon after its ClientHello.
+_HELLO_S = 1.0
+
+
+class Explainer:
+    """Warns once of each process and file; for the tracing thread alone."""
+
+    def __init__(
+        self, known: KnownFiles, scan: ProcessScan, goes_on: Callable[[], bool]
+    ) -> None:
+        self._known = known
+        self._scan = scan
+        self._recognition = unsupported.Recognition(goes_on)
+        self._warned: set[str] = set()
+
+    def explain(self, look: Look) -> None:
+        """Warn of what a process that speaks TLS has, and tccap cannot read."""
+        refused = self._scan.refused(look)
+        for outcome in refused:
+            if self._is_new(outcome.path):
+                log_refusal(outcome, "warning")
+        identities = {file.identity for file in look.files}
+        is_read = any(self._known.probes_in(each) != 0 for each in identities)
+        if not refused and not is_read and self._is_first(look):
+            library = self._library(look)
+            reason = unsupported.sentence(library)
+            _log(library, f"TLS: no secrets from {_name(look)}: {reason}")
+
+    def explain_silence(self, look: Look, since: float) -> None:
+        """Say what may have made a connection in a process with a library that is read.
+
+        ``since`` is when it was held first. If a library was not probed yet by its
+        ClientHello, that is why, and nothing is to be said.
+        """
+        outcomes = self._known.outcomes({file.identity for file in look.files})
+        probed = [each for each in outcomes if each and each.probes]
+        if not probed or max(each.probed_at for each in probed) > since - _HELLO_S:
+            return
+        if self._is_first(look):
+            library = self._library(look)
+            names = " and ".join(sorted({each.library for each in probed}))
+            _log(
+                library,
+                f"TLS: no secrets for a connection of {_name(look)}, although {names} "
+                f"in it is read; perhaps {unsupported.perhaps(library)}",
+            )
+
+    def _is_first(self, look: Look) -> bool:
+        return self._scan.has_time(look) and self._is_new(_name(look))
+
+    def _library(self, look: Look) -> Library | None:
+        unread = [f for f in look.files if not self._known.probes_in(f.identity)]
+        with self._scan.charged(look):
+            return self._recognition.of(unread)
+
+    def _is_new(self, about: str) -> bool:
+        is_new = about not in self._warned and len(self._warned) < WARNINGS_MAX
+        if is_new:
+            self._warned.add(about)
+        return is_new
+
+
+def log_refusal(outcome: Outcome, level: Level) -> None:
+    """Write into the log why a file is not read."""
+    log(level, f"TLS: no secrets from {outcome.path}: {outcome.refusal}")
+
+
+def _name(look: Look) -> str:
+    return f"{look.files[0].identity.path} (pid {look.pid})"
+
+
+def _log(library: Library | None, message: str) -> None:
+    log("warning" if library else "info", message)

@@ -1,0 +1,221 @@
+"""Container runtimes that run on a `Host`, without a registry."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from containers.host import HOME, USER, Host, output
+from support import running
+
+IMAGE = "peer"
+# From inner ports of the container to the host's.
+Ports = dict[int, int]
+# Where the limits cannot be raised, Podman's own ones are refused.
+LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
+PODMAN = (
+    *("podman", "--runtime", "runc", "--storage-driver", "vfs"),
+    *("--cgroup-manager", "cgroupfs"),
+)
+AS_USER = (
+    *("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"),
+    *("env", "-i", f"--chdir={HOME}", "PATH=/usr/bin:/bin:/usr/sbin:/sbin"),
+    *(f"HOME={HOME}", f"XDG_RUNTIME_DIR=/run/user/{USER}", "USER=tccap-user"),
+)
+PLUGINS = Path("/usr/lib/cni")
+SUBNET, GATEWAY = "10.91.0.0/16", "10.91.0.1"
+
+
+class Container(NamedTuple):
+    """A container that runs, and the name of its server."""
+
+    name: str
+    id: str
+    address: str
+    gateway: str  # the host's address there
+    comm: str
+    pid: int = 0
+
+
+class Runtime(Protocol):
+    """A runtime on a host."""
+
+    def run(self, name: str, command: tuple[str, ...], ports: Ports) -> Container:
+        """Start a container that publishes ports, TCP and UDP."""
+
+    def inside(self, container: Container, *command: str) -> list[str]:
+        """Return the command that runs one in a container."""
+
+
+class CommandLine:
+    """Docker and Podman, which have the same commands."""
+
+    def __init__(
+        self, host: Host, *command: str, options: tuple[str, ...] = ()
+    ) -> None:
+        self._host = host
+        self._command = command
+        self._options = options
+        archive = host.image.with_suffix(".tar")
+        output(["tar", "-C", str(host.image), "-cf", str(archive), "."])
+        self._do("import", str(archive), IMAGE)
+
+    def _do(self, *arguments: str) -> str:
+        return self._host.do(*self._command, *arguments)
+
+    def run(self, name: str, command: tuple[str, ...], ports: Ports) -> Container:
+        published = [
+            f"--publish={outer}:{inner}/{protocol}"
+            for inner, outer in ports.items()
+            for protocol in ("tcp", "udp")
+        ]
+        options = ("--detach", "--name", name, *self._options)
+        self._do("run", *options, *published, IMAGE, *command)
+        about = json.loads(self._do("inspect", name))[0]
+        networks = about["NetworkSettings"].get("Networks") or {}
+        network = next(iter(networks.values()), {"IPAddress": "", "Gateway": ""})
+        address, gateway = network["IPAddress"], network["Gateway"]
+        return Container(name, about["Id"], address, gateway, Path(command[0]).name)
+
+    def inside(self, container: Container, *command: str) -> list[str]:
+        return self._host.inside(*self._command, "exec", container.name, *command)
+
+
+@contextlib.contextmanager
+def docker(host: Host) -> Iterator[Runtime]:
+    """Yield Docker, whose daemon was started for it."""
+    daemon = ("dockerd", "--storage-driver", "vfs", "--log-level", "warn")
+    with _daemon(host, *daemon):
+        _wait_for(host, "docker", "version")
+        yield CommandLine(host, "/usr/bin/docker")
+
+
+@contextlib.contextmanager
+def podman(host: Host) -> Iterator[Runtime]:
+    """Yield root's Podman, with its network of CNI plugins."""
+    yield CommandLine(host, *PODMAN, options=LIMITS)
+
+
+@contextlib.contextmanager
+def rootless(host: Host) -> Iterator[Runtime]:
+    """Yield a user's Podman with slirp4netns."""
+    options = (*LIMITS, "--network", "slirp4netns")
+    yield CommandLine(host, *AS_USER, *PODMAN, options=options)
+
+
+class Pasta(CommandLine):
+    """A user's Podman with the network of passt(1).
+
+    Podman does not start it itself before 4.4.
+    """
+
+    def run(self, name: str, command: tuple[str, ...], ports: Ports) -> Container:
+        box = super().run(name, command, {})
+        published = ",".join(f"{outer}:{inner}" for inner, outer in ports.items())
+        pid = json.loads(self._do("inspect", name))[0]["State"]["Pid"]
+        ways = ("--config-net", "-t", published, "-u", published)
+        self._host.do(*AS_USER, "pasta", *ways, str(pid))
+        return box
+
+
+@contextlib.contextmanager
+def pasta(host: Host) -> Iterator[Runtime]:
+    """Yield a user's Podman within the network of passt(1)."""
+    yield Pasta(host, *AS_USER, *PODMAN, options=(*LIMITS, "--network", "none"))
+
+
+class Ctr:
+    """containerd, with CNI plugins that are run as CRI runs them.
+
+    ctr(8) knows no names; the annotation is that of nerdctl.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def run(self, name: str, command: tuple[str, ...], ports: Ports) -> Container:
+        number = os.urandom(32).hex()
+        self._host.do("ip", "netns", "add", name)
+        address = self._connect(name, number, ports)
+        options = (
+            *("--detach", "--rootfs", f"--with-ns=network:/run/netns/{name}"),
+            *("--annotation", f"nerdctl/name={name}"),
+            *("--cgroup", f"/tccap-containers/{number}"),
+        )
+        self._host.do("ctr", "run", *options, str(self._host.image), number, *command)
+        return Container(name, number, address, GATEWAY, Path(command[0]).name)
+
+    def _connect(self, name: str, number: str, ports: Ports) -> str:
+        bridge: dict[str, Any] = {"type": "bridge", "bridge": "cni0"}
+        bridge |= {"isGateway": True, "ipMasq": True, "hairpinMode": True}
+        ranges = [[{"subnet": SUBNET, "gateway": GATEWAY}]]
+        routes = [{"dst": "0.0.0.0/0"}]
+        bridge["ipam"] = {"type": "host-local", "ranges": ranges, "routes": routes}
+        result = self._plugin(name, number, bridge)
+        mappings = [
+            {"hostPort": outer, "containerPort": inner, "protocol": protocol}
+            for inner, outer in ports.items()
+            for protocol in ("tcp", "udp")
+        ]
+        portmap: dict[str, Any] = {"type": "portmap", "prevResult": result}
+        portmap["capabilities"] = {"portMappings": True}
+        portmap["runtimeConfig"] = {"portMappings": mappings}
+        self._plugin(name, number, portmap)
+        return str(result["ips"][0]["address"].split("/")[0])
+
+    def _plugin(self, name: str, number: str, config: dict[str, Any]) -> Any:
+        variables = (
+            *("CNI_COMMAND=ADD", f"CNI_CONTAINERID={number}", "CNI_IFNAME=eth0"),
+            *(f"CNI_NETNS=/run/netns/{name}", f"CNI_PATH={PLUGINS}"),
+        )
+        done = subprocess.run(
+            self._host.inside("env", *variables, str(PLUGINS / str(config["type"]))),
+            input=json.dumps({"cniVersion": "0.4.0", "name": "tccap", **config}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    def inside(self, container: Container, *command: str) -> list[str]:
+        named = ("--exec-id", os.urandom(4).hex(), container.id)
+        return self._host.inside("ctr", "task", "exec", *named, *command)
+
+
+@contextlib.contextmanager
+def containerd(host: Host) -> Iterator[Runtime]:
+    """Yield containerd, whose daemon was started for it."""
+    with _daemon(host, "containerd", "--log-level", "warn"):
+        _wait_for(host, "ctr", "version")
+        yield Ctr(host)
+
+
+@contextlib.contextmanager
+def _daemon(host: Host, *command: str) -> Iterator[None]:
+    with (host.image.with_name("daemon.log")).open("w") as log:
+        process = subprocess.Popen(
+            host.inside(*command), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+        try:
+            yield
+        finally:
+            process.kill()  # nsenter(1); the daemon ends with the host
+            process.wait()
+
+
+def _wait_for(host: Host, *command: str) -> None:
+    def answers() -> bool:
+        done = subprocess.run(host.inside(*command), check=False, capture_output=True)
+        return done.returncode == 0
+
+    running.until(answers, " ".join(command))
+
+
+def missing(*programs: str) -> list[str]:
+    """Return those programs that are not installed."""
+    return [program for program in programs if not shutil.which(program)]

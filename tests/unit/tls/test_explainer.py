@@ -1,0 +1,95 @@
+"""What the log says of a process whose connection got no secrets, and when nothing."""
+
+from typing import Any
+
+import pytest
+
+from tccap.tls import explainer
+from tccap.tls.explainer import Explainer
+from tccap.tls.knownfiles import Content, KnownFiles, Outcome
+from tccap.tls.mapped import Identity, Mapped
+from tccap.tls.processscan import Look, ProcessScan
+from tccap.tls.verdicts import Verdicts
+
+LIBSSL = Identity("08:01", "7", "/lib/libssl.so.3")
+JAVA = Identity("08:01", "8", "/lib/libjvm.so")
+CONTENT = Content(8, 7, 0, 1)
+PROBED_AT = 100.0
+
+
+@pytest.fixture
+def known() -> KnownFiles:
+    made = KnownFiles()
+    made.set_content(LIBSSL, CONTENT)
+    made.set_outcome(
+        CONTENT, Outcome(LIBSSL.path, "OpenSSL", 1, "", probed_at=PROBED_AT)
+    )
+    return made
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    made: list[tuple[str, str]] = []
+    monkeypatch.setattr(explainer, "log", lambda *line: made.append(line))
+    return made
+
+
+@pytest.fixture
+def explaining(known: KnownFiles) -> Explainer:
+    scan = ProcessScan(lambda _pid: True, known, Verdicts())
+    return Explainer(known, scan, lambda: True)
+
+
+def look(*identities: Identity, user: Any = 0) -> Look:
+    return Look(7, tuple(Mapped(each, 7, "0-1") for each in identities), user)
+
+
+def test_what_else_may_have_made_the_connection(
+    explaining: Explainer, logged: list[tuple[str, str]]
+) -> None:
+    explaining.explain_silence(look(LIBSSL, JAVA), PROBED_AT + 2)
+    explaining.explain_silence(look(LIBSSL, JAVA), PROBED_AT + 3)
+    [(level, message)] = logged
+    assert level == "warning"
+    assert message.startswith(
+        "TLS: no secrets for a connection of /lib/libssl.so.3 (pid 7), although "
+        "OpenSSL in it is read; perhaps it runs Java, whose own TLS cannot be read: "
+    )
+
+
+def test_a_process_that_may_forward(
+    explaining: Explainer, logged: list[tuple[str, str]]
+) -> None:
+    explaining.explain_silence(look(LIBSSL), PROBED_AT + 2)
+    [(level, message)] = logged
+    assert level == "info"
+    assert message.endswith(
+        "perhaps it forwards for others, or has a second TLS library, which is not "
+        "known."
+    )
+
+
+def test_a_library_that_is_read_is_not_the_one(
+    explaining: Explainer, known: KnownFiles, logged: list[tuple[str, str]]
+) -> None:
+    s2n = LIBSSL._replace(path="/lib/libs2n.so")
+    known.set_content(s2n, CONTENT)
+    explaining.explain_silence(look(s2n), PROBED_AT + 2)
+    [(_, message)] = logged
+    assert "s2n, which cannot be read" not in message
+
+
+def test_a_library_that_is_probed_too_late_explains_itself(
+    explaining: Explainer, logged: list[tuple[str, str]]
+) -> None:
+    explaining.explain_silence(look(LIBSSL, JAVA), PROBED_AT - 0.1)
+    explaining.explain_silence(look(LIBSSL, JAVA), PROBED_AT + 0.5)
+    assert logged == []
+
+
+def test_nothing_is_said_of_a_process_that_has_ended(
+    explaining: Explainer, logged: list[tuple[str, str]]
+) -> None:
+    explaining.explain_silence(look(user=None), PROBED_AT + 2)
+    explaining.explain(look(user=None))
+    assert logged == []
