@@ -67,9 +67,11 @@ static __always_inline bool take_place(struct slot *slot, struct ring_control *c
 		if (position / RING_GRANULE_LEN != end / RING_GRANULE_LEN)
 			control->starts[end / RING_GRANULE_LEN &
 					(RING_LEN / RING_GRANULE_LEN - 1)] = end;
-		/* Atomic: what is before it is visible first, what is behind it reads
-		 * later. */
-		__sync_fetch_and_add(&control->end, len);
+		asm volatile("" : : : "memory");
+		*(volatile u64 *)&control->end = end;
+		/* The carrier may see the new end some nanoseconds after this look, and
+		 * fall asleep in between: it looks again after a while. An atomic
+		 * operation instead would cost each packet more than that. */
 		slot->wakes = *(volatile u64 *)&control->is_awaited;
 		control->is_awaited = 0;
 	}

@@ -104,6 +104,11 @@ class Carrier:
         return not self._flush() or self._ring.is_idle()
 
     @property
+    def look_again_s(self) -> float | None:
+        """Return how long to sleep at most; None: until something calls."""
+        return self._ring.look_again_s
+
+    @property
     def is_waiting(self) -> bool:
         """Return whether a batch waits for the reader."""
         return self._batch is not None

@@ -151,6 +151,7 @@ class Carrying:
         if self._has_more or not self._carrier.may_sleep():
             return 0
         waits_s = (
+            self._carrier.look_again_s,
             self._parts.timeout_s,
             self._losses.timeout_s,
             self._silence_in_s(),

@@ -17,6 +17,7 @@ from tccap.stream.abi import PAGE_LEN, RING_GRANULE_LEN, RING_LINE, RingShape
 from tccap.stream.messages import Message, Messages
 
 MORE_LEN = 1 << 16
+LOOK_AGAIN_S = 0.01  # processors make writes visible in much less
 BATCH_LEN = 1 << 18  # a batch keeps its room until it is written
 # Words of struct ring_control (bpf/abi.h); then come those of struct unfinished for
 # each CPU, and the starts.
@@ -68,6 +69,7 @@ class Ring:
         self._fence = threading.Lock()
         self._waiting: list[tuple[int, int, Message]] = []  # a heap
         self._numbers = itertools.count()
+        self._has_just_asked = True
         self._position = self._control[_RELEASED]
         self._limit = self._position  # what is before it is finished
 
@@ -104,12 +106,23 @@ class Ring:
     def is_idle(self) -> bool:
         """Return whether there is nothing in the ring, not even an unfinished block.
 
-        Then the next block, or message, makes `fd` readable.
+        Then the next block, or message, makes `fd` readable, or it is found after
+        `look_again_s`.
         """
+        self._has_just_asked = not self._control[_IS_AWAITED]
         self._control[_IS_AWAITED] = 1
         with self._fence:  # an atomic operation: the write comes before the read
             pass
         return self._control[_END] == self._position and not self._waiting
+
+    @property
+    def look_again_s(self) -> float | None:
+        """Return after how many seconds to look once more; None: never.
+
+        A block that began while the reader asked to be woken up may not have seen that,
+        and not have been seen (bpf/ring.h).
+        """
+        return LOOK_AGAIN_S if self._has_just_asked else None
 
     def _look(self) -> None:
         """See up to where all is finished, and take the messages that belong there.

@@ -260,6 +260,17 @@ def test_only_the_block_after_an_idle_reader_wakes_it(programs: Programs) -> Non
     assert programs.woken == 1
 
 
+def test_who_falls_asleep_looks_once_more(programs: Programs) -> None:
+    """A block that began meanwhile may have seen no reason to wake it."""
+    for _ in range(2):
+        assert programs.reader.is_idle()
+        assert programs.reader.look_again_s
+        assert programs.reader.is_idle()
+        assert programs.reader.look_again_s is None
+        programs.write(b"block")
+        assert _taken(programs.reader) == [b"block"]
+
+
 def test_a_reader_is_not_idle_while_a_block_is_unfinished(programs: Programs) -> None:
     finish = programs.begin(b"block")
     assert not programs.reader.is_idle()
