@@ -99,6 +99,7 @@ class Conversations:
         """Send a datagram by a connected socket, and receive the answer."""
         self._claim("udp", remote=self._away, device=domain.device)
         with udp(ANY4) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bind_to_device(sock, domain.vrf)
             sock.bind((NEAR, self._source))
             sock.connect((FAR, self._away))
