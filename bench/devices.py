@@ -39,8 +39,8 @@ class Capture(NamedTuple):
 def main(*, short: bool) -> None:
     """Print a line for each number of devices."""
     scripts = {"": SCRIPT}
-    if before := os.environ.get("BEFORE"):
-        scripts["before: "] = f"{before}/extcap/tccap.py"
+    if before := tools.script_before():
+        scripts["before: "] = before
     rows = []
     for count in COUNTS_SHORT if short else COUNTS:
         with _space(count) as space:

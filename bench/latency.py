@@ -69,8 +69,8 @@ def main(*, rounds: int) -> None:
 def filters(*, rounds: int) -> None:
     """Print what new filters and options cost, also in the folder BEFORE, in turns."""
     scripts = {"": SCRIPT}
-    if before := os.environ.get("BEFORE"):
-        scripts = {" before": str(Path(before, "extcap/tccap.py")), " after": SCRIPT}
+    if before := tools.script_before():
+        scripts = {" before": before, " after": SCRIPT}
     kinds: dict[str, Callable[[int], tuple[str, ...]]] = {
         "no filter": lambda _: ("",),
         **{f"new filter of {n} terms": partial(_new_filter, n) for n in TERMS},

@@ -35,10 +35,9 @@ TOOLS: dict[str, tools.Maker] = {
     "  without processes": tools.tccap_to_file("--label", "off"),
     "tccap FIFO dumpcap": tools.tccap_to_dumpcap,
 }
-if before := os.environ.get("BEFORE"):
-    script = f"{before}/extcap/tccap.py"
-    TOOLS["before: to a file"] = tools.tccap_to_file(script=script)
-    TOOLS["  without processes "] = tools.tccap_to_file("--label", "off", script=script)
+if before := tools.script_before():
+    TOOLS["before: to a file"] = tools.tccap_to_file(script=before)
+    TOOLS["  without processes "] = tools.tccap_to_file("--label", "off", script=before)
 # The flood numbers its packets, little-endian: this matches one in 1024.
 FEW = "udp dst port 9 and udp[8:2] & 0xff03 = 0"
 MATCHES_IN = 1024
@@ -188,4 +187,7 @@ def _flood(link: Pair | Uplink, load: Load) -> float:
         for command in pinned
     ]
     printed = [process.communicate()[0] for process in running]
+    for process in running:
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, process.args)
     return max(float(text.split()[1]) for text in printed)

@@ -47,6 +47,12 @@ class Tool:
             time.sleep(self.quiet_s)
 
 
+def script_before() -> str | None:
+    """Return the script of the checkout in the folder BEFORE; None: there is none."""
+    folder = os.environ.get("BEFORE")
+    return str(Path(folder, "extcap/tccap.py")) if folder else None
+
+
 # Takes a namespace, a device in it, and a folder for files.
 Maker = Callable[[Namespace, str, Path], contextlib.AbstractContextManager[Tool]]
 

@@ -27,7 +27,15 @@ from tccap.front import front, listing, options, request
 from tccap.host import cgrouppath, containernames, netlink, proc, processlist
 from tccap.ipc import channel, status, values
 from tccap.ipc.plan import Plan
-from tccap.owners import addresses, label, links, namespaces, placenames, translation
+from tccap.owners import (
+    addresses,
+    label,
+    links,
+    localroutes,
+    namespaces,
+    placenames,
+    translation,
+)
 from tccap.stream import abi
 from tccap.tls import keylog, mapped, session
 from tccap.tls.quic.flows import Flows
@@ -152,6 +160,9 @@ def netlink_answers(rng: Random) -> None:
     with contextlib.suppress(OSError):
         for found in addresses._addresses(fake, rng.choice((-1, 3))):
             assert len(found.address) in (4, 16)
+    fake.recv.side_effect = [rng.choice(answers)] + [done] * 9
+    with contextlib.suppress(OSError):
+        list(localroutes._routes(fake, socket.AF_INET, 0))
     fake.recv.side_effect = [rng.choice(answers)] + [done] * 9
     with contextlib.suppress(OSError):
         namespaces._id(fake, 3)

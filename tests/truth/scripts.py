@@ -26,17 +26,22 @@ def answer_one(listening: socket.socket) -> Script:
         yield
 
 
+def ask(connection: socket.socket, address: str, port: int, source: int = 0) -> Script:
+    """Connect, send, receive: a step each; leave the socket open."""
+    if source:
+        bind_again(connection, source)
+    connection.connect((address, port))
+    yield
+    connection.sendall(b"question")
+    yield
+    assert connection.recv(100)
+    yield
+
+
 def asks(address: str, port: int, source: int = 0) -> Script:
-    """Connect, send, receive, close: a step each; claim nothing."""
+    """Do the same with a socket of its own, and close that; claim nothing."""
     with tcp(address) as connection:
-        if source:
-            bind_again(connection, source)
-        connection.connect((address, port))
-        yield
-        connection.sendall(b"question")
-        yield
-        assert connection.recv(100)
-        yield
+        yield from ask(connection, address, port, source)
 
 
 class Scripts:
@@ -96,13 +101,7 @@ class Scripts:
         """Connect from a port, send, receive, wait for the end by RST: a step each."""
         self.claim("tcp", remote=port)
         with tcp(address) as connection:
-            bind_again(connection, source)
-            connection.connect((address, port))
-            yield
-            connection.sendall(b"question")
-            yield
-            assert connection.recv(100)
-            yield
+            yield from ask(connection, address, port, source)
             with contextlib.suppress(ConnectionResetError):
                 assert not connection.recv(100)
 

@@ -131,7 +131,7 @@ def of_device(
 
 def _of_answer(answer: bytes) -> Iterator[tuple[bytes, Kind]]:
     """Yield the broadcast addresses of a device's address, if any, then the address."""
-    family, prefix_len, *_ = _IFADDRMSG.unpack_from(answer)
+    family, prefix_len, *_ = netlink.unpacked(_IFADDRMSG, answer)
     found = netlink.attributes(answer[_IFADDRMSG.size :])
     # On a point-to-point device IFA_ADDRESS is the far end.
     address = found.get(_IFA_ADDRESS, b"")

@@ -75,9 +75,7 @@ class OwnersChoice:
         """HOOKS, TRACEPOINTS or OFF."""
         if self._plan.label == "off" and not self._filters:
             return OFF
-        if not features.has_btf():
-            return self._without_btf()
-        return self._means
+        return self._without_btf() if self._means == OFF else self._means
 
     @cached_property
     def _means(self) -> str:

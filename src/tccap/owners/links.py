@@ -13,7 +13,6 @@ _RTM_GETLINK = 18
 _IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, ifindex, ...
 _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 5, 10, 18, 37
 _IFLA_INFO_KIND = 1
-_NESTED_MAX = 8  # MAX_NEST_DEV of include/linux/netdevice.h
 
 
 class Link(NamedTuple):
@@ -56,8 +55,8 @@ def in_vrfs(all_links: Sequence[Link]) -> set[int]:
     """
     masters = {link.ifindex: link.master for link in all_links}
     found = {link.ifindex for link in all_links if link.kind == "vrf"}
-    for _ in range(_NESTED_MAX):
-        found |= {ifindex for ifindex, above in masters.items() if above in found}
+    while more := {one for one, above in masters.items() if above in found} - found:
+        found |= more
     return found
 
 

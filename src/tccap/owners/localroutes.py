@@ -86,9 +86,8 @@ def _routes(
     request = _RTMSG.pack(family, 0, 0, 0, table, 0, 0, 0, 0)
     everywhere = bytes(ADDRESS_BITS[socket.AddressFamily(family)] // 8)
     for answer in netlink.ask(here, _RTM_GETROUTE, request, dump=True):
-        _, length, from_len, tos, table_id, _, _, kind, flags = _RTMSG.unpack_from(
-            answer
-        )
+        fields = netlink.unpacked(_RTMSG, answer)
+        _, length, from_len, tos, table_id, _, _, kind, flags = fields
         if table_id == table:
             found = netlink.attributes(answer[_RTMSG.size :])
             is_sure = not (from_len or tos or flags & _RTNH_F_DEAD)

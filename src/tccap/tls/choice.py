@@ -57,15 +57,14 @@ class TlsChoice:
     @property
     def code(self) -> Code:
         """What the programs need for TLS."""
+        can_probe = features.has_btf()
+        marks = MapSize(_MARKS if self._is_on else 1)
         return Code(
-            sources=("tls/secret.c",) if features.has_btf() else (),
-            text=probetable.slot_programs() if features.has_btf() else "",
-            reads_kernel=features.has_btf(),
+            sources=("tls/secret.c",) if can_probe else (),
+            text=probetable.slot_programs() if can_probe else "",
+            reads_kernel=can_probe,
             patches=Patches(self._numbers()),
-            sizes={
-                "tls_marks": MapSize(_MARKS if self._is_on else 1),
-                "quic_marks": MapSize(_MARKS if self._is_on else 1),
-            },
+            sizes={"tls_marks": marks, "quic_marks": marks},
         )
 
     def _numbers(self) -> dict[int, int]:

@@ -10,7 +10,7 @@ from truth.cases.chosen_sockets import wait_until_settled
 from truth.cases.containers import link_local
 from truth.cases.registry import CaseContext, case
 from truth.network import Container
-from truth.scripts import answer_one
+from truth.scripts import answer_one, ask
 from truth.sockets import ANY4, tcp, udp
 from truth.workers import Script, Worker, alternate, kill_all
 
@@ -160,12 +160,7 @@ def connection_to_ourselves_by_another_device(context: CaseContext) -> None:
         context.claim("tcp", remote=port)
         with tcp(ANY4) as sock:
             bind_to_device(sock, container.device)
-            sock.connect((container.near_address, port))
-            yield
-            sock.sendall(b"question")
-            yield
-            assert sock.recv(100)
-            yield
+            yield from ask(sock, container.near_address, port)
 
     port, container = context.port(), context.network.containers[0]
     unbound, bound = Worker(serves(port)), Worker(serves(port, container.device))

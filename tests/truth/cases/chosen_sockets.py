@@ -1,11 +1,13 @@
 """The kernel chooses one of several sockets on a port: by a program, or by a device."""
 
+import contextlib
 import ctypes
 import re
 import socket
 import struct
 import subprocess
 import time
+from collections.abc import Iterator
 
 from support.netns import Namespace
 from truth.cases.registry import CaseContext, case
@@ -65,14 +67,23 @@ def reuseport_program_of_listeners(context: CaseContext) -> None:
     kill_all()
 
 
+@contextlib.contextmanager
+def group_member(
+    context: CaseContext, number: int, port: int, drain: int
+) -> Iterator[socket.socket]:
+    """Yield a datagram socket of the group on a port, which has sent a datagram."""
+    context.claim("udp", local=port, address=loopback(number))
+    with udp(LO4) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((ANY4, port))
+        sock.sendto(b"statement", (loopback(number), drain))
+        yield sock
+
+
 @case
 def reuseport_program_of_datagrams(context: CaseContext) -> None:
     def member(number: int) -> Script:
-        context.claim("udp", local=port, address=loopback(number))
-        with udp(LO4) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sock.bind((ANY4, port))
-            sock.sendto(b"statement", (loopback(number), drain))
+        with group_member(context, number, port, drain) as sock:
             if number == MEMBERS - 1:
                 choose_member(sock, number)
                 context.claim("udp", local=port)
@@ -132,11 +143,7 @@ def reuseport_program_and_members_that_no_longer_share(context: CaseContext) -> 
     """All but the last have switched SO_REUSEPORT off, and are of its group still."""
 
     def member(number: int) -> Script:
-        context.claim("udp", local=port, address=loopback(number))
-        with udp(LO4) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sock.bind((ANY4, port))
-            sock.sendto(b"statement", (loopback(number), drain))
+        with group_member(context, number, port, drain) as sock:
             yield
             if number == MEMBERS - 1:
                 choose_member(sock, number)

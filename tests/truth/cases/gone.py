@@ -7,7 +7,7 @@ from pathlib import Path
 
 from truth.cases.registry import CaseContext, case
 from truth.cases.tcp import alternate_once
-from truth.scripts import answer_one
+from truth.scripts import answer_one, asks
 from truth.sockets import (
     ANY4,
     LO4,
@@ -290,19 +290,13 @@ def connection_of_a_closed_listener(context: CaseContext) -> None:
 def connection_that_another_process_ends(context: CaseContext) -> None:
     """`ss -K` resets a connection that it has not."""
 
-    def asks() -> Script:
+    def client() -> Script:
         context.claim("tcp", remote=port)
-        with tcp(LO4) as sock:
-            sock.connect((LO4, port))
-            yield
-            sock.sendall(b"question")
-            yield
-            assert sock.recv(100)
-            yield
+        yield from asks(LO4, port)
 
     port = context.port()
-    server, client = Worker(context.scripts.server(port)), Worker(asks())
-    for worker in (server, client, server, client, server, client):
+    server, asking = Worker(context.scripts.server(port)), Worker(client())
+    for worker in (server, asking, server, asking, server, asking):
         worker.step()
     ending = ["ss", "--no-header", "-K", "dport", "=", f":{port}"]
     done = subprocess.run(ending, capture_output=True, check=False, text=True)

@@ -7,11 +7,10 @@ from typing import NamedTuple
 from support.netns import Namespace
 from truth.cases.bound_there import bind_to_device
 from truth.cases.registry import CaseContext, case
-from truth.scripts import answer_one
+from truth.scripts import answer_one, asks
 from truth.sockets import (
     ANY4,
     await_echo_reply,
-    bind_again,
     echo_request,
     tcp,
     udp,
@@ -76,14 +75,7 @@ class Conversations:
     def asks(self, domain: Domain) -> Script:
         """Connect from the other end, and ask."""
         self._claim("tcp", remote=self._port, device=domain.device)
-        with tcp(NEAR) as connection:
-            bind_again(connection, self._source)
-            connection.connect((NEAR, self._port))
-            yield
-            connection.sendall(b"question")
-            yield
-            assert connection.recv(100)
-            yield
+        yield from asks(NEAR, self._port, self._source)
 
     def echoes(self, domain: Domain) -> Script:
         """Return a datagram at the other end."""
@@ -99,6 +91,7 @@ class Conversations:
         """Send a datagram by a connected socket, and receive the answer."""
         self._claim("udp", remote=self._away, device=domain.device)
         with udp(ANY4) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bind_to_device(sock, domain.vrf)
             sock.bind((NEAR, self._source))
             sock.connect((FAR, self._away))
