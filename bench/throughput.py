@@ -3,6 +3,7 @@
 BEFORE names another checkout, whose figures are shown beside ours.
 """
 
+import functools
 import os
 import statistics
 import subprocess
@@ -38,6 +39,9 @@ TOOLS: dict[str, tools.Maker] = {
 if before := tools.script_before():
     TOOLS["before: to a file"] = tools.tccap_to_file(script=before)
     TOOLS["  without processes "] = tools.tccap_to_file("--label", "off", script=before)
+    TOOLS["before: FIFO dumpcap"] = functools.partial(
+        tools.tccap_to_dumpcap, script=before
+    )
 # The flood numbers its packets, little-endian: this matches one in 1024.
 FEW = "udp dst port 9 and udp[8:2] & 0xff03 = 0"
 MATCHES_IN = 1024

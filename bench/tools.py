@@ -112,7 +112,9 @@ def tccap_to_file(*options: str, script: str = SCRIPT) -> Maker:
 
 
 @contextlib.contextmanager
-def tccap_to_dumpcap(space: Namespace, device: str, folder: Path) -> Iterator[Tool]:
+def tccap_to_dumpcap(
+    space: Namespace, device: str, folder: Path, *, script: str = SCRIPT
+) -> Iterator[Tool]:
     """Capture as Wireshark does: a FIFO between the extcap and dumpcap."""
     fifo, file = folder / "fifo", folder / "file"
     os.mkfifo(fifo)
@@ -120,7 +122,7 @@ def tccap_to_dumpcap(space: Namespace, device: str, folder: Path) -> Iterator[To
     with (
         (folder / "stderr").open("wb") as stderr,
         _process(reader, stderr=stderr.fileno()) as dump,
-        _front(space, device, folder, fifo) as front,
+        _front(space, device, folder, fifo, script=script) as front,
     ):
         tool = Tool([front, dump], file)
         yield tool

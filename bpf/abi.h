@@ -84,9 +84,9 @@ struct unfinished {
 
 /* The state of the ring. Each position is that of a block's first byte. */
 struct ring_control {
-	u64 end;	/* of the last block that has begun */
-	u64 released;	/* by the carrier: what is before it may be overwritten */
-	u64 is_awaited; /* by the carrier: 1 if the next block has to wake it up */
+	u64 end;      /* of the last block that has begun */
+	u64 released; /* by the carrier: what is before it may be overwritten */
+	u64 wakes_at; /* by the carrier: a block that ends behind it wakes it up */
 	u64 unused[5];
 	struct unfinished unfinished[CPUS];
 	/* The first in each granule, counted round. */

@@ -11,8 +11,9 @@
  * space for the longest block.
  *
  * A block is unfinished until it is written. The carrier takes what is before the first
- * unfinished block. This relies on x86, where others see the writes of a processor in
- * their order.
+ * unfinished block. So it must not see the new end of the ring before the block's mark, nor
+ * the mark taken back before the block's bytes. x86 makes the writes of a processor
+ * visible in their order; for others there is WEAK_ORDER.
  */
 #ifndef TCCAP_RING_H
 #define TCCAP_RING_H
@@ -34,6 +35,18 @@ struct ring_lock {
 };
 BPF_ARRAY(ring_lock, struct ring_lock, 1);
 
+/* Lets others see the writes before it before those in the next locked section: what is
+ * written before a lock is released is seen by who takes it next. BPF has no cheaper
+ * barrier before Linux 6.16. */
+static __always_inline void order_writes(struct ring_lock *lock)
+{
+	asm volatile("" : : : "memory");
+	if (WEAK_ORDER) {
+		bpf_spin_lock(&lock->lock);
+		bpf_spin_unlock(&lock->lock);
+	}
+}
+
 /* The position behind all blocks that have begun. */
 static __always_inline u64 ring_end(void)
 {
@@ -48,17 +61,21 @@ struct slot {
 	u64 position;
 	u8 *at;
 	struct unfinished *unfinished;
-	bool wakes; /* the carrier sleeps until there is a block */
+	struct ring_lock *lock;
+	bool wakes; /* the carrier sleeps until there is this block */
 };
 
 /* Takes `len` bytes for a block. */
 static __always_inline bool take_place(struct slot *slot, struct ring_control *control,
-				       struct ring_lock *lock, u64 len)
+				       u64 len)
 {
 	u64 position, end;
 	bool fits;
 
-	bpf_spin_lock(&lock->lock);
+	if (WEAK_ORDER) /* its place, or one before it */
+		slot->unfinished->position = *(volatile u64 *)&control->end + 1;
+	order_writes(slot->lock);
+	bpf_spin_lock(&slot->lock->lock);
 	position = control->end;
 	end = position + len;
 	fits = end - control->released <= RING_LEN;
@@ -72,11 +89,14 @@ static __always_inline bool take_place(struct slot *slot, struct ring_control *c
 		/* The carrier may see the new end some nanoseconds after this look, and
 		 * fall asleep in between: it looks again after a while. An atomic
 		 * operation instead would cost each packet more than that. */
-		slot->wakes = *(volatile u64 *)&control->is_awaited;
-		control->is_awaited = 0;
+		slot->wakes = end > *(volatile u64 *)&control->wakes_at;
+		if (slot->wakes)
+			control->wakes_at = ~0ull;
 	}
-	bpf_spin_unlock(&lock->lock);
+	bpf_spin_unlock(&slot->lock->lock);
 	slot->position = position;
+	if (WEAK_ORDER && !fits)
+		slot->unfinished->position = 0;
 	return fits;
 }
 
@@ -93,7 +113,8 @@ static __always_inline bool begin_block(struct slot *slot, u64 len)
 	if (!control || !lock || cpu >= CPUS)
 		return false;
 	slot->unfinished = &control->unfinished[cpu];
-	if (!take_place(slot, control, lock, len))
+	slot->lock = lock;
+	if (!take_place(slot, control, len))
 		return false;
 	number = (slot->position & (RING_LEN - 1)) >> RING_CHUNK_SHIFT;
 	chunk = ring_chunks.lookup(&number);
@@ -106,8 +127,12 @@ static __always_inline bool begin_block(struct slot *slot, u64 len)
 /* Lets the carrier have the block. */
 static __always_inline void finish_block(struct slot *slot)
 {
-	asm volatile("" : : : "memory");
+	order_writes(slot->lock);
+	if (WEAK_ORDER)
+		bpf_spin_lock(&slot->lock->lock);
 	*(volatile u64 *)&slot->unfinished->position = 0;
+	if (WEAK_ORDER)
+		bpf_spin_unlock(&slot->lock->lock);
 }
 
 #endif

@@ -34,7 +34,10 @@ def _numbers(found: stream.Stream, port: int) -> list[int]:
     ]
 
 
-def test_blocks_of_two_processors_are_whole_and_in_order(pair: netns.Pair) -> None:
+@pytest.mark.parametrize("weak_order", [False, True], ids=["x86", "weak-order"])
+def test_blocks_of_two_processors_are_whole_and_in_order(
+    pair: netns.Pair, weak_order: bool
+) -> None:
     """Frames of a thousand bytes and of 60,000, many times round a ring of 1 MiB."""
     cpus = sorted(os.sched_getaffinity(0))
     loads = (SMALL, LARGE)
@@ -43,7 +46,12 @@ def test_blocks_of_two_processors_are_whole_and_in_order(pair: netns.Pair) -> No
         for cpu, port, load in zip((cpus[0], cpus[-1]), PORTS, loads, strict=True)
     ]
     with running.engine(
-        pair.near, "veth0", label="short", ring_mib=1, direction="out"
+        pair.near,
+        "veth0",
+        weak_order=weak_order,
+        label="short",
+        ring_mib=1,
+        direction="out",
     ) as engine:
         senders = [
             subprocess.Popen(each, stdout=subprocess.DEVNULL) for each in commands

@@ -24,6 +24,7 @@ from tccap.paths import SCRIPT, engine_python
 # Seconds become minutes in an emulated machine.
 DEADLINE_S = float(os.environ.get("TCCAP_DEADLINE_S", "120"))
 WITHOUT_TCX = str(Path(__file__).with_name("engine_without_tcx.py"))
+WEAK_ORDER = str(Path(__file__).with_name("engine_weak_order.py"))
 # Without processes and TLS, which have their own tests: the programs compile in a
 # fraction of the time, which matters for many tests on slow machines.
 _CHOSEN = options.Options()._replace(label="off", tls="off")
@@ -139,10 +140,13 @@ def carrier(engine: int) -> int:
     return found
 
 
-def engine_command(*, without_tcx: bool = False) -> list[str]:
-    """Return the command of an engine, on request without TCX, as before Linux 6.6."""
-    if without_tcx:
-        return [engine_python(), "-I", WITHOUT_TCX]
+def engine_command(*, without_tcx: bool = False, weak_order: bool = False) -> list[str]:
+    """Return the command of an engine.
+
+    On request without TCX, as before Linux 6.6, or as on processors other than x86.
+    """
+    if without_tcx or weak_order:
+        return [engine_python(), "-I", WITHOUT_TCX if without_tcx else WEAK_ORDER]
     return [engine_python(), "-I", SCRIPT, "engine"]
 
 
@@ -153,6 +157,7 @@ def engine(  # noqa: PLR0913  # the ways in which tests start one
     *,
     stdout: int | None = None,
     without_tcx: bool = False,
+    weak_order: bool = False,
     begun: str = '"ready"',
     env: dict[str, str] | None = None,
     **changes: Any,
@@ -162,7 +167,7 @@ def engine(  # noqa: PLR0913  # the ways in which tests start one
     ``env`` is added to its environment.
     """
     with subprocess.Popen(
-        space.command(*engine_command(without_tcx=without_tcx)),
+        space.command(*engine_command(without_tcx=without_tcx, weak_order=weak_order)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE if stdout is None else stdout,
         stderr=subprocess.PIPE,

@@ -103,6 +103,10 @@ class Carrier:
         """Return whether there is nothing to do until the ring or the reader calls."""
         return not self._flush() or self._ring.is_idle()
 
+    def await_much(self) -> None:
+        """Be called when much has come, or the reader calls, and not for one block."""
+        self._ring.await_much()
+
     @property
     def look_again_s(self) -> float | None:
         """Return how long to sleep at most; None: until something calls."""

@@ -1,9 +1,10 @@
 """The carrier's loop: from the ring to the last block of the stream.
 
 Theory of operation. The loop sleeps in epoll until the ring has something, then takes
-batches of finished blocks and writes them (carrier.py), pausing a millisecond between
-batches that did not fill up, so that many packets share one wake-up. It sleeps again
-when the ring is empty and has been asked for a wake-up. The parts (parts.py) answer
+batches of finished blocks and writes them (carrier.py). Behind a batch that did not
+fill up it waits some milliseconds, or until an eighth of the ring is filled, so that
+many packets share one turn. It sleeps again when the ring is empty and has been asked
+for a wake-up. The parts (parts.py) answer
 the messages among the blocks.
 
 Stopping is: have the engine silence the classifiers, carry over the rest of the ring,
@@ -50,8 +51,11 @@ MAPS = (
     *("completions", "overflows", "lookup_generations"),
     *("tls_marks", "tls_lost", "quic_marks", "quic_counts"),
 )
-# Waking up for a few packets costs more than the packets themselves.
+# A turn for a few packets costs more than the packets themselves. So messages of the
+# programs wait a little, too, ...
 BATCHING_S = 0.001
+# ... and packets behind others as long as no person sees it.
+GATHERING_S = 0.02
 # How soon to try again to send to an engine that is busy.
 RETRY_S = 0.01
 # On stop: how long the engine may take to silence the classifiers. It may wait for what
@@ -94,6 +98,7 @@ class Carrying:
         self._carrier = Carrier(self._events, ring, given.writer, answer)
         self._losses = Losses(given.section)
         self._has_more = False  # the ring has another batch
+        self._is_gathering = False  # there were packets, and there will be others
         self._silence_due: float | None = None  # None: nobody has asked for silence
         self._is_silenced = False  # no more packets come into the ring
         self._trouble = ""  # why it stopped by itself
@@ -143,15 +148,20 @@ class Carrying:
         losses = self._losses.blocks(self._statistics)
         self._writer.send(*self._parts.poll(), *losses)
         self._has_more = taken and self._carrier.has_more
+        self._is_gathering = taken and not self._has_more
         if not self._has_more and not self._carrier.is_waiting:
             time.sleep(BATCHING_S)
 
     def _timeout_s(self) -> float | None:
         """Return how long to sleep: for ever, unless there is something to do."""
-        if self._has_more or not self._carrier.may_sleep():
+        if self._has_more:
+            return 0
+        if self._is_gathering:
+            self._carrier.await_much()
+        elif not self._carrier.may_sleep():
             return 0
         waits_s = (
-            self._carrier.look_again_s,
+            GATHERING_S if self._is_gathering else self._carrier.look_again_s,
             self._parts.timeout_s,
             self._losses.timeout_s,
             self._silence_in_s(),

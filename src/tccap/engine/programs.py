@@ -22,7 +22,6 @@ def prepare(plan: Plan, choices: Sequence[Choice]) -> Collection:
 
     TccapError where bcc or the kernel cannot.
     """
-    memoryorder.refuse_weak_order()
     realtime.refuse_interrupted_packets()
     codes = codes_of(plan, choices)
     return Collection(compiled(codes), _patches(codes), sizes(codes))
@@ -68,7 +67,10 @@ def _packet_code(plan: Plan) -> Code:
     """Return what the blocks and the ring need."""
     shape = abi.ring_shape(plan.snaplen, possible_cpus(), plan.ring_mib)
     return Code(
-        defines=abi.defines(possible_cpus()),
+        defines={
+            **abi.defines(possible_cpus()),
+            "WEAK_ORDER": int(memoryorder.is_weak()),
+        },
         patches=Patches(
             {
                 Option.SNAPLEN: abi.bytes_kept(plan.snaplen),

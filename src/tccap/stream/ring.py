@@ -21,7 +21,7 @@ LOOK_AGAIN_S = 0.01  # processors make writes visible in much less
 BATCH_LEN = 1 << 18  # a batch keeps its room until it is written
 # Words of struct ring_control (bpf/abi.h); then come those of struct unfinished for
 # each CPU, and the starts.
-_END, _RELEASED, _IS_AWAITED = range(3)
+_END, _RELEASED, _WAKES_AT = range(3)
 
 
 class Batch(NamedTuple):
@@ -95,6 +95,7 @@ class Ring:
 
     def release(self, batch: Batch) -> None:
         """Return the room of a batch to the programs."""
+        self._order()
         self._position = self._control[_RELEASED] = batch.end
 
     def has_more(self) -> bool:
@@ -109,11 +110,14 @@ class Ring:
         Then the next block, or message, makes `fd` readable, or it is found after
         `look_again_s`.
         """
-        self._has_just_asked = not self._control[_IS_AWAITED]
-        self._control[_IS_AWAITED] = 1
-        with self._fence:  # an atomic operation: the write comes before the read
-            pass
+        self._has_just_asked = self._control[_WAKES_AT] != self._position
+        self._control[_WAKES_AT] = self._position
+        self._order()
         return self._control[_END] == self._position and not self._waiting
+
+    def await_much(self) -> None:
+        """Have `fd` become readable when an eighth of the ring is filled."""
+        self._control[_WAKES_AT] = self._position + self._length // 8
 
     @property
     def look_again_s(self) -> float | None:
@@ -130,15 +134,26 @@ class Ring:
         The order matters: a message is sent before its block is finished.
         """
         limit = self._control[_END]
+        self._order()
         for at in self._unfinished:
             if begun := self._control[at]:
                 limit = min(limit, begun - 1)
+        self._order()
         messages, are_all = self._messages.take()
         for message in messages:
             entry = (message.position, next(self._numbers), message)
             heapq.heappush(self._waiting, entry)
         if are_all:
             self._limit = limit
+
+    def _order(self) -> None:
+        """Have accesses of memory before this happen before those behind it.
+
+        Taking a lock that was released orders them, on every processor.
+        """
+        for _ in range(2):
+            with self._fence:
+                pass
 
     def _is_due(self) -> bool:
         """Return whether the first message belongs into what is finished."""

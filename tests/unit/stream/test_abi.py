@@ -103,7 +103,7 @@ def test_the_ring_is_laid_out_as_its_reader_reads_it() -> None:
     assert control == {
         "end": 8 * ring._END,
         "released": 8 * ring._RELEASED,
-        "is_awaited": 8 * ring._IS_AWAITED,
+        "wakes_at": 8 * ring._WAKES_AT,
         "unused": 24,
         "unfinished": 8 * abi.RING_LINE,
         "starts": 8 * abi.ring_shape(96, CPUS, 1).starts_at,

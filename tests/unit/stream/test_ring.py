@@ -15,6 +15,7 @@ from tccap.stream.ring import Memory, Ring
 GRANULE_LEN, BATCH_LEN, BLOCK_MAX = 64, 256, 160
 SHAPE = RingShape(2048, 512, PAGE_LEN, BLOCK_MAX, cpus=3)
 CHUNK_SIZE = SHAPE.chunk_len + BLOCK_MAX
+NEVER = (1 << 64) - 1
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +40,7 @@ class Programs:
         self._starts = self.control[8 * (1 + shape.cpus) :]
         self._unfinished = self.control[8:]
         self.control[0] = self.control[1] = start
+        self.control[2] = NEVER
         memory = Memory(memoryview(self._chunks), self.control)
         messages = Messages(self.kernel.fd, shape.messages_len)
         self.reader = Ring(memory, shape, messages)
@@ -56,7 +58,9 @@ class Programs:
             granule = end // GRANULE_LEN % (self.shape.length // GRANULE_LEN)
             self._starts[granule] = end
         self.control[0] = end
-        wakes, self.control[2] = self.control[2], 0
+        wakes = end > self.control[2]
+        if wakes:
+            self.control[2] = NEVER
 
         def finish() -> None:
             number = position // self.shape.chunk_len
@@ -257,6 +261,18 @@ def test_only_the_block_after_an_idle_reader_wakes_it(programs: Programs) -> Non
     assert programs.reader.is_idle()
     programs.write(b"first")
     programs.write(b"second")
+    assert programs.woken == 1
+
+
+def test_a_reader_that_awaits_much_is_woken_once_by_an_eighth_of_the_ring(
+    programs: Programs,
+) -> None:
+    eighth = SHAPE.length // 8
+    programs.reader.await_much()
+    programs.write(bytes(eighth))
+    assert programs.woken == 0
+    programs.write(bytes(4))
+    programs.write(bytes(4))
     assert programs.woken == 1
 
 
