@@ -18,7 +18,7 @@ from tccap.stream.messages import Message, Messages
 
 MORE_LEN = 1 << 16
 LOOK_AGAIN_S = 0.01  # processors make writes visible in much less
-BATCH_LEN = 1 << 18  # a batch keeps its room until it is written
+BATCH_LEN = 1 << 20  # at most; a batch keeps its room until it is written
 # Words of struct ring_control (bpf/abi.h); then come those of struct unfinished for
 # each CPU, and the starts.
 _END, _RELEASED, _WAKES_AT = range(3)
@@ -61,6 +61,7 @@ class Ring:
         self.fd = messages.fd  # readable when something has come
         self._chunks, self._control = memory
         self._length = shape.length
+        self._batch_len = min(BATCH_LEN, shape.length // 4)
         self._chunk_len = shape.chunk_len
         self._chunk_size = _rounded(shape.chunk_len + shape.block_max, 8)
         self._unfinished = range(RING_LINE, shape.starts_at, RING_LINE)
@@ -167,8 +168,8 @@ class Ring:
         boundary = start - start % self._chunk_len + self._chunk_len
         if end > boundary:
             end = self._first_start(boundary, end)
-        if end - start > BATCH_LEN:
-            end = self._first_start(start + BATCH_LEN, end)
+        if end - start > self._batch_len:
+            end = self._first_start(start + self._batch_len, end)
         return end
 
     def _first_start(self, position: int, end: int) -> int:
