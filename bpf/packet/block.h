@@ -263,8 +263,13 @@ static __always_inline void write_header(struct epb_header *header,
 	header->original_len = outline->original_len;
 }
 
-/* Writes the block of a frame; returns false if the frame could not be read. Then
- * there is another block, which readers skip: its place cannot be given back. */
+/* Makes a block one that readers skip: its place in the ring cannot be given back. */
+static __always_inline void write_filler(u8 *block)
+{
+	((struct epb_header *)block)->block_type = FILLER_TYPE;
+}
+
+/* Writes the block of a frame; returns false if the frame could not be read. */
 static __always_inline bool write_block(struct __sk_buff *skb, u8 *block,
 					const struct outline *outline)
 {
@@ -279,8 +284,6 @@ static __always_inline bool write_block(struct __sk_buff *skb, u8 *block,
 	is_read = !(outline->is_tagged ?
 			    load_tagged(skb, body, captured_len) :
 			    load_plain(skb, outline->start, body, captured_len));
-	if (!is_read)
-		((struct epb_header *)block)->block_type = FILLER_TYPE;
 	/* Padding must not contain bytes of an earlier block, or of a truncated tag: keep
 	 * only the first bytes of the last word. */
 	if (outline->padded_len >= 4)

@@ -20,35 +20,33 @@
 #include "tls/marks.h"
 #include "tls/quic.h"
 
+/* Sends the message of a packet that has to wait; returns false without room for it. */
+static __always_inline bool send_held(struct held_message *message, u64 position,
+				      u32 block_len)
+{
+	message->head.position = position;
+	message->head.block_len = block_len;
+	return !messages.ringbuf_output(message, sizeof(*message), 0);
+}
+
 /* Writes the block into the ring, and the message of a packet that has to wait, which
  * the carrier must see no later than the block; returns false if the packet is lost. */
-static __always_inline bool store(struct __sk_buff *skb, const struct outline *outline)
+static __always_inline bool store(struct __sk_buff *skb, struct outline *outline)
 {
-	struct held_message *message = NULL;
 	struct slot slot = {};
-	bool is_read;
+	bool is_whole;
 
-	if (outline->held.kind) {
-		message = messages.ringbuf_reserve(sizeof(*message));
-		if (!message)
-			return false;
-	}
-	if (!begin_block(&slot, outline->block_len)) {
-		if (message)
-			messages.ringbuf_discard(message, 0);
+	if (!begin_block(&slot, outline->block_len))
 		return false;
-	}
-	is_read = write_block(skb, slot.at, outline);
-	if (message) {
-		*message = outline->held;
-		message->head.position = slot.position;
-		message->head.block_len = outline->block_len;
-		messages.ringbuf_submit(message, 0);
-	}
+	is_whole = write_block(skb, slot.at, outline);
+	if (is_whole && outline->held.kind)
+		is_whole = send_held(&outline->held, slot.position, outline->block_len);
+	if (!is_whole)
+		write_filler(slot.at);
 	finish_block(&slot);
 	if (slot.wakes)
 		wake_carrier();
-	return is_read;
+	return is_whole;
 }
 
 /* Whether the frame passes the whole capture filter, process words included. */
