@@ -1,8 +1,10 @@
 """Many devices: each takes the kernel some 20 ms to attach, and two descriptors."""
 
 import os
+import resource
 import socket
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,6 +13,7 @@ from support import bpf, frames, netns, running, tc
 pytestmark = pytest.mark.full_matrix
 
 COUNT = 120
+FURTHER = 100  # how many files the tests may open themselves
 # A tc filter takes no descriptor and is attached at once.
 with_tcx = pytest.mark.skipif(not bpf.has_tcx(), reason="TCX came with Linux 6.6")
 # Root without the right to raise a hard limit, as in a container.
@@ -32,6 +35,17 @@ def crowd(space: netns.Namespace) -> netns.Namespace:
     """A namespace with many devices, all up."""
     _add(space, "d", COUNT)
     return space
+
+
+@pytest.fixture
+def few_open_files() -> Iterator[None]:
+    """A usual soft limit, which the engine raises: here the devices exceed it."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = max(map(int, os.listdir("/proc/self/fd"))) + FURTHER  # noqa: PTH208
+    assert limit < 2 * COUNT
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def _add(space: netns.Namespace, prefix: str, count: int) -> None:
@@ -61,9 +75,11 @@ def _is_ready(engine: running.Engine) -> bool:
 
 
 @with_tcx
+@pytest.mark.usefixtures("few_open_files")
 def test_packets_come_while_further_devices_are_attached(
     crowd: netns.Namespace,
 ) -> None:
+    """All are attached, although whoever starts the engine may open few files."""
     with running.engine(crowd, "any", begun='"attach"') as engine:
         _say_until_seen(crowd, engine)
         assert not _is_ready(engine)
