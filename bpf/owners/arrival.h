@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * By which device a packet comes, as sockets see it. What this host sends to itself by
- * another device passes lo, too; a socket that is bound to that device receives it, and
- * none that is bound to lo.
+ * The device by which a packet comes, as sockets see it. What this host sends to itself
+ * by another device passes lo, too. A socket that is bound to that device receives it,
+ * and one that is bound to lo does not.
  */
 #ifndef TCCAP_ARRIVAL_H
 #define TCCAP_ARRIVAL_H
@@ -10,8 +10,8 @@
 #include "abi.h"
 #include "kernel.h"
 
-/* The compiler must not choose between the places of two fields, which the verifier
- * refuses. */
+/* The compiler must not choose between the addresses of two fields: the verifier refuses
+ * that. */
 #define IFINDEX_OF(skb) LOAD(u32, skb, __builtin_offsetof(struct __sk_buff, ifindex))
 
 #define SKB_DST_NOREF 1ull /* include/linux/skbuff.h */

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * From a packet whose addresses are translated (NAT) to those that the sockets at its
- * two ends have.
+ * From a packet whose addresses are translated (NAT) to the addresses that the sockets
+ * at its two ends have.
  *
  * A packet that leaves carries its entry of the kernel's connection tracking
- * (skb->_nfct), which has the addresses of both directions: as packets come in, and,
- * turned round, as those of the other direction leave. One that arrives has no entry
- * yet. So entries are remembered from packets that left, of either direction. Whether an
- * entry is still the one that the kernel would find is read from it at each packet.
+ * (skb->_nfct). An entry has a tuple for each direction: the addresses with which packets
+ * of that direction arrive. Turned round, they are the addresses with which packets of
+ * the other direction leave. A packet that arrives has no entry yet. So the entries of
+ * packets that left are remembered, for both directions. Each time, the entry itself is
+ * read to see whether the kernel would still find it.
  */
 #ifndef TCCAP_CONNECTION_TRACKING_H
 #define TCCAP_CONNECTION_TRACKING_H
@@ -30,8 +31,8 @@ static __always_inline bool may_be_tracked(const struct packet *packet)
 #define IPS_DST_NAT (1 << 5)
 #define IPS_DYING (1 << 9)
 #define IPS_TEMPLATE (1 << 11)
-/* enum ip_conntrack_info, in the lower bits of skb->_nfct. A related packet is another
- * one than those of the entry: an error about one of them, for example. */
+/* enum ip_conntrack_info, in the lower bits of skb->_nfct. A related packet is not one of
+ * the connection: it is an error about one of its packets, for example. */
 #define NFCT_INFO 7
 #define IP_CT_ESTABLISHED 0
 #define IP_CT_NEW 2
@@ -62,7 +63,8 @@ struct translated {
 	u64 entry;
 	u64 net; /* struct net: each network namespace has its own entries */
 	u32 direction;
-	/* By which device such packets come, and behind which the receiver is; 0: here. */
+	/* The device by which such packets come, and the one behind which their receiver
+	 * is; 0: here. */
 	u32 from;
 	u32 to;
 	u32 zero;
@@ -87,8 +89,8 @@ static __always_inline u32 status_of(u64 entry)
 	return READ(u64, entry, NF_CONN__STATUS);
 }
 
-/* Whether the kernel still finds the entry. Its memory may be another one's by now,
- * which has other addresses: read them after this. */
+/* Whether the kernel still finds the entry. Its memory may hold another entry by now,
+ * with other addresses: read these after this. */
 static __always_inline bool is_in_use(u64 entry, u32 status)
 {
 	s32 left = READ(u32, entry, NF_CONN__TIMEOUT) - (u32)jiffies_now();
@@ -102,8 +104,8 @@ static __always_inline bool is_translating(u32 status)
 	return status & (IPS_SRC_NAT | IPS_DST_NAT);
 }
 
-/* Connections with the same addresses can be told apart by zones, which the packet of
- * another device does not show. */
+/* Connections with the same addresses may be in different zones, and a packet on another
+ * device does not show its zone. */
 static __always_inline bool has_zone(u64 entry)
 {
 #if HAS_ZONES
@@ -147,7 +149,7 @@ static __always_inline bool same_tuple(const struct tracked_tuple *one,
 	return !differ;
 }
 
-/* Has the packet's addresses be those of an answer to what comes in so. */
+/* Gives the packet the addresses of an answer to one that arrives with this tuple. */
 static __always_inline void turn_round(struct packet *packet,
 				       const struct tracked_tuple *tuple)
 {
@@ -178,8 +180,8 @@ static __always_inline void remember_way(struct tracked_connection *found, u64 e
 	translated.update(&found->sought, value);
 }
 
-/* Remembers the entry of a packet that leaves, for those that will arrive. One that
- * leaves by a bridge leaves by a port of it, too: the bridge counts. */
+/* Remembers the entry of a packet that leaves, for packets that will arrive. What leaves
+ * by a bridge is seen on one of its ports, too: the bridge counts. */
 static __always_inline void remember_entry(struct tracked_connection *found, u64 entry,
 					   u32 direction, u32 from, u32 to,
 					   bool by_port)
@@ -200,8 +202,8 @@ static __always_inline void remember_entry(struct tracked_connection *found, u64
 	*any = 1;
 }
 
-/* The entry that the packet carries, and the direction of the packet; 0: none, or the
- * packet is not one of those of the entry. */
+/* The entry that the packet carries, and the direction of the packet; 0: there is none,
+ * or the packet is only related to it. */
 static __always_inline u64 entry_of(struct __sk_buff *skb, u32 *direction)
 {
 	u64 entry = READ(u64, (u64)skb, SK_BUFF___NFCT);
@@ -214,8 +216,8 @@ static __always_inline u64 entry_of(struct __sk_buff *skb, u32 *direction)
 	return entry & ~(u64)NFCT_INFO;
 }
 
-/* Replaces the answer to a packet that leaves by the one that its sender would get, if
- * the packet has an entry, and the addresses of just that. */
+/* Replaces `answer` by the answer that the sender of a packet that leaves would get, if
+ * the packet has an entry and exactly the addresses of that entry. */
 static __always_inline void follow_leaving(struct __sk_buff *skb,
 					   struct endpoint_lookup *lookup,
 					   struct packet *answer,
@@ -242,7 +244,7 @@ static __always_inline void follow_leaving(struct __sk_buff *skb,
 }
 
 /* The same for a packet that a bridge device receives. If netfilter sees bridged packets
- * (br_netfilter), it has got its destination, and not yet its source. */
+ * (br_netfilter), its destination is translated by then, and its source is not. */
 static __always_inline void follow_bridged(struct __sk_buff *skb,
 					   struct endpoint_lookup *lookup,
 					   struct packet *answer)
@@ -268,8 +270,8 @@ static __always_inline void follow_bridged(struct __sk_buff *skb,
 	lookup->is_tracked = 1;
 }
 
-/* Replaces the addresses of a packet that arrives by those that its receiver gets, if
- * they are known. */
+/* Replaces the addresses of a packet that arrives by those with which its receiver gets
+ * it, if they are known. */
 static __always_inline void follow_arriving(struct endpoint_lookup *lookup,
 					    struct packet *packet)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What the path of a new cgroup says at once: the id of a container, or that it is in one
- * that is known. So labels have it from a process's first packet on, however late the
- * engine is, which writes the rest (src/tccap/owners/cgroups.py).
+ * What the name of a new cgroup shows at once: the id of a container. A cgroup inside one
+ * that is known gets the same entry. So labels have the container from a process's first
+ * packet on, however late the engine writes the rest (src/tccap/owners/cgroups.py).
  */
 #ifndef TCCAP_NEW_CGROUP_H
 #define TCCAP_NEW_CGROUP_H
@@ -17,14 +17,15 @@
 #define SHORT_ID_LEN 12
 #define CGROUP_NAME_MAX 256
 
-/* What container runtimes write before an id, such as "docker-"; the engine fills it. */
+/* What container runtimes write before an id, such as "docker-"; the engine fills the
+ * map. */
 struct runtime_prefix {
 	char text[RUNTIME_PREFIX_MAX];
 };
 BPF_HASH(runtime_prefixes, struct runtime_prefix, u32, 32);
 
-/* Space for one: the kernel makes one cgroup at a time. `start` is read at each use, or
- * the compiler would keep many sums of it on the stack. */
+/* Space for one: the kernel makes one cgroup at a time. `start` is volatile, as the
+ * compiler would keep many sums of it on the stack. */
 struct new_cgroup {
 	char name[CGROUP_NAME_MAX];
 	volatile u64 start; /* of the id, in the name */

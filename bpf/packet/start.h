@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Where a frame begins that has no link-layer header: at its network header.
+ * Where a frame without a link-layer header begins: at its network header.
  *
- * Devices that make a header of their own (dev->header_ops) have it before the packet
- * when it leaves, and when it arrives: GRE without one remote address has the outer IP
- * header there. Before Linux 5.14 what arrives by a tunnel has it, too. AF_PACKET's taps
- * skip it, but only packets say whether it is there: some are redirected to the device
- * without it.
+ * Devices that make a header of their own (dev->header_ops) put it before the packet, in
+ * both directions: GRE without one remote address has the outer IP header there. Before
+ * Linux 5.14, what arrives by any tunnel has it, too. AF_PACKET's taps skip it. Only the
+ * packet itself shows whether it is there, as some are redirected to the device without
+ * it.
  */
 #ifndef TCCAP_START_H
 #define TCCAP_START_H
@@ -25,8 +25,9 @@ static __always_inline bool reaches(struct __sk_buff *skb, u32 at)
 }
 
 /* The offset of the network header in the skb. No field of the context has it, and
- * kernel memory may not be readable. But the linear part of the skb ends `len` bytes
- * behind its begin, and by so many less behind the network header. */
+ * kernel memory may not be readable. But the linear part ends `len` bytes behind the
+ * begin of the skb, and `len` minus that offset behind the network header: a search for
+ * the end finds the offset. */
 static __always_inline u32 network_offset(struct __sk_buff *skb)
 {
 	u32 len = skb_field(skb, data_end) - skb_field(skb, data), start = 0;

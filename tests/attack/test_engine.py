@@ -142,6 +142,11 @@ def test_no_user_takes_all_room_for_programs(
         other.wait_for('"ready"')
 
 
+def test_there_are_many_kinds_of_hostile_plans() -> None:
+    assert len(hostile.PLANS) >= 50
+    assert len(set(hostile.PLANS.values())) == len(hostile.PLANS)
+
+
 @pytest.mark.parametrize("kind", hostile.PLANS)
 def test_a_members_plan_gets_a_sentence(
     pair: netns.Pair, kind: str, counted: Counter[str]
@@ -156,7 +161,9 @@ def test_a_members_plan_gets_a_sentence(
     assert done.returncode == 1
     events = [json.loads(line) for line in done.stderr.splitlines()]
     [message] = [e["message"] for e in events if e["event"] == "error"]
-    assert not re.search(r"Error|Traceback|failed:", message)
+    assert len(message) < 1000
+    assert not re.search(r"\n|Error|Traceback|failed:", message)
+    # What is found out late, a device that is not there, may leave a header.
     found = stream.parse(done.stdout)
     assert (found.interfaces, found.frames) == ([], [])
     counted["by Plans, as a member"] += 1

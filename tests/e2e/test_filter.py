@@ -60,22 +60,19 @@ def test_box_and_option_must_both_match(
     assert [len(f.data) for f in captured.frames] == [102, 112, 122]
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("tcp prot 80", "syntax error"),
-        ("tcp port \udcff", "The capture filter is not valid UTF-8."),
-        ("ip or " * 17_000 + "ip", "bytes long; 32000 are possible."),
-        ("(" * 15_000 + "ip" + ")" * 15_000, ""),
-        ("tcp and udp", "expression rejects all packets"),
-        ("pid many", "pid"),
-        ("host name.invalid", "name.invalid"),
-    ],
-    ids=["syntax", "utf-8", "long", "nested", "nothing", "words", "name"],
-)
-def test_box_and_start_report_the_same_message(
-    wireshark: Wireshark, pair: netns.Pair, text: str, message: str
-) -> None:
+MISTAKES = {
+    "syntax": ("tcp prot 80", "syntax error"),
+    "utf-8": ("tcp port \udcff", "The capture filter is not valid UTF-8."),
+    "long": ("ip or " * 17_000 + "ip", "bytes long; 32000 are possible."),
+    "nested": ("(" * 15_000 + "ip" + ")" * 15_000, ""),
+    "nothing": ("tcp and udp", "expression rejects all packets"),
+    "words": ("pid many", "pid"),
+    "name": ("host name.invalid", "name.invalid"),
+}
+
+
+def _in_the_box(pair: netns.Pair, text: str) -> str:
+    """Return the message that Wireshark gets while somebody types."""
     box = ("--extcap-capture-filter", text, "--extcap-interface", "tccap-veth0")
     asked = subprocess.run(
         pair.near.command(SCRIPT, *box),
@@ -84,10 +81,40 @@ def test_box_and_start_report_the_same_message(
         text=True,
         timeout=60,
     )
+    assert asked.stderr == ""
     (reported,) = asked.stdout.splitlines()
+    return reported
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_box_and_start_report_the_same_message(
+    pair: netns.Pair, folder: Path, kind: str
+) -> None:
+    text, message = MISTAKES[kind]
+    reported = _in_the_box(pair, text)
     assert message in reported
-    done = wireshark.run(
-        *(pair.near, "tshark", "-i", "tccap-veth0", "-f", text), check=False
+    (folder / "file").touch()
+    start = ("--capture", "--extcap-interface", "tccap-veth0")
+    done = subprocess.run(
+        pair.near.command(
+            *(SCRIPT, *start, "--fifo", str(folder / "file")),
+            *("--extcap-capture-filter", text),
+        ),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
-    assert done.stderr.count(reported) == 1
-    assert "Traceback" not in done.stderr + asked.stderr
+    assert (done.returncode, done.stderr.count(reported)) == (1, 1)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["syntax", "utf-8"])
+def test_tshark_shows_the_message(
+    wireshark: Wireshark, pair: netns.Pair, kind: str
+) -> None:
+    text, _ = MISTAKES[kind]
+    start = ("tshark", "-i", "tccap-veth0", "-f", text)
+    done = wireshark.run(pair.near, *start, check=False)
+    assert done.stderr.count(_in_the_box(pair, text)) == 1
+    assert "Traceback" not in done.stderr

@@ -19,7 +19,7 @@ import pytest
 from faults.table import Row
 from support import netns, running, tc
 
-EVERY = int(os.environ.get("TCCAP_KILL_EVERY", "16"))
+EVERY = int(os.environ.get("TCCAP_KILL_EVERY", "32"))
 FIRST = int(os.environ.get("TCCAP_KILL_FIRST", "1"))
 # strace counts each thread separately and kills at the first n-th call of any, so the
 # main thread's calls are counted alone, too.
@@ -64,7 +64,7 @@ def _calls(
     return len(re.findall(rf"^(?:\d+ +)?{call}\(", file.read_text(), re.MULTILINE))
 
 
-@pytest.mark.timeout(0 if EVERY < 16 else 600)
+@pytest.mark.timeout(0 if EVERY < 32 else 600)
 @pytest.mark.parametrize(("call", "threads"), CALLS)
 def test_a_kill_leaves_nothing(
     rows: list[Row], tmp_path: Path, call: str, threads: str, without_tcx: bool

@@ -12,12 +12,12 @@ from finder.builds import BUILDS
 from finder.running import on_all_processors
 from tccap.paths import TOP
 
-COUNT = int(os.environ.get("TCCAP_FUZZ", "400"))
-BATCH = 100
+COUNT = int(os.environ.get("TCCAP_FUZZ", "200"))
 NAMES = (
     *("libssl3-bookworm", "libgnutls30-bookworm"),
     *("libnss3-bookworm-libssl3.so", "libnss3-bookworm-libsoftokn3.so"),
 )
+BATCH = min(100, COUNT // len(NAMES))
 FIRST = int(os.environ.get("TCCAP_FUZZ_SEED", "0"))
 
 

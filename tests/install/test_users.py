@@ -229,11 +229,17 @@ def test_the_rule_allows_nothing_else(users: Machine, command: str) -> None:
 
 
 @pytest.mark.same_everywhere
-def test_who_can_capture_is_printed(users: Machine) -> None:
+def test_a_second_install_keeps_the_rule_and_says_who_can_capture(
+    users: Machine,
+) -> None:
+    """The copy's own script, as messages name it; then it removes all again."""
     users.shell(
         "usermod -aG wireshark ben; useradd --gid wireshark --no-user-group eve"
     )
-    result = users.run(f"{CHECKOUT}/install.sh")
+    rule = users.shell(f"cat {RULE}; stat -c '%a %U:%G' {RULE}")
+    assert "440 root:root" in rule
+    result = users.run(f"{TOP}/install.sh")
+    assert result.returncode == 0
     assert result.stdout.splitlines()[-2:] == [
         ("The group wireshark has these members, who can capture now: ada, ben, eve."),
         (
@@ -241,27 +247,6 @@ def test_who_can_capture_is_printed(users: Machine) -> None:
             "to add one: sudo usermod -aG wireshark USER"
         ),
     ]
-
-
-@pytest.mark.same_everywhere
-def test_without_the_group_a_sentence_says_who_makes_it(users: Machine) -> None:
-    users.shell("groupdel wireshark")
-    result = users.run(*OUTSIDER, "tshark", "-i", "tccap-lo", "-a", "duration:5")
-    assert (
-        "There is no group wireshark, whose members may capture; install.sh makes it "
-        f"where there is sudo: run sudo {TOP}/install.sh."
-    ) in result.stderr
-    assert users.run(f"{TOP}/install.sh").returncode == 0
-    assert users.shell("getent group wireshark")
-
-
-@pytest.mark.same_everywhere
-def test_a_second_install_keeps_the_rule_and_uninstall_removes_it(
-    users: Machine,
-) -> None:
-    rule = users.shell(f"cat {RULE}; stat -c '%a %U:%G' {RULE}")
-    assert "440 root:root" in rule
-    assert users.run(f"{CHECKOUT}/install.sh").returncode == 0
     assert users.shell(f"cat {RULE}; stat -c '%a %U:%G' {RULE}") == rule
     assert users.run(f"{TOP}/install.sh", "--uninstall").returncode == 0
     assert users.shell("ls -A /etc/sudoers.d") == "README\n"
@@ -270,12 +255,21 @@ def test_a_second_install_keeps_the_rule_and_uninstall_removes_it(
 
 
 @pytest.mark.same_everywhere
-def test_a_rule_that_visudo_refuses_is_not_installed(users: Machine) -> None:
+def test_a_missing_group_is_made_and_a_refused_rule_is_not_installed(
+    users: Machine,
+) -> None:
     users.shell(
+        "groupdel wireshark;"
         f"rm {RULE}; printf '#!/bin/sh\\nexit 1\\n' >/usr/local/sbin/visudo;"
         "chmod +x /usr/local/sbin/visudo"
     )
-    result = users.run(f"{CHECKOUT}/install.sh")
+    result = users.run(*OUTSIDER, "tshark", "-i", "tccap-lo", "-a", "duration:5")
+    assert (
+        "There is no group wireshark, whose members may capture; install.sh makes it "
+        f"where there is sudo: run sudo {TOP}/install.sh."
+    ) in result.stderr
+    result = users.run(f"{TOP}/install.sh")
+    assert users.shell("getent group wireshark")
     assert result.returncode == 1
     assert result.stderr == (
         "sudo does not take the rule for the group wireshark: see the lines above.\n"

@@ -41,6 +41,29 @@ def _descriptors(pid: int) -> list[str]:
     return [re.sub(r"\d+|[\[\]]", "", link) for link in links]
 
 
+@pytest.fixture(scope="module")
+def hanging() -> Iterator[tuple[running.Engine, set[int]]]:
+    """An engine that was asked to end, and whose carrier hangs; and its programs.
+
+    Its end takes 15 s (`engine.control`), in which the other tests run.
+    """
+    with netns.pair() as pair, running.engine(pair.near, "veth0") as engine:
+        programs = bpf.programs_of(engine.process.pid)
+        os.kill(running.carrier(engine.process.pid), signal.SIGSTOP)
+        engine.close_stdin()
+        yield engine, programs
+
+
+@pytest.mark.same_everywhere
+@pytest.mark.usefixtures("hanging")
+def test_the_reader_need_not_wait_for_the_engine(fresh: netns.Pair) -> None:
+    with running.engine(fresh.near, "any") as engine:
+        stream = Path(f"/proc/{running.carrier(engine.process.pid)}/fd/1")
+        held = Path(f"/proc/{engine.process.pid}/fd").iterdir()
+        assert not any(stream.samefile(path) for path in held)
+        engine.stop()
+
+
 @pytest.mark.parametrize(
     "chosen",
     [pytest.param("off", marks=pytest.mark.same_everywhere), "all"],
@@ -72,15 +95,6 @@ def test_it_has_maps_and_no_programs(fresh: netns.Pair) -> None:
         assert links.count("socket:") == 1
         maps, others = "anon_inode:bpf-map", {"anon_inode:eventpoll", "pipe:"}
         assert {*links} == {maps, "socket:", *others}
-        engine.stop()
-
-
-@pytest.mark.same_everywhere
-def test_the_reader_need_not_wait_for_the_engine(fresh: netns.Pair) -> None:
-    with running.engine(fresh.near, "any") as engine:
-        stream = Path(f"/proc/{running.carrier(engine.process.pid)}/fd/1")
-        held = Path(f"/proc/{engine.process.pid}/fd").iterdir()
-        assert not any(stream.samefile(path) for path in held)
         engine.stop()
 
 
@@ -118,18 +132,6 @@ def test_it_ends_with_the_engine(fresh: netns.Pair, number: signal.Signals) -> N
 
 
 @pytest.mark.same_everywhere
-def test_an_engine_whose_carrier_hangs_ends_nevertheless(fresh: netns.Pair) -> None:
-    """Nobody else may end it for a member of the group."""
-    with running.engine(fresh.near, "veth0") as engine:
-        programs = bpf.programs_of(engine.process.pid)
-        os.kill(running.carrier(engine.process.pid), signal.SIGSTOP)
-        engine.close_stdin()
-        assert engine.process.wait(running.DEADLINE_S) == -signal.SIGALRM
-        engine.join()
-    _gone(programs)
-
-
-@pytest.mark.same_everywhere
 def test_the_stream_ends_without_the_engine(fresh: netns.Pair) -> None:
     """It may wait for something else; packets and statistics do not."""
     with running.engine(fresh.near, "veth0", direction="out") as engine:
@@ -156,6 +158,17 @@ def test_sigterm_ends_both_with_all_packets(fresh: netns.Pair) -> None:
         assert engine.process.wait(running.DEADLINE_S) == 0
         assert any(mark in frame.data for frame in engine.whole().frames)
     assert tc.left(fresh.near) == []
+
+
+@pytest.mark.same_everywhere
+def test_an_engine_whose_carrier_hangs_ends_nevertheless(
+    hanging: tuple[running.Engine, set[int]],
+) -> None:
+    """Nobody else may end it for a member of the group."""
+    engine, programs = hanging
+    assert engine.process.wait(running.DEADLINE_S) == -signal.SIGALRM
+    engine.join()
+    _gone(programs)
 
 
 def _say(pair: netns.Pair, payload: bytes) -> None:

@@ -47,17 +47,24 @@ def _ask(space: netns.Namespace, protocol: str, address: str) -> bytes:
 
 
 @pytest.mark.skipif(not features.classifiers_read_kernel(), reason="lockdown")
+# Each place with each protocol and each chain, and each of these with each other.
 @pytest.mark.parametrize(
-    "chain",
+    ("inside", "protocol", "chain"),
     [
-        pytest.param(NAT, id="nat"),
-        pytest.param(FILTER, id="filter", marks=pytest.mark.full_matrix),
+        pytest.param(False, "tcp", NAT, id="here-tcp-nat"),
+        pytest.param(True, "tcp", FILTER, id="in-a-container-tcp-filter"),
+        pytest.param(
+            *(False, "udp", FILTER),
+            id="here-udp-filter",
+            marks=pytest.mark.full_matrix,
+        ),
+        pytest.param(
+            *(True, "udp", NAT),
+            id="in-a-container-udp-nat",
+            marks=pytest.mark.full_matrix,
+        ),
     ],
 )
-@pytest.mark.parametrize(
-    "protocol", ["tcp", pytest.param("udp", marks=pytest.mark.full_matrix)]
-)
-@pytest.mark.parametrize("inside", [False, True], ids=["here", "in-a-container"])
 def test_a_rule_counts_while_the_engine_is_stopped(
     inside: bool, protocol: str, chain: str
 ) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support import netns, running
+from support import netns, running, stream
 from support.tls import TlsHost
 
 MEMBER, ANOTHER = 4711, 4712  # user and group ids
@@ -30,6 +30,8 @@ _NOT_DUMPABLE = (
 )
 _DUMPABLE = _NOT_DUMPABLE.replace("prctl(4, 0)", "prctl(4, 1)")
 _SECRET = re.compile(rb"CLIENT_HANDSHAKE_TRAFFIC_SECRET ([0-9a-f]{64}) ")
+# A ClientHello in its record; the group is the client random (RFC 8446, section 4.1.2).
+_HELLO = re.compile(rb"\x16\x03\x01..\x01...\x03\x03(.{32})", re.DOTALL)
 
 # Programs of the member, and whether their secrets are the member's to see.
 PROGRAMS: dict[str, tuple[bool, tuple[str, ...]]] = {
@@ -42,8 +44,15 @@ PROGRAMS: dict[str, tuple[bool, tuple[str, ...]]] = {
     "not readable": (False, ("./unreadable", *FETCH)),
     "not dumpable": (False, ("/usr/bin/python3", "-c", _NOT_DUMPABLE)),
 }
-
-SIMILAR = ("dumpable", "set-user-id", "not readable")
+# As of a set-group-id program that has run another one with its group.
+WITH_ANOTHER_GROUP = tuple(
+    f"--regid={ANOTHER}" if word == f"--regid={MEMBER}" else word for word in AS_MEMBER
+)
+COMMANDS = {
+    **{title: (*AS_MEMBER, *program) for title, (_, program) in PROGRAMS.items()},
+    "with another group": (*WITH_ANOTHER_GROUP, "./plain", *FETCH),
+}
+READ = {title for title, (is_own, _) in PROGRAMS.items() if is_own}
 
 
 @pytest.fixture(scope="module")
@@ -70,33 +79,17 @@ def _install(path: Path, uid: int, gid: int, mode: int) -> None:
     path.chmod(mode)
 
 
-@pytest.mark.parametrize(
-    "label", [pytest.param("off", marks=pytest.mark.full_matrix), "short"]
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("off", marks=pytest.mark.full_matrix), "short"],
 )
-@pytest.mark.parametrize(
-    "title",
-    [
-        *(title for title in PROGRAMS if title not in SIMILAR),
-        *(pytest.param(each, marks=pytest.mark.full_matrix) for each in SIMILAR),
-    ],
-)
-def test_secrets_of_a_program(host: TlsHost, title: str, label: str) -> None:
-    """Without kprobes, a capture with labels has probes that read the kernel by BTF."""
-    is_own, program = PROGRAMS[title]
-    assert _is_read(host, (*AS_MEMBER, *program), label) == is_own
+def read(host: TlsHost, request: pytest.FixtureRequest) -> set[str]:
+    """Return the programs of which a member's capture has secrets.
 
-
-def test_secrets_of_a_process_with_another_group(host: TlsHost) -> None:
-    """As of a set-group-id program that has run another one with its group."""
-    words = ("setpriv", f"--reuid={MEMBER}", f"--regid={ANOTHER}", "--clear-groups")
-    assert not _is_read(host, (*words, "./plain", *FETCH))
-
-
-def _is_read(host: TlsHost, program: tuple[str, ...], label: str = "off") -> bool:
-    """Return whether a member's capture has secrets of a program, besides its own."""
-    key_log = host.folder / "keys"
-    key_log.unlink(missing_ok=True)
+    Without kprobes, a capture with labels has probes that read the kernel by BTF.
+    """
     identity = {"SUDO_UID": str(MEMBER), "SUDO_GID": str(MEMBER)}
+    label = request.param
     with (
         host.serving("python") as port,
         running.engine(
@@ -104,11 +97,37 @@ def _is_read(host: TlsHost, program: tuple[str, ...], label: str = "off") -> boo
         ) as engine,
     ):
         engine.wait_for('"tls_ready"')
-        host.get(program, port, "asked")
-        plain = (*AS_MEMBER, "./plain", *FETCH)
-        host.get(plain, port, "control", SSLKEYLOGFILE=str(key_log))
-        [control] = set(_SECRET.findall(key_log.read_bytes()))
+        for command in COMMANDS.values():
+            host.get(command, port, "asked")
+        control = _get_with_key_log(host, port)
         assert engine.output
         engine.output.wait_for(b"CLIENT_HANDSHAKE_TRAFFIC_SECRET " + control)
-        engine.end()
-        return bool(set(_SECRET.findall(engine.output.rest())) - {control})
+        found = engine.stop()
+        secrets = set(_SECRET.findall(engine.output.rest()))
+    randoms = _client_randoms(found)
+    assert len(randoms) == len(COMMANDS) + 1
+    assert randoms[-1] == control
+    return {
+        title for title, each in zip(COMMANDS, randoms, strict=False) if each in secrets
+    }
+
+
+def _get_with_key_log(host: TlsHost, port: int) -> bytes:
+    """Fetch a page with a program whose secrets are read; return its client random."""
+    key_log = host.folder / "keys"
+    key_log.unlink(missing_ok=True)
+    plain = (*AS_MEMBER, "./plain", *FETCH)
+    host.get(plain, port, "control", SSLKEYLOGFILE=str(key_log))
+    [control] = set(_SECRET.findall(key_log.read_bytes()))
+    return bytes(control)
+
+
+def _client_randoms(found: stream.Stream) -> list[bytes]:
+    """Return the client random of each connection, in their order, in hex."""
+    hellos = [hello for frame in found.frames for hello in _HELLO.findall(frame.data)]
+    return [random.hex().encode() for random in dict.fromkeys(hellos)]
+
+
+@pytest.mark.parametrize("title", COMMANDS)
+def test_secrets_of_a_program(read: set[str], title: str) -> None:
+    assert (title in read) == (title in READ)

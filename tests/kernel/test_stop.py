@@ -24,6 +24,37 @@ def quiet() -> Iterator[netns.Pair]:
         assert tc.left(made.near) == []
 
 
+@pytest.fixture(scope="module")
+def hanging(quiet: netns.Pair) -> "Iterator[tuple[subprocess.Popen[bytes], int]]":
+    """An engine that was asked to end while libpcap hangs, and libpcap's process.
+
+    A long filter is waited for longer: the end takes 15 s (`engine.control`), in which
+    the other tests run.
+    """
+    filters = [f"tcp and ({expressions.many_hosts(1500)})"]  # not in parts: seconds
+    with _preparing(quiet, filters) as process:
+        assert process.stdin
+        running.until(
+            lambda: any(map(_is_confined, _children(process.pid))), "libpcap's process"
+        )
+        [libpcap] = _children(process.pid)
+        os.kill(libpcap, signal.SIGSTOP)
+        process.stdin.close()
+        yield process, libpcap
+        process.kill()
+
+
+@pytest.mark.same_everywhere
+@pytest.mark.usefixtures("hanging")
+def test_the_reader_exits_during_silence(quiet: netns.Pair) -> None:
+    read_fd, write_fd = os.pipe()
+    with running.engine(quiet.near, "veth0", stdout=write_fd) as engine:
+        os.close(write_fd)
+        os.close(read_fd)
+        assert engine.process.wait(running.DEADLINE_S) == 0
+    assert "error" not in {event["event"] for event in engine.events()}
+
+
 @pytest.mark.parametrize("takes_some", [False, True])
 def test_the_reader_does_not_take_all(quiet: netns.Pair, takes_some: bool) -> None:
     """Packets without a reader are dropped, and counted."""
@@ -57,16 +88,6 @@ def test_the_reader_does_not_take_all(quiet: netns.Pair, takes_some: bool) -> No
         running.until(
             lambda: not any(map(bpf.program_exists, programs)), "an end of programs"
         )
-
-
-@pytest.mark.same_everywhere
-def test_the_reader_exits_during_silence(quiet: netns.Pair) -> None:
-    read_fd, write_fd = os.pipe()
-    with running.engine(quiet.near, "veth0", stdout=write_fd) as engine:
-        os.close(write_fd)
-        os.close(read_fd)
-        assert engine.process.wait(running.DEADLINE_S) == 0
-    assert "error" not in {event["event"] for event in engine.events()}
 
 
 @pytest.mark.same_everywhere
@@ -161,22 +182,6 @@ def test_a_stop_while_compiling_ends_the_compiler(quiet: netns.Pair) -> None:
         )
 
 
-@pytest.mark.same_everywhere
-def test_a_stop_while_libpcap_hangs_ends_the_engine(quiet: netns.Pair) -> None:
-    """Its user can stop that process; a long filter is waited for longer."""
-    filters = [f"tcp and ({expressions.many_hosts(1500)})"]  # not in parts: seconds
-    with _preparing(quiet, filters) as process:
-        assert process.stdin
-        running.until(
-            lambda: any(map(_is_confined, _children(process.pid))), "libpcap's process"
-        )
-        [libpcap] = _children(process.pid)
-        os.kill(libpcap, signal.SIGSTOP)
-        process.stdin.close()
-        assert process.wait(running.DEADLINE_S) == -signal.SIGALRM
-        running.until(lambda: not Path(f"/proc/{libpcap}").exists(), "its end")
-
-
 def _is_confined(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return "\nSeccomp:\t2\n" in Path(f"/proc/{pid}/status").read_text()
@@ -215,3 +220,13 @@ def test_a_bad_plan_is_one_sentence(
     assert events == [{"event": "error", "message": sentence}]
     assert done.returncode == 1
     assert done.stdout == b""
+
+
+@pytest.mark.same_everywhere
+def test_a_stop_while_libpcap_hangs_ends_the_engine(
+    hanging: "tuple[subprocess.Popen[bytes], int]",
+) -> None:
+    """Its user can stop that process."""
+    engine, libpcap = hanging
+    assert engine.wait(running.DEADLINE_S) == -signal.SIGALRM
+    running.until(lambda: not Path(f"/proc/{libpcap}").exists(), "its end")

@@ -218,7 +218,7 @@ def test_each_probe_of_a_file_that_changes_can_be_used_again(
     new: probing.Program,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(probetable, "SLOTS", 8)
+    monkeypatch.setattr(probetable, "SLOTS", 2)
     watched = start(path)
     watched.wait_for(path=str(path), probes=1)
     for n in range(2 * probetable.SLOTS):

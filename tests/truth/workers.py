@@ -108,7 +108,7 @@ def alternate(*workers: Worker) -> None:
 
 def kill_all() -> None:
     """Kill all workers that are left."""
-    for worker in _all:
+    for worker in [*_all]:  # each leaves the list when it ends
         worker.kill()
 
 

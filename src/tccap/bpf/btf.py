@@ -4,7 +4,6 @@ libbpf reads the BTF (/sys/kernel/btf/vmlinux). bcc depends on libbpf, so it is
 installed.
 """
 
-import contextlib
 import ctypes
 import functools
 import struct
@@ -20,8 +19,10 @@ _KIND_FUNC = 12
 _TYPE_LEN = 12  # struct btf_type, and struct btf_member
 _ENUM_LEN = 8  # struct btf_enum
 
-# What the BPF programs read: structure and member, or member.member.
-MEMBERS = (
+_Members = tuple[tuple[str, str], ...]  # structure and member, or member.member
+
+# What the BPF programs read.
+MEMBERS: _Members = (
     ("task_struct", "group_leader"),
     ("task_struct", "start_boottime"),
     ("task_struct", "tgid"),
@@ -86,8 +87,10 @@ _DUMPABLE = (
     (("task_struct", "exec_state"), ("task_exec_state", "dumpable")),
     (("mm_struct", "flags"),),
 )
+# How a file counts a single reference, and where: the second since Linux 6.13.
+_FILE_COUNTS = ((1, ("file", "f_count")), (0, ("file", "f_ref.refcnt")))
 
-# What some kernels lack: the offsets, and a definition that says whether there are all.
+# What some kernels lack.
 _MPTCP = (
     ("tcp_sock", "is_mptcp"),
     ("inet_connection_sock", "icsk_ulp_data"),
@@ -224,61 +227,61 @@ class _Btf:
             yield text, member_type_id, offset & mask
 
 
+# What only some kernels have, by the definition that says whether this one has it all.
+_OPTIONAL = {
+    "HAS_MPTCP": _MPTCP,
+    "HAS_NETFILTER": _NETFILTER,
+    "HAS_GROUPS6": _GROUPS6,
+    "HAS_ZONES": _ZONES,
+    "HAS_ROUTES": _ROUTES,
+    "HAS_MIGRATION": _MIGRATION,
+    "HAS_CGROUPS": _CGROUPS,
+    "HAS_CGROUP_NAMES": _CGROUP_NAMES,
+}
+
+
 def defines() -> dict[str, int]:
     """Return -D definitions: STRUCT__MEMBER is the member's offset in bytes.
 
-    HAS_MPTCP is 1 where those of multipath TCP are among them, HAS_NETFILTER where
-    those of netfilter are, HAS_GROUPS6 where those of IPv6 multicast are, HAS_CGROUPS
-    where those of cgroups are, HAS_CGROUP_NAMES where those of their names are,
-    HAS_CONNTRACK where those of tracked connections are, HAS_ZONES where their zones
-    are, HAS_ROUTES where those of routes are, and HAS_MIGRATION where a setting is by
-    which connections change their listener.
+    HAS_... is 1 where the kernel has all members of that name (`_OPTIONAL`), and
+    HAS_CONNTRACK where tracked connections have their addresses in the places expected.
     """
-    return {
-        **_offsets(MEMBERS),
-        **_dumpable(),
-        **_file_count(),
-        **_if_present("HAS_MPTCP", _MPTCP),
-        **_if_present("HAS_NETFILTER", _NETFILTER),
-        **_if_present("HAS_GROUPS6", _GROUPS6),
-        **_if_present("HAS_ZONES", _ZONES),
-        **_if_present("HAS_ROUTES", _ROUTES),
-        **_if_present("HAS_MIGRATION", _MIGRATION),
-        **_conntrack(),
-        **_if_present("HAS_CGROUPS", _CGROUPS),
-        **_if_present("HAS_CGROUP_NAMES", _CGROUP_NAMES),
-    }
+    found = {**_offsets(MEMBERS), **_dumpable(), **_file_count(), **_conntrack()}
+    for name, members in _OPTIONAL.items():
+        found |= _if_present(name, members)
+    return found
 
 
 def _conntrack() -> dict[str, int]:
     """Return the offsets of tracked connections, if their addresses are as expected."""
-    with contextlib.suppress(TccapError):
-        if all(_kernel().offset(*member) == at for member, at in _TRACKED.items()):
-            return _if_present("HAS_CONNTRACK", _CONNTRACK)
-    return {"HAS_CONNTRACK": 0}
+    are_as_expected = [*_if_all(tuple(_TRACKED)).values()] == [*_TRACKED.values()]
+    return _if_present("HAS_CONNTRACK", _CONNTRACK if are_as_expected else ())
 
 
 def _file_count() -> dict[str, int]:
     """Return where a file's count of references is, and how it counts a single one."""
-    try:
-        return {
-            "FILE__COUNT": _kernel().offset("file", "f_count"),
-            "FILE__COUNT_OF_ONE": 1,
-        }
-    except TccapError:  # since Linux 6.13
-        offset = _kernel().offset("file", "f_ref.refcnt")
-        return {"FILE__COUNT": offset, "FILE__COUNT_OF_ONE": 0}
+    for count_of_one, member in _FILE_COUNTS:
+        if found := _if_all((member,)):
+            [offset] = found.values()
+            return {"FILE__COUNT": offset, "FILE__COUNT_OF_ONE": count_of_one}
+    raise TccapError("The kernel's struct file has no count of references.")
 
 
-def _if_present(name: str, members: tuple[tuple[str, str], ...]) -> dict[str, int]:
+def _if_present(name: str, members: _Members) -> dict[str, int]:
     """Return the offsets of members, and whether the kernel has all of them."""
+    found = _if_all(members)
+    return {**found, name: int(bool(found))}
+
+
+def _if_all(members: _Members) -> dict[str, int]:
+    """Return the offsets of members; empty unless the kernel has all of them."""
     try:
-        return {**_offsets(members), name: 1}
+        return _offsets(members)
     except TccapError:
-        return {name: 0}
+        return {}
 
 
-def _offsets(members: tuple[tuple[str, str], ...]) -> dict[str, int]:
+def _offsets(members: _Members) -> dict[str, int]:
     return {
         f"{structure}__{member}".upper().replace(".", "__"): _kernel().offset(
             structure, member
@@ -293,10 +296,7 @@ def knows_dumpable() -> bool:
 
 
 def _dumpable() -> dict[str, int]:
-    for members in _DUMPABLE:
-        with contextlib.suppress(TccapError):
-            return _offsets(members)
-    return {}
+    return next(filter(None, map(_if_all, _DUMPABLE)), {})
 
 
 def functions(*names: str) -> dict[str, int]:

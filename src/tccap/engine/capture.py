@@ -262,7 +262,7 @@ class Capture:
         """Capture until asked to stop; return the exit status."""
         with contextlib.suppress(ClosedError):  # the carrier has ended
             while True:
-                self._guarded_turn()
+                outcome.guarded(self._turn, self._fail)
         return self._carrier.wait()
 
     def _watch(self) -> None:
@@ -277,15 +277,6 @@ class Capture:
             watch(service.news_fd, functools.partial(self._on_news, service))
 
     # Running.
-
-    def _guarded_turn(self) -> None:
-        """Turn once; if the machine refuses something, have the carrier end."""
-        try:
-            self._turn()
-        except OSError as error:
-            self._fail(f"The capture ended: {error.strerror}.")
-        except TccapError as error:
-            self._fail(str(error))
 
     def _turn(self) -> None:
         if self._may_attach:
@@ -323,6 +314,7 @@ class Capture:
             report(Ready())
 
     def _fail(self, reason: str) -> None:
+        """Have the carrier end."""
         if not self._is_ending:
             self._channel.send(Trouble(reason.encode(errors="replace")))
             self._end()

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tccap.bpf.collection import Collection
+from tccap.engine import outcome
 from tccap.engine.carrier import Carrier, Writer
 from tccap.engine.classifier import Classifier
 from tccap.engine.control import Control
@@ -112,7 +113,7 @@ class Carrying:
         """
         with contextlib.suppress(ReaderGoneError):
             while not self._is_silenced and self._silence_in_s() != 0:
-                self._guarded_turn()
+                outcome.guarded(self._turn, self._fail)
             self._finish()
         self._parts.close()
         if self._trouble:
@@ -120,22 +121,10 @@ class Carrying:
 
     # Running.
 
-    def _guarded_turn(self) -> None:
-        """Turn once; if the machine refuses something, begin to stop.
-
-        The reader still gets all packets that were captured.
-        """
-        try:
-            if self._control.is_stopping and self._silence_due is None:
-                self._silence_due = time.monotonic() + SILENCE_S
-                self._channel.send(Stopping())
-            self._turn()
-        except OSError as error:
-            self._fail(f"The capture ended: {error.strerror}.")
-        except TccapError as error:
-            self._fail(str(error))
-
     def _turn(self) -> None:
+        if self._control.is_stopping and self._silence_due is None:
+            self._silence_due = time.monotonic() + SILENCE_S
+            self._channel.send(Stopping())
         self._events.wait(self._timeout_s())
         self._channel.flush()
         if self._trouble:

@@ -20,3 +20,16 @@ def status_of(work: Callable[[], int]) -> int:
         log("debug", traceback.format_exc())
         report(Error(f"tccap failed: {error!r}; the log says where."))
     return 1
+
+
+def guarded(turn: Callable[[], None], fail: Callable[[str], None]) -> None:
+    """Run one turn of a capture's loop; if it fails, call ``fail`` with the reason.
+
+    The capture then stops in order: the reader still gets all that was captured.
+    """
+    try:
+        turn()
+    except OSError as error:
+        fail(f"The capture ended: {error.strerror}.")
+    except TccapError as error:
+        fail(str(error))
