@@ -12,6 +12,7 @@ and units only outside of it.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 DOCKER, PODMAN, CONTAINERD, CRIO = "docker", "podman", "containerd", "cri-o"
@@ -53,8 +54,8 @@ class Place(NamedTuple):
     """Where a process runs; empty: nowhere in particular.
 
     ``container`` is the whole id; runtimes without ids have a ``name``. ``runtime``
-    is empty if the path does not say it. ``owner`` is the user whose service manager
-    started it, None if root did.
+    is empty if the path does not say it. ``owner`` is the user who made it, None if
+    root did.
     """
 
     runtime: str = ""
@@ -65,14 +66,23 @@ class Place(NamedTuple):
     owner: int | None = None
 
 
-def parse(path: str) -> Place:
-    """Return what the path of a cgroup says, from the root of its hierarchy."""
+def _root(_path: str) -> int | None:
+    return None
+
+
+def parse(path: str, owner_of: Callable[[str], int | None] = _root) -> Place:
+    """Return what the path of a cgroup says, from the root of its hierarchy.
+
+    Who may make cgroups somewhere can call them as he likes: ``owner_of`` returns that
+    user for a path, None for root. That of a user's service manager says it itself.
+    """
     place, parts = Place(), path.split("/")
-    for before, part in zip(["", *parts], parts, strict=False):
-        found = _container(before, part)
+    for at, part in enumerate(parts):
+        found = _container(parts[at - 1] if at else "", part)
         place = place._replace(pod_uid=_pod_uid(part) or place.pod_uid)
         if found:
-            return place._replace(**found)
+            owner = place.owner or owner_of("/".join(parts[:at]))
+            return place._replace(**found, owner=owner)
         if _UNIT.fullmatch(part):
             place = place._replace(unit=part)
         if user := _USER.fullmatch(part):

@@ -94,6 +94,16 @@ def exists(hierarchy: Hierarchy, path: str, number: int) -> bool:
     return False
 
 
+def owner(hierarchy: Hierarchy, path: str) -> int | None:
+    """Return the user who may make cgroups in one, unless it is root, or unknown."""
+    if not hierarchy.folder or not path.startswith(hierarchy.prefix):
+        return None
+    with contextlib.suppress(OSError):
+        folder = Path(hierarchy.folder + path.removeprefix(hierarchy.prefix))
+        return folder.stat().st_uid or None
+    return None
+
+
 def path_of(pid: int, hierarchy: Hierarchy) -> str:
     """Return the path of a process's cgroup; empty if the process is gone."""
     with contextlib.suppress(OSError):

@@ -9,7 +9,6 @@ is not the user's.
 import contextlib
 import json
 import os
-import pwd
 import re
 import stat
 import tomllib
@@ -17,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from tccap.host import users
 from tccap.host.cgrouppath import CONTAINERD, CRIO, DOCKER, PODMAN, Place
 
 _LEN_MAX: Final = 16 << 20
@@ -154,9 +154,8 @@ class Files:
     # --- of a user's runtimes --------------------------------------------------
 
     def _of_user(self, place: Place, owner: int) -> Iterator[Names]:
-        try:
-            home = pwd.getpwuid(owner).pw_dir
-        except KeyError:
+        home = users.local_home(owner)
+        if not home.startswith("/"):
             return
         share = f"{home}/.local/share"
         if place.runtime != DOCKER:
@@ -189,7 +188,7 @@ class Files:
             if owner is None:
                 return _content(os.open(path, _FLAGS), None)
             return _content(_opened_level_by_level(path), owner)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a zero byte, from a configuration
             return None
 
     def _folders(self, path: str) -> list[str]:

@@ -1,6 +1,7 @@
 """The containers and units that use the network, as a person chooses from a list."""
 
 from collections import Counter
+from functools import partial
 
 from tccap.host import cgrouppath, cgroups, processlist
 from tccap.host.cgrouppath import Place
@@ -17,9 +18,10 @@ def with_network_sockets() -> list[tuple[str, str]]:
     may read.
     """
     hierarchy, sockets = cgroups.find(), Counter[Place]()
+    owner_of = partial(cgroups.owner, hierarchy)
     for listed in processlist.with_network_sockets():
         path = cgroups.path_of(listed.pid, hierarchy)
-        sockets[cgrouppath.parse(path)] += listed.sockets
+        sockets[cgrouppath.parse(path, owner_of)] += listed.sockets
     found = [(_choice(place), place, count) for place, count in sockets.most_common()]
     return [
         (choice, processlist.printable(f"{_text(place)}, {_counted(count)}"))

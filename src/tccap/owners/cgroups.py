@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from tccap.bpf.collection import Collection
 from tccap.host import cgrouppath, cgroups, timer
 from tccap.host.access import ALL, Caller
+from tccap.host.allowance import Allowance
 from tccap.host.cgrouppath import Place
 from tccap.host.cgroups import Hierarchy
 from tccap.host.containernames import Files, Names
@@ -93,7 +94,10 @@ class Cgroups:
         self._described: dict[int, Described] = {}
         self._numbers: dict[str, int] = {}  # by path: of the latest one
         self._unnamed: dict[int, _Unnamed] = {}
+        self._lacking: set[int] = set()  # reported without a path, and not sought yet
         self._removed: set[int] = set()  # as of the last sweep
+        self._walking, self._making_room = Allowance(), Allowance()
+        self._naming: dict[object, Allowance] = {}  # by whom files are asked about
         self._sweep_due = math.inf
         self._timer = timer.Timer()
         self._has_warned = False
@@ -123,20 +127,28 @@ class Cgroups:
     def take(self) -> None:
         """Enter new cgroups, and look again for names that were not there."""
         self._epoll.poll(0)
+        self._timer.clear()
         events = self._events()
         found = {number: path for number, path in events if path}
-        lacking = {number for number, path in events if not path}
-        lacking -= {*self._known, *found}
-        if lacking:
-            there = dict(cgroups.walk(self._hierarchy))
-            found |= {number: there.get(number, "") for number in lacking}
-        self._learn(found.items())
+        self._lacking |= {number for number, path in events if not path}
+        self._lacking -= {*self._known, *found}
+        self._learn({**found, **self._found_by_walking()}.items())
         self._look_again()
         self._sweep()
 
     def _events(self) -> list[tuple[int, str]]:
-        """Return number and path of reported cgroups."""
+        """Return number and path of the cgroups that were reported until now."""
         return [abi.cgroup_event(record) for record in self._ring.take()[0]]
+
+    def _found_by_walking(self) -> dict[int, str]:
+        """Return the paths of cgroups that were reported without, when it is time."""
+        if not self._lacking or self._walking.wait_s():
+            return {}
+        with self._walking.used():
+            there = dict(cgroups.walk(self._hierarchy))
+        found = {number: there.get(number, "") for number in self._lacking}
+        self._lacking.clear()
+        return found
 
     def _learn(self, found: Iterable[tuple[int, str]]) -> None:
         has_changed = False
@@ -144,7 +156,7 @@ class Cgroups:
             if self._known.get(number) != path:
                 self._known[number] = path
                 self._numbers[path] = number
-                place = cgrouppath.parse(path)
+                place = cgrouppath.parse(path, self._owner_of)
                 self._enter(_Unnamed(number, place, time.monotonic(), 0))
                 has_changed = True
         if has_changed:
@@ -152,7 +164,6 @@ class Cgroups:
         self._arm(has_changed)
 
     def _look_again(self) -> None:
-        self._timer.clear()
         now = time.monotonic()
         due = [each for each in self._unnamed.values() if each.due <= now]
         for each in due:
@@ -164,24 +175,49 @@ class Cgroups:
             self._collection.invalidate_lookups()
         due = min((each.due for each in self._unnamed.values()), default=math.inf)
         due = min(due, self._sweep_due)
+        if self._lacking:
+            due = min(due, time.monotonic() + self._walking.wait_s())
         if due < math.inf:
             self._timer.arm(max(0.001, due - time.monotonic()))
 
     def _enter(self, of: _Unnamed) -> None:
         """Write what is known of a cgroup; look again later if a name lacks."""
-        names = self._names(of.place)
+        names, later = self._names(of)
         described = placenames.described(of.place, names)
         self._described[of.number] = described
         self._write(of, described)
-        lacks = of.place.container and self._may_name(of.place) and not names.name
         self._unnamed.pop(of.number, None)
-        if lacks and of.number in self._known and of.times < len(LATER_S):
-            due = of.due + LATER_S[of.times]
-            later = of._replace(due=due, times=of.times + 1)
+        if later and of.number in self._known:
             self._unnamed[of.number] = later
 
-    def _names(self, place: Place) -> Names:
-        return self._files.names(place) if self._may_name(place) else Names()
+    def _names(self, of: _Unnamed) -> tuple[Names, _Unnamed | None]:
+        """Return names that the caller may know, and when to look for them again."""
+        if not self._may_name(of.place):
+            return Names(), None
+        if not of.place.container:
+            return self._files.names(of.place), None
+        allowance = self._allowance(of.place)
+        if wait_s := allowance.wait_s():
+            return Names(), of._replace(due=time.monotonic() + wait_s)
+        with allowance.used():
+            names = self._files.names(of.place)
+        if names.name or of.times >= len(LATER_S):
+            return names, None
+        due = of.due + LATER_S[of.times]
+        return names, of._replace(due=due, times=of.times + 1)
+
+    def _allowance(self, place: Place) -> Allowance:
+        """Return the time for the files of a user, or of a container of root's.
+
+        A user can have as many cgroups and files as he likes, and so can a container
+        have cgroups.
+        """
+        if len(self._naming) > abi.CGROUPS:
+            self._naming.clear()
+        return self._naming.setdefault(place.owner or place.container, Allowance())
+
+    def _owner_of(self, path: str) -> int | None:
+        return cgroups.owner(self._hierarchy, path)
 
     def _may_name(self, place: Place) -> bool:
         """Return whether the caller may know names that root alone can read."""
@@ -206,7 +242,9 @@ class Cgroups:
         try:
             self._table[self._table.Key(of.number)] = entry
         except OSError:  # E2BIG
-            self._forget_removed()
+            if not self._making_room.wait_s():
+                with self._making_room.used():
+                    self._forget_removed()
             if of.number in self._known:
                 self._write_or_warn(of.number, entry)
 

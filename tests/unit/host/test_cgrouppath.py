@@ -116,3 +116,14 @@ def test_what_programs_take_for_a_container_is_one(prefix: str) -> None:
     assert len(prefix) < RUNTIME_PREFIX_LEN
     for end in ("", ".scope"):
         assert cgrouppath.parse(f"/{prefix}{ID}{end}").container == ID
+
+
+def test_a_container_is_that_of_the_user_who_may_make_cgroups_there() -> None:
+    """As in a service with Delegate= that runs as a user."""
+    owners = {"/system.slice/app.service": 1000}
+    path = f"/system.slice/app.service/docker-{ID}.scope"
+    assert cgrouppath.parse(path, owners.get).owner == 1000
+    assert cgrouppath.parse(f"{path}/docker-{OTHER}.scope", owners.get).container == ID
+    assert cgrouppath.parse(f"/docker/{ID}", owners.get).owner is None
+    manager = f"{USER}/user.slice/docker-{ID}.scope"
+    assert cgrouppath.parse(manager, lambda _: 7).owner == 1000

@@ -68,6 +68,18 @@ def test_a_walk_yields_numbers_and_paths(tmp_path: Path) -> None:
     assert list(cgroups.walk(Hierarchy())) == []
 
 
+def test_who_may_make_cgroups_is_the_folders_owner(tmp_path: Path) -> None:
+    delegated = tmp_path / "app.service"
+    delegated.mkdir()
+    os.chown(delegated, 1000, -1)
+    hierarchy = Hierarchy(str(tmp_path), "/docker/ab")
+    assert cgroups.owner(hierarchy, "/docker/ab/app.service") == 1000
+    assert cgroups.owner(hierarchy, "/docker/ab") is None
+    assert cgroups.owner(hierarchy, "/docker/ab/b.service") is None
+    assert cgroups.owner(hierarchy, "/elsewhere") is None
+    assert cgroups.owner(Hierarchy(), "/docker/ab/app.service") is None
+
+
 def test_a_process_has_a_path() -> None:
     assert cgroups.path_of(os.getpid(), cgroups.find()).startswith("/")
     assert cgroups.path_of(os.getpid(), Hierarchy(number=999)) == ""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tccap.host import cgrouppath, containernames
+from tccap.host import cgrouppath, containernames, users
 from tccap.host.cgrouppath import Place
 from tccap.host.containernames import Files, Names
 
@@ -137,6 +137,12 @@ def test_a_damaged_file_has_no_names(tmp_path: Path, content: str) -> None:
     assert names(tmp_path, f"/x/{ID}") == Names()
 
 
+def test_a_folder_that_cannot_be_has_no_names(tmp_path: Path) -> None:
+    write(tmp_path, "/etc/docker/daemon.json", {"data-root": "/srv\0"})
+    write(tmp_path, "/etc/containers/storage.conf", '[storage]\ngraphroot = "/\\u0000"')
+    assert names(tmp_path, f"/x/{ID}") == Names()
+
+
 def test_a_name_can_always_be_encoded(tmp_path: Path) -> None:
     path = f"/var/lib/docker/containers/{ID}/config.v2.json"
     write(tmp_path, path, '{"Name": "/a\\ud800b"}')
@@ -151,9 +157,9 @@ NOBODY = pwd.getpwnam("nobody").pw_uid
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The home of nobody, who has a container of rootless Podman."""
-    monkeypatch.setattr(
-        pwd, "getpwuid", lambda _uid: pwd.struct_passwd(["n", "", 0, 0, "", "/h", ""])
-    )
+    passwd = tmp_path / "passwd"
+    passwd.write_text(f"n:x:{NOBODY}:0::/h:\n")
+    monkeypatch.setattr(users, "LOCAL", passwd)
     stored = f"{tmp_path}/h/.local/share/containers/storage/overlay-containers"
     os.chown(write(Path(stored), "/containers.json", STORED), NOBODY, -1)
     return Path(stored)

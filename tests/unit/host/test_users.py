@@ -22,3 +22,13 @@ def test_local_names_are_those_of_passwd(
     assert users.local_names() == {}
     passwd.write_bytes(b"root:x:0:0::/:\ntoor:x:0:0::/:\n+::::\nx\n\xff:x:7:\n#a:b\n")
     assert users.local_names() == {0: b"root", 7: b"\xff"}
+
+
+def test_a_home_is_that_of_passwd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passwd = tmp_path / "passwd"
+    monkeypatch.setattr(users, "LOCAL", passwd)
+    passwd.write_bytes(b"a:x:7:8:A:/home/a:/bin/sh\nb:x:7:8::/home/b:\nc:x:9\n")
+    assert users.local_home(7) == "/home/a"
+    assert users.local_home(9) == users.local_home(10) == ""

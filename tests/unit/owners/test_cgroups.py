@@ -2,6 +2,8 @@
 
 import math
 import os
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from tccap.host import allowance
+from tccap.host import cgroups as hierarchies
 from tccap.host.access import ALL, OWN, Caller
+from tccap.host.cgrouppath import Place
 from tccap.host.cgroups import Hierarchy
-from tccap.host.containernames import Files
+from tccap.host.containernames import Files, Names
 from tccap.owners import cgroups
 from tccap.owners.cgroups import Cgroups, Chosen
 from unit.host.test_containernames import DOCKER, write
@@ -50,8 +55,8 @@ class Host:
             invalidate_lookups=lambda: None,
         )
 
-    def learned(self, caller: Caller) -> Cgroups:
-        hierarchy, files = Hierarchy(str(self.folder)), Files(str(self.files))
+    def learned(self, caller: Caller, files: Files | None = None) -> Cgroups:
+        hierarchy, files = Hierarchy(str(self.folder)), files or Files(str(self.files))
         made = Cgroups(self._collection, hierarchy, caller, CHOSEN, files)
         made.learn_all()
         return made
@@ -151,4 +156,78 @@ def test_removed_cgroups_make_room(host: Host, monkeypatch: pytest.MonkeyPatch) 
     (host.folder / "web.service").mkdir()
     made.learn_all()
     assert host.entry_of("web.service") == (1, False, b" unit=web.service")
+    made.close()
+
+
+class Costly(Files):
+    """Files that take as long to read as a user can make it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("/nowhere")
+        self.read: list[Place] = []
+        self._seconds = seconds
+
+    def names(self, place: Place) -> Names:
+        self.read.append(place)
+        time.sleep(self._seconds)
+        return Names(name="web")
+
+
+def test_a_users_files_take_no_more_than_a_share_of_the_time(host: Host) -> None:
+    """However many cgroups the user has; those of others have their names."""
+    delegated = host.folder / "app.service"
+    for number in range(100):
+        (delegated / f"{number:064x}").mkdir(parents=True)
+    os.chown(delegated, 1000, -1)
+    files = Costly(allowance.MOST_S / 4)
+    made = host.learned(ROOT, files)
+    read = Counter(place.owner for place in files.read if place.container)
+    assert 0 < read[1000] <= 5
+    assert read[None] == 1
+    assert host.entry_of(f"docker/{ID}") == (2, True, NAMED)
+    assert len(made._unnamed) == 100 - read[1000]
+    assert min(each.due for each in made._unnamed.values()) > time.monotonic()
+    made.close()
+
+
+def test_names_of_root_cannot_be_borrowed_in_a_users_cgroup(host: Host) -> None:
+    """Such as a service with Delegate= that runs as a user."""
+    write(host.files, CONFIG, DOCKER)
+    delegated = host.folder / "app.service"
+    (delegated / f"docker-{ID}.scope").mkdir(parents=True)
+    os.chown(delegated, 1000, -1)
+    host.learned(ROOT).close()
+    entry = host.entry_of(f"app.service/docker-{ID}.scope")
+    assert entry == (1, False, UNNAMED + b" unit=app.service")
+    assert host.entry_of(f"docker/{ID}") == (2, True, NAMED)
+
+
+@pytest.mark.parametrize("host", [Full], indirect=True)
+def test_a_full_table_is_not_searched_for_each_cgroup(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def exists(*_: object) -> bool:
+        asked.append(1)
+        time.sleep(allowance.MOST_S / 4)
+        return True
+
+    monkeypatch.setattr(hierarchies, "exists", exists)
+    for number in range(30):
+        (host.folder / f"{number}").mkdir()
+    host.learned(ROOT).close()
+    assert len(asked) <= 9
+
+
+def test_cgroups_without_a_path_are_sought_when_there_is_time(host: Host) -> None:
+    made = host.learned(ROOT)
+    (host.folder / "late.service").mkdir()
+    number = (host.folder / "late.service").stat().st_ino
+    made._lacking.add(number)
+    made._walking._left_s = -1.0
+    assert made._found_by_walking() == {}
+    made._walking._left_s = 1.0
+    assert made._found_by_walking() == {number: "/late.service"}
+    assert not made._lacking
     made.close()

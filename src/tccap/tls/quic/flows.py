@@ -59,6 +59,8 @@ class _Flow:
     def see(self, packets: list[Packet], *, from_client: bool) -> Seen:
         """Take a datagram."""
         self._datagrams += 1
+        if from_client:
+            self._choose_keys(packets[:1])
         read = [self._read(each, from_client=from_client) for each in packets]
         self.has_failed |= any(each.closes for each in read)
         before = self.client_random
@@ -97,14 +99,24 @@ class _Flow:
             self._start.add(offset, piece)
         return read
 
-    def _open_client(self, packet: Packet) -> bytes | None:
-        payload = self._keys_of(packet).client.open(packet.content, packet.number_at)
-        if payload is None and packet.destination != self._origin:
+    def _choose_keys(self, first: list[Packet]) -> None:
+        """Use other keys if the first packet of a client's datagram has them.
+
+        All packets of a datagram are for one connection id (RFC 9000, section 12.2).
+        Making keys takes longer than anything else here.
+        """
+        for packet in first:
+            if packet.kind != Kind.INITIAL or packet.destination == self._origin:
+                return
+            if self._open_client(packet) is not None:
+                return
             keys = InitialKeys(packet.version, packet.destination)
-            payload = keys.client.open(packet.content, packet.number_at)
-            if payload is not None:
+            if keys.client.open(packet.content, packet.number_at) is not None:
                 self._origin, self._keys = packet.destination, {packet.version: keys}
                 self._start = HelloStart()
+
+    def _open_client(self, packet: Packet) -> bytes | None:
+        payload = self._keys_of(packet).client.open(packet.content, packet.number_at)
         self.is_opened |= payload is not None
         return payload
 

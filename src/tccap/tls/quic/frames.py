@@ -11,6 +11,8 @@ _PING, _ACK, _ACK_ECN, _CRYPTO, _CONNECTION_CLOSE = 0x01, 0x02, 0x03, 0x06, 0x1C
 _RANDOM_AT: Final = 6
 START_LEN: Final = _RANDOM_AT + RANDOM_LEN
 _CLIENT_HELLO, _TLS_1_2 = 1, b"\x03\x03"
+# More frames in a packet, or ranges in an acknowledgement, are not looked at.
+FRAMES_MAX: Final = 256
 
 
 class Frames(NamedTuple):
@@ -28,7 +30,9 @@ def read(payload: bytes) -> Frames:
     found = Frames([], closes=False)
     reader = Reader(payload)
     with contextlib.suppress(TruncatedError):
-        while reader.rest_len:
+        for _ in range(FRAMES_MAX):
+            if not reader.rest_len:
+                break
             kind = reader.varint()
             if kind == _CRYPTO:
                 offset = reader.varint()
@@ -52,6 +56,8 @@ def _skip_ack(reader: Reader, counts: int) -> None:
     reader.varint()  # the largest number
     reader.varint()  # the delay
     ranges = reader.varint()
+    if ranges > FRAMES_MAX:
+        raise TruncatedError
     for _ in range(1 + 2 * ranges + counts):
         reader.varint()
 

@@ -10,6 +10,8 @@ from tccap.tls.quic.reader import Reader, TruncatedError
 
 _LONG, _KIND_SHIFT = 0x80, 4
 _ID_LEN_MAX: Final = 20
+# What one end sends at once before it has to wait; others of a datagram are not read.
+PACKETS_MAX: Final = 16
 
 
 class Kind(IntEnum):
@@ -39,7 +41,9 @@ def long_packets(datagram: bytes) -> Iterator[Packet]:
     """Return the first packets of a datagram, as far as they have long headers."""
     at = 0
     with contextlib.suppress(TruncatedError):
-        while packet := _packet(datagram, at):
+        for _ in range(PACKETS_MAX):
+            if not (packet := _packet(datagram, at)):
+                return
             yield packet
             at += len(packet.content)
 

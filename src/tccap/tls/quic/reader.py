@@ -1,5 +1,10 @@
 """Reading the fields of QUIC packets one after the other."""
 
+import re
+from typing import Final
+
+_NOT_ZERO: Final = re.compile(rb"[^\0]")
+
 
 class TruncatedError(Exception):
     """The bytes end before the field does."""
@@ -36,5 +41,5 @@ class Reader:
 
     def skip_zeros(self) -> None:
         """Move to the next byte that is not zero, or to the end."""
-        rest = self._data[self.at :]
-        self.at += len(rest) - len(rest.lstrip(b"\0"))
+        found = _NOT_ZERO.search(self._data, self.at)
+        self.at = found.start() if found else len(self._data)

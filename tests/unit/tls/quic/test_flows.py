@@ -7,6 +7,7 @@ from support.quicpackets import V1, V2, client_hello, crypto
 from tccap.stream.abi import MessageKind
 from tccap.tls.quic import flows
 from tccap.tls.quic.flows import Flows, Seen
+from tccap.tls.quic.keys import InitialKeys
 
 FLOW, ORIGIN, OTHER = b"flow", b"origin78", b"another8"
 RANDOM, RANDOM_2 = b"r" * 32, b"s" * 32
@@ -165,6 +166,26 @@ def test_a_flow_is_not_followed_for_ever(flow: Conversation) -> None:
     assert flow.flows.take_over() == []
     assert flow.client(_client()) == NOTHING
     assert flow.flows.take_over() == [FLOW]
+
+
+def test_a_datagram_costs_the_keys_of_one_connection_id(
+    flow: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many packets it has, each for another one."""
+    made: list[bytes] = []
+
+    class Counted(InitialKeys):
+        def __init__(self, version: int, connection_id: bytes) -> None:
+            made.append(connection_id)
+            super().__init__(version, connection_id)
+
+    monkeypatch.setattr(flows, "InitialKeys", Counted)
+    others = [b"%08d" % number for number in range(1000)]
+    packets = (
+        quicpackets.initial(b"\x01", origin=OTHER, destination=each) for each in others
+    )
+    assert flow.client(*packets) == NOTHING
+    assert made == [b"", others[0]]
 
 
 def test_flows_without_a_whole_hello_are_limited() -> None:

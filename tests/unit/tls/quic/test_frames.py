@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from support.quicpackets import client_hello, crypto, varint
 from tccap.tls.quic import frames
-from tccap.tls.quic.frames import START_LEN, HelloStart
+from tccap.tls.quic.frames import FRAMES_MAX, START_LEN, HelloStart
 
 RANDOM = bytes(range(32))
 ACK = b"\x02\x05\x00\x01\x02\x01\x01"
@@ -25,6 +25,14 @@ def test_frames_between_others() -> None:
 def test_an_end() -> None:
     payload = crypto(0, b"a") + b"\x1c" + varint(0x128) + varint(0) + varint(0)
     assert frames.read(payload) == ([(0, b"a")], True)
+
+
+def test_work_for_a_packet_has_an_end() -> None:
+    """Whatever fills it, up to the longest that there are."""
+    pieces = frames.read(crypto(0, b"") * (1 << 14))
+    assert len(pieces.crypto) == FRAMES_MAX
+    ranges = b"\x02\0\0" + varint(FRAMES_MAX + 1) + bytes(1 << 16)
+    assert frames.read(crypto(0, b"a") + ranges) == ([(0, b"a")], False)
 
 
 def test_reading_ends_at_a_frame_that_may_not_be_there() -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from support import quicpackets
 from support.quicpackets import V1, V2
-from tccap.tls.quic.packets import Kind, long_packets
+from tccap.tls.quic.packets import PACKETS_MAX, Kind, long_packets
 
 ORIGIN = b"origin78"
 
@@ -48,6 +48,11 @@ def test_a_retry_takes_the_rest(version: int) -> None:
 )
 def test_others_are_not_read(datagram: bytes) -> None:
     assert [*long_packets(datagram)] == []
+
+
+def test_no_more_packets_of_a_datagram_are_read_than_an_end_sends_at_once() -> None:
+    smallest = quicpackets.long_packet(2, b"")
+    assert len([*long_packets(smallest * (1 << 16))]) == PACKETS_MAX
 
 
 @given(st.binary(max_size=300))
