@@ -43,9 +43,9 @@ static __always_inline void find_pinger(struct endpoint_lookup *lookup,
 /* Identifiers are reused, so an unknown sender replaces an earlier one, too. */
 static __always_inline void remember_pinger(const struct endpoint *endpoint,
 					    struct endpoint_lookup *lookup,
-					    const struct packet *packet)
+					    const struct packet *packet, s32 ns)
 {
-	struct echo *key = echo_key(lookup, packet, packet->destination, OWN_NAMESPACE);
+	struct echo *key = echo_key(lookup, packet, packet->destination, ns);
 	struct owner owner = { .process = endpoint->id, .tid = endpoint->tid };
 
 	if (endpoint->process)

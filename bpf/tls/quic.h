@@ -115,7 +115,7 @@ look_for_quic(const struct reader *reader, const struct frame_context *context,
 	quic = quic_tails.lookup(&zero);
 	if (!quic)
 		return;
-	write_flow(&quic->flow, packet);
+	write_flow(&quic->flow, packet, &context->device);
 	mark = quic_mark(&quic->flow, packet, initial);
 	if (!mark)
 		return;

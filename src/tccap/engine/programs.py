@@ -13,6 +13,7 @@ from tccap.engine.parts import Choice
 from tccap.errors import TccapError
 from tccap.host.cpus import possible_cpus
 from tccap.ipc.plan import Plan
+from tccap.owners import addresses
 from tccap.stream import abi
 from tccap.stream.programoptions import Option
 
@@ -68,7 +69,9 @@ def _packet_code(plan: Plan) -> Code:
     snaplen = abi.bytes_kept(plan.snaplen)
     return Code(
         defines=abi.defines(possible_cpus()),
-        patches=Patches({Option.SNAPLEN: snaplen}),
+        patches=Patches(
+            {Option.SNAPLEN: snaplen, Option.NAMESPACE_ID: addresses.OWN_NAMESPACE}
+        ),
         sizes={
             "ring": MapSize(abi.ring_pages(plan.ring_mib) * abi.PAGE_LEN),
             "scratch": MapSize(value_len=abi.scratch_len(snaplen)),

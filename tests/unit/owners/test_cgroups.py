@@ -50,9 +50,9 @@ class Host:
             invalidate_lookups=lambda: None,
         )
 
-    def learned(self, caller: Caller) -> Cgroups:
+    def learned(self, caller: Caller, chosen: Chosen = CHOSEN) -> Cgroups:
         hierarchy, files = Hierarchy(str(self.folder)), Files(str(self.files))
-        made = Cgroups(self._collection, hierarchy, caller, CHOSEN, files)
+        made = Cgroups(self._collection, hierarchy, caller, chosen, files)
         made.learn_all()
         return made
 
@@ -151,4 +151,24 @@ def test_removed_cgroups_make_room(host: Host, monkeypatch: pytest.MonkeyPatch) 
     (host.folder / "web.service").mkdir()
     made.learn_all()
     assert host.entry_of("web.service") == (1, False, b" unit=web.service")
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (Chosen({"container": ("web",)}, (("unit", "*"),)), {12}),
+        (Chosen({}, (("unit", "*"), ("container", "other"))), {34}),
+        (Chosen({}, (("unit", "*"), ("container", "web"))), {12, 34}),
+    ],
+)
+def test_processes_are_chosen_by_options_or_else_by_words(
+    host: Host, chosen: Chosen, expected: set[int]
+) -> None:
+    write(host.files, CONFIG, DOCKER)
+    (host.folder / "web.service").mkdir()
+    for folder, pid in ((f"docker/{ID}", 12), ("web.service", 34), ("docker", 56)):
+        (host.folder / folder / "cgroup.procs").write_text(f"{pid}\n")
+    made = host.learned(ROOT, chosen)
+    assert {pid for _, pid in made.chosen_processes()} == expected
     made.close()

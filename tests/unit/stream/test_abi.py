@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support import clayout
-from tccap.engine.classifier import DeviceEntry
+from tccap.engine.classifier import DeviceEntry, DeviceKey
 from tccap.errors import TccapError
 from tccap.filter import language
 from tccap.ipc import values
@@ -76,6 +76,7 @@ FORMATS = {
     "quic_tail": abi._QUIC_TAIL,
 }
 TUPLES = {
+    "device_key": DeviceKey._fields,
     "device": DeviceEntry._fields,
     "local_network": addresses.LocalNetwork._fields,
     "container_address": container_addresses.ContainerAddress._fields,
