@@ -19,6 +19,7 @@ import pytest
 from support import bpf, netns, place, running
 from support.netns import Namespace
 from support.tls import TlsHost
+from tccap.engine.inside import DEVICES
 from tccap.host.access import ALL, OWN, Caller
 from tccap.owners.occupied import ForbiddenError, Insiders
 from tccap.owners.placenames import Described
@@ -288,6 +289,23 @@ def test_a_pair_between_two_containers_is_seen_at_one_end(space: Namespace) -> N
 def _send(mark: bytes, address: str) -> None:
     with socket.socket(type=socket.SOCK_DGRAM) as sock:
         sock.sendto(mark, (address, PORT))
+
+
+@needs_tcx
+@everywhere
+def test_devices_of_a_container_beyond_a_limit_are_named(space: Namespace) -> None:
+    commands = [f"link add d{number:02} up type dummy" for number in range(DEVICES)]
+    with (
+        container(space, "web-1", 1) as web,
+        running.engine(space, "any", **CHOSEN, link_types="ethernet") as engine,
+    ):
+        knock(web, engine)
+        batch = ["ip", "-n", web.box.name, "-batch", "-"]
+        subprocess.run(batch, input="\n".join(commands), text=True, check=True)
+        engine.wait_for(f"is not captured: {DEVICES} devices of that container before.")
+        engine.end()
+    found = [name for name in interfaces(engine) if name.startswith("web-1/")]
+    assert len(found) == DEVICES
 
 
 @needs_tcx
