@@ -66,7 +66,7 @@ class Classifier:
 
         TccapError where the kernel refuses it.
         """
-        numbers = {Option.NAMESPACE_ID: namespace_id}
+        numbers: dict[int, int] = {Option.NAMESPACE_ID: namespace_id}
         return self._collection.variant(_FIRST[direction], ProgType.SCHED_CLS, numbers)
 
     def add_device(self, ifindex: int, entry: DeviceEntry) -> None:

@@ -86,6 +86,8 @@ class Inside:
         self._send: Callable[[bytes], object] | None = None
         self._known: dict[int, _Known] = {}  # by inode number
         self._refused: set[Space] = set()
+        self._has_looked = False
+        self._found_before: set[Space] = set()
         self._last_id = OWN_NAMESPACE
         self._warned: set[str] = set()
         self._timer = timer.Timer()
@@ -114,7 +116,9 @@ class Inside:
         while due and time.monotonic() < deadline:
             self._visit(due.pop())
         self._update_addresses()
-        self.is_complete |= not due
+        self.is_complete |= self._has_looked and not due
+        self._has_looked = True
+        self._found_before = {*found.values()}
         spent_s = time.monotonic() - started
         self._timer.arm(LOOK_S if due else max(LOOK_S, SHARE * spent_s))
 
@@ -144,8 +148,13 @@ class Inside:
         os.close(self._timer.fileno())
 
     def _due(self, found: dict[int, Space]) -> list[Space]:
-        """Return which namespaces to enter; the last of them first."""
+        """Return which namespaces to enter; the last of them first.
+
+        New ones are entered the second time that they are found, with the same process:
+        see `Insiders.find`.
+        """
         new = [space for space in found.values() if self._is_new(space)]
+        new = [space for space in new if space in self._found_before]
         free = SPACES - len(self._known)
         if len(new) > free:
             self._warn(_FULL)

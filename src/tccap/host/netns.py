@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import os
 import socket
-import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ from tccap.host import libc
 
 _CLONE_NEWNET = 0x40000000
 _SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h
-_COOKIE = struct.Struct("=Q")
 # include/uapi/linux/nsfs.h
 _NS_GET_USERNS, _NS_GET_OWNER_UID = 0xB701, 0xB704
 
@@ -45,9 +43,8 @@ def cookie() -> int:
     Inode numbers are used again. OSError before Linux 5.14.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as any_socket:
-        return _COOKIE.unpack(
-            any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, _COOKIE.size)
-        )[0]
+        option = (socket.SOL_SOCKET, _SO_NETNS_COOKIE)
+        return int.from_bytes(any_socket.getsockopt(*option, 8), sys.byteorder)
 
 
 def owner(namespace_fd: int) -> int:

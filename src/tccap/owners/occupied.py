@@ -40,7 +40,11 @@ class Insiders:
         self._own = namespaces.own_inode()
 
     def find(self) -> dict[int, Space]:
-        """Return the namespaces that there are now, by inode number."""
+        """Return the namespaces that there are now, by inode number.
+
+        That of the engine is no container's own. A process that joins a container may
+        be in any other one for a moment, such as the one that it comes from.
+        """
         found: dict[int, Space] = {}
         for described, pid in self._chosen():
             with contextlib.suppress(OSError):  # it has ended

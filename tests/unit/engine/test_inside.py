@@ -62,9 +62,13 @@ def test_a_namespace_is_entered_again_for_another_process_alone(
     containers: Containers, captured: Inside
 ) -> None:
     containers.start(7, 70)
+    captured.look()
+    assert containers.entered_pids == []
+    assert not captured.is_complete
     for _ in range(2):
         captured.look()
     assert containers.entered_pids == [70]
+    assert captured.is_complete
     containers.start(7, 71)
     captured.look()
     assert containers.entered_pids == [70, 71]
@@ -75,7 +79,8 @@ def test_a_namespace_that_has_the_number_of_another_one_is_another_one(
     containers: Containers, captured: Inside
 ) -> None:
     containers.start(7, 70)
-    captured.look()
+    for _ in range(2):
+        captured.look()
     containers.cookies[7] = 99
     containers.start(7, 71)
     captured.look()
@@ -91,8 +96,8 @@ def test_too_many_are_a_sentence_until_one_ends(
     monkeypatch.setattr(inside, "SPACES", 2)
     for inode in (7, 8, 9):
         containers.start(inode, inode)
-    captured.look()
-    captured.look()
+    for _ in range(3):
+        captured.look()
     assert containers.entered_pids == [8, 7]
     assert captured.is_complete
     assert capfd.readouterr().err.count("network namespaces are chosen") == 1
@@ -110,7 +115,7 @@ def test_a_refusal_is_one_sentence_and_not_asked_for_again(
     }
     for inode in (7, 8):
         containers.start(inode, inode)
-    for _ in range(2):
+    for _ in range(3):
         captured.look()
     assert containers.entered_pids == [8, 7]
     said = capfd.readouterr().err
@@ -123,7 +128,16 @@ def test_one_that_ends_meanwhile_is_tried_again_in_silence(
 ) -> None:
     containers.refusals = {7: ProcessLookupError(errno.ESRCH, "")}
     containers.start(7, 70)
-    for _ in range(2):
+    for _ in range(3):
         captured.look()
     assert containers.entered_pids == [70, 70]
     assert capfd.readouterr().err == ""
+
+
+def test_a_process_on_its_way_into_a_container_is_no_reason_to_enter(
+    containers: Containers, captured: Inside
+) -> None:
+    for pid in range(70, 75):
+        containers.start(7, pid)
+        captured.look()
+    assert containers.entered_pids == []
