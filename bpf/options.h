@@ -53,6 +53,6 @@
 /* The network namespace whose devices a first stage is attached to. Programs with another
  * number are loaded for each that the engine enters: only from Linux 6.14 on could they
  * ask the kernel where they are. */
-#define NAMESPACE_ID ((s32)PATCHED_NUMBER(22))
+#define NAMESPACE_ID PATCHED_NUMBER(22)
 
 #endif

@@ -35,7 +35,7 @@ packet_passes(struct __sk_buff *skb, const struct frame_context *context, u32 di
 static __always_inline bool find_device(struct __sk_buff *skb,
 					struct frame_context *context)
 {
-	struct device_key key = { .namespace_id = NAMESPACE_ID,
+	struct device_key key = { .namespace_id = (s32)NAMESPACE_ID,
 				  .ifindex = skb->ifindex };
 	u64 generation = lookup_generation();
 	struct device *device;
