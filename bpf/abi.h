@@ -93,7 +93,13 @@ struct ring_control {
 	u64 starts[RING_LEN_MAX / RING_GRANULE_LEN];
 };
 
-/* What the classifier knows of a device, by ifindex; DeviceEntry in
+/* A device: each network namespace numbers its own. */
+struct device_key {
+	s32 namespace_id; /* OWN_NAMESPACE, or less: one that the engine has entered */
+	u32 ifindex;
+};
+
+/* What the classifier knows of a device; DeviceEntry in
  * src/tccap/engine/classifier.py. */
 struct device {
 	u32 interface_id; /* of its Interface Description Block */
@@ -109,10 +115,12 @@ struct device {
 	 * TRANSLATED_DESTINATIONS and TRANSLATED_SOURCES, or 0. */
 	u16 translation;
 	u16 far_translation;
-	u16 is_lower;  /* other devices receive what arrives by this one */
-	u16 from_here; /* what arrives may come from this host */
-	u32 master;    /* the bridge or bond to which it belongs; 0: none */
-	u32 in_vrf;    /* it, or its bridge or bond, belongs to a VRF */
+	u16 is_lower;	  /* other devices receive what arrives by this one */
+	u16 from_here;	  /* what arrives may come from this host */
+	u32 master;	  /* the bridge or bond to which it belongs; 0: none */
+	u32 in_vrf;	  /* it, or its bridge or bond, belongs to a VRF */
+	s32 namespace_id; /* as in its key */
+	u32 netns;	  /* inode number of that namespace; 0: own_netns has it */
 };
 
 #define TRANSLATED_DESTINATIONS 1
@@ -141,14 +149,14 @@ struct overflows {
  * them; LocalNetwork in src/tccap/owners/addresses.py. The longest prefix counts. */
 struct local_network {
 	u32 prefix_len;	  /* bits, of all that follows */
-	s32 namespace_id; /* OWN_NAMESPACE, or as seen from here */
+	s32 namespace_id; /* OWN_NAMESPACE or less, or as seen from here */
 	u32 family;
 	u8 address[16];
 };
 #define NOT_LOCAL 0 /* an exception in a larger network */
 #define LOCAL_UNICAST 1
 #define LOCAL_BROADCAST 2
-#define OWN_NAMESPACE (-1)
+#define OWN_NAMESPACE (-1) /* helpers take all numbers below 0 for the packet's */
 
 /* An address of a container behind a device: a veth end, or a bridge that has some;
  * ContainerAddress in src/tccap/owners/container_addresses.py. */
@@ -160,7 +168,7 @@ struct container_address {
 
 /* Where the socket of an endpoint is looked up; Place in the same module. */
 struct place {
-	s32 namespace_id; /* OWN_NAMESPACE, or as seen from here */
+	s32 namespace_id; /* OWN_NAMESPACE or less, or as seen from here */
 	u32 netns;	  /* inode number of that namespace; 0: unknown */
 	u32 ifindex;	  /* of the device there to which a packet comes; 0: none */
 	u32 translation;  /* what may be translated there, as in struct device */

@@ -55,4 +55,9 @@
 #define TLS_GROUP PATCHED_NUMBER(20)
 #define TLS_USER_NAMESPACE PATCHED_NUMBER(21)
 
+/* The network namespace whose devices a first stage is attached to. Programs with another
+ * number are loaded for each that the engine enters: only from Linux 6.14 on could they
+ * ask the kernel where they are. */
+#define NAMESPACE_ID PATCHED_NUMBER(24)
+
 #endif

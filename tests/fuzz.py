@@ -165,7 +165,7 @@ def netlink_answers(rng: Random) -> None:
         list(localroutes._routes(fake, socket.AF_INET, 0))
     fake.recv.side_effect = [rng.choice(answers)] + [done] * 9
     with contextlib.suppress(OSError):
-        namespaces._id(fake, 3)
+        namespaces.id_of(fake, 3)
     fake.recv.side_effect = [rng.choice(answers)] + [done] * 9
     with contextlib.suppress(OSError):
         list(links.read(fake))

@@ -103,6 +103,8 @@ PLANS: dict[str, bytes] = {
     "label number": _with(label=2),
     "children text": _with(children="false"),
     "children number": _with(children=1),
+    "inside number": _with(inside=1),
+    "inside of one device": _with(device="eth0", inside=True),
     # Lists.
     "pids object": _with(pids={"1": 1}),
     "pids zero": _with(pids=[0]),

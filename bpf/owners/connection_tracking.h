@@ -17,10 +17,15 @@
 #include "kernel.h"
 #include "owners/endpoint.h"
 #include "packet/parse.h"
+#include "packet/stages.h"
 
-static __always_inline bool may_be_tracked(const struct packet *packet)
+/* Whether to follow a packet on a device. What lo carries has been translated before, and
+ * entries are remembered for one namespace. */
+static __always_inline bool may_be_tracked(const struct packet *packet,
+					   const struct device *device)
 {
-	return (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP) &&
+	return !device->is_loopback && !is_inside(device) &&
+	       (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP) &&
 	       !packet->later_fragment;
 }
 

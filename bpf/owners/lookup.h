@@ -84,7 +84,7 @@ locate_sender(struct __sk_buff *skb, struct endpoint_lookup *lookup,
 	write_answer(answer, packet);
 	if (forwarded)
 		forget_closed(lookup, answer);
-	if (!device->is_loopback && may_be_tracked(packet)) {
+	if (may_be_tracked(packet, device)) {
 		if (outbound)
 			follow_leaving(skb, lookup, answer, device, forwarded);
 		else if (is_bridge(device))
@@ -197,14 +197,15 @@ carried_socket(struct __sk_buff *skb, const struct device *device, bool outbound
 static __always_inline bool is_sent_here(struct __sk_buff *skb,
 					 const struct device *device, bool outbound)
 {
-	u32 ifindex = skb->ingress_ifindex;
+	struct device_key key = { .namespace_id = device->namespace_id,
+				  .ifindex = skb->ingress_ifindex };
 	struct device *before;
 
 	if (!outbound)
 		return device->is_loopback || device->from_here;
 	if (!is_forwarded(skb, device))
 		return true;
-	before = devices.lookup(&ifindex);
+	before = devices.lookup(&key);
 	return !before || before->from_here;
 }
 

@@ -15,6 +15,7 @@
 #include "owners/endpoint.h"
 #include "owners/local_addresses.h"
 #include "packet/parse.h"
+#include "packet/stages.h"
 
 /* include/uapi/linux/if_packet.h */
 #define PACKET_HOST 0
@@ -39,7 +40,8 @@ static __always_inline bool is_bridge(const struct device *device)
 static __always_inline void look_here(struct endpoint_lookup *lookup,
 				      const struct device *device)
 {
-	lookup->place.namespace_id = lookup->fragments_in = OWN_NAMESPACE;
+	lookup->place.namespace_id = lookup->fragments_in = device->namespace_id;
+	lookup->place.netns = device->netns;
 	lookup->place.translation = device->translation;
 }
 
@@ -56,13 +58,17 @@ static __always_inline bool look_there(struct endpoint_lookup *lookup,
 	return true;
 }
 
-/* Looks in the container behind a device that has the address. */
-static __always_inline bool look_behind(struct endpoint_lookup *lookup, u32 ifindex,
+/* Looks in the container behind a device that has the address. What is behind the devices
+ * of a container is not known. */
+static __always_inline bool look_behind(struct endpoint_lookup *lookup,
+					const struct device *device, u32 ifindex,
 					const u8 *address, u32 family)
 {
 	struct container_address *key = &lookup->key.address;
 	struct place *place;
 
+	if (is_inside(device))
+		return false;
 	key->ifindex = ifindex;
 	key->family = family;
 	__builtin_memcpy(key->address, address, 16);
@@ -96,11 +102,12 @@ static __always_inline bool find_sending_place(struct __sk_buff *skb,
 		return true;
 	if (forwarded || (!outbound && device->from_here)) {
 		lookup->only_connected = !is_as_sent(lookup, outbound);
-		return look_behind(lookup, ifindex, answer->destination,
+		return look_behind(lookup, device, ifindex, answer->destination,
 				   answer->family);
 	}
 	return answer->protocol == IPPROTO_TCP &&
-	       ((outbound && !device->in_vrf) || device->is_loopback);
+	       ((outbound && !device->in_vrf && !is_inside(device)) ||
+		device->is_loopback);
 }
 
 /* Where a packet that arrives is received; false if that is another host. Its addresses
@@ -111,13 +118,13 @@ static __always_inline bool find_place_ahead(struct endpoint_lookup *lookup,
 {
 	u32 ifindex;
 
-	if (!device->is_loopback && may_be_tracked(packet))
+	if (may_be_tracked(packet, device))
 		follow_arriving(lookup, packet);
 	ifindex = lookup->is_tracked ? lookup->is_behind : device->master;
 	if (!ifindex || (!lookup->is_tracked &&
-			 is_for_host(packet, OWN_NAMESPACE, lookup->generation)))
+			 is_for_host(packet, device->namespace_id, lookup->generation)))
 		return true; /* a container may have given itself our address, too */
-	if (look_behind(lookup, ifindex, packet->destination, packet->family)) {
+	if (look_behind(lookup, device, ifindex, packet->destination, packet->family)) {
 		lookup->only_connected = !lookup->is_tracked;
 		return true;
 	}
@@ -165,7 +172,7 @@ find_receiving_place(struct __sk_buff *skb, struct endpoint_lookup *lookup,
 	if (!outbound || device->is_loopback)
 		return find_place_ahead(lookup, packet, device);
 	return look_there(lookup, device) ||
-	       (device->from_here && look_behind(lookup, IFINDEX_OF(skb),
+	       (device->from_here && look_behind(lookup, device, IFINDEX_OF(skb),
 						 packet->destination, packet->family));
 }
 

@@ -79,9 +79,10 @@ static __always_inline void find_user(struct endpoint_lookup *lookup,
 		lookup->left_if_exited = protocol != IPPROTO_TCP || state == TCP_LISTEN;
 }
 
+/* Whether the lookup is in the namespace of the packet's device. */
 static __always_inline bool is_here(const struct endpoint_lookup *lookup)
 {
-	return lookup->place.namespace_id == OWN_NAMESPACE;
+	return lookup->place.namespace_id <= OWN_NAMESPACE;
 }
 
 /* Whether the kernel looks for the socket by another device than the lookup does: that of
@@ -172,7 +173,7 @@ static __always_inline u32 netns_of_lookup(const struct endpoint_lookup *lookup)
 {
 	u32 zero = 0, *own;
 
-	if (!is_here(lookup))
+	if (lookup->place.namespace_id != OWN_NAMESPACE)
 		return lookup->place.netns;
 	own = own_netns.lookup(&zero);
 	return own ? *own : 0;

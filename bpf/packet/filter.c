@@ -35,16 +35,19 @@ packet_passes(struct __sk_buff *skb, const struct frame_context *context, u32 di
 static __always_inline bool find_device(struct __sk_buff *skb,
 					struct frame_context *context)
 {
-	u32 ifindex = skb->ifindex;
+	struct device_key key = { .namespace_id = (s32)NAMESPACE_ID,
+				  .ifindex = skb->ifindex };
 	u64 generation = lookup_generation();
 	struct device *device;
 
-	if (context->ifindex == ifindex && context->generation == generation)
+	if (context->ifindex == key.ifindex &&
+	    context->device.namespace_id == key.namespace_id &&
+	    context->generation == generation)
 		return true;
-	device = devices.lookup(&ifindex);
+	device = devices.lookup(&key);
 	if (!device)
 		return false;
-	context->ifindex = ifindex;
+	context->ifindex = key.ifindex;
 	context->generation = generation;
 	context->device = *device;
 	return true;

@@ -17,7 +17,7 @@
 #include "packet/frame.h"
 #include "packet/start.h"
 
-BPF_HASH(devices, u32, struct device, INTERFACES);
+BPF_HASH(devices, struct device_key, struct device, INTERFACES);
 BPF_PERCPU_ARRAY(counters, struct counters, INTERFACES);
 
 /* What a stage passes to the next one. */
@@ -37,20 +37,27 @@ BPF_PROG_ARRAY(stages, 2);
 
 #define TC_ACT_UNSPEC (-1)
 
+/* Whether the device is in a container's namespace that is captured from inside. */
+static __always_inline bool is_inside(const struct device *device)
+{
+	return device->namespace_id < OWN_NAMESPACE;
+}
+
 static __always_inline bool is_tagged(struct __sk_buff *skb,
 				      const struct device *device)
 {
 	return device->first_header == FIRST_ETHERNET && skb->vlan_present;
 }
 
-/* For words of capture filters. On lo every packet is inbound, as for tcpdump. */
+/* For words of capture filters. On lo every packet is inbound, as for tcpdump. Numbers of
+ * devices are those of the engine's namespace. */
 static __always_inline void describe_frame(struct filter_input *input,
 					   struct __sk_buff *skb,
 					   const struct device *device, u32 direction)
 {
 	input->is_ethernet = device->first_header == FIRST_ETHERNET;
 	input->is_inbound = device->is_loopback || direction == EPB_INBOUND;
-	input->ifindex = skb->ifindex;
+	input->ifindex = is_inside(device) ? 0 : skb->ifindex;
 }
 
 static __always_inline struct frame_context *frame_context(void)

@@ -60,8 +60,15 @@ static __always_inline bool is_first(const struct packet *packet)
 	return source[1] < destination[1];
 }
 
+/* Keeps connections of 127.0.0.1 in several namespaces apart; 0 for the engine's. */
+static __always_inline u16 namespace_bits(const struct device *device)
+{
+	return (u16)(OWN_NAMESPACE - device->namespace_id) << 4;
+}
+
 static __always_inline void write_flow(struct tls_flow *flow,
-				       const struct packet *packet)
+				       const struct packet *packet,
+				       const struct device *device)
 {
 	bool first = is_first(packet);
 
@@ -69,7 +76,7 @@ static __always_inline void write_flow(struct tls_flow *flow,
 	__builtin_memcpy(first ? flow->second : flow->first, packet->destination, 16);
 	flow->first_port = first ? packet->source_port : packet->destination_port;
 	flow->second_port = first ? packet->destination_port : packet->source_port;
-	flow->family = packet->family;
+	flow->family = packet->family + namespace_bits(device);
 	flow->protocol = packet->protocol;
 }
 
@@ -202,7 +209,7 @@ look_for_tls(struct __sk_buff *skb, const struct frame_context *context,
 	work = tls_works.lookup(&zero);
 	if (!work)
 		return;
-	write_flow(&work->flow, packet);
+	write_flow(&work->flow, packet, &context->device);
 	hello = read_hello(skb, packet, &work->start);
 	if (hello == TLS_CLIENT_HELLO)
 		mark_flow(work, context, packet, sender, receiver);

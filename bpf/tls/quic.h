@@ -109,7 +109,7 @@ look_for_quic(const struct reader *reader, const struct frame_context *context,
 	initial = is_initial(start, frame_len - payload_at);
 	if (!initial && !any_quic_marks())
 		return;
-	write_flow(&held->flow, packet);
+	write_flow(&held->flow, packet, &context->device);
 	mark = quic_mark(&held->flow, packet, initial);
 	if (!mark)
 		return;

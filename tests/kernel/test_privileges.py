@@ -3,6 +3,9 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from support import netns, running
 from tccap.engine import privileges
@@ -17,16 +20,30 @@ def _numbers(mask: str) -> set[int]:
     return {n for n in range(64) if int(mask, 16) >> n & 1}
 
 
-def test_every_thread_has_dropped_unneeded_capabilities(pair: netns.Pair) -> None:
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        pytest.param({}, privileges.KEPT, id="kept"),
+        pytest.param(
+            {"inside": True, "units": ("none",)},
+            privileges.ENTERING,
+            id="inside",
+            marks=pytest.mark.same_everywhere,
+        ),
+    ],
+)
+def test_every_thread_has_dropped_unneeded_capabilities(
+    pair: netns.Pair, changes: dict[str, Any], kept: dict[int, str]
+) -> None:
     # Not every root has all of them.
     had = _numbers(_status(os.getpid(), str(os.getpid()))["CapEff"])
-    with running.engine(pair.near, "any", label="full") as engine:
+    with running.engine(pair.near, "any", label="full", **changes) as engine:
         pid = engine.process.pid
         for path in Path(f"/proc/{pid}/task").iterdir():
             task = path.name
             status = _status(pid, task)
             for kind in ("CapEff", "CapPrm", "CapBnd"):
-                assert _numbers(status[kind]) == had & {*privileges.KEPT}, (task, kind)
+                assert _numbers(status[kind]) == had & {*kept}, (task, kind)
             assert _numbers(status["CapInh"]) == _numbers(status["CapAmb"]) == set()
             assert status["NoNewPrivs"] == "1"
         engine.stop()

@@ -6,7 +6,7 @@ Neither bcc nor pyroute2 can create these links, so bpf(2) is called directly.
 import errno
 import os
 import resource
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
 from tccap.bpf.syscall import bpf
@@ -36,40 +36,36 @@ class TcxAttacher:
 
         EMFILE comes before the last descriptors are used, and with nothing attached.
         """
-        _need_files(len(directions))
+        need_files(len(directions))
         links = self._links.setdefault(ifindex, [])
         for direction in directions:
-            links.append(_link(self._programs[direction], ifindex, direction))
+            links.append(link(self._programs[direction], ifindex, direction))
 
     def detach(self, ifindex: int) -> None:
         """Detach from a device, which may be gone already."""
-        for link in self._links.pop(ifindex, []):
-            os.close(link)
+        for link_fd in self._links.pop(ifindex, []):
+            os.close(link_fd)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         """Detach from all devices; with many, a child does, and outlives the engine."""
-        links = {link for links in self._links.values() for link in links}
+        links = [link_fd for links in self._links.values() for link_fd in links]
         self._links.clear()
-        if len(links) > _CLOSED_AT_ONCE:
-            descriptors.leave_to_child(links)
-            return
-        for link in links:
-            os.close(link)
+        close(links)
 
 
 def is_supported(program_fd: int) -> bool:
     """Return whether the kernel has TCX: only then does it look up the device."""
     try:
-        os.close(_link(program_fd, _NO_DEVICE, "in"))
+        os.close(link(program_fd, _NO_DEVICE, "in"))
     except OSError as error:
         return error.errno == errno.ENODEV
     return True
 
 
-def _need_files(count: int) -> None:
+def need_files(count: int) -> None:
     """Raise OSError (EMFILE) unless so many descriptors can be spared for links."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     free_fd = os.dup(0)  # the lowest number that is free
@@ -78,9 +74,10 @@ def _need_files(count: int) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
-def _link(program_fd: int, ifindex: int, direction: str) -> int:
+def link(program_fd: int, ifindex: int, direction: str) -> int:
     """Attach a program and return the link; closing it, or dying, detaches.
 
+    The device is one of the network namespace that this thread is in.
     It runs ahead of all other programs, which may drop or redirect packets.
     """
     attributes = LinkCreateTcx(
@@ -90,3 +87,12 @@ def _link(program_fd: int, ifindex: int, direction: str) -> int:
         flags=F_BEFORE,
     )
     return bpf(Command.LINK_CREATE, attributes)
+
+
+def close(links: Sequence[int]) -> None:
+    """Close links; with many, a child does, and outlives the engine."""
+    if len(links) > _CLOSED_AT_ONCE:
+        descriptors.leave_to_child(links)
+        return
+    for link_fd in links:
+        os.close(link_fd)

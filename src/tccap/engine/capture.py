@@ -16,11 +16,13 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tccap.attach import clsact
 from tccap.attach.attacher import Attacher, make_attacher
+from tccap.attach.tcx import TcxAttacher
 from tccap.bpf.collection import Collection, TooComplexError
 from tccap.engine import carrierprocess, clock, devices, outcome, parts, privileges
 from tccap.engine.background import Background
@@ -30,6 +32,7 @@ from tccap.engine.carrying import MAPS, Carrying, Inherited
 from tccap.engine.classifier import Classifier
 from tccap.engine.control import Control
 from tccap.engine.events import Events
+from tccap.engine.inside import Inside
 from tccap.engine.interfaces import Interfaces
 from tccap.engine.parts import Choice, Service, Services
 from tccap.errors import TccapError
@@ -49,6 +52,7 @@ from tccap.ipc.channel import (
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import Ready, Timing, log, report
 from tccap.owners import translation
+from tccap.owners.occupied import Insiders
 from tccap.stream.blocks import Section
 from tccap.stream.output import ReaderGoneError
 
@@ -160,10 +164,36 @@ def _started(
         attacher: Attacher = stack.enter_context(make_attacher(classifier.programs))
         setup.interfaces.attach(classifier, attacher, time.monotonic() + ATTACH_S)
     # Before there are threads: these limits are a thread's.
-    probes = parts.set_probes(choices)
-    privileges.narrow(privileges.TRACING if probes else privileges.KEPT)
+    privileges.narrow(_kept(setup.plan, choices))
     services.start(last=True)
-    return Capture(setup, services, carrier, classifier, attacher)
+    inside = _inside(setup, collection, classifier, attacher, services.insiders)
+    if inside:
+        stack.callback(inside.close)
+    return Capture(setup, services, carrier, Attached(classifier, attacher, inside))
+
+
+def _kept(plan: Plan, choices: Sequence[Choice]) -> Mapping[int, str]:
+    if parts.set_probes(choices):
+        return privileges.TRACING
+    return privileges.ENTERING if plan.inside else privileges.KEPT
+
+
+def _inside(
+    setup: Setup,
+    collection: Collection,
+    classifier: Classifier,
+    attacher: Attacher,
+    insiders: Insiders | None,
+) -> Inside | None:
+    """Return what captures from inside of containers, if that is chosen."""
+    if not setup.plan.inside or not insiders:
+        return None
+    if not isinstance(attacher, TcxAttacher):
+        raise TccapError(
+            "Capturing inside containers needs Linux 6.6 or newer, which removes "
+            "programs by itself (TCX): leave out --inside."
+        )
+    return Inside(setup.plan, setup.section, collection, classifier, insiders)
 
 
 def _classifier(plan: Plan, collection: Collection) -> Classifier:
@@ -192,7 +222,7 @@ def _carrier(
         section=setup.section,
         control=setup.control,
         writer=setup.writer,
-        interfaces=setup.interfaces.count,
+        interfaces=setup.section.interface_count,
     )
     carry = functools.partial(_carry, given, os.getpid())
     setup.control.leave_text()
@@ -226,6 +256,14 @@ def _os_name() -> str:
     return f"{system.sysname} {system.release}"
 
 
+class Attached(NamedTuple):
+    """How packets get into the ring."""
+
+    classifier: Classifier
+    attacher: Attacher
+    inside: Inside | None
+
+
 class Capture:
     """A capture that runs."""
 
@@ -234,8 +272,7 @@ class Capture:
         setup: Setup,
         services: Services,
         carrier: CarrierProcess,
-        classifier: Classifier,
-        attacher: Attacher,
+        attached: Attached,
     ) -> None:
         self._plan = setup.plan
         self._events = setup.events
@@ -247,8 +284,7 @@ class Capture:
         self._services = services
         self._carrier = carrier
         self._channel = carrier.channel
-        self._classifier = classifier
-        self._attacher = attacher
+        self._classifier, self._attacher, self._inside = attached
         self._is_carried = False  # the carrier has begun
         self._undescribed = 0  # interfaces that the carrier has not taken yet
         self._has_changed = False  # devices or addresses, since they were looked at
@@ -256,6 +292,8 @@ class Capture:
         self._is_ending = False  # only the carrier is listened to
         self._was_stopped = False  # the carrier knows that somebody has asked for it
         self._interfaces.send_to(self._describe)
+        if self._inside:
+            self._inside.send_to(self._describe)
         self._watch()
 
     def run(self) -> int:
@@ -272,6 +310,8 @@ class Capture:
         watch(self._alarm.fileno(), lambda _: self._on_clock())
         if self._rules:
             watch(self._rules.fileno(), lambda _: self._on_rules())
+        if self._inside:
+            watch(self._inside.fileno(), lambda _: self._on_inside())
         for service in self._services.with_news:
             assert service.news_fd is not None
             watch(service.news_fd, functools.partial(self._on_news, service))
@@ -291,7 +331,13 @@ class Capture:
         """Return how long to sleep: for ever, unless there is something to do."""
         if self._channel.is_waiting:
             return RETRY_S
-        return 0 if self._may_attach and self._interfaces.are_waiting else None
+        return 0 if self._may_attach and self._are_waiting else None
+
+    @property
+    def _are_waiting(self) -> bool:
+        """Return whether some devices that were described are not attached."""
+        inside = self._inside is not None and self._inside.are_waiting
+        return inside or self._interfaces.are_waiting
 
     @property
     def _may_attach(self) -> bool:
@@ -305,13 +351,19 @@ class Capture:
 
     def _attach_rest(self) -> None:
         """Attach some of the devices that wait, and report when there are no more."""
+        deadline = time.monotonic() + ATTACH_MORE_S
         if self._has_changed or self._interfaces.are_waiting:
             self._has_changed = False
-            deadline = time.monotonic() + ATTACH_MORE_S
             self._interfaces.attach(self._classifier, self._attacher, deadline)
-        if not (self._is_ready or self._interfaces.are_waiting):
+        if self._inside:
+            self._inside.attach(deadline)
+        if not (self._is_ready or self._are_waiting) and self._has_entered_all:
             self._is_ready = True
             report(Ready())
+
+    @property
+    def _has_entered_all(self) -> bool:
+        return self._inside is None or self._inside.is_complete
 
     def _fail(self, reason: str) -> None:
         """Have the carrier end."""
@@ -327,6 +379,8 @@ class Capture:
             self._events.forget(self._alarm.fileno())
             if self._rules:
                 self._events.forget(self._rules.fileno())
+            if self._inside:
+                self._events.forget(self._inside.fileno())
 
     # Events.
 
@@ -372,10 +426,16 @@ class Capture:
         assert self._rules
         self._interfaces.rules_changed(self._rules.sources(), self._classifier)
 
+    def _on_inside(self) -> None:
+        assert self._inside
+        self._inside.look()
+
     def _silence(self) -> None:
         """Let no more packets into the ring."""
         try:
             self._interfaces.silence(self._classifier)
+            if self._inside:
+                self._inside.silence()
             wait_for_rcu_readers()
         finally:
             self._channel.send(Silenced())

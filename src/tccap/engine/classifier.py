@@ -5,10 +5,21 @@ from typing import NamedTuple
 
 from tccap.bpf.collection import Collection
 from tccap.bpf.uapi import ProgType
+from tccap.owners.addresses import OWN_NAMESPACE
 from tccap.stream.abi import Statistics
+from tccap.stream.programoptions import Option
 
 # In the order of the map in bpf/packet/stages.h; some kernels need only the first.
 STAGES = ("tccap_classify", "tccap_label")
+# The first stages, by direction.
+_FIRST = {"in": "tccap_ingress", "out": "tccap_egress"}
+
+
+class DeviceKey(NamedTuple):
+    """A device: struct device_key of bpf/abi.h."""
+
+    namespace_id: int
+    ifindex: int
 
 
 class DeviceEntry(NamedTuple):
@@ -27,6 +38,8 @@ class DeviceEntry(NamedTuple):
     from_here: bool = False
     master: int = 0
     in_vrf: bool = False
+    namespace_id: int = OWN_NAMESPACE
+    netns: int = 0
 
 
 class Classifier:
@@ -44,19 +57,29 @@ class Classifier:
                 stage_fd = collection.program(name, ProgType.SCHED_CLS)
                 collection.fill("stages", {slot: stage_fd})
         self.programs = {
-            "in": collection.program("tccap_ingress", ProgType.SCHED_CLS),
-            "out": collection.program("tccap_egress", ProgType.SCHED_CLS),
+            direction: collection.program(name, ProgType.SCHED_CLS)
+            for direction, name in _FIRST.items()
         }
+
+    def program_inside(self, namespace_id: int, direction: str) -> int:
+        """Return a program for devices of another namespace; it is the caller's.
+
+        TccapError where the kernel refuses it.
+        """
+        numbers: dict[int, int] = {Option.NAMESPACE_ID: namespace_id}
+        return self._collection.variant(_FIRST[direction], ProgType.SCHED_CLS, numbers)
 
     def add_device(self, ifindex: int, entry: DeviceEntry) -> None:
         """Take frames of the device."""
-        self._devices[self._devices.Key(ifindex)] = self._devices.Leaf(*entry)
+        key = DeviceKey(entry.namespace_id, ifindex)
+        self._devices[self._devices.Key(*key)] = self._devices.Leaf(*entry)
         self._collection.invalidate_lookups()
 
-    def remove_device(self, ifindex: int) -> None:
+    def remove_device(self, ifindex: int, namespace_id: int = OWN_NAMESPACE) -> None:
         """Ignore frames of the device."""
+        key = DeviceKey(namespace_id, ifindex)
         with contextlib.suppress(KeyError):
-            del self._devices[self._devices.Key(ifindex)]
+            del self._devices[self._devices.Key(*key)]
             self._collection.invalidate_lookups()
 
     def set_wall_offset(self, offset_ns: int) -> None:

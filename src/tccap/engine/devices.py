@@ -79,14 +79,17 @@ def names() -> dict[int, str]:
     return dict(socket.if_nameindex())
 
 
-def describe(ifindexes: set[int]) -> list[Device]:
-    """Return the devices with these ifindexes, without those that are gone."""
+def describe(ifindexes: set[int], *, has_sys: bool = True) -> list[Device]:
+    """Return the devices with these ifindexes, without those that are gone.
+
+    Without ``has_sys``, /sys is of another network namespace than this thread's.
+    """
     with IPRoute() as route:
         links = [link for link in route.get_links() if link["index"] in ifindexes]
         addresses = defaultdict(list)
         for address in route.get_addr():
             addresses[address["index"]].append(address)
-    return [_device(link, addresses[link["index"]]) for link in links]
+    return [_device(link, addresses[link["index"]], has_sys) for link in links]
 
 
 class Watch(netlink.Subscription):
@@ -100,7 +103,7 @@ class Watch(netlink.Subscription):
         super().__init__(_GROUPS, wanted=_WANTED)
 
 
-def _device(link: Any, addresses: list[Any]) -> Device:
+def _device(link: Any, addresses: list[Any], has_sys: bool) -> Device:
     texts = [(a["family"], f"{_local(a)}/{a['prefixlen']}") for a in addresses]
     name = os.fsdecode(link.get("ifname"))  # pyroute2 leaves bytes if they are no text
     mac = bytes.fromhex((link.get("address") or "").replace(":", ""))
@@ -111,8 +114,8 @@ def _device(link: Any, addresses: list[Any]) -> Device:
         mac=mac if len(mac) == 6 and any(mac) else b"",
         ipv4=tuple(IPv4Interface(t) for f, t in texts if f == socket.AF_INET),
         ipv6=tuple(IPv6Interface(t) for f, t in texts if f == socket.AF_INET6),
-        speed_bps=_speed_bps(name),
-        is_hardware=Path(f"/sys/class/net/{name}/device").exists(),
+        speed_bps=_speed_bps(name) if has_sys else 0,
+        is_hardware=has_sys and Path(f"/sys/class/net/{name}/device").exists(),
         is_vrf=link.get(("linkinfo", "kind")) == "vrf",
         is_up=bool(link["flags"] & _IFF_UP),
     )

@@ -12,8 +12,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from tccap.attach.attacher import DIRECTIONS, Attacher
-from tccap.engine import devices
+from tccap.attach.attacher import Attacher
+from tccap.engine import describing, devices
 from tccap.engine.classifier import Classifier, DeviceEntry
 from tccap.engine.devices import Device
 from tccap.engine.surroundings import Surroundings, Survey
@@ -21,12 +21,10 @@ from tccap.errors import TccapError
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import log
 from tccap.stream import abi, linktypes
-from tccap.stream.blocks import Interface, Section
+from tccap.stream.blocks import Section
 from tccap.stream.linktypes import LinkType
 
-DESCRIPTION = "eBPF TC (pid-aware)"
-LOOPBACK = 772  # ARPHRD_LOOPBACK
-_HINTS = {errno.EMFILE: "; raise the limit of open files (ulimit -Hn)"}
+HINTS = {errno.EMFILE: "; raise the limit of open files (ulimit -Hn)"}
 
 
 class Interfaces:
@@ -44,7 +42,6 @@ class Interfaces:
         self._waiting: deque[tuple[Device, LinkType]] = deque()
         self._survey = Survey()
         self._entries: dict[int, tuple[Device, LinkType, DeviceEntry]] = {}
-        self.count = 0  # interface ids are 0 .. count - 1
 
     def send_to(self, send: Callable[[bytes], object]) -> None:
         """Send further descriptions there."""
@@ -105,12 +102,13 @@ class Interfaces:
             classifier.remove_device(ifindex)
 
     def _attach(self, device: Device, attacher: Attacher) -> None:
+        directions = describing.directions(device, self._plan)
         try:
-            attacher.attach(device.ifindex, self._directions(device))
+            attacher.attach(device.ifindex, directions)
         except OSError as error:
             if error.errno == errno.ENODEV:
                 return  # gone again, which `discover` finds
-            hint = _HINTS.get(error.errno or 0, "")
+            hint = HINTS.get(error.errno or 0, "")
             self._refuse(f"{device.name} cannot be captured: {error.strerror}{hint}.")
 
     def _wanted(self, ifindex: int, name: str) -> bool:
@@ -119,36 +117,27 @@ class Interfaces:
 
     def _describe(self, device: Device) -> None:
         link = linktypes.of_hardware_type(device.hardware_type)
-        if link is None:
-            kind = device.hardware_type
-            self._refuse(f"{device.name} cannot be captured: unknown link type {kind}.")
+        if link is None or device.is_vrf:
+            reason = describing.refusal(device)
+            self._refuse(f"{device.name} cannot be captured: {reason}.")
             return
-        if device.is_vrf:
-            # vrf_ip_rcv() and vrf_output_direct() call AF_PACKET's taps, and no tc.
-            self._refuse(
-                f"{device.name} cannot be captured: packets of a VRF device are only "
-                "seen on its member devices."
-            )
-            return
-        if not self._has_wanted_type(link):
+        if not describing.is_chosen(link, self._plan):
             self._leave_out(device, link)
             return
-        if self._plan.filters and (reason := self._unfiltered(link)):
+        reason = describing.unfiltered(link, self._plan)
+        if self._plan.filters and reason:
             self._refuse(f"{device.name} is not captured with a filter: {reason}.")
             return
-        if self.count == abi.INTERFACES:
-            self._refuse(f"{device.name} is not captured: {self.count} devices before.")
+        if self._section.interface_count == abi.INTERFACES:
+            self._refuse(
+                f"{device.name} is not captured: {abi.INTERFACES} devices before."
+            )
             return
         self._ids[device.ifindex], block = self._section.describe(
-            self._interface(device, link)
+            describing.interface(device, link, self._plan)
         )
-        self.count += 1
         self._send(block)
         self._waiting.append((device, link))
-
-    def _has_wanted_type(self, link: LinkType) -> bool:
-        wanted = {"ethernet": linktypes.ETHERNET, "raw-ip": linktypes.RAW_IP}
-        return link is wanted.get(self._plan.link_types, link)
 
     def _leave_out(self, device: Device, link: LinkType) -> None:
         """Report a device that the user's choice of a link type leaves out."""
@@ -156,25 +145,6 @@ class Interfaces:
         if not self._plan.is_any:
             raise TccapError(f"{message}, and only {self._plan.link_types} is chosen.")
         log("info", f"{message}.")
-
-    def _unfiltered(self, link: LinkType) -> str:
-        """Return why filters do not apply to a device's frames; empty: they do."""
-        if link.is_air and self._plan.is_any:
-            return "its frames are of 802.11, capture it alone"
-        return ""
-
-    def _interface(self, device: Device, link: LinkType) -> Interface:
-        return Interface(
-            name=device.name,
-            description=f"{device.name}: {DESCRIPTION}",
-            linktype=link.linktype,
-            snaplen=self._plan.snaplen,
-            mac=device.mac,
-            ipv4=device.ipv4,
-            ipv6=device.ipv6,
-            speed_bps=device.speed_bps,
-            filter=_joined(self._plan.filters),
-        )
 
     def _update(self, around: dict[int, Surroundings], classifier: Classifier) -> None:
         for device, link, entry in list(self._entries.values()):
@@ -196,10 +166,10 @@ class Interfaces:
         self, device: Device, link: LinkType, around: dict[int, Surroundings]
     ) -> DeviceEntry:
         there = around.get(device.ifindex, Surroundings())
-        is_loopback = device.hardware_type == LOOPBACK
+        is_loopback = device.hardware_type == describing.LOOPBACK
         return DeviceEntry(
             interface_id=self._ids[device.ifindex],
-            first_header=_first_header(link),
+            first_header=describing.first_header(link),
             is_loopback=is_loopback,
             far_namespace=there.far_namespace,
             leads_away=device.is_hardware,
@@ -214,25 +184,7 @@ class Interfaces:
             in_vrf=there.in_vrf,
         )
 
-    def _directions(self, device: Device) -> tuple[str, ...]:
-        directions = DIRECTIONS[self._plan.direction]
-        # Every packet of lo goes out and comes in again. On its way out its sender is
-        # known, so it is captured there.
-        return directions[-1:] if device.hardware_type == LOOPBACK else directions
-
     def _refuse(self, message: str) -> None:
         if not self._plan.is_any:
             raise TccapError(message)
         log("warning", message)
-
-
-def _first_header(link: LinkType) -> int:
-    if link.is_air:
-        return abi.FIRST_UNREAD
-    return abi.FIRST_ETHERNET if link.has_ethernet else abi.FIRST_IP
-
-
-def _joined(filters: tuple[str, ...]) -> str:
-    if len(filters) == 1:
-        return filters[0]
-    return " and ".join(f"({text})" for text in filters)

@@ -23,6 +23,8 @@ from tccap.host.access import Caller
 from tccap.ipc.channel import Message
 from tccap.ipc.plan import Plan
 from tccap.owners.choice import OwnersChoice
+from tccap.owners.occupied import Insiders
+from tccap.owners.search import OwnersService
 from tccap.stream import linktypes
 from tccap.stream.linktypes import LinkType
 from tccap.tls.choice import TlsChoice
@@ -240,6 +242,12 @@ class Services:
         """Pass a request of the carrier to the part that answers it."""
         takers = (each for each in self._running if type(request) in each.requests)
         return [message for each in takers for message in each.answer(request)]
+
+    @property
+    def insiders(self) -> Insiders | None:
+        """Return what finds namespaces of chosen containers; None: no part does."""
+        owners = (each for each in self._running if isinstance(each, OwnersService))
+        return next((each.insiders for each in owners), None)
 
     @property
     def with_news(self) -> list[Service]:

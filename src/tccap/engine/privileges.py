@@ -35,6 +35,11 @@ TRACING: Mapping[int, str] = {
     **KEPT,
     SYS_ADMIN: "setting uprobes, for which PERFMON is not enough on every kernel",
 }
+# While it captures from inside of containers.
+ENTERING: Mapping[int, str] = {
+    **KEPT,
+    SYS_ADMIN: "entering the network namespaces of containers that start later",
+}
 # Until it captures.
 STARTING: Mapping[int, str] = {
     **KEPT,

@@ -13,6 +13,7 @@ from tccap.engine.parts import Choice
 from tccap.errors import TccapError
 from tccap.host.cpus import possible_cpus
 from tccap.ipc.plan import Plan
+from tccap.owners import addresses
 from tccap.stream import abi
 from tccap.stream.programoptions import Option
 
@@ -76,6 +77,7 @@ def _packet_code(plan: Plan) -> Code:
                 Option.SNAPLEN: abi.bytes_kept(plan.snaplen),
                 Option.RING_LEN: shape.length,
                 Option.RING_CHUNK_SHIFT: shape.chunk_len.bit_length() - 1,
+                Option.NAMESPACE_ID: addresses.OWN_NAMESPACE,
             }
         ),
         sizes={

@@ -107,8 +107,8 @@ class Survey:
                     far_namespace=link.far_namespace,
                     far_netns=far.inode if far else 0,
                     far_ifindex=link.far_ifindex,
-                    translation=_flags(self._here),
-                    far_translation=_flags(there),
+                    translation=flags(self._here),
+                    far_translation=flags(there),
                     is_lower=link.master > 0 or link.ifindex in lower,
                     from_here="veth" in {link.kind, *ports[link.ifindex]}
                     or link.lower in veths,
@@ -118,6 +118,7 @@ class Survey:
             )
 
 
-def _flags(found: Translation) -> int:
+def flags(found: Translation) -> int:
+    """Return it as the programs have it: TRANSLATED_... of bpf/abi.h."""
     destinations = abi.TRANSLATED_DESTINATIONS if found.of_destinations else 0
     return destinations | (abi.TRANSLATED_SOURCES if found.of_sources else 0)

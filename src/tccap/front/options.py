@@ -216,6 +216,15 @@ class Options(NamedTuple):
             tooltip="Also the processes that the chosen ones start",
         ),
     ] = False
+    inside: Annotated[
+        bool,
+        Entry(
+            kind="boolflag",
+            group="Processes",
+            display="Also inside containers",
+            tooltip="Also devices inside chosen containers, such as lo; tccap-any only",
+        ),
+    ] = False
     sockets: Annotated[
         int,
         Entry(

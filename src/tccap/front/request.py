@@ -4,6 +4,7 @@ from tccap.errors import TccapError, quoted
 from tccap.filter import language
 from tccap.front import listing, processfilter
 from tccap.front.options import Options
+from tccap.ipc.names import ANY
 from tccap.ipc.plan import Plan, is_path
 
 
@@ -16,9 +17,10 @@ def plan(interface: str, box_filter: str, options: Options) -> Plan:
     filters = tuple(f for f in (box_filter, options.filter) if f.strip())
     for text in filters:
         language.encode(text)  # for its error message
+    device = listing.device_of(interface)
     place = processfilter.place(options.place)
     return Plan(
-        device=listing.device_of(interface),
+        device=device,
         filters=filters,
         direction=options.direction,
         link_types=options.link_type,
@@ -37,6 +39,7 @@ def plan(interface: str, box_filter: str, options: Options) -> Plan:
             f"{options.unit},{place.get('unit', '')}", "units"
         ),
         children=options.children,
+        inside=_inside(device, options),
         sockets=options.sockets,
         processes=options.processes,
         tls=options.tls,
@@ -44,6 +47,15 @@ def plan(interface: str, box_filter: str, options: Options) -> Plan:
         tls_wait_ms=options.tls_wait,
         keylog=bool(options.keylog_file),
     )
+
+
+def _inside(device: str, options: Options) -> bool:
+    if options.inside and device != ANY:
+        raise TccapError(
+            "--inside adds the devices of containers to all devices: capture tccap-any "
+            f"instead of {device}."
+        )
+    return options.inside
 
 
 def _paths(text: str) -> tuple[str, ...]:

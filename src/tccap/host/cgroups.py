@@ -115,6 +115,19 @@ def path_of(pid: int, hierarchy: Hierarchy) -> str:
     return ""
 
 
+def processes(hierarchy: Hierarchy, path: str) -> list[int]:
+    """Return the processes of a cgroup; none if they cannot be read.
+
+    Those of PID namespaces that are not below ours are left out.
+    """
+    if not hierarchy.folder or not path.startswith(hierarchy.prefix):
+        return []
+    file = Path(hierarchy.folder + path.removeprefix(hierarchy.prefix), "cgroup.procs")
+    with contextlib.suppress(OSError):
+        return [int(pid) for pid in file.read_text("ascii").split() if pid != "0"]
+    return []
+
+
 def _mounts_of(controller: str) -> Iterator[_Mount]:
     for mount in _mounts():
         if controller in mount.options if controller else mount.is_unified:

@@ -45,8 +45,9 @@ class Plan:
     at one of its endpoints has one of ``pids``, one of ``uids`` (effective user
     ids) and one of ``comms``, and is in one of ``containers``, ``pods``, ``namespaces``
     (Kubernetes) and ``units``, which are globs; an empty list lets all pass.
-    ``children`` adds the descendants of such processes. ``sockets`` and ``processes``
-    are the sizes of the kernel's tables.
+    ``children`` adds the descendants of such processes. ``inside`` adds the devices in
+    the network namespaces of chosen containers to ``any``. ``sockets`` and
+    ``processes`` are the sizes of the kernel's tables.
 
     ``tls`` says whose processes' TLS secrets to read; ``tls_libraries`` are files
     that may hold a TLS library, besides those that are found; ``tls_wait_ms`` is
@@ -71,6 +72,7 @@ class Plan:
     namespaces: tuple[str, ...]
     units: tuple[str, ...]
     children: bool
+    inside: bool
     sockets: int
     processes: int
     tls: TlsScope
@@ -100,6 +102,7 @@ class Plan:
             "namespaces": _is_list(self.namespaces, is_pattern),
             "units": _is_list(self.units, is_pattern),
             "children": isinstance(self.children, bool),
+            "inside": self.inside is False or (self.inside is True and self.is_any),
             "sockets": _is_within(self.sockets, 1, TABLE_MAX),
             "processes": _is_within(self.processes, 1, TABLE_MAX),
             "tls": self.tls in get_args(TlsScope),

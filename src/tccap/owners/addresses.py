@@ -35,26 +35,26 @@ class LocalNetwork(NamedTuple):
     """A key of the map: struct local_network of bpf/abi.h."""
 
     prefix_len: int
-    namespace_id: int  # the id that our namespace has for it, or OWN_NAMESPACE
+    # The id that our namespace has for it, OWN_NAMESPACE, or less: one that is captured
+    # from inside.
+    namespace_id: int
     family: int
     address: bytes
 
 
-_Found = dict[LocalNetwork, Kind]
+Found = dict[LocalNetwork, Kind]
 
 
-class LocalAddresses:
-    """Keeps the BPF map of addresses up to date, and the number of our namespace."""
+class AddressTable:
+    """Some of the entries in the BPF map of addresses."""
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
         self._table = collection.table("local_networks")
-        collection.fill("own_netns", {0: namespaces.own_inode()})
-        self._known: _Found = {}
+        self._known: Found = {}
 
-    def refresh(self) -> None:
-        """Bring the map up to date."""
-        present = _present()
+    def replace(self, present: Found) -> None:
+        """Have these entries instead of those of the last call."""
         for gone in self._known.keys() - present.keys():
             with contextlib.suppress(KeyError):
                 del self._table[self._key(gone)]
@@ -78,22 +78,35 @@ class LocalAddresses:
         )
 
 
-def _present() -> _Found:
+class LocalAddresses(AddressTable):
+    """Keeps the BPF map of addresses up to date, and the number of our namespace."""
+
+    def __init__(self, collection: Collection) -> None:
+        super().__init__(collection)
+        collection.fill("own_netns", {0: namespaces.own_inode()})
+
+    def refresh(self) -> None:
+        """Bring the map up to date."""
+        self.replace(_present())
+
+
+def _present() -> Found:
     """Return the addresses of this namespace and of those that it has ids for.
 
     Of other namespaces only devices' addresses can be asked for, not routes.
     """
     with netlink.connect() as here:
-        found = _entries(localroutes.read(here), OWN_NAMESPACE)
+        found = entries(localroutes.read(here), OWN_NAMESPACE)
         for namespace_id in namespaces.far(here):
             try:
-                found |= _entries(_addresses(here, namespace_id), namespace_id)
+                found |= entries(_addresses(here, namespace_id), namespace_id)
             except OSError as error:  # gone, or not supported
                 log("info", f"A container's addresses cannot be read: {error}.")
     return found
 
 
-def _entries(networks: dict[Network, Kind], namespace_id: int) -> _Found:
+def entries(networks: dict[Network, Kind], namespace_id: int) -> Found:
+    """Return the entries for what is local in a namespace."""
     return {
         LocalNetwork(_KEY_BITS + length, namespace_id, family, address): kind
         for (family, address, length), kind in networks.items()

@@ -63,6 +63,10 @@ class Chosen(NamedTuple):
             for word, patterns in self.options.items()
         )
 
+    def are_named(self, of: Described) -> bool:
+        """Return whether the options name it, or without any, a word of the filter."""
+        return self.chosen(of) if self.options else bool(self.conditions(of))
+
     def conditions(self, of: Described) -> int:
         """Return the conditions of the capture filter that are true, a bit each."""
         return sum(
@@ -123,6 +127,17 @@ class Cgroups:
         path = cgroups.path_of(pid, self._hierarchy)
         number = self._numbers.get(path, 0)
         return self._chosen.chosen(self._described.get(number, Described()))
+
+    def chosen_processes(self) -> Iterator[tuple[Described, int]]:
+        """Yield the processes in the cgroups that filters name, now.
+
+        Those of the options count, and without any, all words of the capture filter.
+        """
+        for number, described in self._described.items():
+            path = self._known.get(number, "")
+            if path and self._chosen.are_named(described):
+                for pid in cgroups.processes(self._hierarchy, path):
+                    yield described, pid
 
     def take(self) -> None:
         """Enter new cgroups, and look again for names that were not there."""

@@ -25,6 +25,7 @@ from tccap.owners import hooks, label, tracepoints, wanted
 from tccap.owners.addresses import LocalAddresses
 from tccap.owners.cgroups import Cgroups, Chosen, Words
 from tccap.owners.container_addresses import ContainerAddresses
+from tccap.owners.occupied import Insiders
 from tccap.owners.owners import Owners
 from tccap.owners.polling import Polling
 from tccap.owners.processes import FullLabels, Processes
@@ -43,6 +44,10 @@ _OF_SOCKETS = ("owners", "timewaits", "closed", "passed_sockets")
 _OF_PROCESSES = (
     *("processes", "completions", "descendants", "old_descendants"),
     "last_descriptors",
+)
+_NOTHING_CHOSEN = (
+    "--inside needs to know which containers: choose some with --container, --pod, "
+    "--namespace or --unit, or with these words in the capture filter."
 )
 _LARGE = ("cgroup_labels", "translated", "echoes", "fragmented")
 
@@ -69,6 +74,8 @@ class OwnersChoice:
         self._caller = caller
         self._filters = plan.filters_processes or filter_needs_it
         self._chosen = Chosen(plan.places, place_words)
+        if plan.inside and not (plan.places or place_words):
+            raise TccapError(_NOTHING_CHOSEN)
 
     @cached_property
     def way(self) -> str:
@@ -116,7 +123,8 @@ class OwnersChoice:
         if self.way != HOOKS:
             search.run()  # one pass alone cannot say who has a socket alone
         labels = FullLabels(self._plan, self._caller, collection)
-        return OwnersService(tables, places, search, labels)
+        insiders = Insiders(places.chosen_processes, self._caller)
+        return OwnersService(tables, places, search, labels, insiders)
 
     def carry(
         self,

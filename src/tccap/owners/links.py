@@ -13,6 +13,7 @@ _RTM_GETLINK = 18
 _IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, ifindex, ...
 _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 5, 10, 18, 37
 _IFLA_INFO_KIND = 1
+_IFF_UP = 0x1  # include/uapi/linux/if.h
 
 
 class Link(NamedTuple):
@@ -24,13 +25,14 @@ class Link(NamedTuple):
     master: int
     far_namespace: int
     far_ifindex: int
+    is_up: bool = True
 
 
 def read(here: socket.socket) -> Iterator[Link]:
     """Yield all devices; OSError if the kernel does not answer."""
     request = _IFINFOMSG.pack(0, 0, 0, 0, 0)
     for answer in netlink.ask(here, _RTM_GETLINK, request, dump=True):
-        ifindex = netlink.unpacked(_IFINFOMSG, answer)[2]
+        _, _, ifindex, flags, _ = netlink.unpacked(_IFINFOMSG, answer)
         found = netlink.attributes(answer[_IFINFOMSG.size :])
         info = netlink.attributes(found.get(_IFLA_LINKINFO, b""))
         kind = info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode("ascii", "replace")
@@ -45,6 +47,7 @@ def read(here: socket.socket) -> Iterator[Link]:
             master=_number(found.get(_IFLA_MASTER), 0),
             far_namespace=namespace if kind == "veth" else -1,
             far_ifindex=other if is_far else 0,
+            is_up=bool(flags & _IFF_UP),
         )
 
 

@@ -40,7 +40,7 @@ def far(here: socket.socket) -> dict[int, FarNamespace]:
                 continue
             seen.add(inode)
             with open(path, "rb") as namespace:  # noqa: PTH123  # a link
-                namespace_id = _id(here, namespace.fileno())
+                namespace_id = id_of(here, namespace.fileno())
                 if namespace_id >= 0:
                     found[namespace_id] = FarNamespace(inode, path)
     return found
@@ -56,8 +56,8 @@ def _files() -> Iterator[str]:
                 yield f"{folder}/{name}"
 
 
-def _id(here: socket.socket, namespace_fd: int) -> int:
-    """Return the id that our namespace has for another one; -1: none."""
+def id_of(here: socket.socket, namespace_fd: int) -> int:
+    """Return the id that a socket's namespace has for another one; -1: none."""
     body = bytes(_RTGENMSG_LEN) + netlink.attribute(_NETNSA_FD, namespace_fd)
     for answer in netlink.ask(here, _RTM_GETNSID, body):
         found = netlink.attributes(answer[_RTGENMSG_LEN:])

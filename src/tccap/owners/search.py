@@ -10,6 +10,7 @@ from tccap.owners import wanted
 from tccap.owners.addresses import LocalAddresses
 from tccap.owners.cgroups import Cgroups
 from tccap.owners.container_addresses import ContainerAddresses
+from tccap.owners.occupied import Insiders
 from tccap.owners.processes import FullLabels
 from tccap.owners.socket_iterator import SocketIterator
 
@@ -40,7 +41,9 @@ class OwnersService:
         places: Cgroups,
         search: SocketSearch,
         labels: FullLabels,
+        insiders: Insiders,
     ) -> None:
+        self.insiders = insiders
         self.news_fd: int | None = places.fileno()
         self._tables = tables
         self._places = places

@@ -100,6 +100,11 @@ class Section:
         self._writer = FileWriter(self._written, self._shb)
         self.header = self._take()  # the Section Header Block
 
+    @property
+    def interface_count(self) -> int:
+        """Return how many are described: their ids are 0 to one less."""
+        return len(self._shb.interfaces)
+
     def describe(self, interface: Interface) -> tuple[int, bytes]:
         """Return a new interface's id and its Interface Description Block."""
         block = self._shb.new_member(

@@ -29,3 +29,4 @@ class Option(IntEnum):
     TLS_USER_NAMESPACE = 21
     RING_LEN = 22
     RING_CHUNK_SHIFT = 23
+    NAMESPACE_ID = 24

@@ -84,3 +84,14 @@ def test_a_process_has_a_path() -> None:
     assert cgroups.path_of(os.getpid(), cgroups.find()).startswith("/")
     assert cgroups.path_of(os.getpid(), Hierarchy(number=999)) == ""
     assert cgroups.path_of(1 << 30, Hierarchy()) == ""
+
+
+def test_a_cgroup_has_processes(tmp_path: Path) -> None:
+    """0 is one of a PID namespace that is not below ours."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "cgroup.procs").write_text("12\n0\n34\n")
+    hierarchy = Hierarchy(str(tmp_path), "/docker")
+    assert cgroups.processes(hierarchy, "/docker/a") == [12, 34]
+    assert cgroups.processes(hierarchy, "/docker/b") == []
+    assert cgroups.processes(hierarchy, "/other/a") == []
+    assert cgroups.processes(Hierarchy(), "/docker/a") == []

@@ -55,9 +55,11 @@ class Host:
             invalidate_lookups=lambda: None,
         )
 
-    def learned(self, caller: Caller, files: Files | None = None) -> Cgroups:
+    def learned(
+        self, caller: Caller, files: Files | None = None, chosen: Chosen = CHOSEN
+    ) -> Cgroups:
         hierarchy, files = Hierarchy(str(self.folder)), files or Files(str(self.files))
-        made = Cgroups(self._collection, hierarchy, caller, CHOSEN, files)
+        made = Cgroups(self._collection, hierarchy, caller, chosen, files)
         made.learn_all()
         return made
 
@@ -230,4 +232,24 @@ def test_cgroups_without_a_path_are_sought_when_there_is_time(host: Host) -> Non
     made._walking._left_s = 1.0
     assert made._found_by_walking() == {number: "/late.service"}
     assert not made._lacking
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (Chosen({"container": ("web",)}, (("unit", "*"),)), {12}),
+        (Chosen({}, (("unit", "*"), ("container", "other"))), {34}),
+        (Chosen({}, (("unit", "*"), ("container", "web"))), {12, 34}),
+    ],
+)
+def test_processes_are_chosen_by_options_or_else_by_words(
+    host: Host, chosen: Chosen, expected: set[int]
+) -> None:
+    write(host.files, CONFIG, DOCKER)
+    (host.folder / "web.service").mkdir()
+    for folder, pid in ((f"docker/{ID}", 12), ("web.service", 34), ("docker", 56)):
+        (host.folder / folder / "cgroup.procs").write_text(f"{pid}\n")
+    made = host.learned(ROOT, chosen=chosen)
+    assert {pid for _, pid in made.chosen_processes()} == expected
     made.close()

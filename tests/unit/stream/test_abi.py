@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support import clayout
-from tccap.engine.classifier import DeviceEntry
+from tccap.engine.classifier import DeviceEntry, DeviceKey
 from tccap.errors import TccapError
 from tccap.filter import language
 from tccap.ipc import values
@@ -78,6 +78,7 @@ MESSAGES = {
 }
 FORMATS = {**MESSAGES, "cgroup_event": abi._CGROUP_EVENT}
 TUPLES = {
+    "device_key": DeviceKey._fields,
     "device": DeviceEntry._fields,
     "local_network": addresses.LocalNetwork._fields,
     "container_address": container_addresses.ContainerAddress._fields,

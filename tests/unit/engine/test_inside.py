@@ -1,0 +1,143 @@
+"""Which namespaces are entered, and when; namespaces and programs are stand-ins."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from unittest.mock import MagicMock
+
+import pytest
+
+from tccap.engine import inside, insidespace
+from tccap.engine.inside import Inside
+from tccap.front import options, request
+from tccap.owners.occupied import ForbiddenError, Space
+from tccap.stream.blocks import Section
+
+PLAN = request.plan("tccap-any", "", options.Options())
+
+
+class Containers:
+    """Namespaces, as Insiders has them."""
+
+    def __init__(self) -> None:
+        self.there: dict[int, Space] = {}
+        self.refusals: dict[int, Exception] = {}  # by inode
+        self.cookies: dict[int, int] = {}
+        self.entered_pids: list[int] = []
+
+    def start(self, inode: int, pid: int) -> None:
+        self.there[inode] = Space(inode, pid, f"web-{pid}")
+
+    def find(self) -> dict[int, Space]:
+        return dict(self.there)
+
+    @contextlib.contextmanager
+    def entered(self, space: Space) -> Iterator[int]:
+        self.entered_pids.append(space.pid)
+        if space.inode in self.refusals:
+            raise self.refusals[space.inode]
+        yield self.cookies.get(space.inode, space.inode)
+
+
+@pytest.fixture
+def containers() -> Containers:
+    return Containers()
+
+
+@pytest.fixture
+def captured(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Inside]:
+    """What is captured inside of them: they have no devices."""
+    monkeypatch.setattr(inside, "AGAIN_S", (1000.0,))
+    monkeypatch.setattr(insidespace, "look_around", lambda _: insidespace.NOTHING)
+    section = Section("os", "hardware")
+    made = Inside(PLAN, section, MagicMock(), MagicMock(), containers)  # type: ignore[arg-type]
+    yield made
+    made.close()
+
+
+def test_a_namespace_is_entered_again_for_another_process_alone(
+    containers: Containers, captured: Inside
+) -> None:
+    containers.start(7, 70)
+    captured.look()
+    assert containers.entered_pids == []
+    assert not captured.is_complete
+    for _ in range(2):
+        captured.look()
+    assert containers.entered_pids == [70]
+    assert captured.is_complete
+    containers.start(7, 71)
+    captured.look()
+    assert containers.entered_pids == [70, 71]
+    assert captured._last_id == -2
+
+
+def test_a_namespace_that_has_the_number_of_another_one_is_another_one(
+    containers: Containers, captured: Inside
+) -> None:
+    containers.start(7, 70)
+    for _ in range(2):
+        captured.look()
+    containers.cookies[7] = 99
+    containers.start(7, 71)
+    captured.look()
+    assert captured._last_id == -3
+
+
+def test_too_many_are_a_sentence_until_one_ends(
+    containers: Containers,
+    captured: Inside,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(inside, "SPACES", 2)
+    for inode in (7, 8, 9):
+        containers.start(inode, inode)
+    for _ in range(3):
+        captured.look()
+    assert containers.entered_pids == [8, 7]
+    assert captured.is_complete
+    assert capfd.readouterr().err.count("network namespaces are chosen") == 1
+    del containers.there[7]
+    captured.look()  # which sees that there is room
+    assert containers.entered_pids == [8, 7, 9]
+
+
+def test_a_refusal_is_one_sentence_and_not_asked_for_again(
+    containers: Containers, captured: Inside, capfd: pytest.CaptureFixture[str]
+) -> None:
+    containers.refusals = {
+        7: ForbiddenError(),
+        8: OSError(errno.EPERM, os.strerror(errno.EPERM)),
+    }
+    for inode in (7, 8):
+        containers.start(inode, inode)
+    for _ in range(3):
+        captured.look()
+    assert containers.entered_pids == [8, 7]
+    said = capfd.readouterr().err
+    assert said.count("because they are not yours") == 1
+    assert said.count("web-8 cannot be captured from inside: Operation not") == 1
+
+
+def test_one_that_ends_meanwhile_is_tried_again_in_silence(
+    containers: Containers, captured: Inside, capfd: pytest.CaptureFixture[str]
+) -> None:
+    containers.refusals = {7: ProcessLookupError(errno.ESRCH, "")}
+    containers.start(7, 70)
+    for _ in range(3):
+        captured.look()
+    assert containers.entered_pids == [70, 70]
+    assert capfd.readouterr().err == ""
+
+
+def test_a_process_on_its_way_into_a_container_is_no_reason_to_enter(
+    containers: Containers, captured: Inside
+) -> None:
+    for pid in range(70, 75):
+        containers.start(7, pid)
+        captured.look()
+    assert containers.entered_pids == []
