@@ -10,7 +10,7 @@ from support import bpf, frames, netns, running, tc
 
 pytestmark = pytest.mark.full_matrix
 
-COUNT = 120
+COUNT = 80
 # A tc filter takes no descriptor and is attached at once.
 with_tcx = pytest.mark.skipif(not bpf.has_tcx(), reason="TCX came with Linux 6.6")
 # Root without the right to raise a hard limit, as in a container.
