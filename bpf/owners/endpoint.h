@@ -38,7 +38,8 @@ struct fragments {
 	u8 destination[16];
 	u32 id;
 	s32 namespace_id;
-	u32 sent;
+	u16 sent;
+	u16 protocol; /* of IPv4: each has identifiers of its own */
 };
 
 /* Space for one key at a time. On the stack, what keys leave behind would make paths

@@ -29,8 +29,6 @@ static __always_inline void locate_receiver(struct __sk_buff *skb,
 	struct endpoint_lookup *lookup = &lookups->receiver;
 	struct packet *arriving = &lookups->arriving;
 
-	if (packet->echo_request)
-		return;
 	*arriving = *packet;
 	if (!outbound && lookups->sender.is_tracked)
 		write_answer(arriving, &lookups->answer);
@@ -53,6 +51,8 @@ static __always_inline void find_receiver(struct __sk_buff *skb,
 		return;
 	}
 	lookup->fragmented = packet->fragmented;
+	if (packet->echo_request)
+		return; /* the kernel answers */
 	if (packet->echo_id)
 		find_pinger(lookup, packet);
 	else
@@ -76,7 +76,10 @@ locate_sender(struct __sk_buff *skb, struct endpoint_lookup *lookup,
 {
 	bool forwarded = outbound && is_forwarded(skb, device);
 
-	if (packet->about_inner || packet->echo_id || (known && !device->translation))
+	if (!outbound && packet->echo_request)
+		look_there(lookup, device);
+	if (packet->about_inner || packet->echo_id ||
+	    (known && outbound && !device->translation))
 		return;
 	write_answer(answer, packet);
 	if (forwarded)
@@ -92,8 +95,7 @@ locate_sender(struct __sk_buff *skb, struct endpoint_lookup *lookup,
 }
 
 /* Finds the sender of a packet that does not carry its socket: answers by the kernel on
- * a connection carry another socket or none, and packets from a container have lost
- * theirs. */
+ * a connection carry another socket or none, and what was forwarded has lost its own. */
 static __always_inline void find_sender(struct __sk_buff *skb,
 					struct endpoint_lookup *lookup,
 					const struct packet *packet,
@@ -167,6 +169,30 @@ static __always_inline bool is_forged(struct bpf_sock *sk)
 	return sk && sk->type == SOCK_RAW && is_opened(sk);
 }
 
+/* The socket that has sent the packet, if it carries that. What comes out of a container
+ * still does, by a veth pair or a bridge. Where both ends of a pair are in one namespace,
+ * another program may have set the socket that is to receive it (bpf_sk_assign). */
+static __always_inline struct bpf_sock *
+carried_socket(struct __sk_buff *skb, const struct device *device, bool outbound)
+{
+	struct bpf_sock *sk = skb->sk;
+#if READS_KERNEL
+	u32 zero = 0, *own = own_netns.lookup(&zero);
+	u64 net;
+#endif
+
+	if (!sk || outbound)
+		return sk;
+#if READS_KERNEL
+	if (!own || !device->from_here)
+		return NULL;
+	net = READ(u64, address_of(sk), SOCK_COMMON__SKC_NET);
+	return READ(u32, net, NET__NS + NS_COMMON__INUM) == *own ? NULL : sk;
+#else
+	return NULL;
+#endif
+}
+
 /* Whether the sender may be on this host, whatever its process. */
 static __always_inline bool is_sent_here(struct __sk_buff *skb,
 					 const struct device *device, bool outbound)
@@ -189,15 +215,17 @@ static __always_inline void find_owners(struct __sk_buff *skb,
 					struct endpoint_lookups *lookups)
 {
 	bool forged = false;
-	struct bpf_sock *sk = outbound ? skb->sk : NULL;
+	struct bpf_sock *sk = carried_socket(skb, device, outbound);
 
 	if (sk)
 		forged = is_forged(sk);
 	if (sk && !is_reset_for_listener(sk, packet))
 		find_user(&lookups->sender, sk, packet->protocol);
 #if CALLERS
-	if (sk)
+	if (sk && outbound)
 		find_caller(&lookups->sender, sk, device, packet);
+	else if (sk && packet->protocol != IPPROTO_TCP)
+		drop_others(&lookups->sender.record);
 #endif
 	if (!parsed)
 		return;
@@ -261,7 +289,7 @@ static __always_inline void find_endpoints(struct __sk_buff *skb,
 		return;
 	if (context->device.in_vrf)
 		return; /* others may have the same addresses */
-	if (packet->echo_request)
+	if (packet->echo_request && (outbound || !is_here(&lookups->sender)))
 		remember_pinger(sender, &lookups->sender, packet);
 	if (lookups->sender.fragmented)
 		remember_fragment(sender, &lookups->sender, packet, 1);

@@ -13,7 +13,12 @@
 #include "owners/arrival.h"
 #include "owners/connection_tracking.h"
 #include "owners/endpoint.h"
+#include "owners/local_addresses.h"
 #include "packet/parse.h"
+
+/* include/uapi/linux/if_packet.h */
+#define PACKET_HOST 0
+#define PACKET_OTHERHOST 3
 
 BPF_F_TABLE("hash", struct container_address, struct place, container_addresses, 16384,
 	    BPF_F_NO_PREALLOC);
@@ -109,13 +114,40 @@ static __always_inline bool find_place_ahead(struct endpoint_lookup *lookup,
 	if (!device->is_loopback && may_be_tracked(packet))
 		follow_arriving(lookup, packet);
 	ifindex = lookup->is_tracked ? lookup->is_behind : device->master;
-	if (!ifindex)
-		return true;
+	if (!ifindex || (!lookup->is_tracked &&
+			 is_for_host(packet, OWN_NAMESPACE, lookup->generation)))
+		return true; /* a container may have given itself our address, too */
 	if (look_behind(lookup, ifindex, packet->destination, packet->family)) {
 		lookup->only_connected = !lookup->is_tracked;
 		return true;
 	}
 	return !lookup->is_tracked;
+}
+
+/* Whether nobody receives what arrives in such a frame: it is for another host. The kernel
+ * takes TCP only from frames for this host alone. On a device below another one only that
+ * one knows. */
+static __always_inline bool is_in_foreign_frame(struct __sk_buff *skb,
+						const struct packet *packet,
+						const struct device *device)
+{
+	u32 type = LOAD(u32, skb, __builtin_offsetof(struct __sk_buff, pkt_type));
+
+	if (device->is_lower)
+		return false;
+	return type == PACKET_OTHERHOST ||
+	       (packet->protocol == IPPROTO_TCP && type != PACKET_HOST);
+}
+
+/* Whether the packet is for an address of lo, which the kernel takes from no other device,
+ * unless a setting (route_localnet) says so. */
+static __always_inline bool is_for_loopback(const struct packet *packet)
+{
+	const u64 *words = (const u64 *)packet->destination;
+
+	if (packet->family == AF_INET)
+		return packet->destination[0] == 127;
+	return !words[0] && words[1] == (u64)bpf_htonl(1) << 32;
 }
 
 /* Where the packet is received; false if that is another host, or unknown. */
@@ -125,6 +157,10 @@ find_receiving_place(struct __sk_buff *skb, struct endpoint_lookup *lookup,
 {
 	/* A lookup finds sockets of no VRF there, and the packet is for another one. */
 	if (!outbound && device->in_vrf)
+		return false;
+	if (!outbound && is_in_foreign_frame(skb, packet, device))
+		return false;
+	if (!device->is_loopback && is_for_loopback(packet))
 		return false;
 	if (!outbound || device->is_loopback)
 		return find_place_ahead(lookup, packet, device);

@@ -14,7 +14,15 @@
 BPF_TABLE("lru_hash", struct echo, struct owner, echoes, 8192);
 
 /* Senders and receivers of datagrams, for their later fragments. */
-BPF_TABLE("lru_hash", struct fragments, struct owner, fragmented, 8192);
+struct fragmented_owner {
+	struct owner owner;
+	u64 seen_ns; /* bpf_ktime_get_ns() */
+};
+BPF_TABLE("lru_hash", struct fragments, struct fragmented_owner, fragmented, 8192);
+
+/* Identifiers are reused. Longer than this, no kernel waits for the rest of a datagram:
+ * IPV6_FRAG_TIMEOUT, include/net/ipv6.h. */
+#define FRAGMENTS_MAX_NS 60000000000ull
 
 static __always_inline struct echo *echo_key(struct endpoint_lookup *lookup,
 					     const struct packet *packet,
@@ -45,7 +53,8 @@ static __always_inline void remember_pinger(const struct endpoint *endpoint,
 					    struct endpoint_lookup *lookup,
 					    const struct packet *packet)
 {
-	struct echo *key = echo_key(lookup, packet, packet->destination, OWN_NAMESPACE);
+	s32 ns = lookup->place.namespace_id;
+	struct echo *key = echo_key(lookup, packet, packet->destination, ns);
 	struct owner owner = { .process = endpoint->id, .tid = endpoint->tid };
 
 	if (endpoint->process)
@@ -64,6 +73,7 @@ fragments_key(struct endpoint_lookup *lookup, const struct packet *packet, u32 s
 	key->id = packet->fragment_id;
 	key->namespace_id = lookup->fragments_in;
 	key->sent = sent;
+	key->protocol = packet->family == AF_INET ? packet->protocol : 0;
 	return key;
 }
 
@@ -71,10 +81,11 @@ static __always_inline void find_by_first_fragment(struct endpoint_lookup *looku
 						   const struct packet *packet,
 						   u32 sent)
 {
-	struct owner *first = fragmented.lookup(fragments_key(lookup, packet, sent));
+	struct fragmented_owner *first =
+		fragmented.lookup(fragments_key(lookup, packet, sent));
 
-	if (first)
-		take_owner(lookup, first);
+	if (first && bpf_ktime_get_ns() - first->seen_ns < FRAGMENTS_MAX_NS)
+		take_owner(lookup, &first->owner);
 }
 
 static __always_inline void remember_fragment(const struct endpoint *endpoint,
@@ -82,7 +93,10 @@ static __always_inline void remember_fragment(const struct endpoint *endpoint,
 					      const struct packet *packet, u32 sent)
 {
 	struct fragments *key = fragments_key(lookup, packet, sent);
-	struct owner whole = { .process = endpoint->id, .tid = endpoint->tid };
+	struct fragmented_owner whole = {
+		.owner = { .process = endpoint->id, .tid = endpoint->tid },
+		.seen_ns = bpf_ktime_get_ns(),
+	};
 
 	if (endpoint->process)
 		fragmented.update(key, &whole);

@@ -368,6 +368,14 @@ find_udp_user(struct __sk_buff *skb, struct endpoint_lookup *lookup,
 		drop_owner(lookup);
 }
 
+/* Whether the socket can have sent what the packet would answer: from its own port. A
+ * program (of type sk_lookup) may hand it what comes to other ones. */
+static __always_inline bool may_have_sent(struct bpf_sock *sk,
+					  const struct packet *packet)
+{
+	return sk->src_port == bpf_ntohs(packet->destination_port);
+}
+
 static __always_inline void find_by_udp_socket(struct __sk_buff *skb,
 					       struct endpoint_lookup *lookup,
 					       const struct packet *packet,
@@ -383,6 +391,7 @@ static __always_inline void find_by_udp_socket(struct __sk_buff *skb,
 		return;
 	connected = STATE_OF(sk) == TCP_ESTABLISHED;
 	if (may_receive(skb, sk, packet, lookup, device, connected) &&
+	    (!sent || may_have_sent(sk, packet)) &&
 	    (connected || !may_be_another(skb, lookup, sk, device)))
 		find_udp_user(skb, lookup, sk, packet, device, connected, sent);
 	bpf_sk_release(sk);

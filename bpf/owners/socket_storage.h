@@ -39,6 +39,7 @@ struct socket_record {
 	u32 references;	     /* to the socket's file, then; see references_of() */
 	u32 zero;
 	u64 found_ns; /* when the iterator first found it; 0: not yet */
+	u64 listener; /* if it was used to listen, the address of the socket that did */
 };
 
 /* Counts how often records of processes became stale. */
@@ -170,9 +171,12 @@ static __always_inline bool was_closed(u64 sk, const struct socket_record *known
 /* Whether another process may have the socket instead of the one that used it. */
 static __always_inline bool is_passed_on(u64 sk, const struct socket_record *known)
 {
-	if (known->user.process.tgid)
-		return was_passed(sk, &known->user.process, known->hand_ons) ||
-		       was_closed(sk, known);
+	const struct process_id *user = &known->user.process;
+
+	if (user->tgid)
+		return was_passed(sk, user, known->hand_ons) || was_closed(sk, known) ||
+		       (known->listened &&
+			was_passed(known->listener, user, known->hand_ons));
 	return was_passed(sk, &known->holder.process, known->hand_ons);
 }
 
@@ -258,6 +262,7 @@ record_use(void *sk, u32 protocol, u64 task, u32 listens, u32 place)
 	known->user.process = id;
 	known->user.tid = tid;
 	known->listened = listens;
+	known->listener = listens ? (u64)sk : 0;
 	known->euid = euid;
 	known->round = in_round;
 	known->changes = after_changes;

@@ -12,18 +12,29 @@ from truth.network import ELSEWHERES_MAC, UPLINK, UPLINK_ADDRESS, UPLINK_MAC
 from truth.packets import ELSEWHERE
 
 SYN, RST = 2, 4
-_ETHERNET = bytes.fromhex((UPLINK_MAC + ELSEWHERES_MAC).replace(":", "")) + b"\x08\x00"
+IP = b"\x08\x00"
 
 
 class Host:
     """The other host."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, station: str = UPLINK_MAC) -> None:
+        """Send frames to a station's address."""
         self._fd = fd
+        self._ethernet = bytes.fromhex((station + ELSEWHERES_MAC).replace(":", ""))
 
-    def send_datagram(self, source: int, port: int, data: bytes) -> None:
+    def send_datagram(
+        self, source: int, port: int, data: bytes, to: str = UPLINK_ADDRESS
+    ) -> None:
         """Send UDP."""
-        self._send(socket.IPPROTO_UDP, datagram(source, port, data))
+        self._send(socket.IPPROTO_UDP, datagram(source, port, data), to)
+
+    def send_fragments(self, protocol: int, payload: bytes, identifier: int) -> None:
+        """Send a packet in two fragments, of which the first has some 1,000 bytes."""
+        for at, part, more in ((0, payload[:1024], 1), (128, payload[1024:], 0)):
+            where = identifier, more << 13 | at
+            packet = ipv4(protocol, (ELSEWHERE, UPLINK_ADDRESS), part, where)
+            os.write(self._fd, self._ethernet + IP + packet)
 
     def send_segment(  # the fields of a segment
         self,
@@ -46,14 +57,20 @@ class Host:
 
     def _send(self, protocol: int, payload: bytes, to: str = UPLINK_ADDRESS) -> None:
         packet = ipv4(protocol, (ELSEWHERE, to), payload)
-        os.write(self._fd, _ETHERNET + packet)
+        os.write(self._fd, self._ethernet + IP + packet)
 
 
-def ipv4(protocol: int, addresses: tuple[str, str], payload: bytes) -> bytes:
-    """Return an IPv4 packet."""
+def ipv4(
+    protocol: int,
+    addresses: tuple[str, str],
+    payload: bytes,
+    fragment: tuple[int, int] = (0, 0),
+) -> bytes:
+    """Return an IPv4 packet; ``fragment``: its identifier, and flags with offset."""
     ends = b"".join(map(socket.inet_aton, addresses))
-    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(payload), 0, 0, 64, protocol, 0)
-    return head[:10] + _checksum(head + ends) + ends + payload
+    fields = (0x45, 0, 20 + len(payload), *fragment, 64, protocol, 0)
+    head = struct.pack(">BBHHHBBH", *fields)
+    return head[:10] + checksum(head + ends) + ends + payload
 
 
 def datagram(source: int, port: int, data: bytes) -> bytes:
@@ -62,13 +79,16 @@ def datagram(source: int, port: int, data: bytes) -> bytes:
 
 
 @contextmanager
-def host() -> Iterator[Host]:
-    """Yield the other host; the caller is in the captured namespace."""
+def host(station: str = UPLINK_MAC) -> Iterator[Host]:
+    """Yield the other host, which sends its frames to a station.
+
+    The caller is in the captured namespace.
+    """
     fd = os.open("/dev/net/tun", os.O_RDWR)
     try:
         request = struct.pack("16sH22x", UPLINK.encode(), IFF_TAP | IFF_NO_PI)
         fcntl.ioctl(fd, TUNSETIFF, request)
-        yield Host(fd)
+        yield Host(fd, station)
     finally:
         os.close(fd)
 
@@ -80,10 +100,11 @@ def segment(
     head = struct.pack(">HHIIBBHHH", *ports, sequence, 0, 5 << 4, flags, 1000, 0, 0)
     ends = b"".join(map(socket.inet_aton, addresses))
     pseudo = ends + struct.pack(">BBH", 0, socket.IPPROTO_TCP, len(head))
-    return head[:16] + _checksum(pseudo + head) + head[18:]
+    return head[:16] + checksum(pseudo + head) + head[18:]
 
 
-def _checksum(data: bytes) -> bytes:
+def checksum(data: bytes) -> bytes:
+    """Return the checksum of IP."""
     total = sum(struct.unpack(f">{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)

@@ -21,7 +21,7 @@ _APPEARED = (
     "a device that has just appeared is captured before its other namespace is known"
 )
 _SHARED_PORT = (
-    "a datagram that comes out of a container no longer carries its socket, and two "
+    "behind a container's veth pair a datagram no longer carries its socket, and two "
     "sockets have its port"
 )
 _DEVICE_THERE = (
@@ -48,8 +48,6 @@ _LARGE = "a shorter prefix than 24 bits may have exceptions that are not followe
 MAY_MISS = {
     "inherited-beside-users-of-bpf": "kprobes are skipped while a process is within "
     "bpf(2), and the owner is in doubt until its next call",
-    "container-pings": "an echo request that comes out of a container's veth no "
-    "longer carries its socket, and there is no port by which to find it",
     "chosen-process-beside-translation": _FIRST,
     "masqueraded": _FIRST,
     "masqueraded-as-a-closed-connection": _FIRST,
@@ -69,7 +67,8 @@ MAY_MISS = {
     "masqueraded-datagrams": _FIRST,
     "masqueraded-fragments": _FIRST,
     "masqueraded-over-ipv6": _FIRST,
-    "masqueraded-ping": "an echo request that comes out of a container has no port",
+    "masqueraded-ping": "behind a container's veth pair an echo request has nothing by "
+    "which to find its socket",
     "one-source-port-of-two-boxes": _FIRST,
     "two-boxes-behind-two-ports": _FIRST,
     "published-datagrams": _FIRST,
@@ -89,6 +88,20 @@ MAY_MISS = {
     "service-address-on-a-bridge": _FIRST,
     "forwarded-and-untracked": _FORWARDED,
     "translated-by-iptables": _FIRST,
+    "hairpin-where-netfilter-sees-bridged-packets": _FIRST,
+    "network-mapped-to-another-one": _FIRST,
+    "masqueraded-at-random": _FIRST,
+    "prefix-of-ipv6-without-tracking": _UNTRACKED,
+    "datagrams-of-a-transparent-proxy": _UNTRACKED,
+    "sources-translated-on-their-way-in": "the source that a packet will have is not "
+    "known when it arrives",
+    "container-with-our-address": _BRIDGED,
+    "datagram-of-a-packet-socket-in-a-container": "AF_PACKET sockets have no label",
+    "bound-senders-in-a-container": _DEVICE_THERE,
+    "link-local-senders-in-a-container": _DEVICE_THERE,
+    "link-local-listeners-of-two-devices": _DEVICE_THERE,
+    "sender-whose-port-is-steered": "behind a veth pair a datagram no longer "
+    "carries its socket, and a program chooses who gets what comes to its port",
     "bridged-boxes": _BRIDGED,
     "bridged-box-asks": _BRIDGED,
     "bridged-box-serves": _BRIDGED,
@@ -151,6 +164,22 @@ _LEAVES_FIRST = (
 )
 _OLD = "a connection from before the capture is found by polling"
 WITHOUT_KPROBES = {
+    "container-pings": _LEAVES_FIRST,
+    "datagram-that-waits-for-a-neighbour": _LEAVES_FIRST,
+    "datagram-of-a-raw-socket-in-a-container": _LEAVES_FIRST,
+    "segment-in-a-frame-for-all": _NOT_USED_YET,
+    "fragments-with-the-identifier-of-other-ones": _NOT_USED_YET,
+    "datagram-socket-that-changes-its-peer": _NOT_USED_YET,
+    "descriptor-taken": _NOT_USED_YET,
+    "corked-by-two-processes": _NOT_USED_YET,
+    "listener-passed-on": _BEFORE_USE,
+    "aliases-of-localhost": _BEFORE_USE,
+    "multipath-prefork": _BEFORE_USE,
+    "file-sent-by-a-child": _BEFORE_USE,
+    "keepalive-of-a-stopped-process": _BEFORE_USE,
+    "orphan-beside-an-heir-of-its-port": _BEFORE_USE,
+    "window-probes-of-a-stopped-process": _BEFORE_USE,
+    "redirected-to-a-proxy-here": _BEFORE_USE,
     "container-is-pinged": _LEAVES_FIRST,
     "container-udp": _LEAVES_FIRST,
     "broadcast-from-a-container": _LEAVES_FIRST,

@@ -19,6 +19,8 @@ _HOOKS = {
     "input": "type filter hook prerouting priority raw",
     "mangle": "type filter hook prerouting priority mangle",
     "local": "type nat hook output priority -100",
+    "inward": "type nat hook input priority 100",
+    "leaving": "type filter hook postrouting priority srcnat + 10",
 }
 # include/uapi/linux/netfilter/nfnetlink.h and nfnetlink_conntrack.h
 _NETLINK_NETFILTER, _DELETE = 12, 1 << 8 | 2

@@ -83,17 +83,18 @@ def _serve_published(
 
 def _ask(context: CaseContext, client: Worker, server: Worker, *ports: int) -> None:
     """Claim the ports as the server's and the client's, and let them talk."""
-    _exchange(context, "tcp", client, server, *ports)
+    exchange(context, "tcp", client, server, *ports)
 
 
 def _talk(context: CaseContext, client: Worker, server: Worker, *ports: int) -> None:
     """The same with datagrams."""
-    _exchange(context, "udp", client, server, *ports)
+    exchange(context, "udp", client, server, *ports)
 
 
-def _exchange(
+def exchange(
     context: CaseContext, protocol: str, client: Worker, server: Worker, *ports: int
 ) -> None:
+    """Claim the ports as the server's and the client's, and let them talk."""
     for port in ports:
         context.claim(protocol, local=port, pid=server.pid)
         context.claim(protocol, remote=port, pid=client.pid)
@@ -475,7 +476,7 @@ def _claim_datagrams(
 
 
 @contextlib.contextmanager
-def _ipv6(context: CaseContext) -> Iterator[None]:
+def ipv6(context: CaseContext) -> Iterator[None]:
     """Have IPv6 addresses on the way from the first container to outside."""
     network = context.network
     box, outside, here = network.bridged[0], network.outside, network.here
@@ -499,7 +500,7 @@ def _ipv6(context: CaseContext) -> Iterator[None]:
 def masqueraded_over_ipv6(context: CaseContext) -> None:
     network, port = context.network, context.port()
     rule = f"oifname {OUTSIDE} ip6 saddr fd79::/64 masquerade"
-    with _ipv6(context), rules(network.here, f"m-{port}", "ip6", postrouting=rule):
+    with ipv6(context), rules(network.here, f"m-{port}", "ip6", postrouting=rule):
         server = inside(network.outside, answers(port, "::"))
         client = inside(network.bridged[0], asks(FAR6, port))
         _ask(context, client, server, port)
@@ -509,7 +510,7 @@ def masqueraded_over_ipv6(context: CaseContext) -> None:
 def published_over_ipv6(context: CaseContext) -> None:
     network, port, there = context.network, context.port(), context.port()
     rule = f"iifname {OUTSIDE} tcp dport {port} dnat to [{BOX6}]:{there}"
-    with _ipv6(context), rules(network.here, f"p-{port}", "ip6", prerouting=rule):
+    with ipv6(context), rules(network.here, f"p-{port}", "ip6", prerouting=rule):
         server = inside(network.bridged[0], answers(there, "::"))
         client = inside(network.outside, asks(NEAR6, port))
         _ask(context, client, server, port, there)

@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from tccap.host import allowance
 from tccap.host.allowance import MOST_S, SHARE, Allowance
 
 
@@ -14,7 +13,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(allowance.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
 
 def test_work_goes_on_when_its_share_has_made_up_for_it(

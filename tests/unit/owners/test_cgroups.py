@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tccap.host import allowance
+from tccap.host import cgroups as hierarchies
 from tccap.host.access import ALL, OWN, Caller
 from tccap.host.cgrouppath import Place
 from tccap.host.cgroups import Hierarchy
@@ -212,7 +213,7 @@ def test_a_full_table_is_not_searched_for_each_cgroup(
         time.sleep(allowance.MOST_S / 4)
         return True
 
-    monkeypatch.setattr(cgroups.cgroups, "exists", exists)
+    monkeypatch.setattr(hierarchies, "exists", exists)
     for number in range(30):
         (host.folder / f"{number}").mkdir()
     host.learned(ROOT).close()
