@@ -178,6 +178,8 @@ WITHOUT_KPROBES = {
     "file-sent-by-a-child": _BEFORE_USE,
     "keepalive-of-a-stopped-process": _BEFORE_USE,
     "orphan-beside-an-heir-of-its-port": _BEFORE_USE,
+    "window-probes-of-a-stopped-process": _BEFORE_USE,
+    "redirected-to-a-proxy-here": _BEFORE_USE,
     "container-is-pinged": _LEAVES_FIRST,
     "container-udp": _LEAVES_FIRST,
     "broadcast-from-a-container": _LEAVES_FIRST,
