@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from support import bpf, netns, place, running
+from support.decrypting import READY
 from support.netns import Namespace
 from support.tls import TlsHost
 from tccap.engine.inside import DEVICES
@@ -339,8 +340,12 @@ def test_tls_inside_is_decrypted(space: Namespace, tmp_path: Path) -> None:
         tempfile.TemporaryDirectory(prefix="tccap-test-") as folder,
     ):
         host = TlsHost(web.box, Path(folder))
-        with running.engine(space, "any", **CHOSEN, tls="all") as engine:
-            place.run(web.folder, functools.partial(_speak_tls, host))
+        with (
+            host.serving("python") as port,
+            running.engine(space, "any", **CHOSEN, tls="all") as engine,
+        ):
+            engine.wait_for(READY)  # the library, which the server uses, is probed
+            place.run(web.folder, functools.partial(host.fetch, "curl", port, PAGE))
             web.run(functools.partial(say, b"the end", "127.0.0.1"))
             captured(engine, b"the end back")
     assert engine.output
@@ -354,11 +359,6 @@ def test_tls_inside_is_decrypted(space: Namespace, tmp_path: Path) -> None:
         text=True,
     ).stdout
     assert shown == f"web-1/lo\t/{PAGE}\n"
-
-
-def _speak_tls(host: TlsHost) -> None:
-    with host.serving("python") as port:
-        host.fetch("curl", port, PAGE)
 
 
 MEMBER = 4711  # user and group id
