@@ -13,6 +13,12 @@ from pathlib import Path
 
 CACHE = Path(os.environ.get("TCCAP_TESTS_CACHE", "/var/cache/tccap-tests"))
 
+_UNPACK = """
+const [from, to] = process.argv.slice(-2);
+const {readFileSync, writeFileSync} = require("fs");
+writeFileSync(to, require('zlib').brotliDecompressSync(readFileSync(from)));
+"""
+
 
 def kept(name: str, fill: Callable[[Path], None]) -> Path:
     """Return a folder that ``fill`` has filled, now or in an earlier run.
@@ -57,6 +63,11 @@ def npm(package: str, sha512: str) -> Path:
         subprocess.run(["tar", "-xzf", archive, "-C", made], check=True)
 
     return kept("npm-" + package.replace("/", "-"), unpack)
+
+
+def unpack_brotli(packed: Path, to: Path) -> None:
+    """Unpack a file by Node.js, which comes with npm."""
+    subprocess.run(["node", "-e", _UNPACK, packed, to], check=True)
 
 
 def run_pip(command: str, hashes: dict[str, str], *options: str) -> None:
