@@ -3,7 +3,7 @@ PYTHON = .venv/bin/python
 PARTS = test-captures test-programs test-modules
 
 .PHONY: deps requirements lint unit test $(PARTS) tls-matrix quic-matrix truth-programs containers many-containers test-vm vm-shell cycles faults suites attack fuzz soak bench \
-	bench-vm ground-truth label-model filters screenshots finder-matrix finder-census finder-go finder-rustls fuzz-elf
+	bench-vm ground-truth label-model filters screenshots finder-matrix finder-census finder-go finder-rustls finder-lto fuzz-elf
 
 deps:
 	tests/deps.sh
@@ -179,6 +179,11 @@ finder-go:
 finder-rustls:
 	TCCAP_FINDER_RUSTLS=10000 $(PYTHON) -m pytest -s --timeout 36000 \
 		tests/unit/tls/finder/test_rustls.py
+
+# Programs whose key log is merged into its callers, in all ways that gcc finds: what is
+# read is what they have
+finder-lto:
+	TCCAP_LTO_CASES=50 $(PYTHON) -m pytest -s --timeout 36000 tests/finder/test_lto.py
 
 # Damaged ELF files: a refusal, never a crash or a hang
 fuzz-elf:

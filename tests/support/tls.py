@@ -17,6 +17,7 @@ HTTPS, GRPC = (Path(__file__).with_name(name) for name in ("https.py", "grpcs.py
 PAGE = b"the body"
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
+_PREFIXES = {"python": (), "python as nobody": NOBODY}
 RUSTLS_SERVERS = ("granian", "deno")
 _DENO_SERVER = """
 Deno.serve({{hostname: '{}', port: {}, key: Deno.readTextFileSync('{}'),
@@ -142,10 +143,8 @@ class TlsHost:
     def _server(self, server: str, port: int, version: str) -> list[str]:
         python = ["/usr/bin/python3", "https.py", ADDRESS, str(port)]
         ours = [*python, str(self.certificate), version]
-        if server == "python":
-            return ours
-        if server == "python as nobody":
-            return [*NOBODY, *ours]
+        if server in ("python", "python as nobody", *tlsclients.LINKED_AS_ONE):
+            return [*_PREFIXES.get(server, ("env", f"LD_LIBRARY_PATH={server}")), *ours]
         if server == "selfserv":
             database = self._nss_database()
             versions = f"tls{version}:tls{version}"

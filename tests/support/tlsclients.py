@@ -80,6 +80,24 @@ WHEELS = {
         ),
     },
 }
+# Distributions that build with link-time optimisation: a package of npm has their
+# libraries. By package, its SHA-512.
+LINKED_AS_ONE = {
+    "almalinux": (
+        "@libphp/almalinux-9-v85@0.0.3",
+        (
+            "rnzptMh+2Fvi0ebP9PNi8aq+msoEWoG0zo4BidfjlPRkKKW0ltXaj36DMGrKvniJ"
+            "gtcqV6Azazj7JOMDAmePbQ=="
+        ),
+    ),
+    "amazonlinux": (
+        "@libphp/amazon-linux-2023-v84@0.0.8",
+        (
+            "ddii8duN8LsL70sgqTqr2n34Qo2DFnZLW8R+hnKVoHTY1fB5yqjfhNSh+bwquLiP"
+            "ucXBinSOobZlvP1ReJRsWA=="
+        ),
+    ),
+}
 # The path of each program's TLS library below the folder with its wheels.
 _LIBRARIES = {
     "curl_cffi": "curl_cffi/_wrapper.abi3.so",
@@ -199,6 +217,10 @@ CLIENTS: dict[str, tuple[str, ...]] = {
     "curl": ("curl", "-sk", "{URL}"),
     "curl 1.2": ("curl", "-sk", "--tls-max", "1.2", "{URL}"),
     "python": ("/usr/bin/python3", "-c", _PYTHON),
+    **{
+        name: ("env", f"LD_LIBRARY_PATH={name}", "/usr/bin/python3", "-c", _PYTHON)
+        for name in LINKED_AS_ONE
+    },
     "openssl": ("openssl", "s_client", "-ign_eof", "-connect", "{ADDRESS}:{PORT}"),
     "wget": ("wget", "-q", "--no-check-certificate", "-O", "-", "{URL}"),
     "gnutls-cli": ("gnutls-cli", "--insecure", "-p", "{PORT}", "{ADDRESS}"),
@@ -229,6 +251,8 @@ def provide(program: str, folder: Path) -> str:
         return _build_go(folder)
     if program == "libssl":
         return _copy_libssl(folder)
+    if program in LINKED_AS_ONE:
+        return _copy_openssl(folder / program)
     if not (folder / program).exists():
         (folder / program).symlink_to(fetched.wheels(WHEELS[program]))
     [library] = (folder / program).glob(_LIBRARIES[program])
@@ -263,3 +287,13 @@ def _copy_libssl(folder: Path) -> str:
     [library] = Path("/usr/lib").glob("*/libssl.so.3")
     (folder / "libssl").mkdir(exist_ok=True)
     return str(shutil.copy(library, folder / "libssl"))
+
+
+def _copy_openssl(folder: Path) -> str:
+    """Copy a distribution's OpenSSL out of a package of npm; return its libssl."""
+    package = fetched.npm(*LINKED_AS_ONE[folder.name])
+    folder.mkdir(exist_ok=True)
+    for name in ("libcrypto.so.3", "libssl.so.3"):
+        [library] = package.glob(f"package/native/lib/{name}")
+        shutil.copy(library, folder)
+    return str(folder / "libssl.so.3")

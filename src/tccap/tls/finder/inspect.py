@@ -3,8 +3,8 @@
 1. Go: the log function has a name (`golang`).
 2. NSS: label and key meet in one function, the key's bytes are in softoken (`nss`,
    `softoken`).
-3. A log function that gets the labels, proven by running it (`oracle`, `gnutls`), and
-   probed at its entry, or at the jumps over its calls (`callback_check`).
+3. A log function that gets the labels, proven by running it, and probed at its entry,
+   or at the jumps over its calls (`keylog`).
 4. rustls, also beside another library: the calls of its key log (`rustls`).
 5. s2n, also beside others: two functions with names, proven by running them (`s2n`).
 """
@@ -17,20 +17,18 @@ import capstone
 import unicorn
 
 from tccap.tls.finder import (
-    callback_check,
     family,
     flow,
     gnutls,
     golang,
+    keylog,
     labels,
     nss,
-    oracle,
     probeable,
     rustls,
     s2n,
     softoken,
 )
-from tccap.tls.finder.callback_check import LogFunction
 from tccap.tls.finder.code import Decoder
 from tccap.tls.finder.elf import Data
 from tccap.tls.finder.errors import RefusedError
@@ -43,11 +41,7 @@ EMULATION = "emulation"
 CALLBACK_CHECKS = "emulation from the callback checks"
 KEY_HANDLES = "key handles"
 GO_FUNCTION_TABLE = "go function table"
-LABELS_MIN = 3  # fewer labels in one place are not the key log of a TLS library
-_CANDIDATES_MAX = 4
-_WANTED = frozenset(
-    (*STUBS, gnutls.GET_RANDOM, softoken.GET_TABLE, *nss.NAMES, *s2n.NAMES)
-)
+_WANTED = frozenset((*STUBS, *gnutls.NAMES, softoken.GET_TABLE, *nss.NAMES, *s2n.NAMES))
 
 
 @dataclass(frozen=True)
@@ -118,7 +112,7 @@ def _without_labels(image: Image) -> Found:
             "understood: if the program can write a key log, name that in the option "
             "keylog-file."
         )
-    if len(labels.counted(image)) < LABELS_MIN:
+    if len(labels.counted(image)) < keylog.LABELS_MIN:
         raise RefusedError(
             "It holds no key-log labels: it is no TLS library that is known."
         )
@@ -170,7 +164,8 @@ def _in_rust(image: Image) -> Found | None:
     """Return rustls, without sites if it is not understood; None if it is not there."""
     strings = labels.texts(image)
     with_nul = labels.strings(image)
-    if len({label for at, label in strings.items() if at not in with_nul}) < LABELS_MIN:
+    without = {label for at, label in strings.items() if at not in with_nul}
+    if len(without) < keylog.LABELS_MIN:
         return None
     sites = rustls.Sites(image, Decoder(image.elf)).all()
     if not sites and not family.is_rustls(image):
@@ -180,7 +175,7 @@ def _in_rust(image: Image) -> Found | None:
 
 def _other_key_log(image: Image) -> Found:
     strings = labels.strings(image)
-    if len(set(strings.values())) < LABELS_MIN:
+    if len(set(strings.values())) < keylog.LABELS_MIN:
         return replace(_without_labels(image), strings=strings)
     return replace(_with_labels(image, strings), strings=strings)
 
@@ -193,34 +188,6 @@ def _with_labels(image: Image, strings: dict[int, str]) -> Found:
     if of_nss:
         keys = softoken.sites(image, decoder)
         return Found("NSS", (*of_nss, *keys), KEY_HANDLES, nss.handle_at(image))
-    library, log = _log_function(image, uses)
-    if oracle.returns_without_callback(image, log.address, log.roles):
-        entry = probeable.entry(image, decoder, log.address)
-        if entry is None:
-            raise RefusedError("The kernel cannot probe the begin of its log function.")
-        site = oracle.site(image, entry, log.label, log.roles)
-        return Found(library, (site,), EMULATION)
-    calls = {use.call for use in uses if use.target == log.address}
-    sites = callback_check.sites(image, decoder, strings, log, calls)
-    if sites:
-        return Found(library, sites, CALLBACK_CHECKS)
-    raise RefusedError(
-        "Its log function is not called unless the program asks for a key log."
-    )
-
-
-def _log_function(image: Image, uses: list[flow.Use]) -> tuple[str, LogFunction]:
-    """Return the library and its log function, proven among the callees with labels."""
-    for function, argument, found in flow.candidates(image, uses)[:_CANDIDATES_MAX]:
-        if len(found) < LABELS_MIN:
-            break
-        roles = oracle.prove(image, function, argument)
-        if roles:
-            library = family.of_lines(image)
-            return library, LogFunction(function, argument, roles)
-        roles = gnutls.prove(image, function, argument)
-        if roles:
-            return "GnuTLS", LogFunction(function, argument, roles)
-    raise RefusedError(
-        "It holds key-log labels, but the function that logs them was not understood."
-    )
+    found = keylog.find(image, decoder, strings, uses)
+    how = CALLBACK_CHECKS if found.is_checked else EMULATION
+    return Found(found.library, found.sites, how)

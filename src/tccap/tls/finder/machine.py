@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import unicorn
 from unicorn import x86_const as x86
 
+from tccap.tls.finder.code import Instruction, Operand, memory_registers
 from tccap.tls.finder.errors import RefusedError
 from tccap.tls.finder.flow import ARGUMENTS
 from tccap.tls.finder.image import Image
@@ -77,6 +78,7 @@ class Machine:
         self._detours = self._make_detours(replaced or {})
         self.bias = _BIAS if image.elf.is_relocatable else 0
         self._mapped: set[int] = set()
+        self.written: set[int] = set()  # addresses of bytes (`record_writes`)
         self._blocks = 0
         self._heap_used = 0
         self._uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
@@ -136,6 +138,15 @@ class Machine:
         )
         return run
 
+    def record_writes(self) -> None:
+        """Remember from now on which bytes are written (`written`)."""
+        self._uc.hook_add(
+            unicorn.UC_HOOK_MEM_WRITE,
+            lambda _uc, _access, address, size, _value, _: self.written.update(
+                range(address, address + size)
+            ),
+        )
+
     # --- registers and memory -----------------------------------------------
 
     def register(self, name: str) -> int:
@@ -149,6 +160,28 @@ class Machine:
     def argument(self, number: int) -> int:
         """Return an argument of the function that has just been called."""
         return self.register(ARGUMENTS[number])
+
+    def word(self, address: int) -> int | None:
+        """Return a word of memory; None if it cannot be read."""
+        content = self.read(address, WORD.size)
+        return int(WORD.unpack(content)[0]) if content else None
+
+    def follow(self, path: Path) -> int | None:
+        """Return the address that a path leads to; None if it cannot be followed."""
+        value = self.register(path.register)
+        for offset in path.offsets[:-1]:
+            word = self.word(value + offset)
+            if word is None:
+                return None
+            value = word
+        return value + (path.offsets or (0,))[-1]
+
+    def address_of(self, instruction: Instruction, operand: Operand) -> int | None:
+        """Return the address of an operand [register + distance]; else None."""
+        registers = memory_registers(instruction, operand)
+        if len(registers) != 1 or registers[0] not in REGISTERS:
+            return None
+        return int(self.register(registers[0]) + operand.mem.disp)
 
     def read(self, address: int, size: int) -> bytes:
         """Return bytes of memory; empty if any of it cannot be mapped."""

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import permutations
 
+from tccap.tls.finder import cfi
+from tccap.tls.finder.code import Decoder, is_conditional
 from tccap.tls.finder.flow import ARGUMENTS
 from tccap.tls.finder.image import Image
-from tccap.tls.finder.machine import Machine
+from tccap.tls.finder.machine import Callback, Machine
 from tccap.tls.finder.stubs import STUBS, new_memory
 from tccap.tls.sites import Number, Path, Site
 
@@ -24,6 +26,7 @@ _LINE = re.compile(rb"([A-Z0-9_]+) ([0-9A-Fa-f]{64}) ((?:[0-9A-Fa-f]{2})+)\n?")
 _ARGUMENT_COUNT = 6
 _RUNS_MAX = 60
 _REPLACED_MAX = 4
+_FUNCTION_LEN = 0x800  # if there is no unwind information
 _CALLERS_MAX = 6  # the innermost functions of the call stack that may have failed
 
 
@@ -72,36 +75,44 @@ def site(image: Image, entry: int, label: int, roles: Roles) -> Site:
     )
 
 
-def prove(image: Image, function: int, label: int) -> Roles | None:
+def prove(image: Image, decoder: Decoder, function: int, label: int) -> Roles | None:
     """Return the roles of the arguments if a function logs lines, else None."""
-    for setting in _settings(image, Setting(function, label)):
-        found = {_trial(image, setting, trial)[0] for trial in TRIALS}
+    for setting in _settings(image, decoder, Setting(function, label)):
+        found = {_trial(image, decoder, setting, trial)[0] for trial in TRIALS}
         if len(found) == 1:
             return found.pop()
     return None
 
 
-def returns_without_callback(image: Image, function: int, roles: Roles) -> bool:
+def tests_callback(image: Image, decoder: Decoder, function: int, roles: Roles) -> bool:
     """Return whether the log function tests for the callback itself.
 
-    If it does not return with a null callback, its callers test for it, and do not call
-    the function without one (`callback_check`).
+    If it does not, its callers test for it, and do not call the function without one
+    (`callback_check`). It does if it returns without one, or goes another way than with
+    one: it may go on then, to a log of the library's own (OpenSSL's ``sslkeylog``).
     """
-    machine = Machine(image, STUBS, words={roles.callback: 0})
-    machine.call(function, [None] * _ARGUMENT_COUNT)
-    return machine.has_returned
+    ways = []
+    for words in ({}, {roles.callback: 0}):
+        machine = Machine(image, STUBS, words=words)
+        ways.append(machine.trace(*_bounds(image, function)))
+        machine.call(function, [None] * _ARGUMENT_COUNT)
+    both = [one for one, other in zip(*ways, strict=False) if one == other]
+    last = decoder.at(both[-1]) if both else None
+    differ = ways[0][: len(both) + 1] != ways[1][: len(both) + 1]
+    has_branched = differ and last is not None and is_conditional(last)
+    return machine.has_returned or has_branched
 
 
-def _settings(image: Image, first: Setting) -> Iterator[Setting]:
+def _settings(image: Image, decoder: Decoder, first: Setting) -> Iterator[Setting]:
     """Yield settings with which the function logs a line."""
     others = [n for n in range(_ARGUMENT_COUNT) if n != first.label]
     for length in sorted(others, key=lambda n: (n != first.length, n)):
         setting = replace(first, length=length)
-        if _trial(image, setting, TRIALS[0])[0]:
+        if _trial(image, decoder, setting, TRIALS[0])[0]:
             yield setting
     for length, random_length in permutations(others, 2):
         setting = replace(first, length=length, random_length=random_length)
-        if _trial(image, setting, TRIALS[0])[0]:
+        if _trial(image, decoder, setting, TRIALS[0])[0]:
             yield setting
     # A callee that cannot be emulated (an allocator, a lock) may fail: replace it.
     waiting = [first]
@@ -109,7 +120,7 @@ def _settings(image: Image, first: Setting) -> Iterator[Setting]:
         if not waiting:
             return
         setting = waiting.pop()
-        roles, callers = _trial(image, setting, TRIALS[0])
+        roles, callers = _trial(image, decoder, setting, TRIALS[0])
         if roles:
             yield setting
         known = (first.function, *setting.replaced)
@@ -121,7 +132,7 @@ def _settings(image: Image, first: Setting) -> Iterator[Setting]:
 
 
 def _trial(
-    image: Image, setting: Setting, trial: tuple[int, bytes]
+    image: Image, decoder: Decoder, setting: Setting, trial: tuple[int, bytes]
 ) -> tuple[Roles | None, list[int]]:
     """Run the function once; return the roles, or the call stack where it failed."""
     secret_len, label = trial
@@ -129,17 +140,42 @@ def _trial(
     arguments[setting.label], arguments[setting.length] = label, secret_len
     if setting.random_length is not None:
         arguments[setting.random_length] = RANDOM_LEN
-    machine = Machine(image, STUBS, dict.fromkeys(setting.replaced, new_memory))
-    machine.call(setting.function, arguments)
-    if machine.callback is None:
+    machine, callback = _callback(image, decoder, setting, arguments)
+    if callback is None:
         return None, machine.called_functions()
-    pointer = machine.callback.pointer
-    for argument in machine.callback.arguments:
+    for argument in callback.arguments:
         line = parsed(machine, machine.string(argument))
-        if pointer and line and (line.label, line.secret_len) == (label, secret_len):
-            roles = Roles(line.client_random, line.secret, setting.length, pointer)
-            return roles, []
+        if not callback.pointer or not line:
+            continue
+        if (line.label, line.secret_len) == (label, secret_len):
+            random, secret = line.client_random, line.secret
+            return Roles(random, secret, setting.length, callback.pointer), []
     return None, []
+
+
+def _callback(
+    image: Image,
+    decoder: Decoder,
+    setting: Setting,
+    arguments: list[int | bytes | None],
+) -> tuple[Machine, Callback | None]:
+    """Run the function up to the callback, also where it must be a certain one."""
+    function, stubs = setting.function, dict.fromkeys(setting.replaced, new_memory)
+    machine = Machine(image, STUBS, stubs)
+    run = machine.trace(*_bounds(image, function))
+    machine.call(function, arguments)
+    check = None if machine.callback else cfi.failed(image, decoder, machine, run)
+    if check is None:
+        return machine, machine.callback
+    words = {check.pointer: check.allowed + machine.bias}
+    machine = Machine(image, STUBS, stubs, words)
+    machine.call(function, arguments, until=check.call)
+    given = tuple(machine.argument(n) for n in range(_ARGUMENT_COUNT))
+    return machine, Callback(check.pointer, given) if machine.has_returned else None
+
+
+def _bounds(image: Image, function: int) -> tuple[int, int]:
+    return image.functions.around(function) or (function, function + _FUNCTION_LEN)
 
 
 def parsed(machine: Machine, text: bytes) -> Line | None:

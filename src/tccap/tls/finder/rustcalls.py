@@ -11,6 +11,8 @@ A slice is two arguments, its address and its length.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from capstone import x86
+
 from tccap.tls.finder.code import (
     Decoder,
     Instruction,
@@ -85,7 +87,7 @@ class LabelledCall:
     @property
     def stacked(self) -> int:
         """The seventh argument: of `log`, the secret's length."""
-        return _word(self.machine, self.machine.register("rsp")) or 0
+        return self.machine.word(self.machine.register("rsp")) or 0
 
 
 class Runner:
@@ -203,29 +205,12 @@ class Runner:
         return machine
 
 
-def value_at(machine: Machine, path: Path) -> int | None:
-    """Return the address that a path leads to; None if it cannot be followed."""
-    value = machine.register(path.register)
-    for offset in path.offsets[:-1]:
-        word = _word(machine, value + offset)
-        if word is None:
-            return None
-        value = word
-    return value + (path.offsets or (0,))[-1]
-
-
 def number_at(machine: Machine, number: Number) -> int | None:
     """Return a number of 8 bytes; None if it cannot be read."""
-    place = value_at(machine, number.path)
+    place = machine.follow(number.path)
     if place is None or not number.path.offsets:
         return place
-    return _word(machine, place)
-
-
-def _word(machine: Machine, place: int) -> int | None:
-    """Return a word of memory; None if it cannot be read."""
-    content = machine.read(place, WORD.size)
-    return int(WORD.unpack(content)[0]) if content else None
+    return machine.word(place)
 
 
 def _gets(machine: Machine, label: Label) -> bool:
@@ -272,10 +257,9 @@ def _compared(machine: Machine, instruction: Instruction) -> list[int]:
     if instruction.mnemonic != "cmp" or constant_of(instruction) not in _LIMITS:
         return []
     operand = instruction.operands[0]
-    registers = memory_registers(instruction, operand)
-    if registers:
-        base = machine.register(registers[0]) + operand.mem.disp
-        word = _word(machine, base) if len(registers) == 1 else None
+    if operand.type == x86.X86_OP_MEM:
+        address = machine.address_of(instruction, operand)
+        word = None if address is None else machine.word(address)
         return [] if word is None else [word]
     name = register_name(instruction, operand.reg)
     return [machine.register(name)] if name in REGISTERS else []

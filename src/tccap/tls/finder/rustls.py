@@ -23,7 +23,6 @@ from tccap.tls.finder.rustcalls import (
     Question,
     Runner,
     number_at,
-    value_at,
 )
 from tccap.tls.sites import SITES_MAX, Number, Path, Site
 
@@ -145,11 +144,11 @@ def _agree(question: Question, log: LogCall, label: Label) -> bool:
     machine = question.machine
     at, size = log.label, log.label_len
     found = (
-        value_at(machine, at) if isinstance(at, Path) else at,
+        machine.follow(at) if isinstance(at, Path) else at,
         number_at(machine, size) if isinstance(size, Number) else size,
     )
     wanted = (label.address + machine.bias, len(label.text))
-    return found == wanted and value_at(machine, log.called) == question.called
+    return found == wanted and machine.follow(log.called) == question.called
 
 
 def _uses(
