@@ -49,5 +49,7 @@
 #define TLS_PTRACE_RULE PATCHED_NUMBER(19)
 #define TLS_GROUP PATCHED_NUMBER(20)
 #define TLS_USER_NAMESPACE PATCHED_NUMBER(21)
+/* The row of tls_sites that a probe's program reads: it is loaded once for each. */
+#define TLS_SLOT PATCHED_NUMBER(22)
 
 #endif

@@ -56,12 +56,20 @@ class Collection:
         TccapError where the kernel refuses it; TooComplexError for its size.
         """
         if (name, kind) not in self._loaded:
-            self._loaded[name, kind] = self._load(name, kind)
+            self._loaded[name, kind] = self._load(name, kind, self._patches)
         return self._loaded[name, kind]
 
-    def _load(self, name: str, kind: ProgType) -> int:
+    def load(self, name: str, kind: ProgType, numbers: Mapping[int, int]) -> int:
+        """Load a program once more, with some other numbers patched in.
+
+        Returns a descriptor. Errors are those of `program`.
+        """
+        patches = self._patches._replace(numbers={**self._patches.numbers, **numbers})
+        return self._load(name, kind, patches)
+
+    def _load(self, name: str, kind: ProgType, patches: Patches) -> int:
         try:
-            return progs.load(kind, name, self.instructions(name))
+            return progs.load(kind, name, self._patched(name, patches))
         except TooFarError:
             raise TooComplexError(f"{name} is too large") from None
         except OSError as error:
@@ -71,9 +79,12 @@ class Collection:
 
     def instructions(self, name: str) -> bytes:
         """Return a program's instructions, with the descriptors of its maps."""
+        return self._patched(name, self._patches)
+
+    def _patched(self, name: str, patches: Patches) -> bytes:
         home = next(each for each in self._objects if name in each.programs)
         fds = {place: self._maps[s.name].fd for place, s in enumerate(home.maps)}
-        return patched(home.instructions(name, fds), self._patches)
+        return patched(home.instructions(name, fds), patches)
 
     def table(self, name: str) -> Map:
         """Return a map."""

@@ -27,3 +27,4 @@ class Option(IntEnum):
     TLS_PTRACE_RULE = 19
     TLS_GROUP = 20
     TLS_USER_NAMESPACE = 21
+    TLS_SLOT = 22

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from tccap.tls.handles import LISTED
 
-# Until a process is looked at again: it may have loaded a library since.
-NO_VALID_S = 0.5
+# Until a process that speaks TLS is looked at again: it may have loaded a library.
+LOOK_VALID_S = 0.5
 ASKED_MAX = 4096
 
 
@@ -42,6 +42,7 @@ class Verdicts:
         self._is_closed = False
         self._giving: set[int] = set()
         self._not_giving: dict[int, float] = {}  # since when
+        self._looked_at: dict[int, float] = {}
         self._handles_at: dict[int, frozenset[int]] = {}
         self._changed_handles: set[int] = set()
         self._asked: set[int] = set()
@@ -49,16 +50,22 @@ class Verdicts:
         self._silent: dict[int, float] = {}  # since when
 
     def may_give(self, pid: int) -> bool | None:
-        """Return whether a process may give secrets; None: there will be an answer."""
+        """Return whether a process may give secrets; None: there will be an answer.
+
+        There may be one in any case.
+        """
+        now = time.monotonic()
         with self._lock:
-            since = self._not_giving.get(pid, -NO_VALID_S)
-            if self._is_closed or time.monotonic() - since < NO_VALID_S:
+            since = self._not_giving.get(pid, -LOOK_VALID_S)
+            if self._is_closed or now - since < LOOK_VALID_S:
                 return False
-            if pid in self._giving or len(self._asked) == ASKED_MAX:
+            gives = True if pid in self._giving else None
+            is_new = now - self._looked_at.get(pid, -LOOK_VALID_S) >= LOOK_VALID_S
+            if len(self._asked) == ASKED_MAX or (gives and not is_new):
                 return True
             self._asked.add(pid)
         self._wakeup.set()
-        return None
+        return gives
 
     def got_no_secrets(self, pid: int, waited_s: float) -> None:
         """Record that a connection of a process has waited for nothing."""
@@ -107,6 +114,7 @@ class Verdicts:
         """Record what a look at a process has found."""
         with self._lock:
             (self._giving.add if gives else self._giving.discard)(pid)
+            self._looked_at[pid] = time.monotonic()
             self._set_handles(pid, handles_at)
 
     def record_listed(self, handles_at: frozenset[int]) -> None:
@@ -127,8 +135,9 @@ class Verdicts:
         with self._lock:
             running = set(pids)
             self._giving &= running
-            for pid in self._not_giving.keys() - running:
-                del self._not_giving[pid]
+            for since in (self._not_giving, self._looked_at):
+                for pid in since.keys() - running:
+                    del since[pid]
             for pid in self._handles_at.keys() - running - {LISTED}:
                 self._set_handles(pid, frozenset())
 
