@@ -312,3 +312,16 @@ int tls_slot(struct pt_regs *ctx)
 	secret_tail.call(ctx, 0);
 	return 0;
 }
+
+BPF_RINGBUF_OUTPUT(new_programs, NEW_PROGRAM_PAGES);
+
+/* sched_process_exec(task, ...): for the engine (src/tccap/tls/newprograms.py). If the
+ * ring is full, the process is seen later. */
+int on_new_program(u64 *ctx)
+{
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+
+	if (is_traced())
+		new_programs.ringbuf_output(&pid, sizeof(pid), 0);
+	return 0;
+}

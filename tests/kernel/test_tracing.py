@@ -55,7 +55,7 @@ class Watched:
         self.reports: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.pids = {0}
         self.tracing = Tracing(
-            probing.uprobes,
+            lambda: (probing.uprobes(), None),
             lambda pid: pid in self.pids,
             tuple(map(str, listed)),
             shows_paths=True,

@@ -111,6 +111,7 @@ class TlsChoice:
         """Look for libraries in a thread, as the finder takes its time."""
         if not self.sets_probes:
             return None
+        from tccap.tls.newprograms import NewPrograms
         from tccap.tls.tracing import Tracing
         from tccap.tls.uprobes import SLOT_PROGRAM, TAIL, Uprobes
 
@@ -118,14 +119,14 @@ class TlsChoice:
             numbers: dict[int, int] = {Option.TLS_SLOT: slot}
             return collection.load(SLOT_PROGRAM, ProgType.KPROBE, numbers)
 
-        def probes() -> Uprobes:
+        def make() -> tuple[Uprobes, NewPrograms]:
             tail, program = TAIL
             collection.fill(tail, {0: collection.program(program, ProgType.KPROBE)})
             maps = collection.table("tls_sites"), collection.table("tls_labels")
-            return Uprobes(load, *maps)
+            return Uprobes(load, *maps), NewPrograms(collection)
 
         tracing = Tracing(
-            probes,
+            make,
             self._wants,
             self._plan.tls_libraries,
             shows_paths=self._caller.secrets == ALL,

@@ -15,6 +15,7 @@ from tccap.tls.allowance import Allowance
 from tccap.tls.examinations import Examinations, File
 from tccap.tls.explainer import Explainer
 from tccap.tls.knownfiles import UNREADABLE, Content
+from tccap.tls.newprograms import NewPrograms
 from tccap.tls.probedfiles import ROOT
 from tccap.tls.processscan import Due, Look, ProcessScan
 from tccap.tls.shared import Shared
@@ -31,11 +32,18 @@ class FileSearch:
     """Finds files; for the tracing thread alone, which `Verdicts.wake` wakes up."""
 
     def __init__(
-        self, shared: Shared, scan: ProcessScan, examinations: Examinations
+        self,
+        shared: Shared,
+        scan: ProcessScan,
+        examinations: Examinations,
+        programs: NewPrograms | None,
     ) -> None:
         self._known, self._probed, self._verdicts, self._stopped = shared
         self._scan = scan
         self._examinations = examinations
+        self._programs = programs
+        if programs:
+            self._verdicts.wait_for(programs.fileno())
         self._explainer = Explainer(shared.known, scan, shared.goes_on)
         self._allowance = Allowance(LOOKS_SHARE)
         self._unsettled = Unsettled()
@@ -77,7 +85,7 @@ class FileSearch:
         """Return when all files are examined that were found so far."""
         unfinished = self._examinations.unfinished
         while unfinished and not self._stopped.is_set():
-            self._verdicts.wait(_WAIT_S)
+            self._wait(_WAIT_S)
             self.answer()
             unfinished = self._examinations.pending(unfinished)
         self.answer()
@@ -85,7 +93,7 @@ class FileSearch:
     def answer_until(self, deadline: float) -> None:
         """Answer the loop for a while (`time.monotonic`), or until the end."""
         while time.monotonic() < deadline and not self._stopped.is_set():
-            self._verdicts.wait(deadline - time.monotonic())
+            self._wait(deadline - time.monotonic())
             self.answer()
 
     def answer(self) -> None:
@@ -95,13 +103,28 @@ class FileSearch:
         for pid in self._verdicts.take_asked():
             if not self._stopped.is_set():
                 self._look_at(pid)
+        for pid in self._programs.take() if self._programs else ():
+            if not self._stopped.is_set():
+                self._look_at_new(pid)
         for pid, since in self._verdicts.take_silent().items():
             if not self._stopped.is_set():
                 self._explainer.explain_silence(self._scan.look(pid), since)
         pause_s = self._allowance.pause_s(time.thread_time() - started)
         self._stopped.wait(pause_s)
 
+    def _wait(self, timeout_s: float) -> None:
+        """Return when there may be something to do, or after the timeout."""
+        if self._programs:
+            timeout_s = min(timeout_s, self._programs.due - time.monotonic())
+        self._verdicts.wait(timeout_s)
+
     # Processes.
+
+    def _look_at_new(self, pid: int) -> None:
+        """Have files of a process examined that has begun to run a program."""
+        look = self._scan.look(pid)
+        for due in self._scan.unknown_of(look):
+            self._add_mapped(due, mapped.opened(due.file))
 
     def _look_at(self, pid: int) -> None:
         """Have the files of a process examined, and answer then."""
@@ -148,7 +171,7 @@ class FileSearch:
         while not self._examinations.has_room:
             if self._stopped.is_set() or time.monotonic() > deadline:
                 return False
-            self._verdicts.wait(_WAIT_S)
+            self._wait(_WAIT_S)
             self.answer()
         return not self._stopped.is_set() and time.monotonic() < deadline
 

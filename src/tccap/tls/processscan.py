@@ -79,6 +79,17 @@ class ProcessScan:
         """Yield the files of one process that have to be examined."""
         return self._due_of(look, set())
 
+    def unknown_of(self, look: Look) -> Iterator[Due]:
+        """Yield files of one process that were never examined.
+
+        Quicker than `due_of`, which also looks whether the others are still the same.
+        """
+        for file in look.files:
+            if look.user is not None and self._known.probes_in(file.identity) is None:
+                if not self.has_time(look):
+                    return
+                yield Due(file, look.user)
+
     def record(self, look: Look) -> bool:
         """Record what is known of a process; return whether it may give secrets."""
         identities = {file.identity for file in look.files}

@@ -22,6 +22,7 @@ from tccap.tls.examiner import Examiner
 from tccap.tls.filesearch import FileSearch
 from tccap.tls.inspector import Inspector
 from tccap.tls.knownfiles import KnownFiles
+from tccap.tls.newprograms import NewPrograms
 from tccap.tls.probedfiles import ProbedFiles
 from tccap.tls.processscan import ProcessScan
 from tccap.tls.shared import Shared
@@ -43,22 +44,23 @@ class Tracing(threading.Thread):
 
     It answers the carrier (`engine.parts.Service`).
 
-    ``wants`` returns whether a process may be traced; ``probes`` makes the probes, and
-    is called in the thread. With ``shows_paths`` the user may see everybody's paths.
+    ``wants`` returns whether a process may be traced; ``make`` makes the probes and the
+    reports of new programs, and is called in the thread. With ``shows_paths`` the user
+    may see everybody's paths.
     """
 
     requests = frozenset({MayTrace, GotNoSecrets})
 
     def __init__(
         self,
-        probes: Callable[[], Uprobes],
+        make: Callable[[], tuple[Uprobes, NewPrograms | None]],
         wants: Callable[[int], bool],
         listed: tuple[str, ...],
         *,
         shows_paths: bool,
     ) -> None:
         super().__init__(name="tracing", daemon=True)
-        self._make_probes = probes
+        self._make = make
         self._wants = wants
         self._listed = listed
         self._shows_paths = shows_paths
@@ -127,8 +129,9 @@ class Tracing(threading.Thread):
         """Look for files and probe them, until the end."""
         sys.setswitchinterval(SWITCH_S)
         try:
-            self._probed = ProbedFiles(self._make_probes(), self._known, self._stopped)
-            self._look(self._probed)
+            probes, programs = self._make()
+            self._probed = ProbedFiles(probes, self._known, self._stopped)
+            self._look(self._probed, programs)
         except TccapError as error:
             log("warning", f"TLS secrets cannot be read: {error}")
         except OSError as error:
@@ -136,14 +139,14 @@ class Tracing(threading.Thread):
         finally:
             self._verdicts.close()
 
-    def _look(self, probed: ProbedFiles) -> None:
+    def _look(self, probed: ProbedFiles, programs: NewPrograms | None) -> None:
         spending = Spending()
         shared = Shared(self._known, probed, self._verdicts, self._stopped)
         scan = ProcessScan(self._wants, self._known, self._verdicts, spending)
         examiner = Examiner(shared, self._inspector, scan.contents_in_use)
         wake = self._verdicts.wake
         examinations = Examinations(examiner.examine, spending, on_done=wake)
-        search = FileSearch(shared, scan, examinations)
+        search = FileSearch(shared, scan, examinations, programs)
         try:
             self._begin(search)
             while not self._stopped.is_set():

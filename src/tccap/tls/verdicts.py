@@ -5,6 +5,9 @@ it asks, and goes on; the tracing thread looks at the process and answers. Meanw
 connection's packets wait, as if the process gave secrets.
 """
 
+import contextlib
+import os
+import select
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -38,7 +41,9 @@ class Verdicts:
     def __init__(self, on_news: Callable[[], None] = lambda: None) -> None:
         self._on_news = on_news
         self._lock = threading.Lock()
-        self._wakeup = threading.Event()
+        self._wakeup_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poller = select.poll()
+        self._poller.register(self._wakeup_fd, select.POLLIN)
         self._is_closed = False
         self._giving: set[int] = set()
         self._not_giving: dict[int, float] = {}  # since when
@@ -64,7 +69,7 @@ class Verdicts:
             if len(self._asked) == ASKED_MAX or (gives and not is_new):
                 return True
             self._asked.add(pid)
-        self._wakeup.set()
+        self.wake()
         return gives
 
     def got_no_secrets(self, pid: int, waited_s: float) -> None:
@@ -73,7 +78,7 @@ class Verdicts:
             if self._is_closed or len(self._silent) == ASKED_MAX:
                 return
             self._silent[pid] = time.monotonic() - waited_s
-        self._wakeup.set()
+        self.wake()
 
     def take_handles(self) -> dict[int, frozenset[int]]:
         """Return the offsets of handles that have changed since the last call."""
@@ -91,12 +96,17 @@ class Verdicts:
 
     def wait(self, timeout_s: float) -> None:
         """Return when there is a question, or after the timeout."""
-        self._wakeup.wait(max(0.0, timeout_s))
-        self._wakeup.clear()
+        self._poller.poll(max(0.0, 1000 * timeout_s))
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wakeup_fd)
+
+    def wait_for(self, fd: int) -> None:
+        """Have `wait` end when this descriptor is readable, too."""
+        self._poller.register(fd, select.POLLIN)
 
     def wake(self) -> None:
         """End `wait`."""
-        self._wakeup.set()
+        os.eventfd_write(self._wakeup_fd, 1)
 
     def take_asked(self) -> set[int]:
         """Return the processes that the loop has asked for since the last call."""

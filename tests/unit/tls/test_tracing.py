@@ -13,7 +13,7 @@ from tccap.tls.uprobes import Uprobes
 PID = 7
 
 
-def _no_probes() -> Uprobes:
+def _no_probes() -> tuple[Uprobes, None]:
     raise AssertionError
 
 
