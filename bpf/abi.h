@@ -249,6 +249,8 @@ struct cgroup_label {
 /* TRACE_CGROUP_PATH_LEN of the kernel. */
 #define CGROUP_PATH_MAX 1024
 #define CGROUP_EVENT_PAGES 128
+/* The ring of processes that begin to run a program, as numbers of 32 bits. */
+#define NEW_PROGRAM_PAGES 16
 /* Space for what a runtime writes before a container's id, zero bytes included. */
 #define RUNTIME_PREFIX_MAX 24
 

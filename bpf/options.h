@@ -54,6 +54,8 @@
 #define TLS_PTRACE_RULE PATCHED_NUMBER(19)
 #define TLS_GROUP PATCHED_NUMBER(20)
 #define TLS_USER_NAMESPACE PATCHED_NUMBER(21)
+/* The row of tls_sites that a probe's program reads: it is loaded once for each. */
+#define TLS_SLOT PATCHED_NUMBER(25)
 
 /* The network namespace whose devices a first stage is attached to. Programs with another
  * number are loaded for each that the engine enters: only from Linux 6.14 on could they

@@ -3,9 +3,9 @@
  * The probes in TLS libraries: each hit is a secret of a connection.
  *
  * A table has a row for each probe, which says where the secret is when the probe is
- * hit (site.h). Kernels before 5.15 do not tell a program which probe was hit, so there
- * is a small program for each row, and one that does the work. Another thread may run
- * on this CPU between the two, so what they share is kept by thread.
+ * hit (site.h). Kernels before 5.15 do not tell a program which probe was hit, so each
+ * row has a copy of a small program, and one does the work. Another thread may run on
+ * this CPU between the two, so what they share is kept by thread.
  */
 #include "abi.h"
 #include "kernel.h"
@@ -302,12 +302,26 @@ int on_secret(struct pt_regs *ctx)
 
 BPF_PROG_ARRAY(secret_tail, 1);
 
-/* The body of the programs tls_slot_0, ... (src/tccap/tls/probetable.py). */
-static __always_inline int hit_slot(struct pt_regs *ctx, u32 slot)
+/* Each probe has a copy of its own. */
+int tls_slot(struct pt_regs *ctx)
 {
 	u64 thread = bpf_get_current_pid_tgid();
+	u32 slot = TLS_SLOT;
 
 	tls_slots.update(&thread, &slot);
 	secret_tail.call(ctx, 0);
+	return 0;
+}
+
+BPF_RINGBUF_OUTPUT(new_programs, NEW_PROGRAM_PAGES);
+
+/* sched_process_exec(task, ...): for the engine (src/tccap/tls/newprograms.py). If the
+ * ring is full, the process is seen later. */
+int on_new_program(u64 *ctx)
+{
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+
+	if (is_traced())
+		new_programs.ringbuf_output(&pid, sizeof(pid), 0);
 	return 0;
 }

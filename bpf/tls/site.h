@@ -8,8 +8,7 @@
 
 #include "abi.h"
 
-/* Rows of the table, and programs tls_slot_0, ... */
-#define TLS_SLOTS 128
+#define TLS_SLOTS 512 /* rows of the table */
 #define DEREFERENCES_MAX 3
 
 /* An address: starting from the value of the register, the u64 at value + offset is
@@ -62,6 +61,6 @@ struct tls_label {
 };
 
 /* A file has some eight. */
-#define TLS_LABELS_MAX 4096
+#define TLS_LABELS_MAX 8192
 
 #endif

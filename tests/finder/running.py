@@ -1,19 +1,20 @@
 """The finder as its own process, as tccap.tls.inspector runs it, but measured."""
 
 import concurrent.futures
+import contextlib
 import os
-import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from tccap.paths import SCRIPT, engine_python
 from tccap.tls import inspector
+from tccap.tls.finderprocess import FinderProcess
 from tccap.tls.sites import Inspection
 
 T = TypeVar("T")
 MEMORY_MIB_MAX = 600
+ANSWER_LEN_MAX = 1 << 20
 
 
 def on_all_processors(
@@ -31,8 +32,7 @@ def on_all_processors(
 class Measured:
     """The finder's answer (None: it died), and the time and memory it used.
 
-    A process starts with the peak memory of its parent, so ``memory_mib`` is at least
-    ours.
+    A run begins with the memory that its fork server has.
     """
 
     file: Path
@@ -44,22 +44,12 @@ class Measured:
 
 def measure(file: Path) -> Measured:
     """Run the finder on a file, without the cache."""
-    with file.open("rb") as opened:
-        process = subprocess.Popen(
-            [engine_python(), "-I", SCRIPT, "finder"],
-            stdin=opened,
-            stdout=subprocess.PIPE,
-            env=inspector.ENVIRONMENT,
-        )
-    assert process.stdout
-    with process.stdout:
-        text = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    with contextlib.closing(FinderProcess()) as finder, file.open("rb") as opened:
+        run = finder.run(opened.fileno(), inspector.TIME_LIMIT_S, ANSWER_LEN_MAX)
     return Measured(
         file,
-        Inspection.from_json(text) if process.returncode == 0 else None,
-        process.returncode,
-        usage.ru_utime + usage.ru_stime,
-        usage.ru_maxrss >> 10,
+        Inspection.from_json(run.answer) if run.status == 0 else None,
+        run.status,
+        run.cpu_s,
+        run.memory_kib >> 10,
     )

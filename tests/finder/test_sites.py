@@ -8,7 +8,7 @@ import pytest
 
 from finder import golinks, programs
 from support import netns, uprobe
-from tccap.tls import inspector
+from tccap.tls.inspector import Inspector
 from tccap.tls.keyjoin import KeyJoin
 from tccap.tls.sites import Inspection
 
@@ -33,7 +33,7 @@ def library(program: str, name: str) -> Path:
 
 
 def inspect(file: Path) -> Inspection:
-    with file.open("rb") as opened:
+    with file.open("rb") as opened, Inspector() as inspector:
         return inspector.inspect(opened.fileno())
 
 

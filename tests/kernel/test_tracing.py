@@ -19,7 +19,7 @@ from support import probing
 from support.probing import NEW, OLD
 from support.running import DEADLINE_S, until
 from tccap.errors import TccapError
-from tccap.host import rootcache
+from tccap.host import proc, rootcache
 from tccap.host.inotify import Event as Change
 from tccap.host.inotify import Mask
 from tccap.ipc import status
@@ -28,12 +28,15 @@ from tccap.ipc.values import Level
 from tccap.tls import (
     examiner,
     explainer,
+    filesearch,
     inspector,
     libraries,
     probedfiles,
     probetable,
     tracing,
 )
+from tccap.tls.examinations import AT_ONCE
+from tccap.tls.inspector import Inspector
 from tccap.tls.libraries import MARKERS
 from tccap.tls.sites import Inspection
 from tccap.tls.tracing import Tracing
@@ -42,7 +45,7 @@ pytestmark = pytest.mark.full_matrix
 
 RUNS = 20
 REFUSED = Inspection("", "", "", (), "", "It is odd.")
-REALLY_COMMON, REALLY_INSPECT = libraries.common, inspector.inspect
+REALLY_COMMON, REALLY_INSPECT = libraries.common, Inspector.inspect
 
 
 class Watched:
@@ -52,7 +55,7 @@ class Watched:
         self.reports: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.pids = {0}
         self.tracing = Tracing(
-            probing.uprobes,
+            lambda: (probing.uprobes(), None),
             lambda pid: pid in self.pids,
             tuple(map(str, listed)),
             shows_paths=True,
@@ -70,6 +73,19 @@ class Watched:
             event = self.reports.get(timeout=DEADLINE_S)
             if event.items() >= details.items():
                 return event
+
+    def wait_for_all(self, *each: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the next events that have these details, whichever comes first.
+
+        Files are examined two at a time.
+        """
+        found: dict[int, dict[str, Any]] = {}
+        while len(found) < len(each):
+            event = self.reports.get(timeout=DEADLINE_S)
+            for number, details in enumerate(each):
+                if number not in found and event.items() >= details.items():
+                    found[number] = event
+        return [found[number] for number in range(len(each))]
 
     def look_at(self, pid: int) -> None:
         """Let the thread trace this process alone, from now on."""
@@ -113,7 +129,7 @@ def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Start]:
         made = Watched(*listed)
         for module in (examiner, probedfiles, tracing):
             monkeypatch.setattr(module, "report", made.report)
-        for module in (examiner, explainer, probedfiles, tracing):
+        for module in (examiner, explainer, filesearch, probedfiles, tracing):
             monkeypatch.setattr(module, "log", made.log)
         made.tracing.start()
         started.append(made)
@@ -121,10 +137,17 @@ def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Start]:
 
     monkeypatch.setattr(rootcache, "TOP", tmp_path / "cache")
     monkeypatch.setattr(libraries, "common", list)
-    monkeypatch.setattr(inspector, "inspect", _inspect)
+    _replace_finder(monkeypatch, _inspect)
     yield start
     for each in started:
         each.end()
+
+
+def _replace_finder(
+    monkeypatch: pytest.MonkeyPatch, inspect: Callable[[int], Inspection]
+) -> None:
+    monkeypatch.setattr(Inspector, "prepare", lambda _self: None)
+    monkeypatch.setattr(Inspector, "inspect", lambda _self, fd: inspect(fd))
 
 
 def _inspect(fd: int) -> Inspection:
@@ -298,7 +321,7 @@ def test_a_file_that_changes_while_it_is_inspected_is_inspected_again(
             until(lambda: not watched.watches, "news of the change")
         return found
 
-    monkeypatch.setattr(inspector, "inspect", inspect)
+    _replace_finder(monkeypatch, inspect)
     watched = start(path)
     watched.wait_for(event="tls_ready")
     assert watched.probes_in_use == 0
@@ -321,7 +344,7 @@ def test_probes_go_while_another_file_is_inspected(
             assert is_changed.wait(2 * DEADLINE_S)
         return _inspect(fd)
 
-    monkeypatch.setattr(inspector, "inspect", inspect)
+    _replace_finder(monkeypatch, inspect)
     watched = start(path, others)
     watched.wait_for(path=str(path), probes=1)
     assert is_inspected.wait(DEADLINE_S)
@@ -329,6 +352,55 @@ def test_probes_go_while_another_file_is_inspected(
     watched.wait_for(path=str(path), detached=1)
     is_changed.set()
     watched.wait_for(path=str(others), probes=1)
+
+
+def test_a_program_that_ends_while_others_are_inspected_is_probed(
+    start: Start, path: Path, new: probing.Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is opened when it is seen, and its next run is read."""
+    others = [path.with_name(f"other{number}") for number in range(AT_ONCE)]
+    for number, other in enumerate(others):
+        probing.install(other, new.content + bytes(number))
+    busy, goes_on = threading.Semaphore(0), threading.Event()
+
+    def inspect(fd: int) -> Inspection:
+        if os.fstat(fd).st_ino != path.stat().st_ino:
+            busy.release()
+            assert goes_on.wait(2 * DEADLINE_S)
+        return _inspect(fd)
+
+    _replace_finder(monkeypatch, inspect)
+    watched = start(*others)
+    assert all(busy.acquire(timeout=DEADLINE_S) for _ in others)
+    with probing.running(path) as pid:
+        watched.look_at(pid)
+        until(lambda: _names(watched) == {"program"}, "a look at it")
+    until(lambda: not Path(f"/proc/{pid}").exists(), "its end")
+    goes_on.set()
+    watched.wait_for(path=str(path), probes=1)
+
+
+def test_the_files_of_one_user_leave_probes_for_others(
+    start: Start, path: Path, new: probing.Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probetable, "SLOTS", 2)
+    other = path.with_name("other")
+    probing.install(other, new.content)
+    user = [65534]
+    monkeypatch.setattr(proc, "euid", lambda _pid: user[0])
+    watched = start()
+    with probing.running(path) as first, probing.running(other) as second:
+        watched.look_at(first)
+        watched.wait_for(path=str(path), probes=1)
+        watched.look_at(second)
+        refusal = f"TLS: no secrets from {other}: All 1 probes of its user are in use."
+        watched.wait_for(message=refusal)
+    third = path.with_name("third")
+    probing.install(third, new.content + b"x")
+    user[0] = 65533
+    with probing.running(third) as pid:
+        watched.look_at(pid)
+        watched.wait_for(path=str(third), probes=1)
 
 
 def test_a_new_build_that_gets_the_number_of_the_old_one_is_looked_at(
@@ -351,15 +423,14 @@ def test_a_file_that_says_it_is_empty_is_refused_and_the_rest_is_looked_at(
 ) -> None:
     def inspect(fd: int) -> Inspection:
         is_empty = os.fstat(fd).st_size == 0
-        return REALLY_INSPECT(fd) if is_empty else _inspect(fd)
+        return REALLY_INSPECT(Inspector(), fd) if is_empty else _inspect(fd)
 
-    monkeypatch.setattr(inspector, "inspect", inspect)
+    _replace_finder(monkeypatch, inspect)
     watched = start(Path("/proc/self/mem"), path)
-    message = watched.wait_for(level="warning")["message"]
-    assert message == (
-        "TLS: no secrets from /proc/self/mem: It is empty or larger than 1 GiB."
+    refusal = "TLS: no secrets from /proc/self/mem: It is empty or larger than 1 GiB."
+    watched.wait_for_all(
+        {"level": "warning", "message": refusal}, {"path": str(path), "probes": 1}
     )
-    watched.wait_for(path=str(path), probes=1)
 
 
 def test_a_file_keeps_all_its_probes_or_none(
@@ -375,14 +446,14 @@ def test_a_file_keeps_all_its_probes_or_none(
             return found
         return replace(found, sites=(*found.sites, probing.site(1 << 40)))
 
-    monkeypatch.setattr(inspector, "inspect", inspect)
+    _replace_finder(monkeypatch, inspect)
     watched = start(path, other)
-    message = watched.wait_for(level="warning")["message"]
-    assert message == (
-        f"TLS: no secrets from {path}: The kernel attaches no probe there."
+    refusal = f"TLS: no secrets from {path}: The kernel attaches no probe there."
+    watched.wait_for_all(
+        {"level": "warning", "message": refusal},
+        {"path": str(path), "probes": 0},
+        {"path": str(other), "probes": 1},
     )
-    watched.wait_for(path=str(path), probes=0)
-    watched.wait_for(path=str(other), probes=1)
     assert watched.probes_in_use == 1
 
 
@@ -397,11 +468,12 @@ def test_a_file_that_the_finder_fails_on_is_refused_and_the_rest_is_looked_at(
             raise TccapError("It failed.")
         return _inspect(fd)
 
-    monkeypatch.setattr(inspector, "inspect", inspect)
+    _replace_finder(monkeypatch, inspect)
     watched = start(path, other)
-    message = watched.wait_for(level="warning")["message"]
-    assert message == f"TLS: no secrets from {path}: It failed."
-    watched.wait_for(path=str(other), probes=1)
+    refusal = f"TLS: no secrets from {path}: It failed."
+    watched.wait_for_all(
+        {"level": "warning", "message": refusal}, {"path": str(other), "probes": 1}
+    )
 
 
 def test_a_file_that_is_too_large_is_not_read(
@@ -409,14 +481,15 @@ def test_a_file_that_is_too_large_is_not_read(
 ) -> None:
     def inspect(fd: int) -> Inspection:
         is_large = os.fstat(fd).st_size == 1 << 40
-        return REALLY_INSPECT(fd) if is_large else _inspect(fd)
+        return REALLY_INSPECT(Inspector(), fd) if is_large else _inspect(fd)
 
-    monkeypatch.setattr(inspector, "inspect", inspect)
+    _replace_finder(monkeypatch, inspect)
     watched = start(large, path)
-    message = watched.wait_for(level="warning")["message"]
-    assert message.startswith(f"TLS: no secrets from {large}: ")
-    assert message.endswith("larger than 1 GiB.")
-    watched.wait_for(path=str(path), probes=1)
+    refused, _ = watched.wait_for_all(
+        {"level": "warning"}, {"path": str(path), "probes": 1}
+    )
+    assert refused["message"].startswith(f"TLS: no secrets from {large}: ")
+    assert refused["message"].endswith("larger than 1 GiB.")
 
 
 @pytest.mark.parametrize("ldconfig", ["absent-ldconfig", "text-ldconfig"])
@@ -452,7 +525,7 @@ def test_only_files_with_probes_are_watched(
         is_small = os.fstat(fd).st_size == len(MARKERS[0])
         return REFUSED if is_small else _inspect(fd)
 
-    monkeypatch.setattr(inspector, "inspect", inspect)
+    _replace_finder(monkeypatch, inspect)
     watched = start(*others, path)
     watched.wait_for(path=str(path), probes=1)
     watched.wait_for(event="tls_ready")
@@ -499,7 +572,7 @@ def test_refused_files_are_warned_of_when_their_process_speaks_tls(
     start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As Wireshark's own library, which knows the labels, has never a connection."""
-    monkeypatch.setattr(inspector, "inspect", lambda _fd: REFUSED)
+    _replace_finder(monkeypatch, lambda _fd: REFUSED)
     watched = start()
     refusal = f"TLS: no secrets from {path}: {REFUSED.refusal}"
     with probing.running(path) as pid:

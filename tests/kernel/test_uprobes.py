@@ -9,8 +9,6 @@ import pytest
 from bcc import lib
 
 from support import probing, running
-from tccap.bpf.uapi import ProgType
-from tccap.tls import probetable
 from tccap.tls.uprobes import CLOSED_AT_ONCE, ENTRY, EVERY_PROCESS, Uprobes
 
 
@@ -37,7 +35,7 @@ def test_another_tracer_can_probe_the_same_place(
 ) -> None:
     path, fd, offset = program
     probes.attach(fd, probing.site(offset))
-    anothers = probes._program(probetable.slot_program(1), ProgType.KPROBE)
+    anothers = probes._program(1)
     second = lib.bpf_attach_uprobe(
         anothers, ENTRY, b"another", bytes(path), offset, EVERY_PROCESS, 0
     )

@@ -50,6 +50,11 @@ class Decrypting:
         """Return whether the log holds the text by now."""
         return self._log.has(text)
 
+    def logged(self, text: str) -> int:
+        """Return how often the log holds the text by now."""
+        self._log.has(text)  # reads what was written
+        return self._log.text.count(text)
+
     def wait_for(self, name: str) -> None:
         """Return when tshark has shown the response with a page."""
         running.until(lambda: name in self.seen().responses, f"the response {name}")

@@ -21,12 +21,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128
+
+
 def main(address: str, port: str, certificate: str, version: str) -> None:
     """Serve until killed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     context.maximum_version = VERSIONS[version]
-    server = http.server.ThreadingHTTPServer((address, int(port)), _Handler)
+    server = _Server((address, int(port)), _Handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     sys.stdout.write("up\n")
     sys.stdout.flush()

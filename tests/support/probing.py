@@ -11,10 +11,11 @@ from typing import NamedTuple
 from support.running import until
 from tccap.bpf.collection import Collection
 from tccap.bpf.objects import INSTRUCTION, MapSpec, Object
+from tccap.bpf.uapi import ProgType
 from tccap.tls import probetable, sites
 from tccap.tls.libraries import MARKERS
 from tccap.tls.sites import Number, Site
-from tccap.tls.uprobes import Uprobes
+from tccap.tls.uprobes import SLOT_PROGRAM, Uprobes
 
 HASH, ARRAY = 1, 2  # BPF_MAP_TYPE_*
 _RETURN_0 = INSTRUCTION.pack(0xB7, 0, 0, 0) + INSTRUCTION.pack(0x95, 0, 0, 0)
@@ -39,9 +40,12 @@ def uprobes() -> Uprobes:
     sites = _map("tls_sites", ARRAY, ('"unsigned int"', 4), _struct(row_len))
     key, leaf = probetable.LABEL_PLACE.size, probetable.LABEL.size
     labels = _map("tls_labels", HASH, _struct(key), _struct(leaf))
-    slots = map(probetable.slot_program, range(probetable.SLOTS))
-    made = Collection([Object((sites, labels), dict.fromkeys(slots, _RETURN_0), b"")])
-    return Uprobes(made.program, made.table("tls_sites"), made.table("tls_labels"))
+    made = Collection([Object((sites, labels), {SLOT_PROGRAM: _RETURN_0}, b"")])
+
+    def load(_slot: int) -> int:
+        return made.variant(SLOT_PROGRAM, ProgType.KPROBE, {})
+
+    return Uprobes(load, made.table("tls_sites"), made.table("tls_labels"))
 
 
 def _struct(length: int) -> tuple[str, int]:

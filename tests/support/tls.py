@@ -1,6 +1,7 @@
 """Servers that speak TLS, and programs that fetch pages from them."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -73,6 +74,13 @@ class TlsHost:
         """Make a program ready to run; return the file that holds its TLS library."""
         return str(Path(tlsclients.provide(name, self.folder)).resolve())
 
+    def another(self, program: str, name: str) -> str:
+        """Make a build of a program that nobody has inspected; return its path."""
+        own = self.folder / name
+        own.write_bytes(Path(self.program(program)).read_bytes() + os.urandom(16))
+        own.chmod(0o755)
+        return str(own)
+
     @contextlib.contextmanager
     def serving(self, server: str, *, version: str = "1.3") -> Iterator[int]:
         """Yield the port of a server that accepts connections."""
@@ -125,10 +133,13 @@ class TlsHost:
             self.get(tlsclients.STAYING[program], port, name, given="{URL}\n")
 
     @contextlib.contextmanager
-    def staying(self, program: str) -> Iterator[Staying]:
-        """Yield a running program that fetches pages on request."""
+    def staying(self, program: str, *command: str) -> Iterator[Staying]:
+        """Yield a running program that fetches pages on request.
+
+        The command is that of another build of it.
+        """
         with subprocess.Popen(
-            self.space.command(*tlsclients.STAYING[program]),
+            self.space.command(*(command or tlsclients.STAYING[program])),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

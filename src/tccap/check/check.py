@@ -20,7 +20,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tccap import __version__
 from tccap.bpf import bcclib, features
@@ -28,6 +28,9 @@ from tccap.engine import limits, privileges
 from tccap.errors import TccapError
 from tccap.front import launcher
 from tccap.paths import SCRIPT, TOP
+
+if TYPE_CHECKING:
+    from tccap.tls.inspector import Inspector
 
 OK = "ok"
 NOTE = "note"  # not as it could be, but packets are captured
@@ -248,7 +251,8 @@ def _btf() -> Iterator[Finding]:
 
 
 def _tls() -> Iterator[Finding]:
-    from tccap.tls import inspector, libraries, mapped
+    from tccap.tls import libraries
+    from tccap.tls.inspector import Inspector
 
     try:
         paths = libraries.common()
@@ -256,18 +260,25 @@ def _tls() -> Iterator[Finding]:
         text = f"{libraries.LDCONFIG} cannot be run: {error.strerror}"
         yield Finding(NOTE, "TLS secrets", text)
         return
-    for path in paths:
-        fd = mapped.open_file(path)
-        if fd is None:
-            continue
-        try:
-            found = inspector.inspect(fd)
-        finally:
-            os.close(fd)
-        if found.refusal:
-            yield Finding(NOTE, "TLS secrets", f"not from {path}: {found.refusal}")
-        elif found.sites:  # a library of NSS only helps to read what others hold
-            yield Finding(OK, "TLS secrets", f"from {found.library}, {path}")
+    with Inspector() as inspector:
+        for path in paths:
+            yield from _secrets_from(path, inspector)
+
+
+def _secrets_from(path: str, inspector: "Inspector") -> Iterator[Finding]:
+    from tccap.tls import mapped
+
+    fd = mapped.open_file(path)
+    if fd is None:
+        return
+    try:
+        found = inspector.inspect(fd)
+    finally:
+        os.close(fd)
+    if found.refusal:
+        yield Finding(NOTE, "TLS secrets", f"not from {path}: {found.refusal}")
+    elif found.sites:  # a library of NSS only helps to read what others hold
+        yield Finding(OK, "TLS secrets", f"from {found.library}, {path}")
 
 
 def _lockdown() -> Iterator[Finding]:

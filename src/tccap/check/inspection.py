@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from tccap.errors import TccapError
-from tccap.tls import inspector, sites
+from tccap.tls import sites
+from tccap.tls.inspector import Inspector
 from tccap.tls.sites import Inspection, Number, Numbered, Site
 
 # The names of the fields of a Site, by its kind.
@@ -17,7 +18,7 @@ _NAMES = {
 def inspect(path: str) -> Inspection:
     """Return the finder's answer; TccapError if the file cannot be read."""
     try:
-        with Path(path).open("rb") as file:
+        with Path(path).open("rb") as file, Inspector() as inspector:
             return inspector.inspect(file.fileno())
     except OSError as error:
         raise TccapError(f"{path} cannot be read: {error.strerror}.") from None

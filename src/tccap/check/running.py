@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 
 from tccap.host import proc, processlist
-from tccap.tls import inspector, libraries, mapped, unsupported
+from tccap.tls import libraries, mapped, unsupported
+from tccap.tls.inspector import Inspector
 from tccap.tls.mapped import Identity, Mapped
 from tccap.tls.sites import Inspection
 
@@ -17,22 +18,26 @@ def lines() -> Iterator[str]:
     known: dict[Identity, str] = {}
     recognition = unsupported.Recognition()
     in_network = {each.pid for each in processlist.with_network_sockets()}
-    for pid in proc.pids():
-        files = list(mapped.files(pid))
-        user = proc.euid(pid)
-        if pid == os.getpid() or user is None:
-            continue
-        for text in _of_process(files, known) or _unread(files, recognition):
-            if pid not in in_network and text == _no(unsupported.PYTHON):
-                continue  # it may have no TLS at all
-            yield f"{pid:7} {user:7} {_program(files):16} {text}"
+    with Inspector() as inspector:
+        for pid in proc.pids():
+            files = list(mapped.files(pid))
+            user = proc.euid(pid)
+            if pid == os.getpid() or user is None:
+                continue
+            texts = _of_process(inspector, files, known)
+            for text in texts or _unread(files, recognition):
+                if pid not in in_network and text == _no(unsupported.PYTHON):
+                    continue  # it may have no TLS at all
+                yield f"{pid:7} {user:7} {_program(files):16} {text}"
 
 
-def _of_process(files: list[Mapped], known: dict[Identity, str]) -> list[str]:
+def _of_process(
+    inspector: Inspector, files: list[Mapped], known: dict[Identity, str]
+) -> list[str]:
     """Return a text for each TLS library of a process."""
     for file in files:
         if file.identity not in known:
-            known[file.identity] = _of_file(file)
+            known[file.identity] = _of_file(inspector, file)
     return [known[f.identity] for f in files if known[f.identity]]
 
 
@@ -46,7 +51,7 @@ def _no(library: unsupported.Library) -> str:
     return f"no: {library.sentence}"
 
 
-def _of_file(file: Mapped) -> str:
+def _of_file(inspector: Inspector, file: Mapped) -> str:
     """Return what can be read in a file; empty if it is no TLS library."""
     fd = None if libraries.only_reads(file.identity.path) else mapped.opened(file)
     if fd is None:

@@ -95,9 +95,14 @@ class RootCache:
     def _make_room(self, folder: int) -> None:
         """Remove the files that were not used for longest, for one more to fit."""
         with os.scandir(folder) as entries:
-            files = [(e.stat(follow_symlinks=False).st_mtime, e.name) for e in entries]
-        files.sort(reverse=True)
-        for _age, name in files[self._at_most - 1 :]:
+            files = [*entries]
+        if len(files) < self._at_most:
+            return
+        ages = [
+            (each.stat(follow_symlinks=False).st_mtime, each.name) for each in files
+        ]
+        ages.sort(reverse=True)
+        for _age, name in ages[self._at_most - 1 :]:
             _remove(folder, name)
 
 

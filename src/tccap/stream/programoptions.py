@@ -30,3 +30,4 @@ class Option(IntEnum):
     RING_LEN = 22
     RING_CHUNK_SHIFT = 23
     NAMESPACE_ID = 24
+    TLS_SLOT = 25

@@ -16,7 +16,6 @@ from tccap.host.access import ALL, OWN, Caller
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import log
 from tccap.stream.programoptions import Option
-from tccap.tls import probetable
 
 if TYPE_CHECKING:
     from tccap.ipc.channel import Message
@@ -61,7 +60,6 @@ class TlsChoice:
         marks = MapSize(_MARKS if self._is_on else 1)
         return Code(
             sources=("tls/secret.c",) if can_probe else (),
-            text=probetable.slot_programs() if can_probe else "",
             reads_kernel=can_probe,
             patches=Patches(self._numbers()),
             sizes={"tls_marks": marks, "quic_marks": marks},
@@ -76,6 +74,7 @@ class TlsChoice:
             Option.TLS_PTRACE_RULE: self._caller.secrets == OWN,
             Option.TLS_GROUP: self._caller.gid,
             Option.TLS_USER_NAMESPACE: ownership.user_namespace(),
+            Option.TLS_SLOT: 0,  # each program that is probed with has its own
         }
 
     def carry(
@@ -112,17 +111,22 @@ class TlsChoice:
         """Look for libraries in a thread, as the finder takes its time."""
         if not self.sets_probes:
             return None
+        from tccap.tls.newprograms import NewPrograms
         from tccap.tls.tracing import Tracing
-        from tccap.tls.uprobes import TAIL, Uprobes
+        from tccap.tls.uprobes import SLOT_PROGRAM, TAIL, Uprobes
 
-        def probes() -> Uprobes:
+        def load(slot: int) -> int:
+            numbers: dict[int, int] = {Option.TLS_SLOT: slot}
+            return collection.variant(SLOT_PROGRAM, ProgType.KPROBE, numbers)
+
+        def make() -> tuple[Uprobes, NewPrograms]:
             tail, program = TAIL
             collection.fill(tail, {0: collection.program(program, ProgType.KPROBE)})
             maps = collection.table("tls_sites"), collection.table("tls_labels")
-            return Uprobes(collection.program, *maps)
+            return Uprobes(load, *maps), NewPrograms(collection)
 
         tracing = Tracing(
-            probes,
+            make,
             self._wants,
             self._plan.tls_libraries,
             shows_paths=self._caller.secrets == ALL,

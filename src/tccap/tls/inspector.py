@@ -8,16 +8,14 @@ during the inspection can make an answer that another file gets.
 import contextlib
 import hashlib
 import os
-import select
 import signal
 import stat
-import subprocess
-import time
 from collections.abc import Iterator
+from typing import Self
 
 from tccap.errors import TccapError
 from tccap.host.rootcache import RootCache
-from tccap.paths import SCRIPT, engine_python
+from tccap.tls.finderprocess import FinderProcess, Run
 from tccap.tls.sites import Inspection
 
 CACHE = RootCache("tls", at_most=1024)
@@ -29,49 +27,80 @@ _ANSWER_LEN_MAX = 1 << 20
 _BLOCK_LEN = 1 << 20
 _PACKAGES_MISSING = 3  # the exit status finder.entry.PACKAGES_MISSING
 _TOO_SLOW = (-signal.SIGXCPU, -signal.SIGKILL)
-ENVIRONMENT = {
-    "PATH": "/usr/bin:/bin",
-    "LC_ALL": "C.UTF-8",
-    "OPENBLAS_NUM_THREADS": "1",  # numpy's threads would only cost memory
-}
 
 
-def inspect(fd: int) -> Inspection:
-    """Return the finder's answer about an open file.
+class Inspector:
+    """Inspects files; for any thread. `close` ends the finder, and what it is at."""
 
-    Takes seconds for a large file, and a tenth of that if the answer is in the cache.
-    TccapError if the finder's packages are not installed.
-    """
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
-        return _refused("It is not an ordinary file.")
-    if not 0 < status.st_size <= FILE_LEN_MAX:
-        return _refused("It is empty or larger than 1 GiB.")
-    content = hashlib.sha256()
-    for block in _blocks(fd, status.st_size):
-        content.update(block)
-    kept = CACHE.get(_file(content.hexdigest()), Inspection.from_json)
-    return kept or _inspect_copy(fd, status.st_size)
+    def __init__(self) -> None:
+        self._finder = FinderProcess()
 
+    def __enter__(self) -> Self:
+        return self
 
-def _inspect_copy(fd: int, size: int) -> Inspection:
-    if size > IN_MEMORY_MAX:
-        with contextlib.suppress(OSError):  # no disk, or no space on it
-            return _inspect_in(CACHE.nameless_file(size), fd, size)
-    return _inspect_in(os.memfd_create("tccap-inspected"), fd, size)
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
+    def prepare(self) -> None:
+        """Start the finder, unless it runs, so that no file waits for that."""
+        with contextlib.suppress(OSError):  # the first inspection says so
+            self._finder.start()
 
-def _inspect_in(copy_fd: int, fd: int, size: int) -> Inspection:
-    content = hashlib.sha256()
-    with open(copy_fd, "r+b") as copy:
-        for block in _blocks(fd, size):
+    def close(self) -> None:
+        """End the finder; later inspections are refused."""
+        self._finder.close()
+
+    def inspect(self, fd: int) -> Inspection:
+        """Return the finder's answer about an open file.
+
+        Takes seconds for a large file, and a tenth of that if the answer is in the
+        cache. TccapError if the finder's packages are not installed.
+        """
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            return _refused("It is not an ordinary file.")
+        if not 0 < status.st_size <= FILE_LEN_MAX:
+            return _refused("It is empty or larger than 1 GiB.")
+        content = hashlib.sha256()
+        for block in _blocks(fd, status.st_size):
             content.update(block)
-            copy.write(block)
-        copy.flush()
-        answer, is_final = _ask(copy.fileno())
-    if is_final:
-        CACHE.keep(_file(content.hexdigest()), answer.to_json().encode("ascii"))
-    return answer
+        kept = CACHE.get(_file(content.hexdigest()), Inspection.from_json)
+        return kept or self._inspect_copy(fd, status.st_size)
+
+    def _inspect_copy(self, fd: int, size: int) -> Inspection:
+        if size > IN_MEMORY_MAX:
+            with contextlib.suppress(OSError):  # no disk, or no space on it
+                return self._inspect_in(CACHE.nameless_file(size), fd, size)
+        return self._inspect_in(os.memfd_create("tccap-inspected"), fd, size)
+
+    def _inspect_in(self, copy_fd: int, fd: int, size: int) -> Inspection:
+        content = hashlib.sha256()
+        with open(copy_fd, "r+b") as copy:
+            for block in _blocks(fd, size):
+                content.update(block)
+                copy.write(block)
+            copy.flush()
+            answer, is_final = self._ask(copy.fileno())
+        if is_final:
+            CACHE.keep(_file(content.hexdigest()), answer.to_json().encode("ascii"))
+        return answer
+
+    def _ask(self, fd: int) -> tuple[Inspection, bool]:
+        """Run the finder; return its answer, and whether it would always be this one.
+
+        It may be in the hands of the file that it reads: a bad answer is a refusal.
+        """
+        try:
+            run = self._finder.run(fd, TIME_LIMIT_S, _ANSWER_LEN_MAX)
+        except OSError as error:
+            return _refused(f"The finder cannot be started: {error.strerror}."), False
+        refusal = _why_refused(run)
+        if refusal:
+            return _refused(refusal), False
+        try:
+            return Inspection.from_json(run.answer), True
+        except TccapError:
+            return _refused("The finder's answer is malformed."), False
 
 
 def _blocks(fd: int, size: int) -> Iterator[bytes]:
@@ -82,82 +111,21 @@ def _blocks(fd: int, size: int) -> Iterator[bytes]:
         yield block
 
 
-def _ask(fd: int) -> tuple[Inspection, bool]:
-    """Run the finder; return its answer, and whether it would always be this one.
-
-    The finder may be in the hands of the file that it reads: a bad answer is a refusal.
-    """
-    try:
-        status, answer = _run_finder(fd)
-    except OSError as error:
-        return _refused(f"The finder cannot be started: {error.strerror}."), False
-    refusal = _why_refused(status, answer)
-    if refusal:
-        return _refused(refusal), False
-    try:
-        return Inspection.from_json(answer), True
-    except TccapError:
-        return _refused("The finder's answer is malformed."), False
-
-
-def _run_finder(fd: int) -> tuple[int, bytes]:
-    """Return the finder's exit status and answer.
-
-    It is killed after TIME_LIMIT_S, or when the answer is longer than _ANSWER_LEN_MAX.
-    """
-    deadline = time.monotonic() + TIME_LIMIT_S
-    with subprocess.Popen(
-        [engine_python(), "-I", SCRIPT, "finder"],
-        stdin=fd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=ENVIRONMENT,
-        cwd="/",
-    ) as finder:
-        try:
-            answer = _read_answer(finder, deadline)
-            if len(answer) <= _ANSWER_LEN_MAX:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    finder.wait(_left_s(deadline))
-        finally:
-            finder.kill()
-    return finder.returncode, answer
-
-
-def _read_answer(finder: "subprocess.Popen[bytes]", deadline: float) -> bytes:
-    """Return the output up to its end, the deadline or just beyond the limit."""
-    assert finder.stdout
-    stdout = finder.stdout.fileno()
-    poller = select.poll()
-    poller.register(stdout, select.POLLIN)
-    answer = b""
-    while len(answer) <= _ANSWER_LEN_MAX and poller.poll(1000 * _left_s(deadline)):
-        block = os.read(stdout, _BLOCK_LEN)
-        if not block:
-            break
-        answer += block
-    return answer
-
-
-def _left_s(deadline: float) -> float:
-    return max(0.0, deadline - time.monotonic())
-
-
-def _why_refused(status: int, answer: bytes) -> str:
+def _why_refused(run: Run) -> str:
     """Return why there is no answer to read; empty if there is one.
 
     TccapError if the finder's packages are not installed.
     """
-    if len(answer) > _ANSWER_LEN_MAX:
+    if len(run.answer) > _ANSWER_LEN_MAX:
         return "The finder was stopped: its answer is too long."
-    if status == _PACKAGES_MISSING:
+    if run.status == _PACKAGES_MISSING:
         raise TccapError(
             "TLS secrets need the Python packages capstone, numpy and unicorn: "
             "run sudo ./install.sh in a checkout of tccap."
         )
-    if status in _TOO_SLOW:
+    if run.status in _TOO_SLOW:
         return "The finder was stopped: it took too long."
-    return "The finder gave up on it." if status else ""
+    return "The finder gave up on it." if run.status else ""
 
 
 def _refused(why: str) -> Inspection:

@@ -120,6 +120,11 @@ class KnownFiles:
         with self._lock:
             return content in self._outcomes
 
+    def is_probed(self, content: Content) -> bool:
+        """Return whether a content has probes."""
+        with self._lock:
+            return _is_probed(self._outcomes.get(content))
+
     def set_outcome(self, content: Content, outcome: Outcome | None) -> None:
         """Record the outcome for a content."""
         with self._lock:

@@ -4,11 +4,12 @@ The kernel would put its breakpoints into a file's new content, too, and break i
 file is watched before it is inspected; when it changes, its probes are detached at
 once, and it is examined anew.
 
-Locking. Three threads come here: the tracing thread, which examines files, the thread
-of `FileWatch`, which reports changes, and the engine's, which closes. ``_lock`` guards
-all state, so that a change comes either before probes are attached, and then none are,
-or after that, and then all of them are detached. It is not held while a file is read or
-inspected, nor around FileWatch.close, which waits for a report that is under way.
+Locking. Many threads come here: those that examine files, the tracing thread, which
+asks for contents, that of `FileWatch`, which reports changes, and the engine's, which
+closes. ``_lock`` guards all state, so that a change comes either before probes are
+attached, and then none are, or after that, and then all of them are detached. It is not
+held while a file is read or inspected, nor around FileWatch.close, which waits for a
+report that is under way.
 """
 
 import threading
@@ -25,6 +26,8 @@ from tccap.tls.knownfiles import Content, KnownFiles, Outcome
 from tccap.tls.sites import Inspection
 from tccap.tls.uprobes import Uprobes
 
+ROOT = 0  # a user's id
+
 
 @dataclass(frozen=True, eq=False)
 class WatchedFile:
@@ -33,6 +36,7 @@ class WatchedFile:
     watch: int  # FileWatch's number
     path: str
     content: Content
+    user: int  # whose process has it mapped, or root
     slots: list[int] = field(default_factory=list)  # of its probes
 
 
@@ -71,12 +75,14 @@ class ProbedFiles:
                     return file.content
         return found
 
-    def watch(self, fd: int, path: str, content: Content) -> WatchedFile | None:
+    def watch(
+        self, fd: int, path: str, content: Content, user: int
+    ) -> WatchedFile | None:
         """Begin to watch an open file; None after the end."""
         with self._lock:
             if self._stopped.is_set():
                 return None
-            file = WatchedFile(self._watch.add(fd), path, content)
+            file = WatchedFile(self._watch.add(fd), path, content, user)
             self._files[file.watch] = file
             return file
 
@@ -94,8 +100,8 @@ class ProbedFiles:
             return outcome
 
     def _attach(self, fd: int, file: WatchedFile, found: Inspection) -> Outcome:
-        if self._probes.free_slots < len(found.sites):
-            refusal = f"All {probetable.SLOTS} probes are in use."
+        refusal = self._why_no_slots(file.user, len(found.sites))
+        if refusal:
             return Outcome(file.path, found.library, 0, refusal, lacks_slots=True)
         try:
             self._attach_each(fd, file, found)
@@ -108,6 +114,16 @@ class ProbedFiles:
             *(file.path, found.library, len(file.slots), found.refusal),
             probed_at=time.monotonic(),
         )
+
+    def _why_no_slots(self, user: int, wanted: int) -> str:
+        """Return why a user's file gets no probes; empty if it does."""
+        if self._probes.free_slots < wanted:
+            return f"All {probetable.SLOTS} probes are in use."
+        of_user = (len(f.slots) for f in self._files.values() if f.user == user)
+        most = probetable.SLOTS // 2
+        if user != ROOT and sum(of_user) + wanted > most:
+            return f"All {most} probes of its user are in use."
+        return ""
 
     def _attach_each(self, fd: int, file: WatchedFile, found: Inspection) -> None:
         for site in found.sites:

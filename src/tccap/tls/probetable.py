@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from tccap.tls.sites import KINDS, Number, Numbered, Path, Site
 
-SLOTS = 128  # rows of tls_sites, and programs tls_slot_0, ...
+SLOTS = 512  # rows of tls_sites, and programs that know the row
 DEREFERENCES_MAX = 3
 _LABEL_MAX = 40
 _CONSTANT, _ENDS_WITH_NUL, _COUNTED, _NUMBERED = range(4)
@@ -23,20 +23,6 @@ _SITE_TAIL = struct.Struct(f"=II{_LABEL_MAX}s")
 LABEL_PLACE = struct.Struct("=Qq")
 LABEL = struct.Struct(f"=I{_LABEL_MAX}s")
 _NOWHERE = bytes(_PATH.size)
-
-
-def slot_program(slot: int) -> str:
-    """Return the name of the program of a slot."""
-    return f"tls_slot_{slot}"
-
-
-def slot_programs() -> str:
-    """Return the C text of all slots' programs; bcc finds none that a macro makes."""
-    return "".join(
-        f"int {slot_program(slot)}(struct pt_regs *ctx)\n"
-        f"{{\n\treturn hit_slot(ctx, {slot});\n}}\n"
-        for slot in range(SLOTS)
-    )
 
 
 def row(site: Site) -> bytes:

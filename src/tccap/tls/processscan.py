@@ -1,14 +1,14 @@
 """Which files the traced processes execute, and which of them are to be examined."""
 
-import contextlib
-import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from tccap.host import proc
 from tccap.tls import mapped
 from tccap.tls.knownfiles import Content, KnownFiles, Outcome
 from tccap.tls.mapped import Identity, Mapped
+from tccap.tls.spending import Spending
 from tccap.tls.verdicts import Verdicts
 
 # How long the files of one user keep those of others waiting, in each scan.
@@ -23,35 +23,49 @@ class Look(NamedTuple):
     user: int | None  # None: it has ended
 
 
+class Due(NamedTuple):
+    """A file that has to be examined, and whose process has it mapped."""
+
+    file: Mapped
+    user: int
+
+
 class ProcessScan:
     """Scans the processes again and again; for the tracing thread alone.
 
-    What it finds about a process goes to ``verdicts``.
+    What it finds about a process goes to ``verdicts``; ``spending`` is how long the
+    files of each user have taken.
     """
 
     def __init__(
-        self, wants: Callable[[int], bool], known: KnownFiles, verdicts: Verdicts
+        self,
+        wants: Callable[[int], bool],
+        known: KnownFiles,
+        verdicts: Verdicts,
+        spending: Spending,
     ) -> None:
         self._wants = wants
         self._known = known
         self._verdicts = verdicts
+        self._spending = spending
         self._mapped: dict[int, int] = {}  # hash of each pid's files at the last look
-        self._spent_s: dict[int, float] = {}  # by user, in this scan
 
-    def due(self) -> Iterator[Mapped]:
-        """Scan the processes once; yield the files that have to be examined.
+    def scan(
+        self, before_each: Callable[[], None]
+    ) -> Iterator[tuple[Look, Iterator[Due]]]:
+        """Scan the processes once; yield each, with files that have to be examined.
 
-        Each is examined before the scan goes on, so that it is yielded once.
+        ``before_each`` is called before each look.
         """
-        self._spent_s.clear()
+        self._spending.clear()
         running = proc.pids()
         seen: set[Identity] = set()
         yielded: set[Identity] = set()
         for pid in running:
+            before_each()
             look = self.look(pid)
             seen.update(file.identity for file in look.files)
-            yield from self._due_of(look, yielded)
-            self._record(look)
+            yield look, self._due_of(look, yielded)
         self._mapped = {pid: self._mapped.get(pid, 0) for pid in running}
         self._verdicts.keep(running)
         self._known.prune(seen)
@@ -61,17 +75,33 @@ class ProcessScan:
         files = tuple(mapped.files(pid)) if self._wants(pid) else ()
         return Look(pid, files, proc.euid(pid) if files else None)
 
-    def due_of(self, look: Look) -> Iterator[Mapped]:
-        """Yield what is due of one process that the loop has asked for, and answer."""
-        yield from self._due_of(look, set())
-        gives = self._record(look)
-        may_give = gives or mapped.has_ended(look.pid)  # secrets may be on their way
-        self._verdicts.answer(look.pid, may_give, mapped.program(look.pid))
+    def due_of(self, look: Look) -> Iterator[Due]:
+        """Yield the files of one process that have to be examined."""
+        return self._due_of(look, set())
 
-    @property
-    def examining_s(self) -> float:
-        """How long files were examined since the last scan began."""
-        return sum(self._spent_s.values())
+    def unknown_of(self, look: Look) -> Iterator[Due]:
+        """Yield files of one process that were never examined.
+
+        Quicker than `due_of`, which also looks whether the others are still the same.
+        """
+        for file in look.files:
+            if look.user is not None and self._known.probes_in(file.identity) is None:
+                if not self.has_time(look):
+                    return
+                yield Due(file, look.user)
+
+    def record(self, look: Look) -> bool:
+        """Record what is known of a process; return whether it may give secrets."""
+        identities = {file.identity for file in look.files}
+        gives = any(self._known.probes_in(each) != 0 for each in identities)
+        self._verdicts.record(look.pid, gives, self._known.handles_at(identities))
+        return gives
+
+    def answer(self, look: Look) -> None:
+        """Answer the loop, which has asked for the process."""
+        # Of one that has ended, secrets may be on their way.
+        may_give = self.record(look) or mapped.has_ended(look.pid)
+        self._verdicts.answer(look.pid, may_give, mapped.program(look.pid))
 
     def refused(self, look: Look) -> list[Outcome]:
         """Return the outcomes of the process's TLS libraries that are not probed."""
@@ -79,42 +109,28 @@ class ProcessScan:
 
     def has_time(self, look: Look) -> bool:
         """Return whether files of the process's user may be read in this scan."""
-        return look.user is not None and self._spent_s.get(look.user, 0.0) < USER_S
+        return look.user is not None and self._spending.of(look.user) < USER_S
 
-    @contextlib.contextmanager
-    def charged(self, look: Look) -> Iterator[None]:
-        """Charge the process's user, who is known, with the time of the block."""
+    def charged(self, look: Look) -> AbstractContextManager[None]:
+        """Charge the process's user, who is known, with the time of a block."""
         assert look.user is not None
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            taken_s = time.monotonic() - started
-            self._spent_s[look.user] = self._spent_s.get(look.user, 0.0) + taken_s
+        return self._spending.charged(look.user)
 
     def contents_in_use(self) -> set[Content]:
         """Return the contents, if known, of all files that traced processes execute."""
         in_use = map(mapped.in_use, filter(self._wants, proc.pids()))
         return self._known.contents(set[Identity]().union(*in_use))
 
-    def _due_of(self, look: Look, yielded: set[Identity]) -> Iterator[Mapped]:
-        pid, files, _ = look
+    def _due_of(self, look: Look, yielded: set[Identity]) -> Iterator[Due]:
+        pid, files, user = look
         # A file that it newly mapped may have the identity of a deleted one.
         has_changed = self._mapped.get(pid) != hash(files)
         for file in files:
             is_new = has_changed and file.identity not in yielded
             if not is_new and self._known.probes_in(file.identity) is not None:
                 continue
-            if not self.has_time(look):
+            if user is None or not self.has_time(look):
                 return  # looked at again in the next scan
             yielded.add(file.identity)
-            with self.charged(look):
-                yield file
+            yield Due(file, user)
         self._mapped[pid] = hash(files)
-
-    def _record(self, look: Look) -> bool:
-        """Record what is known of a process; return whether it may give secrets."""
-        identities = {file.identity for file in look.files}
-        gives = any(self._known.probes_in(each) != 0 for each in identities)
-        self._verdicts.record(look.pid, gives, self._known.handles_at(identities))
-        return gives

@@ -1,11 +1,13 @@
 """Learning programs in advance: `tccap tls scan` examines all files of folders."""
 
 import concurrent.futures
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tccap.tls import inspector, learned, libraries, mapped
+from tccap.tls import learned, libraries, mapped
+from tccap.tls.inspector import FILE_LEN_MAX, Inspector
 from tccap.tls.knownfiles import Content
 from tccap.tls.sites import Inspection
 
@@ -19,8 +21,12 @@ def scan(folders: list[str]) -> Iterator[tuple[str, Inspection]]:
 
     Files in which sites are proven are learned. Links are not followed.
     """
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        for path, answer in pool.map(_examined, _files(folders)):
+    with (
+        Inspector() as inspector,
+        concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
+        examined = functools.partial(_examined, inspector)
+        for path, answer in pool.map(examined, _files(folders)):
             if answer:
                 yield path, answer
 
@@ -40,21 +46,21 @@ def _files(folders: list[str]) -> Iterator[str]:
                     yield str(path)
 
 
-def _examined(path: str) -> tuple[str, Inspection | None]:
+def _examined(inspector: Inspector, path: str) -> tuple[str, Inspection | None]:
     if Path(path).is_symlink() or libraries.only_reads(path):
         return path, None
     fd = mapped.open_file(path)
     if fd is None:
         return path, None
     try:
-        return path, _inspected(path, fd)
+        return path, _inspected(inspector, path, fd)
     finally:
         os.close(fd)
 
 
-def _inspected(path: str, fd: int) -> Inspection | None:
+def _inspected(inspector: Inspector, path: str, fd: int) -> Inspection | None:
     content = Content.of(fd)
-    if os.pread(fd, len(_ELF), 0) != _ELF or content.size > inspector.FILE_LEN_MAX:
+    if os.pread(fd, len(_ELF), 0) != _ELF or content.size > FILE_LEN_MAX:
         return None
     if not libraries.has_marker(fd, content.size, lambda: True):
         return None

@@ -6,9 +6,9 @@ serves every process that has the file mapped, now or later.
 """
 
 import contextlib
-import functools
 import hashlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,21 +16,27 @@ from collections.abc import Callable, Iterator
 from tccap.errors import TccapError
 from tccap.ipc.channel import GotNoSecrets, HandlesAt, MayTrace, Message, Verdict
 from tccap.ipc.status import Timing, TlsReady, log, report
-from tccap.ipc.values import Level
 from tccap.tls import libraries
+from tccap.tls.examinations import Examinations
 from tccap.tls.examiner import Examiner
+from tccap.tls.filesearch import FileSearch
+from tccap.tls.inspector import Inspector
 from tccap.tls.knownfiles import KnownFiles
+from tccap.tls.newprograms import NewPrograms
 from tccap.tls.probedfiles import ProbedFiles
 from tccap.tls.processscan import ProcessScan
+from tccap.tls.shared import Shared
+from tccap.tls.spending import Spending
 from tccap.tls.uprobes import Uprobes
 from tccap.tls.verdicts import Program, Verdicts
 
-# Scanning all processes takes about this share of one CPU, and looking at those that
-# the packets' loop asks for.
-SHARE, LOOKS_SHARE = 0.02, 0.2
+SHARE = 0.02  # of one CPU, for scanning all processes
 PAUSE_S = 0.5
 # After files were examined: files that change all the time take half a CPU at most.
 EXAMINED_PAUSE_S = 10.0
+# Python's threads pass on the interpreter after this time, instead of 5 ms: a program
+# may live for ten.
+SWITCH_S = 0.0005
 
 
 class Tracing(threading.Thread):
@@ -38,22 +44,23 @@ class Tracing(threading.Thread):
 
     It answers the carrier (`engine.parts.Service`).
 
-    ``wants`` returns whether a process may be traced; ``probes`` makes the probes, and
-    is called in the thread. With ``shows_paths`` the user may see everybody's paths.
+    ``wants`` returns whether a process may be traced; ``make`` makes the probes and the
+    reports of new programs, and is called in the thread. With ``shows_paths`` the user
+    may see everybody's paths.
     """
 
     requests = frozenset({MayTrace, GotNoSecrets})
 
     def __init__(
         self,
-        probes: Callable[[], Uprobes],
+        make: Callable[[], tuple[Uprobes, NewPrograms | None]],
         wants: Callable[[int], bool],
         listed: tuple[str, ...],
         *,
         shows_paths: bool,
     ) -> None:
         super().__init__(name="tracing", daemon=True)
-        self._make_probes = probes
+        self._make = make
         self._wants = wants
         self._listed = listed
         self._shows_paths = shows_paths
@@ -61,6 +68,7 @@ class Tracing(threading.Thread):
         self._news_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._verdicts = Verdicts(lambda: os.eventfd_write(self._news_fd, 1))
         self._number_key = os.urandom(16)
+        self._inspector = Inspector()
         self._probed: ProbedFiles | None = None  # until the thread has made the probes
         self._stopped = threading.Event()
 
@@ -111,6 +119,7 @@ class Tracing(threading.Thread):
         """Detach all probes; does not wait for the thread, which may be reading."""
         self._stopped.set()
         self._verdicts.wake()
+        self._inspector.close()
         started = time.monotonic()
         if self._probed:
             self._probed.close()
@@ -118,9 +127,11 @@ class Tracing(threading.Thread):
 
     def run(self) -> None:
         """Look for files and probe them, until the end."""
+        sys.setswitchinterval(SWITCH_S)
         try:
-            self._probed = ProbedFiles(self._make_probes(), self._known, self._stopped)
-            self._look(self._probed)
+            probes, programs = self._make()
+            self._probed = ProbedFiles(probes, self._known, self._stopped)
+            self._look(self._probed, programs)
         except TccapError as error:
             log("warning", f"TLS secrets cannot be read: {error}")
         except OSError as error:
@@ -128,61 +139,47 @@ class Tracing(threading.Thread):
         finally:
             self._verdicts.close()
 
-    def _look(self, probed: ProbedFiles) -> None:
-        scan = ProcessScan(self._wants, self._known, self._verdicts)
-        examiner = Examiner(self._known, probed, scan, self._stopped)
-        self._examine_listed(examiner)
-        answer = functools.partial(self._answer, scan, examiner)
-        examiner.examine_processes(answer)
-        examiner.examine_learned(answer, only_public=not self._shows_paths)
+    def _look(self, probed: ProbedFiles, programs: NewPrograms | None) -> None:
+        spending = Spending()
+        shared = Shared(self._known, probed, self._verdicts, self._stopped)
+        scan = ProcessScan(self._wants, self._known, self._verdicts, spending)
+        examiner = Examiner(shared, self._inspector, scan.contents_in_use)
+        wake = self._verdicts.wake
+        examinations = Examinations(examiner.examine, spending, on_done=wake)
+        search = FileSearch(shared, scan, examinations, programs)
+        try:
+            self._begin(search)
+            while not self._stopped.is_set():
+                pause_s = self._scan(search, spending)
+                examiner.detach_unused()
+                search.answer_until(time.monotonic() + pause_s)
+                if probed.take_lost():
+                    self._add_listed(search)
+        finally:
+            examinations.close()
+
+    def _begin(self, search: FileSearch) -> None:
+        """Have all examined that may be in use already."""
+        self._add_listed(search)
+        search.add_of_processes()
+        search.add_learned(only_public=not self._shows_paths)
+        search.finish()
         report(TlsReady())
-        due = 0.0
-        while not self._stopped.is_set():
-            if time.monotonic() >= due:
-                pause_s = self._scan(probed, scan, examiner, answer)
-                due = time.monotonic() + pause_s
-            answer()
-            self._verdicts.wait(due - time.monotonic())
+        self._inspector.prepare()  # not before, as it takes the start's time
 
-    def _examine_listed(self, examiner: Examiner) -> None:
+    def _add_listed(self, search: FileSearch) -> None:
         for path in _common_libraries():
-            self._examine_path(examiner, path, "info")
+            search.add_path(path, "info")
         for path in self._listed:
-            self._examine_path(examiner, path, "warning")
+            search.add_path(path, "warning")
 
-    def _examine_path(self, examiner: Examiner, path: str, level: Level) -> None:
-        examiner.examine_path(path, level)
-        # Now: its secrets come from now on, and the next file may take seconds.
-        self._verdicts.record_listed(self._known.listed_handles_at)
-
-    def _scan(
-        self,
-        probed: ProbedFiles,
-        scan: ProcessScan,
-        examiner: Examiner,
-        answer: Callable[[], None],
-    ) -> float:
+    def _scan(self, search: FileSearch, spending: Spending) -> float:
         """Scan all processes; return the seconds until the next time."""
-        started = time.monotonic()
-        if probed.take_lost():
-            self._examine_listed(examiner)
-        examiner.examine_processes(answer)
-        examining_s = scan.examining_s
-        scanning_s = time.monotonic() - started - examining_s
-        return max(PAUSE_S, scanning_s / SHARE, min(examining_s, EXAMINED_PAUSE_S))
-
-    def _answer(self, scan: ProcessScan, examiner: Examiner) -> None:
-        """Look at the processes that the loop has asked for."""
-        started, examined_s = time.monotonic(), scan.examining_s
-        for pid in self._verdicts.take_asked():
-            if not self._stopped.is_set():
-                examiner.examine_process(pid)
-        for pid, since in self._verdicts.take_silent().items():
-            if not self._stopped.is_set():
-                examiner.explain_silence(pid, since)
-        # Each file is examined once; connections that wait should not wait for more.
-        taken_s = time.monotonic() - started - (scan.examining_s - examined_s)
-        self._stopped.wait(taken_s / LOOKS_SHARE - taken_s)
+        started = time.thread_time()
+        search.add_of_processes()
+        scanning_s = time.thread_time() - started
+        examining_s = min(spending.total_s, EXAMINED_PAUSE_S)
+        return max(PAUSE_S, scanning_s / SHARE, examining_s)
 
 
 def _common_libraries() -> list[str]:

@@ -2,12 +2,12 @@
 
 import contextlib
 import fcntl
+import functools
 import threading
 from collections.abc import Callable, Iterable
 
 from tccap.bpf.bcclib import bcc
 from tccap.bpf.maps import Map
-from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
 from tccap.host import descriptors
 from tccap.tls import probetable
@@ -26,6 +26,7 @@ CLOSED_AT_ONCE = 16
 _PERF_EVENT_IOC_DISABLE = 0x2401  # include/uapi/linux/perf_event.h
 # The map through which the slots' programs make their tail call, and its program.
 TAIL = ("secret_tail", "on_secret")
+SLOT_PROGRAM = "tls_slot"
 
 
 def attach(program_fd: int, path: bytes, offset: int, pid: int) -> int:
@@ -47,15 +48,13 @@ def _close(probe_fd: int) -> None:
 class Uprobes:
     """All probes of a capture; the kernel detaches them with the process at the latest.
 
-    ``program`` returns the descriptor of a program by name and type (`bpf.uapi`);
-    ``sites`` is the map in which the programs look up where to read, ``labels`` that in
-    which they look up the labels that they need not read.
+    ``program`` loads the program of a slot and returns its descriptor; ``sites`` is the
+    map in which the programs look up where to read, ``labels`` that in which they look
+    up the labels that they need not read.
     """
 
-    def __init__(
-        self, program: Callable[[str, ProgType], int], sites: Map, labels: Map
-    ) -> None:
-        self._program = program
+    def __init__(self, program: Callable[[int], int], sites: Map, labels: Map) -> None:
+        self._program = functools.cache(program)
         self._sites = sites
         self._labels = labels
         self._labels_of: dict[int, list[bytes]] = {}  # keys by slot
@@ -80,7 +79,7 @@ class Uprobes:
         row = self._sites.Leaf.from_buffer_copy(probetable.row(site))
         self._sites[self._sites.Key(slot)] = row
         self._add_labels(slot, probetable.label_rows(slot, site, strings))
-        program_fd = self._program(probetable.slot_program(slot), ProgType.KPROBE)
+        program_fd = self._program(slot)
         # By descriptor: another file may have the inspected file's name by now.
         path = b"/proc/self/fd/%d" % file_fd
         self._fds[slot] = attach(program_fd, path, site.file_offset, EVERY_PROCESS)

@@ -5,6 +5,9 @@ it asks, and goes on; the tracing thread looks at the process and answers. Meanw
 connection's packets wait, as if the process gave secrets.
 """
 
+import contextlib
+import os
+import select
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -12,8 +15,8 @@ from typing import NamedTuple
 
 from tccap.tls.handles import LISTED
 
-# Until a process is looked at again: it may have loaded a library since.
-NO_VALID_S = 0.5
+# Until a process that speaks TLS is looked at again: it may have loaded a library.
+LOOK_VALID_S = 0.5
 ASKED_MAX = 4096
 
 
@@ -38,10 +41,13 @@ class Verdicts:
     def __init__(self, on_news: Callable[[], None] = lambda: None) -> None:
         self._on_news = on_news
         self._lock = threading.Lock()
-        self._wakeup = threading.Event()
+        self._wakeup_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poller = select.poll()
+        self._poller.register(self._wakeup_fd, select.POLLIN)
         self._is_closed = False
         self._giving: set[int] = set()
         self._not_giving: dict[int, float] = {}  # since when
+        self._looked_at: dict[int, float] = {}
         self._handles_at: dict[int, frozenset[int]] = {}
         self._changed_handles: set[int] = set()
         self._asked: set[int] = set()
@@ -49,16 +55,22 @@ class Verdicts:
         self._silent: dict[int, float] = {}  # since when
 
     def may_give(self, pid: int) -> bool | None:
-        """Return whether a process may give secrets; None: there will be an answer."""
+        """Return whether a process may give secrets; None: there will be an answer.
+
+        There may be one in any case.
+        """
+        now = time.monotonic()
         with self._lock:
-            since = self._not_giving.get(pid, -NO_VALID_S)
-            if self._is_closed or time.monotonic() - since < NO_VALID_S:
+            since = self._not_giving.get(pid, -LOOK_VALID_S)
+            if self._is_closed or now - since < LOOK_VALID_S:
                 return False
-            if pid in self._giving or len(self._asked) == ASKED_MAX:
+            gives = True if pid in self._giving else None
+            is_new = now - self._looked_at.get(pid, -LOOK_VALID_S) >= LOOK_VALID_S
+            if len(self._asked) == ASKED_MAX or (gives and not is_new):
                 return True
             self._asked.add(pid)
-        self._wakeup.set()
-        return None
+        self.wake()
+        return gives
 
     def got_no_secrets(self, pid: int, waited_s: float) -> None:
         """Record that a connection of a process has waited for nothing."""
@@ -66,7 +78,7 @@ class Verdicts:
             if self._is_closed or len(self._silent) == ASKED_MAX:
                 return
             self._silent[pid] = time.monotonic() - waited_s
-        self._wakeup.set()
+        self.wake()
 
     def take_handles(self) -> dict[int, frozenset[int]]:
         """Return the offsets of handles that have changed since the last call."""
@@ -84,12 +96,17 @@ class Verdicts:
 
     def wait(self, timeout_s: float) -> None:
         """Return when there is a question, or after the timeout."""
-        self._wakeup.wait(max(0.0, timeout_s))
-        self._wakeup.clear()
+        self._poller.poll(max(0.0, 1000 * timeout_s))
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wakeup_fd)
+
+    def wait_for(self, fd: int) -> None:
+        """Have `wait` end when this descriptor is readable, too."""
+        self._poller.register(fd, select.POLLIN)
 
     def wake(self) -> None:
         """End `wait`."""
-        self._wakeup.set()
+        os.eventfd_write(self._wakeup_fd, 1)
 
     def take_asked(self) -> set[int]:
         """Return the processes that the loop has asked for since the last call."""
@@ -107,6 +124,7 @@ class Verdicts:
         """Record what a look at a process has found."""
         with self._lock:
             (self._giving.add if gives else self._giving.discard)(pid)
+            self._looked_at[pid] = time.monotonic()
             self._set_handles(pid, handles_at)
 
     def record_listed(self, handles_at: frozenset[int]) -> None:
@@ -127,8 +145,9 @@ class Verdicts:
         with self._lock:
             running = set(pids)
             self._giving &= running
-            for pid in self._not_giving.keys() - running:
-                del self._not_giving[pid]
+            for since in (self._not_giving, self._looked_at):
+                for pid in since.keys() - running:
+                    del since[pid]
             for pid in self._handles_at.keys() - running - {LISTED}:
                 self._set_handles(pid, frozenset())
 

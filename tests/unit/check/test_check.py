@@ -16,7 +16,8 @@ from tccap.check.sandboxes import Entered
 from tccap.errors import TccapError
 from tccap.front import launcher
 from tccap.paths import SCRIPT
-from tccap.tls import inspector, libraries
+from tccap.tls import libraries
+from tccap.tls.inspector import Inspector
 from tccap.tls.sites import Inspection
 
 FOLDERS_4_0 = "Temp:\t/tmp\nGlobal Plugins:\t/usr/p\nExtcap path:        \t{0}\n"
@@ -196,7 +197,7 @@ def test_a_refused_library_has_its_reason_and_one_that_only_helps_no_line(
     refused = Inspection("", "", "", (), "", "It is odd.")
     answers = iter([helps, refused])
     monkeypatch.setattr(libraries, "common", lambda: ["/bin/sh", "/bin/ls"])
-    monkeypatch.setattr(inspector, "inspect", lambda _fd: next(answers))
+    monkeypatch.setattr(Inspector, "inspect", lambda _self, _fd: next(answers))
     assert [*check._tls()] == [
         Finding(NOTE, "TLS secrets", "not from /bin/ls: It is odd.")
     ]

@@ -9,6 +9,7 @@ from tccap.tls.explainer import Explainer
 from tccap.tls.knownfiles import Content, KnownFiles, Outcome
 from tccap.tls.mapped import Identity, Mapped
 from tccap.tls.processscan import Look, ProcessScan
+from tccap.tls.spending import Spending
 from tccap.tls.verdicts import Verdicts
 
 LIBSSL = Identity("08:01", "7", "/lib/libssl.so.3")
@@ -36,7 +37,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def explaining(known: KnownFiles) -> Explainer:
-    scan = ProcessScan(lambda _pid: True, known, Verdicts())
+    scan = ProcessScan(lambda _pid: True, known, Verdicts(), Spending())
     return Explainer(known, scan, lambda: True)
 
 

@@ -3,6 +3,7 @@ import signal
 import stat
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from tccap.check import inspection
 from tccap.errors import TccapError
 from tccap.host import rootcache
-from tccap.tls import inspector
+from tccap.tls import finderprocess, inspector
+from tccap.tls.inspector import Inspector
 from tccap.tls.sites import Inspection, Number, Site
 from tccap.tls.sites import Path as Way
 
@@ -27,6 +29,20 @@ SITE = Site(
     secret_len=Number(Way("rcx", ()), 4),
 )
 ANSWER = Inspection("ab" * 20, "OpenSSL", "OpenSSL 3.0.17", (SITE,), "emulation", "")
+
+
+SRC = str(Path(inspector.__file__).parents[2])
+# A finder that serves requests as the real one does.
+_SERVING = """
+import os, socket, sys
+sys.path.insert(0, {!r})
+from tccap.tls.finder import forkserver
+def inspect():
+{}
+    sys.stdout.flush()
+    return 0
+forkserver.ForkServer(socket.socket(fileno=0), inspect).run()
+"""
 
 
 @pytest.fixture
@@ -44,9 +60,11 @@ def finder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], P
         runs.write_text("")
         script = tmp_path / "finder.py"
         note = f"open({str(runs)!r}, 'a').write('run\\n')"
-        script.write_text(f"import os, sys\n{note}\n{body}\n")
-        monkeypatch.setattr(inspector, "SCRIPT", str(script))
-        monkeypatch.setattr(inspector, "engine_python", lambda: sys.executable)
+        script.write_text(
+            _SERVING.format(SRC, textwrap.indent(f"{note}\n{body}", "    "))
+        )
+        monkeypatch.setattr(finderprocess, "SCRIPT", str(script))
+        monkeypatch.setattr(finderprocess, "engine_python", lambda: sys.executable)
         return runs
 
     return install
@@ -57,8 +75,8 @@ def answering(answer: Inspection) -> str:
 
 
 def inspect(path: Path) -> Inspection:
-    with path.open("rb") as file:
-        return inspector.inspect(file.fileno())
+    with path.open("rb") as file, Inspector() as made:
+        return made.inspect(file.fileno())
 
 
 @pytest.fixture
@@ -213,7 +231,7 @@ def test_the_finder_sees_the_file_and_cannot_change_it(
 
 
 @pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize("body", ["sys.exit(1)", "os.abort()", "sys.exit(2)"])
+@pytest.mark.parametrize("body", ["os._exit(1)", "os.abort()", "os._exit(2)"])
 def test_a_finder_that_dies_is_a_refusal_that_is_not_kept(
     finder: Callable[[str], Path], file: Path, body: str
 ) -> None:
@@ -236,7 +254,7 @@ def test_a_finder_that_takes_too_long_is_stopped(
 def test_missing_packages_are_an_error(
     finder: Callable[[str], Path], file: Path
 ) -> None:
-    finder("sys.exit(3)")
+    finder("pass").with_name("finder.py").write_text("import sys; sys.exit(3)")
     with pytest.raises(TccapError, match=r"install\.sh"):
         inspect(file)
 
@@ -283,7 +301,7 @@ def test_a_finder_that_hangs_after_its_answer_is_stopped(
 def test_a_finder_that_cannot_be_started_is_a_refusal(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspector, "engine_python", lambda: "/nowhere/python3")
+    monkeypatch.setattr(finderprocess, "engine_python", lambda: "/nowhere/python3")
     refusal = "The finder cannot be started: No such file or directory."
     assert inspect(file).refusal == refusal
 

@@ -7,6 +7,7 @@ from tccap.tls import mapped, processscan
 from tccap.tls.knownfiles import Content, KnownFiles, Outcome
 from tccap.tls.mapped import Identity, Mapped
 from tccap.tls.processscan import ProcessScan
+from tccap.tls.spending import Spending
 from tccap.tls.verdicts import Answer, Verdicts
 
 Processes = dict[int, list[str]]
@@ -40,7 +41,7 @@ def verdicts() -> Verdicts:
 
 @pytest.fixture
 def scan(known: KnownFiles, verdicts: Verdicts) -> ProcessScan:
-    return ProcessScan(lambda pid: pid != 1, known, verdicts)
+    return ProcessScan(lambda pid: pid != 1, known, verdicts, Spending())
 
 
 def _identity(path: str) -> Identity:
@@ -50,11 +51,15 @@ def _identity(path: str) -> Identity:
 def _examined(scan: ProcessScan, known: KnownFiles) -> list[tuple[int, str]]:
     """Examine what is due; return it."""
     found = []
-    for file in scan.due():
-        path = file.identity.path
-        found.append((file.pid, path))
-        known.set_content(file.identity, _content(path))
-        known.set_outcome(_content(path), None)
+    for look, dues in scan.scan(lambda: None):
+        for file, user in dues:
+            path = file.identity.path
+            assert user == look.user
+            with scan.charged(look):
+                found.append((file.pid, path))
+            known.set_content(file.identity, _content(path))
+            known.set_outcome(_content(path), None)
+        scan.record(look)
     return found
 
 
@@ -114,10 +119,12 @@ def test_the_loop_gets_an_answer_about_each_process(
     known.set_outcome(_content("/a"), Outcome("/a", "OpenSSL", 1, ""))
     assert [verdicts.may_give(pid) for pid in (2, 3)] == [None, None]
     for pid in sorted(verdicts.take_asked()):
-        for file in scan.due_of(scan.look(pid)):
+        look = scan.look(pid)
+        for file, _ in scan.due_of(look):
             known.set_content(file.identity, _content(file.identity.path))
             if not known.is_examined(_content(file.identity.path)):
                 known.set_outcome(_content(file.identity.path), None)
+        scan.answer(look)
     assert verdicts.take_answers() == [
         Answer(2, True, (8, 2)),
         Answer(3, False, (8, 3)),
@@ -139,3 +146,11 @@ def test_what_a_library_says_stays_with_its_processes(
     known.add_handle_at(_content("/c"), 16)
     _examined(scan, known)
     assert verdicts.take_handles() == {2: {8}, 3: {8}, 4: {16}}
+
+
+@pytest.mark.usefixtures("processes")
+def test_the_loop_can_ask_before_each_look(scan: ProcessScan) -> None:
+    """Reading about many processes takes longer than some of them live."""
+    asked: list[int] = []
+    seen = [len(asked) for _ in scan.scan(lambda: asked.append(1))]
+    assert seen == [1, 2, 3]

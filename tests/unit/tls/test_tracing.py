@@ -2,21 +2,18 @@
 
 import builtins
 import os
-from typing import cast
 
 import pytest
 
 from tccap.ipc.channel import HandlesAt, MayTrace, Verdict
-from tccap.tls.examiner import Examiner
 from tccap.tls.handles import LISTED
-from tccap.tls.knownfiles import Content
 from tccap.tls.tracing import Tracing
 from tccap.tls.uprobes import Uprobes
 
 PID = 7
 
 
-def _no_probes() -> Uprobes:
+def _no_probes() -> tuple[Uprobes, None]:
     raise AssertionError
 
 
@@ -54,19 +51,6 @@ def test_handles_are_where_the_libraries_of_the_process_have_them(
 def test_listed_libraries_are_not_forgotten_with_a_process(tracing: Tracing) -> None:
     tracing._verdicts.record_listed(frozenset({8}))
     tracing._verdicts.keep(())
-    assert [*tracing.take()] == [HandlesAt(LISTED, bytes([8]))]
-
-
-def test_secrets_of_a_listed_library_do_not_wait_for_the_next_one(
-    tracing: Tracing,
-) -> None:
-    class Nss:
-        def examine_path(self, _path: str, _level: str) -> None:
-            content = Content(8, 100, 0, 1)
-            tracing._known.add_handle_at(content, 8)
-            tracing._known.add_listed(content)
-
-    tracing._examine_path(cast("Examiner", Nss()), "libssl3.so", "info")
     assert [*tracing.take()] == [HandlesAt(LISTED, bytes([8]))]
 
 

@@ -1,30 +1,46 @@
-"""The finder's process: an ELF file on stdin, one Inspection in JSON on stdout."""
+"""The finder's process: a fork server, whose children inspect one ELF file each.
 
+A child has the file as stdin, and writes one Inspection in JSON to stdout.
+"""
+
+import gc
 import importlib.util
 import mmap
 import os
+import socket
 import sys
 
 # Exit statuses, which tccap.tls.inspector knows.
+GIVEN_UP = 1
 OUT_OF_MEMORY = 2
 PACKAGES_MISSING = 3
 _PACKAGES = ("capstone", "numpy", "unicorn")
 
 
 def main() -> int:
-    """Inspect stdin; return the exit status."""
+    """Serve requests from stdin, a socket; return the exit status."""
     if not all(map(importlib.util.find_spec, _PACKAGES)):
         return PACKAGES_MISSING
     # Everything is loaded before the rights to load it are given up.
-    from tccap.tls.finder.confine import confine  # noqa: PLC0415
-    from tccap.tls.finder.inspect import inspect, load  # noqa: PLC0415
+    from tccap.tls.finder import confine, forkserver, inspect  # noqa: PLC0415
 
-    load()
-    data = mmap.mmap(0, 0, access=mmap.ACCESS_READ)
-    confine(os.fstat(0).st_size)
-    try:
-        answer = inspect(data)
-    except MemoryError:
-        return OUT_OF_MEMORY
-    sys.stdout.write(answer.to_json() + "\n")
+    server = os.getpid()
+
+    def inspect_stdin() -> int:
+        data = mmap.mmap(0, 0, access=mmap.ACCESS_READ)
+        confine.confine(os.fstat(0).st_size)
+        if os.getppid() != server:  # it had ended before this process would with it
+            return GIVEN_UP
+        try:
+            answer = inspect.inspect(data)
+        except MemoryError:
+            return OUT_OF_MEMORY
+        sys.stdout.write(answer.to_json() + "\n")
+        sys.stdout.flush()
+        return 0
+
+    inspect.load()
+    confine.isolate()
+    gc.freeze()  # so that children share the memory of what is loaded
+    forkserver.ForkServer(socket.socket(fileno=0), inspect_stdin).run()
     return 0
