@@ -9,7 +9,7 @@ import pytest
 from finder import ltoprograms
 from finder.ltoprograms import KINDS, Shape
 from support import uprobe
-from tccap.tls import inspector
+from tccap.tls.inspector import Inspector
 
 CASES = int(os.environ.get("TCCAP_LTO_CASES", "1"))
 # A test for several calls is understood if nothing else decides whether they are made.
@@ -23,7 +23,7 @@ def test_what_is_read_is_what_the_program_has(
 ) -> None:
     """The program has set no callback; it says what its secrets are."""
     program = ltoprograms.build(Shape(kind, seed), tmp_path)
-    with program.open("rb") as opened:
+    with Inspector() as inspector, program.open("rb") as opened:
         found = inspector.inspect(opened.fileno())
     if kind in MAY_BE_REFUSED and found.refusal:
         return
