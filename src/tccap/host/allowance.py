@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 SHARE: Final = 0.05
@@ -10,24 +10,26 @@ MOST_S: Final = 0.5  # at once
 
 
 class Allowance:
-    """How much time is left for one kind of work."""
+    """How much time is left for one kind of work: ``most_s``, then ``share`` of all."""
 
-    def __init__(self) -> None:
-        self._left_s = MOST_S
+    def __init__(self, share: float = SHARE, most_s: float = MOST_S) -> None:
+        self._share, self._most_s = share, most_s
+        self._left_s = most_s
         self._as_of = time.monotonic()
 
     def wait_s(self) -> float:
         """Return how long to wait before the work goes on; 0: not at all."""
         now = time.monotonic()
-        self._left_s = min(MOST_S, self._left_s + SHARE * (now - self._as_of))
+        saved_s = self._left_s + self._share * (now - self._as_of)
+        self._left_s = min(self._most_s, saved_s)
         self._as_of = now
-        return max(0.0, -self._left_s / SHARE)
+        return max(0.0, -self._left_s / self._share)
 
     @contextlib.contextmanager
-    def used(self) -> Iterator[None]:
-        """Take off what the block takes."""
-        started = time.monotonic()
+    def used(self, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
+        """Take off what the block takes, by a clock, which may be of processor time."""
+        started = clock()
         try:
             yield
         finally:
-            self._left_s -= time.monotonic() - started
+            self._left_s -= clock() - started

@@ -8,10 +8,10 @@ of that are examined. Questions of the packets' loop are answered all the time.
 import os
 import time
 
+from tccap.host.allowance import Allowance
 from tccap.ipc.status import log
 from tccap.ipc.values import Level
 from tccap.tls import learned, mapped
-from tccap.tls.allowance import Allowance
 from tccap.tls.examinations import Examinations, File
 from tccap.tls.explainer import Explainer
 from tccap.tls.knownfiles import UNREADABLE, Content
@@ -22,7 +22,9 @@ from tccap.tls.shared import Shared
 from tccap.tls.unsettled import Unsettled
 
 LEARNED_S = 10.0  # for files of earlier captures, at the start
-LOOKS_SHARE = 0.2  # of one CPU, for processes that the loop asks for
+# Of one CPU, for processes that the loop asks for, when these have taken ...
+LOOKS_SHARE = 0.2
+LOOKS_BURST_S = 0.2
 OPENED_MAX = 256  # files of one process
 _FOREVER = float("inf")
 _WAIT_S = 1.0
@@ -45,7 +47,7 @@ class FileSearch:
         if programs:
             self._verdicts.wait_for(programs.fileno())
         self._explainer = Explainer(shared.known, scan, shared.goes_on)
-        self._allowance = Allowance(LOOKS_SHARE)
+        self._allowance = Allowance(LOOKS_SHARE, LOOKS_BURST_S)
         self._unsettled = Unsettled()
         self._asked: set[int] = set()  # by the loop
 
@@ -98,7 +100,11 @@ class FileSearch:
 
     def answer(self) -> None:
         """Answer the loop, and look at the processes that it has asked for."""
-        started = time.thread_time()
+        with self._allowance.used(time.thread_time):
+            self._answer()
+        self._stopped.wait(self._allowance.wait_s())
+
+    def _answer(self) -> None:
         self._settle()
         for pid in self._verdicts.take_asked():
             if not self._stopped.is_set():
@@ -109,8 +115,6 @@ class FileSearch:
         for pid, since in self._verdicts.take_silent().items():
             if not self._stopped.is_set():
                 self._explainer.explain_silence(self._scan.look(pid), since)
-        pause_s = self._allowance.pause_s(time.thread_time() - started)
-        self._stopped.wait(pause_s)
 
     def _wait(self, timeout_s: float) -> None:
         """Return when there may be something to do, or after the timeout."""

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from tccap.bpf import progs
 from tccap.bpf.collection import Collection
 from tccap.bpf.uapi import ProgType
+from tccap.host.allowance import Allowance
 from tccap.stream import abi
 from tccap.stream.ringbuffer import RingBuffer
-from tccap.tls.allowance import Allowance
 
 LOOKS_S = (0.0, 0.004, 0.02, 0.1)  # after the report
-SHARE = 0.05  # of one CPU
+SHARE = 0.05  # of one CPU, when looks have taken ...
+BURST_S = 0.2
 WAITING_MAX = 4096  # processes; further ones are seen when they speak TLS
 _PROGRAM, _TRACEPOINT, _RING = "on_new_program", "sched_process_exec", "new_programs"
 
@@ -58,8 +59,7 @@ class NewPrograms:
         ring_fd = collection.table(_RING).fd
         self._ring = RingBuffer(ring_fd, abi.NEW_PROGRAM_PAGES * abi.PAGE_LEN)
         self._looks = Looks()
-        self._allowance = Allowance(SHARE)
-        self._goes_on_at = 0.0
+        self._allowance = Allowance(SHARE, BURST_S)
         program_fd = collection.program(_PROGRAM, ProgType.RAW_TRACEPOINT)
         progs.open_raw_tracepoint(program_fd, _TRACEPOINT)
 
@@ -77,12 +77,9 @@ class NewPrograms:
         for pid in self._reported():
             self._looks.add(pid, now)
         for pid in self._looks.take(now):
-            if time.monotonic() < self._goes_on_at:
-                continue
-            started = time.thread_time()
-            yield pid
-            pause_s = self._allowance.pause_s(time.thread_time() - started)
-            self._goes_on_at = time.monotonic() + pause_s
+            if not self._allowance.wait_s():
+                with self._allowance.used(time.thread_time):
+                    yield pid
 
     @property
     def due(self) -> float:

@@ -48,3 +48,15 @@ def test_work_that_fails_counts() -> None:
         time.sleep(0.001)
         raise OSError
     assert limited._left_s < MOST_S
+
+
+def test_processor_time_counts_by_its_own_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+    limited = Allowance(share=0.5, most_s=1.0)
+    taken = iter((10.0, 13.0))
+    with limited.used(lambda: next(taken)):
+        clock.now += 1000.0
+    clock.now = 1000.0  # as it was
+    assert limited.wait_s() == pytest.approx((3.0 - 1.0) / 0.5)
