@@ -50,7 +50,11 @@ def find(
             raise RefusedError("The kernel cannot probe the begin of its log function.")
         site = oracle.site(image, entry, log.label, log.roles)
         return KeyLog(library, (site,), is_checked=False)
-    calls = {use.call for use in uses if use.target == log.address}
+    found = [use for use in uses if use.target == log.address]
+    # A compiler may make a copy of the function for one of the labels.
+    if not {use.label for use in found} >= _NEEDED & {*strings.values()}:
+        raise RefusedError("Not all calls of its log function were understood.")
+    calls = {use.call for use in found}
     sites = callback_check.sites(image, decoder, strings, log, calls)
     return KeyLog(library, sites, is_checked=True)
 
