@@ -96,7 +96,8 @@ def say(mark: bytes, address: str) -> None:
 
 def serve(space: Namespace, gateway: str, mark: bytes, box: Container) -> None:
     """Have a process of the container fetch a mark from one of the host, by TCP."""
-    with place.cgroup("/tccap-test") as folder, space.entered():
+    # Tests that run beside this one have cgroups of other names.
+    with place.cgroup(f"/{space.name}") as folder, space.entered():
         with socket.create_server((gateway, PORT)) as server:
             serving = place.start(folder, functools.partial(_serve, server, mark))
         box.run(functools.partial(_fetch, gateway, mark))
