@@ -198,6 +198,7 @@ def test_containers_with_the_same_addresses_and_ports_are_kept_apart(
 
 
 @needs_tcx
+@everywhere
 def test_a_container_that_starts_later_is_taken_up_and_leaves_nothing_behind(
     space: Namespace,
 ) -> None:

@@ -5,12 +5,15 @@ import signal
 import socket
 import struct
 
+import pytest
+
 from support import running
 from support.tls import ADDRESS, TlsHost
 
 HELLOS, HELLO_LEN = 4000, 64  # nearly twice what finds room
 
 
+@pytest.mark.same_everywhere
 def test_secrets_that_find_no_room(tls_host: TlsHost) -> None:
     with (
         tls_host.serving("python") as port,

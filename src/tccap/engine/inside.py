@@ -88,6 +88,7 @@ class Inside:
         self._refused: set[Space] = set()
         self._has_looked = False
         self._found_before: set[Space] = set()
+        self._missing_before: set[int] = set()  # by inode number
         self._last_id = OWN_NAMESPACE
         self._warned: set[str] = set()
         self._timer = timer.Timer()
@@ -104,12 +105,17 @@ class Inside:
         return self._timer.fileno()
 
     def look(self) -> None:
-        """Describe devices that are new; let go of namespaces that nobody is in."""
+        """Describe devices that are new; let go of namespaces that nobody is in.
+
+        That has to be seen twice: one that was missed would be without packets.
+        """
         self._timer.clear()
         started = time.monotonic()
         found = self._insiders.find()
-        for inode in self._known.keys() - found.keys():
+        missing = self._known.keys() - found.keys()
+        for inode in missing & self._missing_before:
             self._let_go(inode)
+        self._missing_before = missing
         self._refused &= {*found.values()}
         due = self._due(found)
         deadline = time.monotonic() + ENTER_S

@@ -102,8 +102,23 @@ def test_too_many_are_a_sentence_until_one_ends(
     assert captured.is_complete
     assert capfd.readouterr().err.count("network namespaces are chosen") == 1
     del containers.there[7]
-    captured.look()  # which sees that there is room
+    for _ in range(2):
+        captured.look()  # the second one sees that there is room
     assert containers.entered_pids == [8, 7, 9]
+
+
+def test_a_namespace_that_was_missed_once_is_still_captured(
+    containers: Containers, captured: Inside
+) -> None:
+    containers.start(7, 70)
+    for _ in range(2):
+        captured.look()
+    there, containers.there = containers.there, {}
+    captured.look()
+    containers.there = there
+    captured.look()
+    assert containers.entered_pids == [70]
+    assert captured._last_id == -2
 
 
 def test_a_refusal_is_one_sentence_and_not_asked_for_again(
