@@ -123,13 +123,13 @@ class Carrier:
         ``deadline`` is of time.monotonic().
         """
         while self.flush_until(deadline):
-            if self.carry():
-                continue
-            if self._ring.is_idle():
+            has_carried = self.carry()
+            if not has_carried and self._ring.is_idle():
                 return self.flush_until(deadline)
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(UNFINISHED_S)
+            if not has_carried:
+                time.sleep(UNFINISHED_S)
         return False
 
     def flush_until(self, deadline: float) -> bool:
