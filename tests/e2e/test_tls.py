@@ -161,7 +161,8 @@ def tshark(wireshark: Wireshark, tls_host: TlsHost) -> Decrypting:
     """Return a tshark that has captured all exchanges, and has ended."""
     with (
         _misleading(tls_host) as misleading,
-        decrypting(wireshark, tls_host.space) as tshark,
+        # Programs take their time on a busy machine.
+        decrypting(wireshark, tls_host.space, "tlswait:3000") as tshark,
     ):
         tshark.wait_for_log(misleading)
         tshark.wait_for_log(READY)
