@@ -13,6 +13,7 @@ LO4, LO6 = "127.0.0.1", "::1"
 ANY4 = "0.0.0.0"
 MAPPED = "::ffff:"  # an IPv4 address behind it is IPv4 on the wire
 TIMEOUT_S = 60
+IPPROTO_MPTCP = 262  # include/uapi/linux/in.h
 ANSWER = b"answer"
 _FIRST_OF_MANY = IPv4Address("127.1.0.0")
 
@@ -30,6 +31,13 @@ def family(address: str) -> socket.AddressFamily:
 def tcp(address: str) -> socket.socket:
     """Return a TCP socket for the address."""
     sock = socket.socket(family(address), socket.SOCK_STREAM)
+    sock.settimeout(TIMEOUT_S)
+    return sock
+
+
+def mptcp() -> socket.socket:
+    """Return a socket for Multipath TCP by IPv4."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP)
     sock.settimeout(TIMEOUT_S)
     return sock
 

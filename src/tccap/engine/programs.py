@@ -81,7 +81,7 @@ def _packet_code(plan: Plan) -> Code:
             }
         ),
         sizes={
-            "ring_chunks": MapSize(shape.chunks, shape.chunk_len + shape.block_max),
+            "ring_chunks": MapSize(shape.chunks, shape.chunk_size),
             "ring_control": MapSize(value_len=8 * shape.control_words),
             "messages": MapSize(shape.messages_len),
         },

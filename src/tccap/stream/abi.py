@@ -71,6 +71,11 @@ class RingShape(NamedTuple):
         return self.length // self.chunk_len
 
     @property
+    def chunk_size(self) -> int:
+        """Return the length of struct ring_chunk, as the kernel rounds it in a map."""
+        return (self.chunk_len + self.block_max + 7) & ~7
+
+    @property
     def starts_at(self) -> int:
         """Return the place of the starts in struct ring_control, in words."""
         return RING_LINE * (1 + self.cpus)

@@ -45,8 +45,7 @@ class Memory(NamedTuple):
     @classmethod
     def map(cls, fds: Mapping[str, int], shape: RingShape) -> "Memory":
         """Map the maps of these names."""
-        chunk_size = _rounded(shape.chunk_len + shape.block_max, 8)
-        chunks_len = shape.chunks * chunk_size
+        chunks_len = shape.chunks * shape.chunk_size
         both = mmap.PROT_READ | mmap.PROT_WRITE
         return cls(
             _mapped(fds["ring_chunks"], chunks_len, mmap.PROT_READ),
@@ -63,7 +62,7 @@ class Ring:
         self._length = shape.length
         self._batch_len = min(BATCH_LEN, shape.length // 4)
         self._chunk_len = shape.chunk_len
-        self._chunk_size = _rounded(shape.chunk_len + shape.block_max, 8)
+        self._chunk_size = shape.chunk_size
         self._unfinished = range(RING_LINE, shape.starts_at, RING_LINE)
         self._starts_at = shape.starts_at
         self._messages = messages
@@ -191,10 +190,7 @@ class Ring:
         return self._chunks[at : at + end - start]
 
 
-def _rounded(length: int, to: int) -> int:
-    return -(-length // to) * to
-
-
 def _mapped(fd: int, length: int, access: int) -> memoryview:
-    mapped = mmap.mmap(fd, _rounded(length, PAGE_LEN), mmap.MAP_SHARED, access)
+    pages = -(-length // PAGE_LEN)
+    mapped = mmap.mmap(fd, pages * PAGE_LEN, mmap.MAP_SHARED, access)
     return memoryview(mapped)[:length]

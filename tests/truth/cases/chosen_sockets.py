@@ -19,6 +19,7 @@ from truth.sockets import (
     answer,
     listener,
     loopback,
+    mptcp,
     receive_descriptor,
     send_descriptor,
     tcp,
@@ -27,7 +28,6 @@ from truth.sockets import (
 from truth.workers import Script, Worker, alternate, kill_all
 
 SO_ATTACH_REUSEPORT_CBPF = 51
-IPPROTO_MPTCP = 262
 MEMBERS = 4
 
 
@@ -289,11 +289,6 @@ def descriptor_passed_and_only_received_by(context: CaseContext) -> None:
 @case
 def multipath_tcp(context: CaseContext) -> None:
     """The socket that processes have is not the one that packets carry."""
-
-    def mptcp() -> socket.socket:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP)
-        sock.settimeout(60)
-        return sock
 
     def serves() -> Script:
         context.claim("tcp", local=port)

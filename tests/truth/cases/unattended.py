@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from truth.cases.chosen_sockets import IPPROTO_MPTCP
 from truth.cases.containers import link_local
 from truth.cases.registry import CaseContext, case
 from truth.scripts import answer_one
@@ -19,6 +18,7 @@ from truth.sockets import (
     answer,
     bind_again,
     listener,
+    mptcp,
     receive_descriptor,
     send_descriptor,
     settle,
@@ -405,11 +405,6 @@ def file_sent_by_a_child(context: CaseContext) -> None:
 @case
 def multipath_prefork(context: CaseContext) -> None:
     """The child of a process that listens accepts, by Multipath TCP."""
-
-    def mptcp() -> socket.socket:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP)
-        sock.settimeout(60)
-        return sock
 
     def serves() -> Script:
         context.claim("tcp", local=port)
