@@ -86,20 +86,20 @@ def exists(hierarchy: Hierarchy, path: str, number: int) -> bool:
 
     A container that is started again has another one, of the same path.
     """
-    if not hierarchy.folder or not path.startswith(hierarchy.prefix):
+    folder = _folder_of(path, hierarchy)
+    if not folder:
         return True
     with contextlib.suppress(OSError):
-        folder = Path(hierarchy.folder + path.removeprefix(hierarchy.prefix))
         return folder.stat().st_ino == number
     return False
 
 
 def owner(hierarchy: Hierarchy, path: str) -> int | None:
     """Return the user who may make cgroups in one, unless it is root, or unknown."""
-    if not hierarchy.folder or not path.startswith(hierarchy.prefix):
+    folder = _folder_of(path, hierarchy)
+    if not folder:
         return None
     with contextlib.suppress(OSError):
-        folder = Path(hierarchy.folder + path.removeprefix(hierarchy.prefix))
         return folder.stat().st_uid or None
     return None
 
@@ -120,12 +120,20 @@ def processes(hierarchy: Hierarchy, path: str) -> list[int]:
 
     Those of PID namespaces that are not below ours are left out.
     """
-    if not hierarchy.folder or not path.startswith(hierarchy.prefix):
+    folder = _folder_of(path, hierarchy)
+    if not folder:
         return []
-    file = Path(hierarchy.folder + path.removeprefix(hierarchy.prefix), "cgroup.procs")
     with contextlib.suppress(OSError):
-        return [int(pid) for pid in file.read_text("ascii").split() if pid != "0"]
+        text = (folder / "cgroup.procs").read_text("ascii")
+        return [int(pid) for pid in text.split() if pid != "0"]
     return []
+
+
+def _folder_of(path: str, hierarchy: Hierarchy) -> Path | None:
+    """Return the folder of a cgroup; None if it is not below what is mounted."""
+    if not hierarchy.folder or not path.startswith(hierarchy.prefix):
+        return None
+    return Path(hierarchy.folder + path.removeprefix(hierarchy.prefix))
 
 
 def _mounts_of(controller: str) -> Iterator[_Mount]:
