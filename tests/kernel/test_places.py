@@ -50,12 +50,16 @@ def parent(mark: bytes) -> None:
     os.waitpid(child, 0)
 
 
-def knock(folder: Path, engines: list[running.Engine]) -> None:
-    """Exchange something in a place until all captures have it: they know it then."""
+def knock(folder: Path, name: str, engines: list[running.Engine]) -> None:
+    """Exchange something in a container until all captures know its name.
+
+    Each capture learns it by itself, and one that takes everything shows the packets
+    before that, too.
+    """
     knocking = place.start(folder, place.exchange_for_ever)
     for engine in engines:
         assert engine.output
-        engine.output.wait_for(place.KNOCK)
+        engine.output.wait_for(f"container_name={name}".encode())
     os.kill(knocking, signal.SIGKILL)
     os.waitpid(knocking, 0)
 
@@ -193,7 +197,7 @@ def test_filters_choose_what_an_unfiltered_capture_shows(
         engines = [enter(start(**choice.plan)) for choice in CHOICES]
         enter(space.entered())
         later = enter(place.docker(random_id(), "web-2"))
-        knock(later, [everything, engines[0], engines[4], engines[5]])
+        knock(later, "web-2", [everything, engines[0], engines[4], engines[5]])
         for name, folder in {**places, "web-2": later}.items():
             place.run(folder, functools.partial(parent, name.encode()))
         for engine in (everything, *engines):
