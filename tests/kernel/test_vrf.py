@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import pytest
 
 from support import frames, netns, probes, running, stream
+from tccap.engine.surroundings import Survey
+from tccap.owners import container_addresses
 from truth import packets
 from truth.cases.bound_there import bind_to_device
 from truth.packets import Packet
@@ -264,3 +266,19 @@ def test_a_later_member_is_captured_and_a_device_that_is_none_is_not(red: Red) -
     assert red.engine.output
     found = stream.parse(stream.whole_blocks(red.engine.output.so_far()))
     assert {each.name for each in found.interfaces} == {VRF, "veth0", "later"}
+
+
+def test_a_device_in_the_vrf_of_a_container_is_known() -> None:
+    """No socket is looked up by its addresses: that would be one of no VRF."""
+    with netns.pair() as pair:
+        there = probes.can_add(pair.far, "cage", "type", "vrf", "table", "91")
+        probes.skip_unless(there, "VRF devices", since=(4, 3))
+
+        def found() -> tuple[bool, bool]:
+            with pair.near.entered():
+                around = [e for e in Survey().read().values() if e.far_ifindex]
+                return around[0].far_in_vrf, bool(container_addresses._present())
+
+        assert found() == (False, True)
+        pair.far.ip("link", "set", pair.far_device, "master", "cage")
+        assert found() == (True, False)
