@@ -118,11 +118,16 @@ struct device {
 	u16 is_lower;	  /* other devices receive what arrives by this one */
 	u16 from_here;	  /* what arrives may come from this host */
 	u32 master;	  /* the bridge or bond to which it belongs; 0: none */
-	u32 in_vrf;	  /* it, or its bridge or bond, belongs to a VRF */
+	u32 vrf;	  /* to which it, or its bridge or bond, belongs; 0: none */
+	u32 below_vrf;	  /* whether members of VRFs receive by it: BELOW, ... */
+	u32 far_in_vrf;	  /* that other end belongs to a VRF there, or may */
 	s32 namespace_id; /* as in its key */
 	u32 netns;	  /* inode number of that namespace; 0: own_netns has it */
 };
 
+/* Those frames that have a VLAN tag, or any. */
+#define BELOW_BY_TAG 1
+#define BELOW 2
 #define TRANSLATED_DESTINATIONS 1
 #define TRANSLATED_SOURCES 2
 /* Behind a header that the device has made itself, if there is one. */

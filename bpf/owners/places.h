@@ -31,6 +31,14 @@ static __always_inline bool is_forwarded(struct __sk_buff *skb,
 	return !device->is_loopback && skb->ingress_ifindex;
 }
 
+/* Whether the packet is one of a VRF, or may be: a lookup finds sockets of no VRF. */
+static __always_inline bool is_of_vrf(struct __sk_buff *skb,
+				      const struct device *device)
+{
+	return device->vrf || device->below_vrf == BELOW ||
+	       (device->below_vrf && skb->vlan_present);
+}
+
 /* Whether it is a bridge with containers, or a VLAN of one. */
 static __always_inline bool is_bridge(const struct device *device)
 {
@@ -45,11 +53,12 @@ static __always_inline void look_here(struct endpoint_lookup *lookup,
 	lookup->place.translation = device->translation;
 }
 
-/* Looks at the other end of a container's veth pair. */
+/* Looks at the other end of a container's veth pair. A lookup there finds sockets of no
+ * VRF. */
 static __always_inline bool look_there(struct endpoint_lookup *lookup,
 				       const struct device *device)
 {
-	if (device->far_namespace < 0)
+	if (device->far_namespace < 0 || device->far_in_vrf)
 		return false;
 	lookup->place.namespace_id = lookup->fragments_in = device->far_namespace;
 	lookup->place.netns = device->far_netns;
@@ -106,7 +115,7 @@ static __always_inline bool find_sending_place(struct __sk_buff *skb,
 				   answer->family);
 	}
 	return answer->protocol == IPPROTO_TCP &&
-	       ((outbound && !device->in_vrf && !is_inside(device)) ||
+	       ((outbound && !is_of_vrf(skb, device) && !is_inside(device)) ||
 		device->is_loopback);
 }
 
@@ -162,8 +171,7 @@ static __always_inline bool
 find_receiving_place(struct __sk_buff *skb, struct endpoint_lookup *lookup,
 		     struct packet *packet, const struct device *device, bool outbound)
 {
-	/* A lookup finds sockets of no VRF there, and the packet is for another one. */
-	if (!outbound && device->in_vrf)
+	if (!outbound && is_of_vrf(skb, device))
 		return false;
 	if (!outbound && is_in_foreign_frame(skb, packet, device))
 		return false;

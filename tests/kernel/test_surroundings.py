@@ -82,6 +82,7 @@ def test_what_is_around_a_container_s_device() -> None:
         )
         assert veth.from_here
         assert not veth.is_lower
+        assert not veth.far_in_vrf
 
 
 def test_a_device_that_moves_into_a_container_is_read_again(

@@ -32,7 +32,10 @@ _LOWER = (
     "a device below another one sees a packet before the kernel says which device it "
     "is for, and sockets can be bound to a device"
 )
-_VRF = "lookups do not find the sockets of a VRF"
+_VRF = (
+    "a lookup does not find the sockets of a VRF, and only connections are known by "
+    "what they have sent"
+)
 _PROGRAM = "the program that chooses a socket is not run by the lookup of a classifier"
 _GROUP = "a lookup finds one of the sockets on the port, which may be no member"
 _TIME_WAIT = "a SYN to a pair in TIME_WAIT may be for another socket than the pair's"
@@ -131,6 +134,9 @@ MAY_MISS = {
     "socket-of-a-vlan": _LOWER,
     "socket-of-a-vrf": _LOWER,
     "same-tuple-in-two-vrfs": _VRF,
+    "same-tuple-behind-a-bridge-in-a-vrf": _VRF,
+    "same-tuple-on-a-vlan-in-a-vrf": _VRF,
+    "socket-outside-the-vrf-of-a-container": _VRF,
     "reuseport-program-of-listeners": _PROGRAM,
     "reuseport-program-of-datagrams": _PROGRAM,
     "reuseport-program-and-members-that-no-longer-share": _PROGRAM,
@@ -172,6 +178,9 @@ WITHOUT_KPROBES = {
     "datagram-socket-that-changes-its-peer": _NOT_USED_YET,
     "descriptor-taken": _NOT_USED_YET,
     "corked-by-two-processes": _NOT_USED_YET,
+    "gre-multipoint": _LEAVES_FIRST,
+    "gre-multicast": _LEAVES_FIRST,
+    "gre-over-ipv6": _LEAVES_FIRST,
     "listener-passed-on": _BEFORE_USE,
     "aliases-of-localhost": _BEFORE_USE,
     "multipath-prefork": _BEFORE_USE,

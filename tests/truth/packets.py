@@ -12,6 +12,8 @@ from support import stream
 ICMP, TCP, UDP, FRAGMENT, ICMPV6, UDP_LITE = 1, 6, 17, 44, 58, 136
 WITH_PORTS = {TCP: "tcp", UDP: "udp", UDP_LITE: "udplite"}
 COMMENT, FLAGS, PROCESS_THREAD, NAME = 1, 2, 8, 2
+RAW_IP = 101  # LINKTYPE_RAW
+_ETHERTYPES = {4: b"\x08\x00", 6: b"\x86\xdd"}  # by the version of IP
 ELSEWHERE = "10.82.0.2"  # the only address that is no process's of this host
 VLAN = 0x8100
 _TERM = re.compile(r'(\w+)=("[^"]*"|[^ ]*)(?: |$)')
@@ -34,9 +36,9 @@ class Ends(NamedTuple):
 class Packet:
     """A packet of the capture."""
 
-    device: str
+    device: str  # of a frame with a VLAN tag, that of the VLAN: eth0.5
     time_ns: int
-    data: bytes
+    data: bytes  # behind an Ethernet header, which is empty if the device has none
     ends: Ends | None  # None: the cases do not use the protocol
     label: dict[str, str]
     thread: tuple[int, int] | None  # EPB option 8: pid and tid
@@ -50,24 +52,30 @@ class Packet:
 
 def read(capture: bytes) -> Iterator[Packet]:
     """Yield the packets of a pcapng file."""
-    devices: list[str] = []
+    devices: list[tuple[str, int]] = []  # names and link types
     fragments: dict[bytes, Ends | None] = {}
     for kind, body in stream.blocks(capture):
         if kind == stream.IDB:
-            devices.append(stream._options(body[8:])[NAME].decode())
+            name = stream._options(body[8:])[NAME].decode()
+            devices.append((name, int.from_bytes(body[:2], "little")))
         elif kind == stream.EPB:
             yield _packet(body, devices, fragments)
 
 
 def _packet(
-    body: bytes, devices: list[str], fragments: dict[bytes, Ends | None]
+    body: bytes, devices: list[tuple[str, int]], fragments: dict[bytes, Ends | None]
 ) -> Packet:
     interface, high, low, captured, _ = struct.unpack_from("=IIIII", body)
+    device, link_type = devices[interface]
     data = body[20 : 20 + captured]
+    if link_type == RAW_IP:
+        data = bytes(12) + _ETHERTYPES[data[0] >> 4] + data
+    if int.from_bytes(data[12:14], "big") == VLAN:
+        device = f"{device}.{int.from_bytes(data[14:16], 'big') & 0xFFF}"
     options = stream._options(body[20 + -(-captured // 4) * 4 :])
     thread = options.get(PROCESS_THREAD)
     return Packet(
-        device=devices[interface],
+        device=device,
         time_ns=high << 32 | low,
         data=data,
         ends=_ends_of_frame(data, fragments),

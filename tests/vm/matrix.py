@@ -24,6 +24,7 @@ TESTS_BETWEEN = (
     "tests/kernel/test_large_filters.py",
     "tests/kernel/test_own_secrets.py",
     "tests/kernel/test_verifier.py",
+    "tests/kernel/test_vrf.py",
 )
 TESTS_OF_USERS = ("tests/install/test_users.py",)
 FULL = bool(os.environ.get("TCCAP_VM_FULL"))

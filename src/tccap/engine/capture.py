@@ -419,7 +419,7 @@ class Capture:
         gone = self._interfaces.discover()
         for ifindex in gone:
             self._interfaces.detach(ifindex, self._classifier, self._attacher)
-        if gone and not self._plan.is_any:
+        if self._interfaces.are_over(gone):
             self._fail(f"The network device {self._plan.device!r} is gone.")
 
     def _on_rules(self) -> None:

@@ -37,7 +37,9 @@ class DeviceEntry(NamedTuple):
     is_lower: bool = False
     from_here: bool = False
     master: int = 0
-    in_vrf: bool = False
+    vrf: int = 0
+    below_vrf: int = 0
+    far_in_vrf: bool = False
     namespace_id: int = OWN_NAMESPACE
     netns: int = 0
 

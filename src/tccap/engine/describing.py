@@ -31,8 +31,9 @@ def directions(device: Device, plan: Plan) -> tuple[str, ...]:
     """Return in which directions classifiers are attached to it."""
     both = DIRECTIONS[plan.direction]
     # Every packet of lo goes out and comes in again. On its way out its sender is
-    # known, so it is captured there.
-    return both[-1:] if device.hardware_type == LOOPBACK else both
+    # known, so it is captured there. A VRF is the lo of its members.
+    is_loopback = device.hardware_type == LOOPBACK or device.is_vrf
+    return both[-1:] if is_loopback else both
 
 
 def first_header(link: LinkType) -> int:
@@ -43,13 +44,8 @@ def first_header(link: LinkType) -> int:
 
 
 def refusal(device: Device) -> str:
-    """Return why it cannot be captured; empty: it can."""
-    if linktypes.of_hardware_type(device.hardware_type) is None:
-        return f"unknown link type {device.hardware_type}"
-    if device.is_vrf:
-        # vrf_ip_rcv() and vrf_output_direct() call AF_PACKET's taps, and no tc.
-        return "packets of a VRF device are only seen on its member devices"
-    return ""
+    """Return why a device whose link type is unknown cannot be captured."""
+    return f"unknown link type {device.hardware_type}"
 
 
 def is_chosen(link: LinkType, plan: Plan) -> bool:

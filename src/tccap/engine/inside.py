@@ -257,7 +257,7 @@ class Inside:
     def _reason_against(
         self, inside: InsideSpace, device: Device, link: LinkType | None
     ) -> str:
-        if link is None or device.is_vrf:
+        if link is None:
             return describing.refusal(device)
         if not describing.is_chosen(link, self._plan):
             return f"its link type is {link.display}"

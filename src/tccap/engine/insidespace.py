@@ -24,13 +24,14 @@ class Around(NamedTuple):
     """What a namespace says of itself, at one moment."""
 
     links: dict[int, Link]
-    in_vrfs: set[int]
+    vrfs: dict[int, int]  # by the devices that belong to one
+    below_vrfs: dict[int, int]
     lower: set[int]  # devices by which others receive
     translation: int
     networks: addresses.Found
 
 
-NOTHING: Final = Around({}, set(), set(), 0, {})
+NOTHING: Final = Around({}, {}, {}, set(), 0, {})
 
 
 def look_around(namespace_id: int) -> Around:
@@ -40,7 +41,8 @@ def look_around(namespace_id: int) -> Around:
         networks = localroutes.read(there)
     return Around(
         links={link.ifindex: link for link in found},
-        in_vrfs=links.in_vrfs(found),
+        vrfs=links.vrfs(found),
+        below_vrfs=links.below_vrfs(found),
         lower={link.lower for link in found},
         translation=surroundings.flags(translation.here()),
         networks=addresses.entries(networks, namespace_id),
@@ -152,7 +154,8 @@ class InsideSpace:
             translation=0 if is_loopback else around.translation,
             is_lower=link.master > 0 or device.ifindex in around.lower,
             from_here=link.kind in _LEAD_BACK,
-            in_vrf=device.ifindex in around.in_vrfs,
+            vrf=around.vrfs.get(device.ifindex, 0),
+            below_vrf=around.below_vrfs.get(device.ifindex, 0),
             namespace_id=self.namespace_id,
             netns=self.space.inode,
         )

@@ -20,6 +20,7 @@ from tccap.engine.surroundings import Surroundings, Survey
 from tccap.errors import TccapError
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import log
+from tccap.owners import links
 from tccap.stream import abi, linktypes
 from tccap.stream.blocks import Section
 from tccap.stream.linktypes import LinkType
@@ -36,6 +37,8 @@ class Interfaces:
         self._plan = plan
         self._section = section
         self._send = send
+        self._chosen = 0  # the one of the Plan, by ifindex; 0: none, or not found yet
+        self._is_vrf = False
         self._known: set[int] = set()  # seen and dealt with, captured or not
         self._ids: dict[int, int] = {}  # interface ids of the present devices
         # Described, not attached.
@@ -49,14 +52,14 @@ class Interfaces:
 
     def discover(self) -> list[int]:
         """Describe devices that are new; return the ifindexes that are gone."""
-        present = {i for i, name in devices.names().items() if self._wanted(i, name)}
+        present = self._present()
         gone = self._known - present
         self._known &= present
         new = devices.describe(present - self._known)
         for device in sorted(new, key=lambda device: not device.is_up):
             self._known.add(device.ifindex)
             self._describe(device)
-        if self._plan.is_any or self._known or gone:
+        if self._plan.is_any or self._chosen:
             return sorted(gone)
         raise TccapError(f"There is no network device {self._plan.device!r}.")
 
@@ -78,6 +81,10 @@ class Interfaces:
             self._attach(device, attacher)
             if time.monotonic() >= deadline:
                 break
+
+    def are_over(self, gone: list[int]) -> bool:
+        """Return whether the chosen device is among those that are gone."""
+        return self._chosen in gone
 
     @property
     def are_waiting(self) -> bool:
@@ -109,29 +116,46 @@ class Interfaces:
             if error.errno == errno.ENODEV:
                 return  # gone again, which `discover` finds
             hint = HINTS.get(error.errno or 0, "")
-            self._refuse(f"{device.name} cannot be captured: {error.strerror}{hint}.")
+            reason = f"{error.strerror}{hint}"
+            self._refuse(device, f"{device.name} cannot be captured: {reason}.")
 
-    def _wanted(self, ifindex: int, name: str) -> bool:
+    def _present(self) -> set[int]:
+        """Return the devices that are wanted.
+
+        A VRF's members are: tc does not see what passes the VRF itself, except what
+        this host sends to itself there.
+        """
+        names = devices.names()
+        if self._plan.is_any:
+            return {*names}
         # A device that is renamed while it is captured stays the same.
-        return self._plan.is_any or name == self._plan.device or ifindex in self._known
+        chosen = self._chosen or next(
+            (i for i, name in names.items() if name == self._plan.device), 0
+        )
+        if chosen not in names:
+            return set()
+        if not self._chosen:
+            self._is_vrf = links.is_vrf(chosen)
+        self._chosen = chosen
+        return {chosen, *(links.members_of_vrf(chosen) if self._is_vrf else ())}
 
     def _describe(self, device: Device) -> None:
         link = linktypes.of_hardware_type(device.hardware_type)
-        if link is None or device.is_vrf:
+        if link is None:
             reason = describing.refusal(device)
-            self._refuse(f"{device.name} cannot be captured: {reason}.")
+            self._refuse(device, f"{device.name} cannot be captured: {reason}.")
             return
         if not describing.is_chosen(link, self._plan):
             self._leave_out(device, link)
             return
         reason = describing.unfiltered(link, self._plan)
         if self._plan.filters and reason:
-            self._refuse(f"{device.name} is not captured with a filter: {reason}.")
+            message = f"{device.name} is not captured with a filter: {reason}."
+            self._refuse(device, message)
             return
         if self._section.interface_count == abi.INTERFACES:
-            self._refuse(
-                f"{device.name} is not captured: {abi.INTERFACES} devices before."
-            )
+            message = f"{device.name} is not captured: {abi.INTERFACES} devices before."
+            self._refuse(device, message)
             return
         self._ids[device.ifindex], block = self._section.describe(
             describing.interface(device, link, self._plan)
@@ -142,7 +166,7 @@ class Interfaces:
     def _leave_out(self, device: Device, link: LinkType) -> None:
         """Report a device that the user's choice of a link type leaves out."""
         message = f"{device.name} is not captured: its link type is {link.display}"
-        if not self._plan.is_any:
+        if device.ifindex == self._chosen:
             raise TccapError(f"{message}, and only {self._plan.link_types} is chosen.")
         log("info", f"{message}.")
 
@@ -181,10 +205,12 @@ class Interfaces:
             is_lower=there.is_lower,
             from_here=there.from_here,
             master=there.master,
-            in_vrf=there.in_vrf,
+            vrf=there.vrf,
+            below_vrf=there.below_vrf,
+            far_in_vrf=there.far_in_vrf,
         )
 
-    def _refuse(self, message: str) -> None:
-        if not self._plan.is_any:
+    def _refuse(self, device: Device, message: str) -> None:
+        if device.ifindex == self._chosen:
             raise TccapError(message)
         log("warning", message)

@@ -11,6 +11,7 @@ and a line in `choose`. They are protocols, so that the folders of the parts nee
 know this one.
 """
 
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,6 +23,7 @@ from tccap.host import netdev
 from tccap.host.access import Caller
 from tccap.ipc.channel import Message
 from tccap.ipc.plan import Plan
+from tccap.owners import links
 from tccap.owners.choice import OwnersChoice
 from tccap.owners.occupied import Insiders
 from tccap.owners.search import OwnersService
@@ -137,9 +139,10 @@ def choose(plan: Plan, caller: Caller) -> tuple[Choice, ...]:
 
     Call it before there are threads. The order is that of their C.
     """
-    netmask = None if plan.is_any else netdev.netmask(plan.device)
-    links = _link_types(plan)
-    capture_filter = CaptureFilter(plan.filters, links, netmask, uid=caller.uid)
+    has_several = _has_several(plan)
+    netmask = None if has_several else netdev.netmask(plan.device)
+    link_types = _link_types(plan, has_several=has_several)
+    capture_filter = CaptureFilter(plan.filters, link_types, netmask, uid=caller.uid)
     owners = OwnersChoice(
         plan,
         caller,
@@ -153,9 +156,17 @@ def choose(plan: Plan, caller: Caller) -> tuple[Choice, ...]:
     )
 
 
-def _link_types(plan: Plan) -> tuple[LinkType, ...]:
+def _has_several(plan: Plan) -> bool:
+    """Return whether several devices are captured: all, or those of a VRF."""
+    try:
+        return plan.is_any or links.is_vrf(socket.if_nametoindex(plan.device))
+    except OSError:
+        return False  # there is no such device, which is reported later
+
+
+def _link_types(plan: Plan, *, has_several: bool) -> tuple[LinkType, ...]:
     """Return the link types that the capture can meet."""
-    if plan.is_any:
+    if has_several:
         return (linktypes.ETHERNET, linktypes.RAW_IP)
     link = linktypes.of_hardware_type(netdev.hardware_type(plan.device) or -1)
     return (link or linktypes.ETHERNET,)

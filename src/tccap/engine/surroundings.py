@@ -34,7 +34,9 @@ class Surroundings(NamedTuple):
     is_lower: bool = False  # others receive what arrives here
     from_here: bool = False  # what arrives may come from this host
     master: int = 0  # the bridge or bond to which it belongs
-    in_vrf: bool = False  # it, or that, belongs to a VRF
+    vrf: int = 0  # to which it, or that, belongs
+    below_vrf: int = 0  # whether members of VRFs receive by it: abi.BELOW, ...
+    far_in_vrf: bool = False  # so does that other end, or may
 
 
 class Survey:
@@ -47,6 +49,7 @@ class Survey:
     def __init__(self) -> None:
         self._links: list[Link] = []
         self._far: dict[int, FarNamespace] = {}
+        self._outside_vrfs: dict[int, set[int]] = {}  # devices there, by its id
         self._here = translation.NONE
         self._there: dict[int, Translation] = {}  # by inode number
 
@@ -58,8 +61,11 @@ class Survey:
         try:
             with netlink.connect() as here:
                 self._links = list(links.read(here))
-                leads_far = any(link.far_namespace >= 0 for link in self._links)
-                self._far = namespaces.far(here) if leads_far else {}
+                leads_to = {link.far_namespace for link in self._links} - {-1}
+                self._far = namespaces.far(here) if leads_to else {}
+                self._outside_vrfs = {
+                    number: links.outside_vrfs(here, number) for number in leads_to
+                }
         except OSError as error:
             log(
                 "info",
@@ -96,11 +102,14 @@ class Survey:
         for link in self._links:
             ports[link.master].add(link.kind)
         lower = {link.lower for link in self._links}
-        in_vrfs = links.in_vrfs(self._links)
+        vrfs = links.vrfs(self._links)
+        below_vrfs = links.below_vrfs(self._links)
         veths = {link.ifindex for link in self._links if link.kind == "veth"}
         for link in self._links:
             far = self._far.get(link.far_namespace)
             there = self._there[far.inode] if far else translation.UNKNOWN
+            is_far = link.far_namespace >= 0
+            outside_vrfs = self._outside_vrfs.get(link.far_namespace, set())
             yield (
                 link.ifindex,
                 Surroundings(
@@ -113,7 +122,9 @@ class Survey:
                     from_here="veth" in {link.kind, *ports[link.ifindex]}
                     or link.lower in veths,
                     master=link.master,
-                    in_vrf=link.ifindex in in_vrfs,
+                    vrf=vrfs.get(link.ifindex, 0),
+                    below_vrf=below_vrfs.get(link.ifindex, 0),
+                    far_in_vrf=is_far and link.far_ifindex not in outside_vrfs,
                 ),
             )
 

@@ -49,7 +49,10 @@ _NOTHING_CHOSEN = (
     "--inside needs to know which containers: choose some with --container, --pod, "
     "--namespace or --unit, or with these words in the capture filter."
 )
-_LARGE = ("cgroup_labels", "translated", "echoes", "fragmented")
+_LARGE = (
+    *("cgroup_labels", "translated", "echoes", "fragmented"),
+    "vrf_connections",
+)
 
 
 class OwnersChoice:

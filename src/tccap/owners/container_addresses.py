@@ -87,12 +87,20 @@ def _present() -> _Found:
 
 
 def _each() -> Iterator[tuple[ContainerAddress, Place]]:
-    """Yield each address of a container, behind its veth end and behind its bridge."""
+    """Yield each address of a container, behind its veth end and behind its bridge.
+
+    Not those in a VRF: a lookup there finds sockets of no VRF.
+    """
     with netlink.connect() as here:
         veths = [link for link in links.read(here) if link.far_namespace >= 0]
         far = namespaces.far(here) if veths else {}
+        outside_vrfs = {
+            number: links.outside_vrfs(here, number)
+            for number in {link.far_namespace for link in veths}
+        }
         for link in veths:
-            if link.far_namespace in far:
+            known = link.far_namespace in far
+            if known and link.far_ifindex in outside_vrfs[link.far_namespace]:
                 inode = far[link.far_namespace].inode
                 place = Place(link.far_namespace, inode, link.far_ifindex, _UNKNOWN)
                 for family, address, _ in _addresses(here, place):

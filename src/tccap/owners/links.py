@@ -1,4 +1,4 @@
-"""The network devices of this namespace, and how they belong together."""
+"""The network devices of a namespace, and how they belong together."""
 
 import socket
 import struct
@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tccap.host import netlink
+from tccap.stream import abi
 
 # include/uapi/linux/rtnetlink.h and if_link.h
 _RTM_GETLINK = 18
 _IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, ifindex, ...
 _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 5, 10, 18, 37
+_IFLA_TARGET_NETNSID = 46
 _IFLA_INFO_KIND = 1
 _IFF_UP = 0x1  # include/uapi/linux/if.h
 
@@ -28,9 +30,14 @@ class Link(NamedTuple):
     is_up: bool = True
 
 
-def read(here: socket.socket) -> Iterator[Link]:
-    """Yield all devices; OSError if the kernel does not answer."""
+def read(here: socket.socket, namespace_id: int | None = None) -> Iterator[Link]:
+    """Yield all devices; OSError if the kernel does not answer.
+
+    With ``namespace_id``, those of another namespace, by the id that ours has for it.
+    """
     request = _IFINFOMSG.pack(0, 0, 0, 0, 0)
+    if namespace_id is not None:
+        request += netlink.attribute(_IFLA_TARGET_NETNSID, namespace_id)
     for answer in netlink.ask(here, _RTM_GETLINK, request, dump=True):
         _, _, ifindex, flags, _ = netlink.unpacked(_IFINFOMSG, answer)
         found = netlink.attributes(answer[_IFINFOMSG.size :])
@@ -51,16 +58,66 @@ def read(here: socket.socket) -> Iterator[Link]:
         )
 
 
-def in_vrfs(all_links: Sequence[Link]) -> set[int]:
-    """Return the VRFs, and all that belongs to one, by ifindex.
+def vrfs(all_links: Sequence[Link]) -> dict[int, int]:
+    """Return the VRF of each device that belongs to one, by ifindex.
 
-    The ports of a bridge or bond belong where that belongs.
+    A VRF belongs to itself, and the ports of a bridge or bond where that belongs.
     """
+    found = {link.ifindex: link.ifindex for link in all_links if link.kind == "vrf"}
     masters = {link.ifindex: link.master for link in all_links}
-    found = {link.ifindex for link in all_links if link.kind == "vrf"}
-    while more := {one for one, above in masters.items() if above in found} - found:
+    while more := {
+        one: found[master]
+        for one, master in masters.items()
+        if master in found and one not in found
+    }:
         found |= more
     return found
+
+
+def is_vrf(ifindex: int) -> bool:
+    """Return whether a device is a VRF; OSError if the kernel does not answer."""
+    with netlink.connect() as here:
+        return any(one.kind == "vrf" for one in read(here) if one.ifindex == ifindex)
+
+
+def members_of_vrf(ifindex: int) -> set[int]:
+    """Return the devices that a VRF has as members, by ifindex; OSError, as above."""
+    with netlink.connect() as here:
+        return {link.ifindex for link in read(here) if link.master == ifindex}
+
+
+def below_vrfs(all_links: Sequence[Link]) -> dict[int, int]:
+    """Return by which devices members of VRFs receive, and which frames.
+
+    That is abi.BELOW_BY_TAG or abi.BELOW, by ifindex.
+    """
+    pairs = {
+        (link.ifindex, link.lower): abi.BELOW_BY_TAG
+        if link.kind == "vlan"
+        else abi.BELOW
+        for link in all_links
+    }
+    pairs |= {(link.master, link.ifindex): abi.BELOW for link in all_links}
+    uppers = {*vrfs(all_links)}
+    while more := {lower for upper, lower in pairs if upper in uppers} - uppers - {0}:
+        uppers |= more
+    found: dict[int, int] = {}
+    for (upper, lower), frames in pairs.items():
+        if lower and upper in uppers:
+            found[lower] = max(frames, found.get(lower, 0))
+    return found
+
+
+def outside_vrfs(here: socket.socket, namespace_id: int) -> set[int]:
+    """Return the devices of another namespace that belong to no VRF, by ifindex.
+
+    Empty if the kernel does not say.
+    """
+    try:
+        there = list(read(here, namespace_id))
+    except OSError:
+        return set()
+    return {link.ifindex for link in there} - vrfs(there).keys()
 
 
 def _number(data: bytes | None, default: int) -> int:

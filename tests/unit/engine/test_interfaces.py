@@ -15,6 +15,7 @@ from tccap.engine.surroundings import Survey
 from tccap.errors import TccapError
 from tccap.front import options, request
 from tccap.ipc.values import Direction
+from tccap.owners import links
 from tccap.stream import abi
 from tccap.stream.blocks import Section
 
@@ -37,6 +38,7 @@ def present(monkeypatch: pytest.MonkeyPatch) -> dict[int, Device]:
     monkeypatch.setattr(devices, "names", names)
     monkeypatch.setattr(devices, "describe", describe)
     monkeypatch.setattr(Survey, "read", lambda _: {})
+    monkeypatch.setattr(links, "is_vrf", lambda ifindex: there[ifindex].is_vrf)
     return there
 
 
@@ -198,11 +200,51 @@ def test_a_device_that_goes_is_not_waited_for(present: dict[int, Device]) -> Non
     assert not interfaces.are_waiting
 
 
-def test_a_vrf_device_is_refused_in_a_sentence(
+RED = 7
+
+
+@pytest.fixture
+def members(present: dict[int, Device], monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The members of a VRF, which is there with a device that is none of them."""
+    present[RED] = _device(RED, "red")._replace(is_vrf=True)
+    present.update({n: _device(n, f"eth{n}") for n in (1, 2, 3)})
+    found: set[int] = {1}
+    monkeypatch.setattr(links, "members_of_vrf", lambda _: found & present.keys())
+    return found
+
+
+def test_a_vrf_is_captured_with_its_members(members: set[int]) -> None:
+    sent: list[bytes] = []
+    interfaces, attacher = _interfaces("red", sent), MagicMock()
+    interfaces.discover()
+    members.add(2)
+    interfaces.discover()
+    interfaces.attach(MagicMock(), attacher)
+    attached = [call.args for call in attacher.attach.mock_calls]
+    both = ("in", "out")
+    assert attached == [(1, both), (RED, ("out",)), (2, both)]
+    assert len(sent) == len(attached)
+
+
+def test_a_member_that_leaves_does_not_end_the_capture_of_a_vrf(
+    present: dict[int, Device], members: set[int]
+) -> None:
+    interfaces = _interfaces("red", [])
+    interfaces.discover()
+    members.clear()
+    gone = interfaces.discover()
+    assert gone == [1]
+    assert not interfaces.are_over(gone)
+    del present[RED]
+    assert interfaces.are_over(interfaces.discover())
+
+
+@pytest.mark.usefixtures("members")
+def test_a_member_that_cannot_be_captured_is_left_out(
     present: dict[int, Device], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    present[2] = _device(2, "blue")._replace(is_vrf=True)
-    with pytest.raises(TccapError, match="a VRF device are only seen on its member"):
-        _interfaces("blue", []).discover()
-    _interfaces("any", []).discover()
-    assert "blue cannot be captured" in capfd.readouterr().err
+    present[1] = _device(1, "odd0", 9999)
+    sent: list[bytes] = []
+    _interfaces("red", sent).discover()
+    assert [b"red" in block for block in sent] == [True]
+    assert "odd0 cannot be captured: unknown link type 9999." in capfd.readouterr().err
