@@ -295,11 +295,11 @@ struct tls_flow {
 	__be16 first_port;
 	__be16 second_port;
 	u16 family;
-	u16 protocol; /* TCP, or UDP for QUIC */
+	u16 protocol; /* TCP, or UDP for QUIC and DTLS */
 };
 
-/* A TLS connection whose ClientHello was seen, or a QUIC one with an Initial packet. The
- * carrier deletes the mark when the packets of the connection no longer have to wait. */
+/* A connection whose ClientHello was seen, or for QUIC an Initial packet. DTLS has marks
+ * like those of QUIC. The carrier deletes the mark when the packets of the connection no longer have to wait. */
 struct tls_mark {
 	u64 id;		     /* bytes 8 to 15 of its client random; QUIC: of the mark */
 	u32 held;	     /* its ServerHello was seen: its packets wait; QUIC: 0 */
@@ -335,7 +335,7 @@ struct secret_message {
 	u8 kind;
 } __attribute__((packed));
 
-/* Message: a packet that has to wait, or one of a marked QUIC connection. */
+/* Message: a packet that has to wait, or one of a marked QUIC or DTLS connection. */
 struct held_message {
 	struct message_head head;
 	struct tls_flow flow;

@@ -18,7 +18,7 @@ from typing import Any
 from unittest import mock
 
 import hostile
-from support import quicpackets
+from support import dtlspackets, quicpackets
 from tccap.bpf import objects
 from tccap.bpf.objects import Object
 from tccap.errors import TccapError
@@ -38,8 +38,8 @@ from tccap.owners import (
 )
 from tccap.stream import abi
 from tccap.tls import keylog, mapped, session
-from tccap.tls.quic.flows import Flows
 from tccap.tls.sites import LABELS, Inspection, Number, Path, Site
+from tccap.tls.udpflows import Flows
 
 Random = random.Random
 _WORDS = (
@@ -284,11 +284,12 @@ def tls_messages(rng: Random) -> None:
     assert came == sent
 
 
-def quic_datagrams(rng: Random) -> None:
+def udp_datagrams(rng: Random) -> None:
     """Datagrams of a UDP flow: whole, damaged, and with any frames."""
     followed = Flows()
     for _ in range(rng.randrange(1, 5)):
-        datagram = b"".join(_quic_packet(rng) for _ in range(rng.randrange(1, 4)))
+        piece = rng.choice((_quic_packet, _dtls_record))
+        datagram = b"".join(piece(rng) for _ in range(rng.randrange(1, 4)))
         seen = followed.see(b"flow", datagram, from_client=rng.random() < 0.7)
         assert seen.client_random is None or len(seen.client_random) == 32
         assert seen.client_random or seen.kind is None
@@ -311,9 +312,17 @@ def _quic_packet(rng: Random) -> bytes:
     return mutated(rng, packet) if rng.random() < 0.3 else packet
 
 
+def _dtls_record(rng: Random) -> bytes:
+    hello = dtlspackets.client_hello(b"r" * 32)
+    alert = dtlspackets.record(21, b"\x02\x28", epoch=rng.randrange(2))
+    other = dtlspackets.record(rng.choice((20, 22, 23, 26)), raw(rng, 40))
+    packet = rng.choice((hello, hello, dtlspackets.server_hello(), alert, other))
+    return mutated(rng, packet) if rng.random() < 0.3 else packet
+
+
 def _quic_message(rng: Random) -> bytes:
     """Return a packet of one of two flows, as the kernel sends it."""
-    datagram = _quic_packet(rng)
+    datagram = rng.choice((_quic_packet, _dtls_record))(rng)
     block = bytes(20) + len(datagram).to_bytes(4, "little") + bytes(4) + datagram
     number = rng.randrange(2)
     flow = bytes([number]) * 40
@@ -419,7 +428,7 @@ SUITES: dict[str, tuple[Suite, int]] = {
     "netlink answers": (netlink_answers, 7),
     "ring: processes": (kernel_messages, 6),
     "ring: TLS": (tls_messages, 5),
-    "QUIC datagrams": (quic_datagrams, 3),
+    "UDP datagrams": (udp_datagrams, 3),
     "process names": (process_names, 4),
     "capture filters, process words": (filter_texts, 7),
     "status lines": (status_lines, 6),

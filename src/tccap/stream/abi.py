@@ -189,7 +189,7 @@ class HeldPacket(NamedTuple):
 
 
 class QuicPacket(NamedTuple):
-    """A packet of a marked QUIC connection."""
+    """A packet of a marked QUIC or DTLS connection."""
 
     flow: bytes  # struct tls_flow, the key of its mark, and the id of that
     sender_pid: int  # as in `HelloMessage`

@@ -13,8 +13,8 @@ from tccap.stream.abi import MessageKind
 from tccap.tls import keylog
 from tccap.tls.keylog import Secret
 from tccap.tls.marks import Marks
-from tccap.tls.quic.flows import Flows
 from tccap.tls.session import Tls
+from tccap.tls.udpflows import Flows
 
 PLAN = replace(request.plan("tccap-lo", "", options.Options()), keylog=True)
 RANDOM, ORIGIN = bytes(range(32)), b"origin78"
