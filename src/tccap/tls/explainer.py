@@ -6,6 +6,7 @@ from tccap.ipc.status import log
 from tccap.ipc.values import Level
 from tccap.tls import unsupported
 from tccap.tls.knownfiles import KnownFiles, Outcome
+from tccap.tls.mapped import Mapped
 from tccap.tls.processscan import Look, ProcessScan
 from tccap.tls.unsupported import Library
 
@@ -27,10 +28,14 @@ class Explainer:
 
     def explain(self, look: Look) -> None:
         """Warn of what a process that speaks TLS has, and tccap cannot read."""
-        refused = self._scan.refused(look)
-        for outcome in refused:
+        refused = [
+            (file, outcome)
+            for file in look.files
+            for outcome in self._known.refused({file.identity})
+        ]
+        for file, outcome in refused:
             if self._is_new(outcome.path):
-                log_refusal(outcome, "warning")
+                self._explain_refusal(look, file, outcome)
         identities = {file.identity for file in look.files}
         is_read = any(self._known.probes_in(each) != 0 for each in identities)
         if not refused and not is_read and self._is_first(look):
@@ -56,6 +61,14 @@ class Explainer:
                 f"TLS: no secrets for a connection of {_name(look)}, although {names} "
                 f"in it is read; perhaps {unsupported.perhaps(library)}",
             )
+
+    def _explain_refusal(self, look: Look, file: Mapped, outcome: Outcome) -> None:
+        library = None
+        if not outcome.library and self._scan.has_time(look):
+            with self._scan.charged(look):
+                library = self._recognition.of_file(file)
+        reason = unsupported.why_refused(outcome.refusal, library)
+        log_refusal(outcome._replace(refusal=reason), "warning")
 
     def _is_first(self, look: Look) -> bool:
         return self._scan.has_time(look) and self._is_new(_name(look))
