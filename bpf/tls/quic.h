@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Which UDP packets may belong to the begin of a QUIC or DTLS connection.
+ * Which packets may belong to the begin of a connection that only the carrier can read.
  *
  * QUIC encrypts its ClientHello, with keys that everybody can make but no BPF program. So
  * a flow is marked at a client's Initial packet, and then its packets are sent to the
- * carrier as messages until that removes the mark: src/tccap/tls/udpflows.py says which
- * of them wait. DTLS goes the same way from its ClientHello on, which may be in pieces.
- * While nothing is marked, other UDP packets cost a few comparisons.
+ * carrier as messages until that removes the mark: src/tccap/tls/flows.py says which
+ * of them wait. DTLS goes the same way from its ClientHello on, which may be in pieces,
+ * and so does TLS where `marks.h` cannot read the ClientHello. While nothing is marked,
+ * other packets cost a few comparisons.
  */
 #ifndef TCCAP_QUIC_H
 #define TCCAP_QUIC_H
@@ -15,7 +16,7 @@
 #include "owners/endpoint.h"
 #include "packet/parse.h"
 #include "packet/stages.h"
-#include "tls/marks.h"
+#include "tls/flow.h"
 
 BPF_HASH(quic_marks, struct tls_flow, struct tls_mark, SIZED_LATER);
 BPF_ARRAY(quic_counts, u64, 2);
@@ -115,6 +116,25 @@ quic_mark(const struct tls_flow *flow, const struct packet *packet, bool is_begi
 	return quic_marks.lookup((struct tls_flow *)flow);
 }
 
+/* Fills `held`, which has the flow: the packet is one for the carrier. */
+static __always_inline void write_held(struct held_message *held, struct __sk_buff *skb,
+				       const struct frame_context *context,
+				       const struct packet *packet,
+				       const struct endpoint *sender,
+				       const struct endpoint *receiver,
+				       const struct tls_mark *mark, u32 payload_at)
+{
+	held->id = mark->id;
+	held->sender_pid = sender_pid(context, sender);
+	held->receiver_pid = receiver_pid(context, receiver);
+	held->payload_at = EPB_HEADER_LEN + payload_at;
+	if (is_tagged(skb, &context->device))
+		held->payload_at += VLAN_TAG_LEN;
+	held->from_client = is_first(packet) == mark->client_is_first;
+	held->is_end = packet->protocol == IPPROTO_TCP && is_end(packet);
+	held->kind = MESSAGE_QUIC;
+}
+
 /* Fills `held` if the packet is one for the carrier. */
 static __always_inline void
 look_for_quic(const struct reader *reader, const struct frame_context *context,
@@ -139,16 +159,9 @@ look_for_quic(const struct reader *reader, const struct frame_context *context,
 		return;
 	write_flow(&held->flow, packet, &context->device);
 	mark = quic_mark(&held->flow, packet, is_begin);
-	if (!mark)
-		return;
-	held->id = mark->id;
-	held->sender_pid = sender_pid(context, sender);
-	held->receiver_pid = receiver_pid(context, receiver);
-	held->payload_at = EPB_HEADER_LEN + payload_at;
-	if (is_tagged(reader->skb, &context->device))
-		held->payload_at += VLAN_TAG_LEN;
-	held->from_client = is_first(packet) == mark->client_is_first;
-	held->kind = MESSAGE_QUIC;
+	if (mark)
+		write_held(held, reader->skb, context, packet, sender, receiver, mark,
+			   payload_at);
 }
 
 #endif

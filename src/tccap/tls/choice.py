@@ -20,9 +20,9 @@ from tccap.stream.programoptions import Option
 if TYPE_CHECKING:
     from tccap.ipc.channel import Message
     from tccap.stream.blocks import Section
+    from tccap.tls.flows import Flows
     from tccap.tls.session import Tls
     from tccap.tls.tracing import Tracing
-    from tccap.tls.udpflows import Flows
 
 _MARKS = 16384  # connections that can be marked at a time
 
@@ -99,7 +99,7 @@ class TlsChoice:
     def _flows(self) -> "Flows | None":
         if not self._reads_quic:
             return None
-        from tccap.tls.udpflows import Flows
+        from tccap.tls.flows import Flows
 
         return Flows()
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from tccap.stream.abi import MessageKind
+from tccap.tls.flow import RETRY, Seen
 from tccap.tls.keylog import RANDOM_LEN
-from tccap.tls.udpflow import Seen
 
 DATAGRAMS_MAX: Final = 64  # of a flow, until its packets wait
 RECORDS_MAX: Final = 16  # of a datagram; others are not read
@@ -20,8 +20,6 @@ _MAJOR: Final = 0xFE
 _RECORD_HEADER_LEN, _MESSAGE_HEADER_LEN, _VERSION_LEN = 13, 12, 2
 _CLIENT_HELLO, _SERVER_HELLO = 1, 2
 _FATAL: Final = 2
-# A HelloRetryRequest is a ServerHello whose random begins so (RFC 8446, section 4.1.3).
-_RETRY: Final = bytes.fromhex("cf21ad74e59a6111")
 
 
 class _Record(NamedTuple):
@@ -43,7 +41,7 @@ def has_records(datagram: bytes) -> bool:
 
 
 class Flow:
-    """What is known of one flow; implements `udpflow.Flow`."""
+    """What is known of one flow; implements `flow.Flow`."""
 
     def __init__(self) -> None:
         self.client_random: bytes | None = None
@@ -80,7 +78,7 @@ class Flow:
                 self._waits = self._is_answered = self._has_failed = False
             self.client_random = hello.random
         elif self.client_random and hello.type == _SERVER_HELLO and not from_client:
-            self._waits |= not hello.random.startswith(_RETRY)
+            self._waits |= not hello.random.startswith(RETRY)
 
     def _kind(self, *, is_answer: bool) -> MessageKind | None:
         """Return how a datagram has to wait."""

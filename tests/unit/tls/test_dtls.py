@@ -6,8 +6,8 @@ from support import dtlspackets
 from support.dtlspackets import client_hello, record, server_hello
 from tccap.stream.abi import MessageKind
 from tccap.tls import dtls
-from tccap.tls.udpflow import Seen
-from tccap.tls.udpflows import Flows
+from tccap.tls.flow import RETRY, Seen
+from tccap.tls.flows import Flows
 
 FLOW = b"flow"
 RANDOM, RANDOM_2 = b"r" * 32, b"s" * 32
@@ -69,7 +69,7 @@ def test_other_packets_of_the_flow_wait_too(flow: Conversation) -> None:
 
 def test_a_retry_is_no_answer(flow: Conversation) -> None:
     flow.client(client_hello(RANDOM))
-    assert flow.server(server_hello(dtls._RETRY.ljust(32))) == KNOWN
+    assert flow.server(server_hello(RETRY.ljust(32))) == KNOWN
     assert flow.client(client_hello(RANDOM)) == KNOWN
     assert flow.server(server_hello()) == FIRST
 

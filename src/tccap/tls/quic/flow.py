@@ -14,17 +14,17 @@ Packets are not trusted: `DATAGRAMS_MAX` bounds the work until packets wait.
 from typing import Final
 
 from tccap.stream.abi import MessageKind
+from tccap.tls.flow import Seen
 from tccap.tls.quic import frames
 from tccap.tls.quic.frames import Frames, HelloStart
 from tccap.tls.quic.keys import InitialKeys
 from tccap.tls.quic.packets import Kind, Packet, long_packets
-from tccap.tls.udpflow import Seen
 
 DATAGRAMS_MAX: Final = 64  # of a flow, until its packets wait
 
 
 class Flow:
-    """What is known of one flow; implements `udpflow.Flow`."""
+    """What is known of one flow; implements `flow.Flow`."""
 
     def __init__(self) -> None:
         self.client_random: bytes | None = None

@@ -5,11 +5,11 @@ import pytest
 from support import quicpackets
 from support.quicpackets import V1, V2, client_hello, crypto
 from tccap.stream.abi import MessageKind
-from tccap.tls import udpflows
+from tccap.tls import flows
+from tccap.tls.flow import Seen
+from tccap.tls.flows import Flows
 from tccap.tls.quic import flow as quic
 from tccap.tls.quic.keys import InitialKeys
-from tccap.tls.udpflow import Seen
-from tccap.tls.udpflows import Flows
 
 FLOW, ORIGIN, OTHER = b"flow", b"origin78", b"another8"
 RANDOM, RANDOM_2 = b"r" * 32, b"s" * 32
@@ -194,7 +194,7 @@ def test_flows_without_a_whole_hello_are_limited() -> None:
     followed = Flows()
     part = _client(crypto(20, HELLO[20:]))
     followed.see(b"whole", _client(), from_client=True)
-    for number in range(udpflows.INCOMPLETE_MAX):
+    for number in range(flows.INCOMPLETE_MAX):
         followed.see(b"%d" % number, part, from_client=True)
     assert followed.take_over() == []
     followed.see(b"one more", part, from_client=True)

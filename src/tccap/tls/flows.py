@@ -1,16 +1,17 @@
-"""Following the beginnings of QUIC and DTLS connections, each on its flow.
+"""Following the beginnings of connections that the kernel cannot read, by their flows.
 
-The kernel marks a UDP flow at a packet that may be a client's first one, and from then
-on sends its packets to the carrier. Packets are not trusted: `INCOMPLETE_MAX` bounds
+The kernel marks a flow at a packet that may be a client's first one, and from then on
+sends its packets to the carrier. Packets are not trusted: `INCOMPLETE_MAX` bounds
 the memory, and each flow the work for it.
 """
 
 from collections import OrderedDict
 from typing import Final
 
-from tccap.tls import dtls
+from tccap.stream import abi
+from tccap.tls import dtls, tcpbegin
+from tccap.tls.flow import Flow, Seen
 from tccap.tls.quic import flow as quic
-from tccap.tls.udpflow import Flow, Seen
 
 INCOMPLETE_MAX: Final = 1024  # flows whose client random is not known yet
 
@@ -31,8 +32,7 @@ class Flows:
         """Take a datagram of a marked flow."""
         state = self._flows.get(flow)
         if state is None:
-            state = dtls.Flow() if dtls.has_records(datagram) else quic.Flow()
-            self._flows[flow] = state
+            state = self._flows[flow] = _begun(flow, datagram)
         seen = state.see(datagram, from_client=from_client)
         if state.client_random:
             self._incomplete.pop(flow, None)
@@ -58,3 +58,10 @@ class Flows:
     def _end(self, flow: bytes) -> None:
         self.forget(flow)
         self._over.append(flow)
+
+
+def _begun(flow: bytes, datagram: bytes) -> Flow:
+    """Return the state of a flow that begins with a datagram."""
+    if abi.is_tcp(flow):
+        return tcpbegin.Flow()
+    return dtls.Flow() if dtls.has_records(datagram) else quic.Flow()

@@ -1,8 +1,11 @@
-"""What is found out about a UDP flow on which a connection begins."""
+"""What is found out about a flow on which a connection begins."""
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from tccap.stream.abi import MessageKind
+
+# A HelloRetryRequest is a ServerHello whose random begins so (RFC 8446, section 4.1.3).
+RETRY: Final = bytes.fromhex("cf21ad74e59a6111")
 
 
 class Seen(NamedTuple):
@@ -14,7 +17,7 @@ class Seen(NamedTuple):
 
 
 class Flow(Protocol):
-    """A flow, by its protocol: `quic.flow` or `dtls`."""
+    """A flow, by its protocol: `quic.flow`, `dtls` or `tcpbegin`."""
 
     @property
     def client_random(self) -> bytes | None:
@@ -25,4 +28,4 @@ class Flow(Protocol):
         """Whether nothing can be learned from it (any more)."""
 
     def see(self, datagram: bytes, *, from_client: bool) -> Seen:
-        """Take a datagram."""
+        """Take what a datagram of UDP or a segment of TCP carries."""
