@@ -127,13 +127,18 @@ def sentence(library: Library | None) -> str:
     return library.sentence if library else _UNKNOWN
 
 
+def names_library(refusal: str) -> bool:
+    """Return whether the finder knows which library it refuses."""
+    return refusal.startswith("It uses ")
+
+
 def why_refused(refusal: str, library: Library | None) -> str:
     """Return why a file is not read, and what helps.
 
     ``refusal`` is the finder's, which may name a library itself; ``library`` is one
     that the finder does not know.
     """
-    if refusal.startswith("It uses "):
+    if names_library(refusal):
         return refusal
     found, _, what_helps = refusal.removesuffix(".").partition(": ")
     if library:
