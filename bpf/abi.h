@@ -300,11 +300,12 @@ struct tls_flow {
 	__be16 first_port;
 	__be16 second_port;
 	u16 family;
-	u16 protocol; /* TCP, or UDP for QUIC */
+	u16 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
 };
 
-/* A TLS connection whose ClientHello was seen, or a QUIC one with an Initial packet. The
- * carrier deletes the mark when the packets of the connection no longer have to wait. */
+/* A connection whose ClientHello was seen, or for QUIC an Initial packet. What is said of
+ * QUIC goes for all that the carrier reads: DTLS, and TLS that begins with a PROXY header
+ * or in small pieces. The carrier deletes the mark when the packets of the connection no longer have to wait. */
 struct tls_mark {
 	u64 id;		     /* bytes 8 to 15 of its client random; QUIC: of the mark */
 	u32 held;	     /* its ServerHello was seen: its packets wait; QUIC: 0 */
@@ -340,7 +341,7 @@ struct secret_message {
 	u8 kind;
 } __attribute__((packed));
 
-/* Message: a packet that has to wait, or one of a marked QUIC connection. */
+/* Message: a packet that has to wait, or one for the carrier to read (QUIC). */
 struct held_message {
 	struct message_head head;
 	struct tls_flow flow;
@@ -348,7 +349,8 @@ struct held_message {
 	u32 sender_pid; /* of a ServerHello and for QUIC, as in struct hello_message */
 	u32 receiver_pid; /* likewise */
 	u32 payload_at;	  /* QUIC: where the UDP payload begins in the block */
-	u16 unused;
+	u8 unused;
+	u8 is_end;	/* QUIC: a FIN or RST of TCP, 1 or 0 */
 	u8 from_client; /* QUIC */
 	u8 kind; /* MESSAGE_HELD, MESSAGE_HELD_... or MESSAGE_QUIC; 0: it is none */
 };

@@ -13,12 +13,13 @@ import os
 import random
 import socket
 import string
+import sys
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
 import hostile
-from support import quicpackets
+from support import dtlspackets, quicpackets
 from tccap.bpf import objects
 from tccap.bpf.objects import Object
 from tccap.errors import TccapError
@@ -38,7 +39,7 @@ from tccap.owners import (
 )
 from tccap.stream import abi
 from tccap.tls import keylog, mapped, session
-from tccap.tls.quic.flows import Flows
+from tccap.tls.flows import Flows
 from tccap.tls.sites import LABELS, Inspection, Number, Path, Site
 
 Random = random.Random
@@ -284,12 +285,18 @@ def tls_messages(rng: Random) -> None:
     assert came == sent
 
 
-def quic_datagrams(rng: Random) -> None:
-    """Datagrams of a UDP flow: whole, damaged, and with any frames."""
+_TCP_FLOW = bytes(38) + (6).to_bytes(2, sys.byteorder) + bytes(8)
+
+
+def first_packets(rng: Random) -> None:
+    """What a flow of UDP or TCP begins with: whole, damaged, and with any frames."""
     followed = Flows()
+    flow = rng.choice((b"flow", _TCP_FLOW))
+    pieces = (_quic_packet, _dtls_record) if flow == b"flow" else (_tls_start,)
     for _ in range(rng.randrange(1, 5)):
-        datagram = b"".join(_quic_packet(rng) for _ in range(rng.randrange(1, 4)))
-        seen = followed.see(b"flow", datagram, from_client=rng.random() < 0.7)
+        piece = rng.choice(pieces)
+        datagram = b"".join(piece(rng) for _ in range(rng.randrange(1, 4)))
+        seen = followed.see(flow, datagram, from_client=rng.random() < 0.7)
         assert seen.client_random is None or len(seen.client_random) == 32
         assert seen.client_random or seen.kind is None
     assert len(followed._flows) <= 1
@@ -311,14 +318,38 @@ def _quic_packet(rng: Random) -> bytes:
     return mutated(rng, packet) if rng.random() < 0.3 else packet
 
 
+def _tls_start(rng: Random) -> bytes:
+    hello = quicpackets.client_hello(b"r" * 32)
+    at = rng.choice((0, 20, 60))
+    records = [
+        b"\x16\x03\x01" + len(each).to_bytes(2, "big") + each
+        for each in (hello, hello[:at], hello[at:], b"\2" + hello[1:], raw(rng, 40))
+    ]
+    headers = [
+        b"PROXY TCP4 1.1.1.1 1.1.1.2 1 2\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\1.",
+    ]
+    packet = b"".join(rng.sample([*headers, *records], rng.randrange(4)))
+    return mutated(rng, packet) if rng.random() < 0.3 else packet
+
+
+def _dtls_record(rng: Random) -> bytes:
+    hello = dtlspackets.client_hello(b"r" * 32)
+    alert = dtlspackets.record(21, b"\x02\x28", epoch=rng.randrange(2))
+    other = dtlspackets.record(rng.choice((20, 22, 23, 26)), raw(rng, 40))
+    packet = rng.choice((hello, hello, dtlspackets.server_hello(), alert, other))
+    return mutated(rng, packet) if rng.random() < 0.3 else packet
+
+
 def _quic_message(rng: Random) -> bytes:
     """Return a packet of one of two flows, as the kernel sends it."""
-    datagram = _quic_packet(rng)
+    datagram = rng.choice((_quic_packet, _dtls_record, _tls_start))(rng)
     block = bytes(20) + len(datagram).to_bytes(4, "little") + bytes(4) + datagram
     number = rng.randrange(2)
-    flow = bytes([number]) * 40
+    flow = rng.choice((bytes([number]) * 40, _TCP_FLOW[:40]))
     pids = (rng.randrange(3), rng.randrange(3))
-    tail = abi._HELD_MESSAGE.pack(flow, number, *pids, 28, 0, rng.random() < 0.7, 7)
+    ends = rng.random() < 0.1, rng.random() < 0.7
+    tail = abi._HELD_MESSAGE.pack(flow, number, *pids, 28, 0, *ends, 7)
     return block + tail
 
 
@@ -419,7 +450,7 @@ SUITES: dict[str, tuple[Suite, int]] = {
     "netlink answers": (netlink_answers, 7),
     "ring: processes": (kernel_messages, 6),
     "ring: TLS": (tls_messages, 5),
-    "QUIC datagrams": (quic_datagrams, 3),
+    "first packets of a flow": (first_packets, 3),
     "process names": (process_names, 4),
     "capture filters, process words": (filter_texts, 7),
     "status lines": (status_lines, 6),

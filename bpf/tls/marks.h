@@ -5,7 +5,8 @@
  * Wireshark decrypts only packets that follow the secrets in the stream, and a program
  * has its secrets a little later than the first packets that need them. So a connection
  * is marked at its ClientHello, and from its ServerHello on its packets are sent to the
- * engine as messages; src/tccap/tls/hold.py says when it releases them.
+ * engine as messages; src/tccap/tls/hold.py says when it releases them. If the random of
+ * the ClientHello cannot be read here, the carrier reads the packets (`quic.h`).
  */
 #ifndef TCCAP_MARKS_H
 #define TCCAP_MARKS_H
@@ -15,19 +16,22 @@
 #include "owners/endpoint.h"
 #include "packet/parse.h"
 #include "packet/stages.h"
+#include "tls/flow.h"
+#include "tls/quic.h"
 
 BPF_HASH(tls_marks, struct tls_flow, struct tls_mark, SIZED_LATER);
 
-/* TLS record (RFC 8446, 5.1) and the handshake message in it (4.1). */
-#define TLS_CHANGE_CIPHER_SPEC 20
-#define TLS_HANDSHAKE 22
-#define TLS_APPLICATION_DATA 23
-#define TLS_MAJOR 3
-#define TLS_CLIENT_HELLO 1
-#define TLS_SERVER_HELLO 2
 /* A HelloRetryRequest is a ServerHello whose random begins so (4.1.3). */
 #define TLS_RETRY_RANDOM 0x11619ae574ad21cfull
 #define TLS_ID_AT 8
+/* What a handshake message has before the end of its random. */
+#define HELLO_START_LEN (4 + 2 + TLS_RANDOM_LEN)
+
+/* The begin of a PROXY header: "PROXY " and two bytes that are masked, or a signature
+ * (HAProxy's proxy-protocol.txt, 2.1 and 2.2). */
+#define PROXY_V1 0x2059584f5250ull
+#define PROXY_V1_MASK 0xffffffffffffull
+#define PROXY_V2 0x510a0d000a0d0a0dull
 
 struct tls_start {
 	u8 record_type;
@@ -48,75 +52,44 @@ struct tls_work {
 };
 BPF_PERCPU_ARRAY(tls_works, struct tls_work, 1);
 
-static __always_inline bool is_first(const struct packet *packet)
-{
-	const u64 *source = (const u64 *)packet->source;
-	const u64 *destination = (const u64 *)packet->destination;
-
-	if (packet->source_port != packet->destination_port)
-		return packet->source_port < packet->destination_port;
-	if (source[0] != destination[0])
-		return source[0] < destination[0];
-	return source[1] < destination[1];
-}
-
-/* Keeps connections of 127.0.0.1 in several namespaces apart; 0 for the engine's. */
-static __always_inline u16 namespace_bits(const struct device *device)
-{
-	return (u16)(OWN_NAMESPACE - device->namespace_id) << 4;
-}
-
-static __always_inline void write_flow(struct tls_flow *flow,
-				       const struct packet *packet,
-				       const struct device *device)
-{
-	bool first = is_first(packet);
-
-	__builtin_memcpy(first ? flow->first : flow->second, packet->source, 16);
-	__builtin_memcpy(first ? flow->second : flow->first, packet->destination, 16);
-	flow->first_port = first ? packet->source_port : packet->destination_port;
-	flow->second_port = first ? packet->destination_port : packet->source_port;
-	flow->family = packet->family + namespace_bits(device);
-	flow->protocol = packet->protocol;
-}
-
-#define TCP_DATA_OFFSET_AT 12
-
-/* Where the segment's data begins in the skb. */
-static __always_inline u32 data_at(struct __sk_buff *skb, const struct packet *packet)
-{
-	u32 transport_at = packet->frame_at + packet->transport_at;
-	u8 offset = 0;
-
-	bpf_skb_load_bytes(skb, transport_at + TCP_DATA_OFFSET_AT, &offset, 1);
-	return transport_at + (offset >> 4) * 4;
-}
-
-/* The type of the hello that the segment begins with; 0 if none. */
-static __always_inline u32 read_hello(struct __sk_buff *skb,
-				      const struct packet *packet,
-				      struct tls_start *start)
+/* The type of the hello that a segment begins with; 0 if none. */
+static __always_inline u32 hello_type(const struct tls_start *start)
 {
 	u32 type;
 
-	if (bpf_skb_load_bytes(skb, data_at(skb, packet), start, sizeof(*start)))
-		return 0;
 	if (start->record_type != TLS_HANDSHAKE || start->record_major != TLS_MAJOR ||
 	    start->hello_major != TLS_MAJOR)
 		return 0;
 	type = start->handshake_type;
-	if (type == TLS_SERVER_HELLO && *(u64 *)start->random == TLS_RETRY_RANDOM)
+	if (type == TLS_SERVER_HELLO && *(const u64 *)start->random == TLS_RETRY_RANDOM)
 		return 0;
 	return type;
 }
 
-#define TCP_FIN 1
-#define TCP_RST 4
-
-/* Whether the segment ends a direction of the connection, or all of it. */
-static __always_inline bool is_end(const struct packet *packet)
+/* Whether a segment begins with a PROXY header, which may have a ClientHello behind it, or
+ * with a record that holds a part of a ClientHello. */
+static __always_inline bool begins_oddly(const struct tls_start *start)
 {
-	return packet->tcp_flags & (TCP_FIN | TCP_RST);
+	u64 first = *(const u64 *)start;
+	u32 record_len = start->record_len[0] << 8 | start->record_len[1];
+
+	if ((first & PROXY_V1_MASK) == PROXY_V1 || first == PROXY_V2)
+		return true;
+	return start->record_type == TLS_HANDSHAKE &&
+	       start->record_major == TLS_MAJOR &&
+	       start->handshake_type == TLS_CLIENT_HELLO &&
+	       record_len < HELLO_START_LEN;
+}
+
+/* Whether a segment is too short for `struct tls_start`, and may be the begin of it. */
+static __always_inline bool begins_short(struct __sk_buff *skb, u32 at)
+{
+	u8 record_type = 0;
+
+	if (skb->len <= at || skb->len - at >= sizeof(struct tls_start))
+		return false;
+	bpf_skb_load_bytes(skb, at, &record_type, 1);
+	return record_type == TLS_HANDSHAKE;
 }
 
 /* Whether the segment is from the client and holds a record. Behind a segment without
@@ -145,29 +118,6 @@ static __always_inline u8 held_kind(struct __sk_buff *skb, const struct packet *
 	return is_answer(skb, packet, mark) ? MESSAGE_HELD_ANSWER : MESSAGE_HELD;
 }
 
-static __always_inline u32 pid_of(const struct endpoint *endpoint, bool elsewhere)
-{
-	if (endpoint->known)
-		return endpoint->id.tgid;
-	return elsewhere ? ELSEWHERE : 0;
-}
-
-static __always_inline u32 sender_pid(const struct frame_context *context,
-				      const struct endpoint *sender)
-{
-	bool inbound = context->direction != EPB_OUTBOUND;
-
-	return pid_of(sender, context->device.leads_away && inbound);
-}
-
-static __always_inline u32 receiver_pid(const struct frame_context *context,
-					const struct endpoint *receiver)
-{
-	bool outbound = context->direction == EPB_OUTBOUND;
-
-	return pid_of(receiver, context->device.leads_away && outbound);
-}
-
 /* Reports a connection to the engine and then marks it, so that the engine knows every
  * mark. A hello that is retransmitted, or seen on another device, changes nothing. */
 static __always_inline void mark_flow(struct tls_work *work,
@@ -193,15 +143,38 @@ static __always_inline void mark_flow(struct tls_work *work,
 		tls_marks.update(&work->flow, &mark);
 }
 
+/* Fills `held` if the carrier has to read the packet; returns whether it has to. */
+static __always_inline bool
+look_for_odd_begin(struct __sk_buff *skb, const struct frame_context *context,
+		   const struct packet *packet, const struct endpoint *sender,
+		   const struct endpoint *receiver, struct tls_flow *flow,
+		   bool is_begin, u32 at, struct held_message *held)
+{
+	struct tls_mark *mark;
+
+	if (is_begin && tls_marks.lookup(flow))
+		is_begin = false;
+	if (!is_begin && !any_quic_marks())
+		return false;
+	mark = quic_mark(flow, packet, is_begin);
+	if (!mark)
+		return false;
+	held->flow = *flow;
+	write_held(held, skb, context, packet, sender, receiver, mark,
+		   at - packet->frame_at);
+	return true;
+}
+
 /* Fills `held` if the packet has to wait. */
 static __always_inline void
 look_for_tls(struct __sk_buff *skb, const struct frame_context *context,
 	     const struct packet *packet, const struct endpoint *sender,
 	     const struct endpoint *receiver, struct held_message *held)
 {
-	u32 zero = 0, hello;
+	u32 zero = 0, hello = 0, at;
 	struct tls_work *work;
 	struct tls_mark *mark;
+	bool is_odd;
 
 	if (packet->protocol != IPPROTO_TCP || packet->fragmented ||
 	    packet->about_inner)
@@ -210,7 +183,16 @@ look_for_tls(struct __sk_buff *skb, const struct frame_context *context,
 	if (!work)
 		return;
 	write_flow(&work->flow, packet, &context->device);
-	hello = read_hello(skb, packet, &work->start);
+	at = data_at(skb, packet);
+	if (bpf_skb_load_bytes(skb, at, &work->start, sizeof(work->start))) {
+		is_odd = begins_short(skb, at);
+	} else {
+		is_odd = begins_oddly(&work->start);
+		hello = hello_type(&work->start);
+	}
+	if (QUIC && look_for_odd_begin(skb, context, packet, sender, receiver,
+				       &work->flow, is_odd, at, held))
+		return;
 	if (hello == TLS_CLIENT_HELLO)
 		mark_flow(work, context, packet, sender, receiver);
 	mark = tls_marks.lookup(&work->flow);

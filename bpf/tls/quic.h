@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Which packets may belong to the begin of a QUIC connection.
+ * Which packets may belong to the begin of a connection that only the carrier can read.
  *
  * QUIC encrypts its ClientHello, with keys that everybody can make but no BPF program. So
  * a flow is marked at a client's Initial packet, and then its packets are sent to the
- * carrier as messages until that removes the mark: src/tccap/tls/quic/flows.py says which
- * of them wait. While nothing is marked, other UDP packets cost a comparison.
+ * carrier as messages until that removes the mark: src/tccap/tls/flows.py says which
+ * of them wait. DTLS goes the same way from its ClientHello on, which may be in pieces,
+ * and so does TLS where `marks.h` cannot read the ClientHello. While nothing is marked,
+ * other packets cost a few comparisons.
  */
 #ifndef TCCAP_QUIC_H
 #define TCCAP_QUIC_H
@@ -14,7 +16,7 @@
 #include "owners/endpoint.h"
 #include "packet/parse.h"
 #include "packet/stages.h"
-#include "tls/marks.h"
+#include "tls/flow.h"
 
 BPF_HASH(quic_marks, struct tls_flow, struct tls_mark, SIZED_LATER);
 BPF_ARRAY(quic_counts, u64, 2);
@@ -29,13 +31,19 @@ BPF_ARRAY(quic_counts, u64, 2);
 #define QUIC_INITIAL_LEN_MIN 1200
 #define UDP_HEADER_LEN 8
 
-struct quic_start {
+/* A record of DTLS 1.2 or 1.3 in epoch 0, with a handshake message (RFC 6347, 4.1). The
+ * version is followed by the epoch; that of a first ClientHello may be 1.0. */
+#define DTLS_1_0 0xfeff0000
+#define DTLS_1_2 0xfefd0000
+#define DTLS_MESSAGE_AT 13
+
+struct udp_start {
 	u8 first;
-	__be32 version;
+	__be32 version; /* DTLS: and the epoch */
 } __attribute__((packed));
 
-/* Whether a datagram may be a client's first one. */
-static __always_inline bool is_initial(const struct quic_start *start, u32 len)
+/* Whether a datagram may be a client's first one of QUIC. */
+static __always_inline bool is_initial(const struct udp_start *start, u32 len)
 {
 	u8 kind = start->first & QUIC_KIND;
 
@@ -44,6 +52,27 @@ static __always_inline bool is_initial(const struct quic_start *start, u32 len)
 	if (start->version == bpf_htonl(QUIC_V1))
 		return kind == QUIC_V1_INITIAL;
 	return start->version == bpf_htonl(QUIC_V2) && kind == QUIC_V2_INITIAL;
+}
+
+static __always_inline bool has_dtls_handshake(const struct udp_start *start)
+{
+	return start->first == TLS_HANDSHAKE &&
+	       (start->version == bpf_htonl(DTLS_1_0) ||
+		start->version == bpf_htonl(DTLS_1_2));
+}
+
+/* Whether a datagram may begin a connection; `start` is used up. */
+static __always_inline bool begins(const struct reader *reader,
+				   const struct udp_start *start, u32 payload_at,
+				   u32 len)
+{
+	const u8 *message_type;
+
+	if (!has_dtls_handshake(start))
+		return is_initial(start, len);
+	reader->cursor->at = payload_at + DTLS_MESSAGE_AT;
+	message_type = field_at(reader, sizeof(*message_type));
+	return message_type && *message_type == TLS_CLIENT_HELLO;
 }
 
 static __always_inline u64 *quic_count(u32 which)
@@ -77,14 +106,33 @@ static __always_inline void mark_quic_flow(const struct tls_flow *flow,
 }
 
 static __always_inline struct tls_mark *
-quic_mark(const struct tls_flow *flow, const struct packet *packet, bool initial)
+quic_mark(const struct tls_flow *flow, const struct packet *packet, bool is_begin)
 {
 	struct tls_mark *mark = quic_marks.lookup((struct tls_flow *)flow);
 
-	if (mark || !initial)
+	if (mark || !is_begin)
 		return mark;
 	mark_quic_flow(flow, packet);
 	return quic_marks.lookup((struct tls_flow *)flow);
+}
+
+/* Fills `held`, which has the flow: the packet is one for the carrier. */
+static __always_inline void write_held(struct held_message *held, struct __sk_buff *skb,
+				       const struct frame_context *context,
+				       const struct packet *packet,
+				       const struct endpoint *sender,
+				       const struct endpoint *receiver,
+				       const struct tls_mark *mark, u32 payload_at)
+{
+	held->id = mark->id;
+	held->sender_pid = sender_pid(context, sender);
+	held->receiver_pid = receiver_pid(context, receiver);
+	held->payload_at = EPB_HEADER_LEN + payload_at;
+	if (is_tagged(skb, &context->device))
+		held->payload_at += VLAN_TAG_LEN;
+	held->from_client = is_first(packet) == mark->client_is_first;
+	held->is_end = packet->protocol == IPPROTO_TCP && is_end(packet);
+	held->kind = MESSAGE_QUIC;
 }
 
 /* Fills `held` if the packet is one for the carrier. */
@@ -94,9 +142,9 @@ look_for_quic(const struct reader *reader, const struct frame_context *context,
 	      const struct endpoint *receiver, struct held_message *held)
 {
 	u32 payload_at = packet->transport_at + UDP_HEADER_LEN;
-	const struct quic_start *start;
+	const struct udp_start *start;
 	struct tls_mark *mark;
-	bool initial;
+	bool is_begin;
 	u32 frame_len = reader->skb->len - packet->frame_at;
 
 	if (packet->protocol != IPPROTO_UDP || packet->fragmented ||
@@ -106,21 +154,14 @@ look_for_quic(const struct reader *reader, const struct frame_context *context,
 	start = field_at(reader, sizeof(*start));
 	if (!start)
 		return;
-	initial = is_initial(start, frame_len - payload_at);
-	if (!initial && !any_quic_marks())
+	is_begin = begins(reader, start, payload_at, frame_len - payload_at);
+	if (!is_begin && !any_quic_marks())
 		return;
 	write_flow(&held->flow, packet, &context->device);
-	mark = quic_mark(&held->flow, packet, initial);
-	if (!mark)
-		return;
-	held->id = mark->id;
-	held->sender_pid = sender_pid(context, sender);
-	held->receiver_pid = receiver_pid(context, receiver);
-	held->payload_at = EPB_HEADER_LEN + payload_at;
-	if (is_tagged(reader->skb, &context->device))
-		held->payload_at += VLAN_TAG_LEN;
-	held->from_client = is_first(packet) == mark->client_is_first;
-	held->kind = MESSAGE_QUIC;
+	mark = quic_mark(&held->flow, packet, is_begin);
+	if (mark)
+		write_held(held, reader->skb, context, packet, sender, receiver, mark,
+			   payload_at);
 }
 
 #endif

@@ -34,6 +34,7 @@ from tccap.tls import (
     probedfiles,
     probetable,
     tracing,
+    unsupported,
 )
 from tccap.tls.examinations import AT_ONCE
 from tccap.tls.inspector import Inspector
@@ -579,7 +580,9 @@ def test_refused_files_are_warned_of_when_their_process_speaks_tls(
         watched.pids = {pid}
         assert watched.wait_for(message=refusal)["level"] == "info"
         watched.ask()
-        assert watched.wait_for(message=refusal)["level"] == "warning"
+        reason = unsupported.why_refused(REFUSED.refusal, None)
+        warned = f"TLS: no secrets from {path}: {reason}"
+        assert watched.wait_for(message=warned)["level"] == "warning"
 
 
 def _names(watched: Watched) -> set[str]:

@@ -13,14 +13,14 @@ from support.wireshark import Captures, Log, Wireshark, watch
 
 READY = "tls_ready"  # libraries in use so far are probed
 PREFERENCE = "extcap.tccap_lo"
-SHOWN = "http || http2 || http3"
+SHOWN = "http || http2 || http3 || (dtls && data)"
 FIELDS = (
     *("http.request.uri", "http.response.code", "http.response_for.uri"),
-    *("http2.headers.path", "http2.header.value", "http3.frame_payload"),
+    *("http2.headers.path", "http2.header.value", "http3.frame_payload", "data.data"),
 )
 # A header of responses: tshark does not relate HTTP/2 responses to their requests.
 PAGE_MARK = "page=/"
-# The body of a page by HTTP/3: tshark 4.0 does not show headers there.
+# The body of a page by HTTP/3, of which tshark 4.0 shows no headers, and by DTLS.
 _BODY = re.compile(rb"the body of /([^;]+);")
 
 
@@ -91,19 +91,20 @@ def _seen(shown: bytes) -> Seen:
     by_http2: set[str] = set()
     whole, _, _ = shown.decode().rpartition("\n")
     for line in whole.splitlines():
-        uri, code, of, path, values, payloads = line.split("\t")
+        uri, code, of, path, values, *payloads = line.split("\t")
         requests |= {uri.removeprefix("/"), *path.replace("/", "").split(",")}
         if code == "200":
             responses.add(of.rpartition("/")[2])
         marks = [value for value in values.split(",") if value.startswith(PAGE_MARK)]
         by_http2 |= {mark.removeprefix(PAGE_MARK) for mark in marks}
-        responses |= {name for each in payloads.split(",") for name in _pages(each)}
+        contents = ",".join(payloads).split(",")
+        responses |= {name for each in contents for name in _pages(each)}
     requests.discard("")
     return Seen(requests, responses | by_http2, by_http2)
 
 
 def _pages(payload: str) -> set[str]:
-    """Return the names of the pages in the content of an HTTP/3 frame, in hex."""
+    """Return the names of the pages in the content of a frame or record, in hex."""
     return {name.decode() for name in _BODY.findall(bytes.fromhex(payload))}
 
 
@@ -125,7 +126,7 @@ def decrypting(
             "tccap-lo",
             *ours,
             "-Y",
-            "http || http2 || http3",
+            SHOWN,
         )
         full = wireshark.command(space, *command, "-T", "fields", *shown)
         captures = stack.enter_context(watch(space, full, [log], wireshark.environment))

@@ -22,15 +22,21 @@ _LOADS = (  # mov r15 and r12, [rax+rcx] or [rcx+8*rax-8]
     (b"\x4c\x8b\x3c\x08", b"\x4c\x8b\x24\x08"),
     (b"\x4c\x8b\x7c\xc1\xf8", b"\x4c\x8b\x64\xc1\xf8"),
 )
+# movzx r15d, byte [rax+rcx]; mov r12, [rcx+8*rax]
+_BYTE_LOADS = (b"\x44\x0f\xb6\x3c\x08", b"\x4c\x8b\x24\xc1")
+# lea rax, [rdi]; mov rdx, [rdi+64]; ret
+_AS_SLICE = b"\x48\x8d\x07\x48\x8b\x57\x40\xc3"
 _NOPS = b"\x90" * 256
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How a program is compiled; each field after ``table`` is a fault."""
+    """How a program is compiled; each field after ``len_from`` is a fault."""
 
     seed: int
     table: bool = False  # of labels, which one function for all secrets uses
+    byte_lens: bool = False  # in a table of the labels' lengths
+    len_from: str = "memory"  # the secret's: or from a "register", or a "function"
     reference_shift: int = 0  # of the label that is loaded
     len_shift: int = 0  # of its length
     other_label: bool = False  # `log` gets another label than `will_log`
@@ -55,6 +61,8 @@ class Program:
         self._jumps: list[int] = []
         self.sites: set[Site] = set()
         self._add_strings()
+        self._as_slice = self._add_words([self._here])
+        self._code += _AS_SLICE
         if shape.table:
             self._add_table()
         else:
@@ -81,9 +89,10 @@ class Program:
             self._strings += label.encode()
         self._strings += bytes(8 - len(self._strings) % 8)
 
-    def _add_words(self, words: list[int]) -> int:
+    def _add_words(self, words: list[int], width: str = "Q") -> int:
         at = BASE + _STRINGS + len(self._strings)
-        self._strings += struct.pack(f"<{len(words)}Q", *words)
+        self._strings += struct.pack(f"<{len(words)}{width}", *words)
+        self._strings += bytes(-len(self._strings) % 8)
         return at
 
     # --- code ---------------------------------------------------------------
@@ -118,21 +127,17 @@ class Program:
         secret = 8 * self._random.randrange(2, 8)
         random_at = secret + 80
         self._add_log(label, name, secret, random_at)
-        self.sites.add(_site(self._jumps[-1], label, None, random_at, secret))
+        self._add_site(label, None, random_at, secret)
 
     def _add_log(self, label: str, name: str, secret: int, random_at: int) -> None:
         shape = self._shape
+        if shape.len_from == "register":
+            self._load_len(b"\x4c\x8b\x9c\x24", b"\x41\xbb", secret)  # r11
         self._code += shape.tests
         self._jumps.append(self._here)
         skip = len(self._code) + 1
         self._code += b"\x74\0"  # je, over the call
-        if shape.constant_len:
-            self._code += b"\xb8\x30\0\0\0"  # mov eax, 48
-        else:
-            self._code += b"\x48\x8b\x84\x24" + struct.pack("<i", secret + 64)
-        self._code += b"\x48\x83\xf8\x41"  # cmp rax, 65
-        self._relative(b"\x0f\x83", BASE + _CODE)  # jae: panic
-        self._code += b"\x48\x89\x04\x24"  # mov [rsp], rax
+        self._add_len(secret)
         if label:
             others = [each for each in _TRAFFIC if each != label]
             self._label(self._random.choice(others) if shape.other_label else label)
@@ -143,20 +148,44 @@ class Program:
         self._code += _OBJECTS[name]
         self._code += b"\x48\x8b\x8c\x24" + struct.pack("<i", random_at)
         self._code += _MOV_R8D + struct.pack("<I", shape.random_len)
-        self._code += b"\x4c\x8d\x8c\x24" + struct.pack("<i", secret)
+        if shape.len_from != "function":
+            self._code += b"\x4c\x8d\x8c\x24" + struct.pack("<i", secret)
         self._call(_LOG)
         self._code[skip] = len(self._code) - skip - 1
+
+    def _add_len(self, secret: int) -> None:
+        """Add the code that passes the length of a secret."""
+        if self._shape.len_from == "function":
+            self._code += b"\x48\x8d\xbc\x24" + struct.pack("<i", secret)  # lea rdi
+            self._relative(b"\xff\x15", self._as_slice)  # call [rip+distance]
+            self._code += b"\x48\x89\x14\x24\x49\x89\xc1"  # mov [rsp], rdx; r9, rax
+            return
+        is_in_register = self._shape.len_from == "register"
+        if not is_in_register:
+            self._load_len(b"\x48\x8b\x84\x24", b"\xb8", secret)  # rax
+        # Compare r11 or rax to 65.
+        self._code += b"\x49\x83\xfb\x41" if is_in_register else b"\x48\x83\xf8\x41"
+        self._relative(b"\x0f\x83", BASE + _CODE)  # jae: panic
+        # Store r11 or rax to [rsp].
+        self._code += b"\x4c\x89\x1c\x24" if is_in_register else b"\x48\x89\x04\x24"
+
+    def _load_len(self, load: bytes, constant: bytes, secret: int) -> None:
+        if self._shape.constant_len:
+            self._code += constant + b"\x30\0\0\0"
+        else:
+            self._code += load + struct.pack("<i", secret + 64)
 
     def _add_table(self) -> None:
         """Add the code for any secret, with its label in a table."""
         shape = self._shape
         order = self._random.sample(_TRAFFIC, len(_TRAFFIC))
-        lengths = self._add_words(
-            [max(len(label) + shape.len_shift, 0) for label in order]
-        )
+        sizes = [max(len(label) + shape.len_shift, 0) for label in order]
+        width = "B" if shape.byte_lens else "Q"
+        lengths = self._add_words([min(size, 255) for size in sizes], width)
         places = [self._at[label] + shape.reference_shift for label in order]
         table = self._add_words(places) + 8 * shape.entry_shift
-        to_r15, to_r12 = self._random.choice(_LOADS)
+        loads = _BYTE_LOADS if shape.byte_lens else self._random.choice(_LOADS)
+        to_r15, to_r12 = loads
         self._relative(_LEA_RCX, lengths)
         self._code += to_r15
         self._relative(_LEA_RCX, table)
@@ -165,7 +194,7 @@ class Program:
         self._call(_WILL_LOG)
         self._add_log("", "rbx", 16, 96)
         label = Path("r12", (0,)), Number(Path("r15", ()), 8)
-        self.sites.add(_site(self._jumps[-1], *label, 96, 16))
+        self._add_site(*label, 96, 16)
 
     def _add_master_secret(self) -> None:
         """Add the call of TLS 1.2, for which nobody is asked."""
@@ -179,10 +208,12 @@ class Program:
         offset = at - BASE
         self.sites.add(Site(at, offset, "line", "CLIENT_RANDOM", None, *paths))
 
-
-def _site(
-    at: int, label: str | Path, size: Number | None, random_at: int, secret: int
-) -> Site:
-    paths = Path("rsp", (random_at, 0)), Path("rsp", (secret,))
-    length = Number(Path("rsp", (secret + 64,)), 8)
-    return Site(at, at - BASE, "line", label, size, *paths, length)
+    def _add_site(
+        self, label: str | Path, size: Number | None, random_at: int, secret: int
+    ) -> None:
+        at = self._jumps[-1]
+        paths = Path("rsp", (random_at, 0)), Path("rsp", (secret,))
+        is_in_register = self._shape.len_from == "register"
+        place = Path("r11", ()) if is_in_register else Path("rsp", (secret + 64,))
+        length = Number(place, 8)
+        self.sites.add(Site(at, at - BASE, "line", label, size, *paths, length))

@@ -74,6 +74,10 @@ class TlsHost:
         """Make a program ready to run; return the file that holds its TLS library."""
         return str(Path(tlsclients.provide(name, self.folder)).resolve())
 
+    def free_port(self) -> int:
+        """Return a port that nobody uses."""
+        return next(self._ports)
+
     def another(self, program: str, name: str) -> str:
         """Make a build of a program that nobody has inspected; return its path."""
         own = self.folder / name

@@ -1,9 +1,11 @@
 """`tccap tls inspect FILE`: the finder's answer about a file, for people."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 from tccap.errors import TccapError
-from tccap.tls import sites
+from tccap.tls import sites, unsupported
 from tccap.tls.inspector import Inspector
 from tccap.tls.sites import Inspection, Number, Numbered, Site
 
@@ -19,7 +21,14 @@ def inspect(path: str) -> Inspection:
     """Return the finder's answer; TccapError if the file cannot be read."""
     try:
         with Path(path).open("rb") as file, Inspector() as inspector:
-            return inspector.inspect(file.fileno())
+            answer = inspector.inspect(file.fileno())
+            if not answer.refusal:
+                return answer
+            library = unsupported.named([path]) or unsupported.linked_into(
+                file.fileno(), os.fstat(file.fileno()).st_size
+            )
+            why = unsupported.why_refused(answer.refusal, library)
+            return replace(answer, refusal=why)
     except OSError as error:
         raise TccapError(f"{path} cannot be read: {error.strerror}.") from None
 

@@ -41,10 +41,11 @@ _MESSAGE_HEAD = struct.Struct("=QQ")
 _PROCESS_MESSAGE = struct.Struct("=QIIII16sB")
 _HELLO_MESSAGE = struct.Struct("=40s32sIIB")
 _SECRET_MESSAGE = struct.Struct("=III40s32s48sB")
-_HELD_MESSAGE = struct.Struct("=40sQIIIHBB")
+_HELD_MESSAGE = struct.Struct("=40sQIIIBBBB")
 _CGROUP_EVENT = struct.Struct("=Q1024s")
 _CAPTURED_LEN_AT = 20  # in a block
 _PROTOCOL_AT, _MARK_ID_AT, FLOW_LEN = 38, 40, 48  # in a `QuicPacket.flow`
+_TCP = (6).to_bytes(2, sys.byteorder)
 
 
 def defines(cpus: int) -> dict[str, int]:
@@ -190,13 +191,14 @@ class HeldPacket(NamedTuple):
 
 
 class QuicPacket(NamedTuple):
-    """A packet of a marked QUIC connection."""
+    """A packet of a marked connection that the carrier reads, as those of QUIC."""
 
     flow: bytes  # struct tls_flow, the key of its mark, and the id of that
     sender_pid: int  # as in `HelloMessage`
     receiver_pid: int
+    is_end: bool  # a FIN or RST of TCP
     from_client: bool
-    datagram: bytes  # what UDP carries, as far as it was captured
+    datagram: bytes  # what UDP or TCP carries, as far as it was captured
     block: memoryview
 
     @classmethod
@@ -205,18 +207,18 @@ class QuicPacket(NamedTuple):
         view = memoryview(raw)
         block_len = len(raw) - _HELD_MESSAGE.size
         held = _HELD_MESSAGE.unpack_from(view, block_len)
-        _flow, _id, sender_pid, receiver_pid, payload_at, _, from_client, _ = held
+        sender_pid, receiver_pid, payload_at, _, is_end, from_client, _ = held[2:]
         flow = raw[block_len : block_len + FLOW_LEN]
         (captured_len,) = struct.unpack_from("=I", view, _CAPTURED_LEN_AT)
         datagram = bytes(view[payload_at : EPB_HEADER_LEN + captured_len])
         pids = sender_pid, receiver_pid
-        return cls(flow, *pids, bool(from_client), datagram, view[:block_len])
+        ends = bool(is_end), bool(from_client)
+        return cls(flow, *pids, *ends, datagram, view[:block_len])
 
 
-def protocol_of(flow: bytes) -> int:
-    """Return the IP protocol of a struct tls_flow."""
-    (protocol,) = struct.unpack_from("=H", flow, _PROTOCOL_AT)
-    return int(protocol)
+def is_tcp(flow: bytes) -> bool:
+    """Return whether a struct tls_flow is of TCP."""
+    return flow[_PROTOCOL_AT:_MARK_ID_AT] == _TCP
 
 
 def mark_id(flow: bytes) -> int:

@@ -20,7 +20,7 @@ from tccap.stream.programoptions import Option
 if TYPE_CHECKING:
     from tccap.ipc.channel import Message
     from tccap.stream.blocks import Section
-    from tccap.tls.quic.flows import Flows
+    from tccap.tls.flows import Flows
     from tccap.tls.session import Tls
     from tccap.tls.tracing import Tracing
 
@@ -49,7 +49,7 @@ class TlsChoice:
         if self._is_on and not self._reads_quic:
             log(
                 "info",
-                "QUIC is not decrypted: the Python package cryptography, "
+                "QUIC and DTLS are not decrypted: the Python package cryptography, "
                 "which install.sh gets from PyPI, is missing.",
             )
 
@@ -99,7 +99,7 @@ class TlsChoice:
     def _flows(self) -> "Flows | None":
         if not self._reads_quic:
             return None
-        from tccap.tls.quic.flows import Flows
+        from tccap.tls.flows import Flows
 
         return Flows()
 

@@ -1,12 +1,12 @@
 """The kernel's marks of connections whose packets it sends as messages.
 
-A mark is named by its flow: the key of the map (struct tls_flow) and, for QUIC, the id
-of the mark. Only the carrier removes marks. So as long as a QUIC mark is there, each
-packet of its flow has been a message since the mark was made.
+A mark is named by its flow: the key of the map (struct tls_flow) and, for QUIC and all
+else that the carrier reads (`flows`), the id of the mark. Only the carrier removes
+marks. So as long as a QUIC mark is there, each packet of its flow has been a message
+since the mark was made.
 """
 
 import contextlib
-import socket
 from typing import Any
 
 from tccap.bpf.maps import Map
@@ -26,7 +26,7 @@ class Marks:
 
     def remove(self, flow: bytes) -> None:
         """Let later packets of a connection bypass the hold."""
-        if abi.protocol_of(flow) == socket.IPPROTO_UDP:
+        if len(flow) == abi.FLOW_LEN:
             self._remove_quic(flow)
             return
         with contextlib.suppress(KeyError):

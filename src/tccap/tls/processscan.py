@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tccap.host import proc
 from tccap.tls import mapped
-from tccap.tls.knownfiles import Content, KnownFiles, Outcome
+from tccap.tls.knownfiles import Content, KnownFiles
 from tccap.tls.mapped import Identity, Mapped
 from tccap.tls.spending import Spending
 from tccap.tls.verdicts import Verdicts
@@ -102,10 +102,6 @@ class ProcessScan:
         # Of one that has ended, secrets may be on their way.
         may_give = self.record(look) or mapped.has_ended(look.pid)
         self._verdicts.answer(look.pid, may_give, mapped.program(look.pid))
-
-    def refused(self, look: Look) -> list[Outcome]:
-        """Return the outcomes of the process's TLS libraries that are not probed."""
-        return self._known.refused({file.identity for file in look.files})
 
     def has_time(self, look: Look) -> bool:
         """Return whether files of the process's user may be read in this scan."""

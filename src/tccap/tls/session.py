@@ -1,8 +1,8 @@
 """TLS secrets in the stream, while a capture runs.
 
-The kernel sends ClientHellos, packets that wait, the first packets of QUIC connections
-and, where libraries are probed, secrets. The front may send lines of a key log. All of
-it goes through `hold`, which returns what to write into the stream.
+The kernel sends ClientHellos, packets that wait, the first packets of QUIC and DTLS
+connections and, where libraries are probed, secrets. The front may send lines of a key
+log. All of it goes through `hold`, which returns what to write into the stream.
 """
 
 import time
@@ -25,7 +25,7 @@ from tccap.tls.marks import Marks
 from tccap.tls.prospects import Prospects
 
 if TYPE_CHECKING:
-    from tccap.tls.quic.flows import Flows
+    from tccap.tls.flows import Flows
 
 KEYLOG_LINE_MAX = 4096
 # LOST_... of bpf/tls/site.h, in this order.
@@ -38,7 +38,7 @@ class Tls:
     ``marks`` are the kernel's marks of connections whose packets wait, ``lost`` is its
     map of the counts of lost secrets; ``ask`` sends a question about a process to the
     engine. The last two are None where only a key log gives secrets, and ``flows``
-    where QUIC cannot be read.
+    where QUIC and DTLS cannot be read.
     """
 
     kinds = frozenset(
@@ -169,7 +169,7 @@ class Tls:
         return out
 
     def _quic(self, flows: "Flows", packet: abi.QuicPacket, now: float) -> list[Buffer]:
-        """Take a packet of a QUIC connection, as if the kernel had opened it."""
+        """Take a packet of such a flow, as if the kernel had read it."""
         flow, pids = packet.flow, (packet.sender_pid, packet.receiver_pid)
         if flow not in flows and not self._marks.has_quic(flow):
             return [packet.block]  # not all that follow will come here
@@ -180,7 +180,8 @@ class Tls:
         if not random or not seen.kind:
             return [*out, packet.block]
         number = abi.connection_id(random)
-        held = abi.HeldPacket(number, seen.kind, packet.block, *pids)
+        kind = MessageKind.HELD_END if packet.is_end else seen.kind
+        held = abi.HeldPacket(number, kind, packet.block, *pids)
         return out + self._held(held, now)
 
     def _hello(self, hello: abi.HelloMessage, now: float) -> list[Buffer]:

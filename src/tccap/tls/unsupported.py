@@ -40,10 +40,9 @@ PYTHON = Library(
 )
 
 
-def _library(name: str, file: str, marker: bytes) -> Library:
-    return Library(
-        (file,), marker, f"it uses {name}, which cannot be read", _NOTHING_YET
-    )
+def _library(name: str, files: str | tuple[str, ...], marker: bytes) -> Library:
+    names = (files,) if isinstance(files, str) else files
+    return Library(names, marker, f"it uses {name}, which cannot be read", _NOTHING_YET)
 
 
 # The markers are messages, or a symbol where a library has no messages.
@@ -53,11 +52,17 @@ _LINKED = (
     _library("s2n", "libs2n", b"tls/s2n_handshake_io.c"),
     _library("LibreSSL", "libtls.so", b""),
     _library("BearSSL", "libbearssl", b"br_ssl_engine_sendapp_buf"),
+    _library(
+        "an OpenSSL older than 1.1",
+        ("libssl.so.0.9", "libssl.so.1.0", "libssl.so.10"),
+        b"TLSv1 part of OpenSSL ",
+    ),
 )
 _UNKNOWN = (
     "no TLS library that is known is in it, or it forwards for others: if it can "
     "write a key log (SSLKEYLOGFILE), name that in the option keylog-file."
 )
+_BY_KEYLOG = "if the program can write a key log, name that in the option keylog-file."
 
 
 class Recognition:
@@ -80,6 +85,10 @@ class Recognition:
             or _named(paths, (PYTHON,))
         )
 
+    def of_file(self, file: Mapped) -> Library | None:
+        """Return the library that a file is, or is linked with."""
+        return _named([file.identity.path], _LINKED) or self._linked_into(file)
+
     def _linked_into(self, file: Mapped) -> Library | None:
         fd = None if libraries.only_reads(file.identity.path) else mapped.opened(file)
         if fd is None:
@@ -89,19 +98,23 @@ class Recognition:
             if len(self._linked) > KNOWN_MAX:
                 self._linked.clear()
             if content not in self._linked:
-                self._linked[content] = self._search(fd, content.size)
+                self._linked[content] = linked_into(fd, content.size, self._goes_on)
             return self._linked[content]
         except OSError:
             return None
         finally:
             os.close(fd)
 
-    def _search(self, fd: int, size: int) -> Library | None:
-        if not 0 < size <= inspector.FILE_LEN_MAX:
-            return None
-        by_marker = {each.marker: each for each in _LINKED if each.marker}
-        marker = libraries.first_marker(fd, size, tuple(by_marker), self._goes_on)
-        return by_marker[marker] if marker else None
+
+def linked_into(
+    fd: int, size: int, goes_on: Callable[[], bool] = lambda: True
+) -> Library | None:
+    """Return the library that is linked into an open file."""
+    if not 0 < size <= inspector.FILE_LEN_MAX:
+        return None
+    by_marker = {each.marker: each for each in _LINKED if each.marker}
+    marker = libraries.first_marker(fd, size, tuple(by_marker), goes_on)
+    return by_marker[marker] if marker else None
 
 
 def named(paths: Iterable[str]) -> Library | None:
@@ -112,6 +125,25 @@ def named(paths: Iterable[str]) -> Library | None:
 def sentence(library: Library | None) -> str:
     """Return why a process with this library, or none, is not decrypted."""
     return library.sentence if library else _UNKNOWN
+
+
+def names_library(refusal: str) -> bool:
+    """Return whether the finder knows which library it refuses."""
+    return refusal.startswith("It uses ")
+
+
+def why_refused(refusal: str, library: Library | None) -> str:
+    """Return why a file is not read, and what helps.
+
+    ``refusal`` is the finder's, which may name a library itself; ``library`` is one
+    that the finder does not know.
+    """
+    if names_library(refusal):
+        return refusal
+    found, _, what_helps = refusal.removesuffix(".").partition(": ")
+    if library:
+        return f"{found}; {library.sentence}"
+    return refusal if what_helps else f"{found}: {_BY_KEYLOG}"
 
 
 def perhaps(library: Library | None) -> str:

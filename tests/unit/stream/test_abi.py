@@ -227,7 +227,7 @@ def test_a_secret_is_read() -> None:
 def test_a_packet_that_waits_is_read(kind: int) -> None:
     client_random = bytes(range(32))
     number = abi.connection_id(client_random)
-    held = (bytes(40), number, 7, abi.ELSEWHERE, 0, 0, 0, kind)
+    held = (bytes(40), number, 7, abi.ELSEWHERE, 0, 0, 0, 0, kind)
     raw = b"b" * 64 + abi._HELD_MESSAGE.pack(*held)
     assert abi.has_packet(raw)
     packet = abi.HeldPacket.parse(raw)

@@ -1,5 +1,6 @@
 """What the log says of a process whose connection got no secrets, and when nothing."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -94,3 +95,59 @@ def test_nothing_is_said_of_a_process_that_has_ended(
     explaining.explain_silence(look(user=None), PROBED_AT + 2)
     explaining.explain(look(user=None))
     assert logged == []
+
+
+OWN, OWN_CONTENT = Identity("08:01", "9", "/bin/program"), Content(8, 9, 0, 1)
+NOT_UNDERSTOOD = "It holds key-log labels in a form that is not understood."
+OF_RUSTLS = "It uses rustls, but not so that it is understood: try something else."
+
+
+@pytest.fixture
+def refused(known: KnownFiles) -> Callable[[str], None]:
+    def refuse(refusal: str) -> None:
+        known.set_content(OWN, OWN_CONTENT)
+        known.set_outcome(OWN_CONTENT, Outcome(OWN.path, "", 0, refusal))
+
+    return refuse
+
+
+def test_a_refusal_is_a_warning_and_says_what_helps(
+    explaining: Explainer,
+    refused: Callable[[str], None],
+    logged: list[tuple[str, str]],
+) -> None:
+    refused(NOT_UNDERSTOOD)
+    explaining.explain(look(OWN))
+    [(level, message)] = logged
+    assert level == "warning"
+    assert message == (
+        "TLS: no secrets from /bin/program: It holds key-log labels in a form that is "
+        "not understood: if the program can write a key log, name that in the option "
+        "keylog-file."
+    )
+
+
+def test_labels_in_a_program_whose_library_is_read_are_no_warning(
+    explaining: Explainer,
+    refused: Callable[[str], None],
+    logged: list[tuple[str, str]],
+) -> None:
+    """haproxy has them in its messages. If a connection gets no secrets, it is told."""
+    refused(NOT_UNDERSTOOD)
+    explaining.explain(look(OWN, LIBSSL))
+    assert logged == []
+    explaining.explain_silence(look(OWN, LIBSSL), PROBED_AT + 2)
+    [(level, message)] = logged
+    assert level == "warning"
+    assert "OpenSSL in it is read; perhaps /bin/program made it: It holds " in message
+    assert message.endswith(" name that in the option keylog-file.")
+
+
+def test_a_second_library_that_is_known_is_a_warning(
+    explaining: Explainer,
+    refused: Callable[[str], None],
+    logged: list[tuple[str, str]],
+) -> None:
+    refused(OF_RUSTLS)
+    explaining.explain(look(OWN, LIBSSL))
+    assert logged == [("warning", f"TLS: no secrets from /bin/program: {OF_RUSTLS}")]

@@ -11,9 +11,9 @@ from tccap.front import options, request
 from tccap.stream import abi
 from tccap.stream.abi import MessageKind
 from tccap.tls import keylog
+from tccap.tls.flows import Flows
 from tccap.tls.keylog import Secret
 from tccap.tls.marks import Marks
-from tccap.tls.quic.flows import Flows
 from tccap.tls.session import Tls
 
 PLAN = replace(request.plan("tccap-lo", "", options.Options()), keylog=True)
@@ -50,7 +50,7 @@ class Wire:
     def sent(
         self, datagram: bytes, *, from_client: bool = False, flow: int = 0
     ) -> list[bytes]:
-        held = (_flow(flow), 0, 1, 2, abi.EPB_HEADER_LEN, 0, from_client)
+        held = (_flow(flow), 0, 1, 2, abi.EPB_HEADER_LEN, 0, 0, from_client)
         text = abi._HELD_MESSAGE.pack(*held, MessageKind.QUIC)
         message = _block(datagram) + text
         return [bytes(block) for block in self.tls.answer(message)]

@@ -23,6 +23,11 @@ from tccap.tls.unsupported import Recognition
         ("/usr/lib/libwolfssl.so.42", "it uses wolfSSL, which cannot be read: "),
         ("/usr/lib/libs2n.so.1", "it uses s2n, which cannot be read: "),
         ("/usr/lib/libtls.so.28", "it uses LibreSSL, which cannot be read: "),
+        (
+            "/opt/old/libssl.so.1.0.2",
+            "it uses an OpenSSL older than 1.1, which cannot ",
+        ),
+        ("/usr/lib/libssl.so.1.1", "no TLS library that is known is in it"),
         ("/usr/lib/libc.so.6", "no TLS library that is known is in it"),
         (
             "/usr/lib/python3/dist-packages/pythonmagic.so",
@@ -57,3 +62,43 @@ def test_a_library_that_is_linked_into_a_program_counts_more(
     library = Recognition().of([Mapped(identity, 1, "0-1")])
     assert library
     assert library.sentence.startswith("it uses mbedTLS, ")
+
+
+NOT_UNDERSTOOD = "It holds key-log labels, but its log function was not understood."
+NO_LABELS = "It holds no key-log labels: it is no TLS library that is known."
+MBEDTLS = unsupported.named(["/lib/libmbedtls.so.21"])
+
+
+@pytest.mark.parametrize(
+    ("refusal", "library", "said"),
+    [
+        (NOT_UNDERSTOOD, None, f"{NOT_UNDERSTOOD[:-1]}: {unsupported._BY_KEYLOG}"),
+        # mbedTLS 3.6 has the labels in the names of its own constants.
+        (NOT_UNDERSTOOD, MBEDTLS, f"{NOT_UNDERSTOOD[:-1]}; it uses mbedTLS, which "),
+        (NO_LABELS, None, NO_LABELS),
+        (NO_LABELS, MBEDTLS, "It holds no key-log labels; it uses mbedTLS, which "),
+        ("It uses s2n, and: try it.", MBEDTLS, "It uses s2n, and: try it."),
+    ],
+)
+def test_a_refusal_says_which_library_it_is_and_what_helps(
+    refusal: str, library: unsupported.Library | None, said: str
+) -> None:
+    assert unsupported.why_refused(refusal, library).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("marker", "words"),
+    [
+        (b"=> handshake wrapup", "it uses mbedTLS, "),
+        (b"TLSv1 part of OpenSSL 1.0.2e 3 Dec", "it uses an OpenSSL older than 1.1, "),
+    ],
+)
+def test_a_program_that_a_library_is_linked_into(
+    tmp_path: Path, marker: bytes, words: str
+) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF" + bytes(3 << 20) + marker)
+    with program.open("rb") as file:
+        library = unsupported.linked_into(file.fileno(), program.stat().st_size)
+    assert library
+    assert library.sentence.startswith(words)

@@ -24,6 +24,7 @@ from tccap.tls.finder.code import (
     is_jump,
     memory_registers,
     register_name,
+    rip_target,
     target_of,
 )
 from tccap.tls.finder.flow import CALLER_SAVED
@@ -105,8 +106,8 @@ class Runner:
                 return None
             passed = passed or at == reference
             if passed and is_call(instruction) and _gets(machine, label):
-                call = LabelledCall(machine, instruction)
-                return call if target_of(instruction) is None else None
+                is_virtual = _is_through_pointer(instruction)
+                return LabelledCall(machine, instruction) if is_virtual else None
             after = _step_over(machine, instruction, label.entry)
             if after is None:
                 return None
@@ -146,7 +147,8 @@ class Runner:
     def log_call(self, start: int) -> LogCall | None:
         """Return the call of `log` that follows; None unless it gets what `log` gets.
 
-        The secret's length must be a word in memory: what is put there must arrive.
+        The secret's length must be a word in memory, or in a register: what is put
+        there must arrive.
         """
         for word in self._to_log(start, {})[1]:
             found = {self._with_length(start, word, n) for n in SECRET_LENS}
@@ -177,7 +179,7 @@ class Runner:
     ) -> tuple[LabelledCall | None, list[Path]]:
         """Run to the next call through a pointer.
 
-        Return it, and the words of memory that may be the secret's length.
+        Return it, and the words that may be the secret's length.
         """
         machine, at = self._machine(words), start
         numbers: list[int] = []
@@ -186,7 +188,7 @@ class Runner:
             instruction = self._decoder.at(at)
             if instruction is None:
                 break
-            if is_call(instruction) and target_of(instruction) is None:
+            if _is_through_pointer(instruction):
                 call = LabelledCall(machine, instruction)
                 numbers.append(call.stacked)
                 break
@@ -195,13 +197,15 @@ class Runner:
             if after is None:
                 break
             at = after
-        origins = (machine.fakes.path_of_word(number) for number in numbers)
+        origins = (_origin(machine, number) for number in numbers)
         return call, [origin for origin in origins if origin]
 
     def _machine(self, words: Mapping[Path, int]) -> Machine:
+        """Return a machine with fakes, but numbers in words of memory or registers."""
         machine = Machine(self._image, STUBS, words=words)
         for register in REGISTERS:
-            machine.set_register(register, machine.fakes.make(register))
+            fake = machine.fakes.make(register)
+            machine.set_register(register, words.get(Path(register, ()), fake))
         return machine
 
 
@@ -211,6 +215,20 @@ def number_at(machine: Machine, number: Number) -> int | None:
     if place is None or not number.path.offsets:
         return place
     return machine.word(place)
+
+
+def _is_through_pointer(instruction: Instruction) -> bool:
+    """Return whether it is a call whose target is not written in the file."""
+    targets = target_of(instruction), rip_target(instruction)
+    return is_call(instruction) and targets == (None, None)
+
+
+def _origin(machine: Machine, number: int) -> Path | None:
+    """Return where a number came from: a word of memory, or a register."""
+    origin = machine.fakes.word_with(number)
+    if isinstance(origin, str):
+        return Path(origin, ())
+    return machine.fakes.path_of_word(number)
 
 
 def _gets(machine: Machine, label: Label) -> bool:
@@ -240,12 +258,16 @@ def _step_over(
 def _choose(
     machine: Machine, instruction: Instruction, operand: Operand, entry: int
 ) -> None:
-    """Have a load from a table in the file read an entry: set the index to it."""
+    """Have a load from a table in the file read an entry: set the index to it.
+
+    ``entry`` is that in the table of labels. One of their lengths may be beside it.
+    """
     registers = memory_registers(instruction, operand)
     if len(registers) != 2 or not all(r in REGISTERS for r in registers):
         return
     is_fake = [machine.fakes.holds(machine.register(r)) for r in registers]
-    index, rest = divmod(entry - operand.mem.disp, operand.mem.scale)
+    element_at = entry // WORD.size * operand.size
+    index, rest = divmod(element_at - operand.mem.disp, operand.mem.scale)
     if rest == 0 and is_fake == [False, True]:
         machine.set_register(registers[1], index)
     elif is_fake == [True, False] and operand.mem.scale == 1:

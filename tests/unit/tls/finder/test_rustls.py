@@ -36,36 +36,52 @@ def found(shape: Shape) -> tuple[set[Site], set[Site]]:
     return set(inspect(program.content).sites), program.sites
 
 
+LENS_FROM = ("memory", "register", "function")
+
+
+@pytest.mark.parametrize("len_from", LENS_FROM)
 @pytest.mark.parametrize("seed", range(3))
-def test_calls_for_one_secret_each_are_found(seed: int) -> None:
-    sites, there = found(Shape(seed))
+def test_calls_for_one_secret_each_are_found(seed: int, len_from: str) -> None:
+    sites, there = found(Shape(seed, len_from=len_from))
     assert sites == there
     assert len(sites) == 8
 
 
+@pytest.mark.parametrize("byte_lens", [False, True])
+@pytest.mark.parametrize("len_from", LENS_FROM)
 @pytest.mark.parametrize("seed", range(3))
-def test_the_calls_of_a_function_for_all_secrets_are_found(seed: int) -> None:
+def test_the_calls_of_a_function_for_all_secrets_are_found(
+    seed: int, len_from: str, *, byte_lens: bool
+) -> None:
     """It has the labels from a table."""
-    sites, there = found(Shape(seed, table=True))
+    shape = Shape(seed, table=True, byte_lens=byte_lens, len_from=len_from)
+    sites, there = found(shape)
     assert sites == there
     assert len(sites) == 2
 
 
+@pytest.mark.parametrize("len_from", LENS_FROM[:2])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_code_that_does_something_else_is_refused(fault: str) -> None:
-    shape = Shape(1, **FAULTS[fault])
+def test_code_that_does_something_else_is_refused(fault: str, len_from: str) -> None:
+    shape = Shape(1, len_from=len_from, **FAULTS[fault])
     assert found(shape)[0] == set()
 
 
+@pytest.mark.parametrize("byte_lens", [False, True])
 @pytest.mark.parametrize("fault", OF_TABLES)
-def test_a_table_of_something_else_is_refused(fault: str) -> None:
-    shape = Shape(1, table=True, **OF_TABLES[fault])
+def test_a_table_of_something_else_is_refused(fault: str, *, byte_lens: bool) -> None:
+    shape = Shape(1, table=True, byte_lens=byte_lens, **OF_TABLES[fault])
     assert found(shape)[0] == set()
 
 
 def any_shape(draw: random.Random, seed: int) -> Shape:
     """Return a shape of which two thirds are damaged."""
-    shape = Shape(seed, table=draw.random() < 0.5)
+    shape = Shape(
+        seed,
+        table=draw.random() < 0.5,
+        byte_lens=draw.random() < 0.5,
+        len_from=draw.choice(LENS_FROM),
+    )
     fault = draw.choice(list((OF_TABLES if shape.table else FAULTS).values()))
     shift = draw.choice([n for n in range(-40, 40) if n])
     shifted = draw.choice(["reference_shift", "len_shift", "entry_shift"])

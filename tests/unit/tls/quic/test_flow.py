@@ -5,8 +5,10 @@ import pytest
 from support import quicpackets
 from support.quicpackets import V1, V2, client_hello, crypto
 from tccap.stream.abi import MessageKind
-from tccap.tls.quic import flows
-from tccap.tls.quic.flows import Flows, Seen
+from tccap.tls import flows
+from tccap.tls.flow import Seen
+from tccap.tls.flows import Flows
+from tccap.tls.quic import flow as quic
 from tccap.tls.quic.keys import InitialKeys
 
 FLOW, ORIGIN, OTHER = b"flow", b"origin78", b"another8"
@@ -161,7 +163,7 @@ def test_an_answer_to_a_hello_of_which_a_part_is_missing(flow: Conversation) -> 
 
 
 def test_a_flow_is_not_followed_for_ever(flow: Conversation) -> None:
-    for _ in range(flows.DATAGRAMS_MAX):
+    for _ in range(quic.DATAGRAMS_MAX):
         assert flow.client(_client()).client_random == RANDOM
     assert flow.flows.take_over() == []
     assert flow.client(_client()) == NOTHING
@@ -179,7 +181,7 @@ def test_a_datagram_costs_the_keys_of_one_connection_id(
             made.append(connection_id)
             super().__init__(version, connection_id)
 
-    monkeypatch.setattr(flows, "InitialKeys", Counted)
+    monkeypatch.setattr(quic, "InitialKeys", Counted)
     others = [b"%08d" % number for number in range(1000)]
     packets = (
         quicpackets.initial(b"\x01", origin=OTHER, destination=each) for each in others

@@ -1,41 +1,30 @@
-"""Following the beginnings of QUIC connections, each on the flow of its packets.
+"""Following the beginning of a QUIC connection on the flow of its packets.
 
-Theory of operation. The kernel marks a UDP flow at a client's Initial packet and from
-then on sends its packets to the carrier. Initial packets have keys that everybody can
-make, so they are opened until the client random is known. Packets wait from the first
-one on that needs secrets: 0-RTT data, or the server's part of the handshake.
+Theory of operation. Initial packets have keys that everybody can make, so they are
+opened until the client random is known. Packets wait from the first one on that needs
+secrets: 0-RTT data, or the server's part of the handshake.
 
 A client's Initial packets have the keys of the connection id that its first one is sent
 to. A Retry, or another version, changes the keys: then a packet has those of its own
 destination. A packet that has neither is of a connection whose begin was missed.
 
-Packets are not trusted: `INCOMPLETE_MAX` bounds the memory, `DATAGRAMS_MAX` the work
-for a flow until its packets wait.
+Packets are not trusted: `DATAGRAMS_MAX` bounds the work until packets wait.
 """
 
-from collections import OrderedDict
-from typing import Final, NamedTuple
+from typing import Final
 
 from tccap.stream.abi import MessageKind
+from tccap.tls.flow import Seen
 from tccap.tls.quic import frames
 from tccap.tls.quic.frames import Frames, HelloStart
 from tccap.tls.quic.keys import InitialKeys
 from tccap.tls.quic.packets import Kind, Packet, long_packets
 
-INCOMPLETE_MAX: Final = 1024  # flows whose client random is not known yet
 DATAGRAMS_MAX: Final = 64  # of a flow, until its packets wait
 
 
-class Seen(NamedTuple):
-    """What a datagram says about its connection."""
-
-    client_random: bytes | None  # None: not known (yet)
-    is_new: bool  # the client random has become known
-    kind: MessageKind | None  # of a packet that waits; None: it need not
-
-
-class _Flow:
-    """What is known of one flow."""
+class Flow:
+    """What is known of one flow; implements `flow.Flow`."""
 
     def __init__(self) -> None:
         self.client_random: bytes | None = None
@@ -56,8 +45,9 @@ class _Flow:
         too_many = self._datagrams > DATAGRAMS_MAX
         return not self.is_opened or self.has_failed or too_many
 
-    def see(self, packets: list[Packet], *, from_client: bool) -> Seen:
+    def see(self, datagram: bytes, *, from_client: bool) -> Seen:
         """Take a datagram."""
+        packets = [*long_packets(datagram)]
         self._datagrams += 1
         if from_client:
             self._choose_keys(packets[:1])
@@ -129,45 +119,3 @@ class _Flow:
             keys = InitialKeys(packet.version, self._origin)
             self._keys[packet.version] = keys
         return keys
-
-
-class Flows:
-    """The flows, each by the name of its mark (`tls.marks`)."""
-
-    def __init__(self) -> None:
-        self._flows: dict[bytes, _Flow] = {}
-        self._incomplete: OrderedDict[bytes, None] = OrderedDict()
-        self._over: list[bytes] = []
-
-    def __contains__(self, flow: bytes) -> bool:
-        """Return whether a flow is followed."""
-        return flow in self._flows
-
-    def see(self, flow: bytes, datagram: bytes, *, from_client: bool) -> Seen:
-        """Take a datagram of a marked flow."""
-        state = self._flows.setdefault(flow, _Flow())
-        seen = state.see([*long_packets(datagram)], from_client=from_client)
-        if state.client_random:
-            self._incomplete.pop(flow, None)
-        else:
-            self._incomplete[flow] = None
-        if state.is_over:
-            self._end(flow)
-            return Seen(None, is_new=False, kind=None)
-        if len(self._incomplete) > INCOMPLETE_MAX:
-            self._end(next(iter(self._incomplete)))
-        return seen
-
-    def forget(self, flow: bytes) -> None:
-        """Drop a flow that is not marked any more."""
-        self._flows.pop(flow, None)
-        self._incomplete.pop(flow, None)
-
-    def take_over(self) -> list[bytes]:
-        """Return the flows to unmark in the kernel, since the last call."""
-        over, self._over = self._over, []
-        return over
-
-    def _end(self, flow: bytes) -> None:
-        self.forget(flow)
-        self._over.append(flow)
