@@ -26,12 +26,18 @@ _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, seque
 _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
 _RECEIVE_LEN = 1 << 16
 _CONTROL_LEN = 256
+_KERNEL = 0  # as a port
 OWN = -1  # our network namespace, in `Subscription.sources`
 
 
 def connect(protocol: int = socket.NETLINK_ROUTE) -> socket.socket:
-    """Return a socket for `ask`; OSError before Linux 4.20."""
+    """Return a socket for `ask`; OSError before Linux 4.20.
+
+    Only the kernel can send to it. Otherwise root of the same network namespace could,
+    who may be a container's.
+    """
     connection = _socket(protocol)
+    connection.connect((_KERNEL, 0))
     # Otherwise the kernel ignores attributes of a dump request.
     connection.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
     return connection
