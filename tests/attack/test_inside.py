@@ -18,7 +18,8 @@ pytestmark = pytest.mark.skipif(not bpf.has_tcx(), reason="TCX came with Linux 6
 RTM_NEWLINK, IFINFOMSG_LEN = 16, 16
 # Bytes that are no text, that control a terminal, and that mean something elsewhere.
 NAMES = (b"\xff\xfe", b"\x1b[2J\x07", b"\"\\x'", b"{value=a}", b"\xe2\x80\xae")
-MANY = 12_000
+# More than a message has room for; and more than are read of one container.
+MANY, TOO_MANY = 12_000, 17_000
 
 
 @pytest.fixture
@@ -49,12 +50,7 @@ def test_no_devices_of_a_container_hinder_others(
             add = ["ip", "-n", bad.box.name, "link", "add", name, "up"]
             subprocess.run([*add, "type", "bridge"], check=True)
             counted["by names of devices"] += 1
-        batch = "\n".join(
-            f"addr add 10.{100 + n // 65536}.{n // 256 % 256}.{n % 256}/32 dev lo"
-            for n in range(MANY)
-        )
-        command = ["ip", "-n", bad.box.name, "-batch", "-"]
-        subprocess.run(command, input=batch, text=True, check=True)
+        _add_addresses(bad.box, MANY)
         counted["by addresses of devices"] += 1
         with running.engine(space, "any", **CHOSEN) as engine:
             for box in (bad, good):
@@ -69,3 +65,25 @@ def test_no_devices_of_a_container_hinder_others(
         "web-1/lo",
         *(f"web-1/{name.decode(errors='backslashreplace')}" for name in NAMES),
     }
+
+
+def test_a_container_with_too_much_to_read_is_left_out_with_a_sentence(
+    space: Namespace, counted: Counter[str]
+) -> None:
+    with container(space, "web-1", 1) as bad, container(space, "web-2", 2) as good:
+        _add_addresses(bad.box, TOO_MANY)
+        with running.engine(space, "any", **CHOSEN) as engine:
+            engine.wait_for("web-1 cannot be captured from inside: it has too many")
+            good.run(functools.partial(say, b"in web-2", "127.0.0.1"))
+            found = captured(engine, b"in web-2 back")
+    assert {packet.device for packet in of(found, b"in web-2")} == {"web-2/lo"}
+    counted["by addresses of devices"] += 1
+
+
+def _add_addresses(box: Namespace, count: int) -> None:
+    batch = "\n".join(
+        f"addr add 10.{100 + n // 65536}.{n // 256 % 256}.{n % 256}/32 dev lo"
+        for n in range(count)
+    )
+    command = ["ip", "-n", box.name, "-batch", "-"]
+    subprocess.run(command, input=batch, text=True, check=True)

@@ -18,7 +18,6 @@ import errno
 import itertools
 import math
 import os
-import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -57,6 +56,7 @@ SPACES: Final = 512
 DEVICES: Final = 64  # in each of them
 WARNINGS: Final = 16  # about one user, or one container of root's
 _ENDED: Final = (errno.ENOENT, errno.ESRCH)
+_REASONS: Final = {errno.E2BIG: "it has too many devices, addresses or routes"}
 _FULL: Final = (
     "Too many network namespaces are chosen, in all or of one user or container: "
     "further ones are not captured from inside."
@@ -224,8 +224,9 @@ class Inside:
             self._refuse(space, _FORBIDDEN)
         except OSError as error:
             if error.errno not in _ENDED:
-                reason = f"cannot be captured from inside: {error.strerror}"
-                self._refuse(space, f"{space.name} {reason}.")
+                reason = _REASONS.get(error.errno or 0, error.strerror)
+                message = f"{space.name} cannot be captured from inside: {reason}."
+                self._refuse(space, message)
 
     def _refuse(self, space: Space, message: str) -> None:
         self._refused.add(space)
@@ -248,13 +249,15 @@ class Inside:
 
     def _look_around(self, known: _Known) -> None:
         started = time.monotonic()
-        around = insidespace.look_around(known.inside.namespace_id)
-        known.inside.update(around)
-        self._describe_new(known.inside, around)
-        again_s = AGAIN_S[min(known.times, len(AGAIN_S) - 1)]
-        spent_s = time.monotonic() - started
-        known.due = started + max(again_s, SHARE * spent_s)
-        known.times += 1
+        try:
+            around = insidespace.look_around(known.inside.namespace_id)
+            known.inside.update(around)
+            self._describe_new(known.inside, around)
+        finally:
+            again_s = AGAIN_S[min(known.times, len(AGAIN_S) - 1)]
+            spent_s = time.monotonic() - started
+            known.due = started + max(again_s, SHARE * spent_s)
+            known.times += 1
 
     def _describe_new(self, inside: InsideSpace, around: Around) -> None:
         room = DEVICES - inside.count
@@ -280,7 +283,7 @@ class Inside:
                 ):
                     yield link.ifindex
 
-    def _is_captured_there(self, there: socket.socket, link: Link) -> bool:
+    def _is_captured_there(self, there: netlink.Connection, link: Link) -> bool:
         """Return whether the other end of a veth pair is captured."""
         if link.far_namespace < 0:
             return False
@@ -365,7 +368,7 @@ class Inside:
             log("warning", f"This log leaves out what else is not captured of {whose}.")
 
 
-def _id_of(there: socket.socket, space: Space) -> int:
+def _id_of(there: netlink.Connection, space: Space) -> int:
     """Return the id that a socket's namespace has for another one; -1: none."""
     try:
         with open(occupied.path(space.pid), "rb") as file:  # noqa: PTH123  # a link

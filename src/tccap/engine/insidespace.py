@@ -16,6 +16,7 @@ from tccap.owners.links import Link
 from tccap.owners.occupied import Space
 from tccap.stream.linktypes import LinkType
 
+_ANSWERS_MAX: Final = 16384  # of the kernel, about one namespace
 # Kinds of devices by which packets may come from this host.
 _LEAD_BACK: Final = frozenset(("bridge", "veth", "macvlan", "macvtap", "ipvlan"))
 
@@ -35,7 +36,7 @@ NOTHING: Final = Around({}, set(), set(), 0, {})
 
 def look_around(namespace_id: int) -> Around:
     """Return what the namespace that this thread is in says; OSError."""
-    with netlink.connect() as there:
+    with netlink.connect(answers_max=_ANSWERS_MAX) as there:
         found = list(links.read(there))
         networks = localroutes.read(there)
     return Around(

@@ -7,6 +7,7 @@ a request can simply name it (IFA_TARGET_NETNSID), and it is slow to import.
 import contextlib
 import ctypes
 import errno
+import math
 import os
 import socket
 import struct
@@ -30,13 +31,24 @@ _KERNEL = 0  # as a port
 OWN = -1  # our network namespace, in `Subscription.sources`
 
 
-def connect(protocol: int = socket.NETLINK_ROUTE) -> socket.socket:
+class Connection(socket.socket):
+    """A socket for `ask`."""
+
+    answers_left = math.inf
+
+
+def connect(
+    protocol: int = socket.NETLINK_ROUTE, answers_max: float = math.inf
+) -> Connection:
     """Return a socket for `ask`; OSError before Linux 4.20.
 
-    Only the kernel can send to it. Otherwise root of the same network namespace could,
+    After ``answers_max`` answers it raises OSError (E2BIG): in a container's namespace
+    there may be any number of things, and each answer takes some microseconds. Only the
+    kernel can send to the socket. Otherwise root of the same network namespace could,
     who may be a container's.
     """
-    connection = _socket(protocol)
+    connection = Connection(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+    connection.answers_left = answers_max
     connection.connect((_KERNEL, 0))
     # Otherwise the kernel ignores attributes of a dump request.
     connection.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
@@ -44,9 +56,9 @@ def connect(protocol: int = socket.NETLINK_ROUTE) -> socket.socket:
 
 
 def ask(
-    connection: socket.socket, message_type: int, body: bytes, *, dump: bool = False
+    connection: Connection, message_type: int, body: bytes, *, dump: bool = False
 ) -> Iterator[bytes]:
-    """Send a request; yield the body of each answer.
+    """Send a request; yield the body of each answer, see `connect`.
 
     ``message_type`` is RTM_* or another of the protocol. There is one answer, or with
     ``dump`` any number. OSError carries the errno that the kernel answers with; EBADMSG
@@ -67,6 +79,9 @@ def ask(
                 raise OSError(code, os.strerror(code))
             if kind == _DONE:
                 return
+            connection.answers_left -= 1
+            if connection.answers_left < 0:
+                raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
             yield answer
             data = data[_padded(length) :]
         if not dump:

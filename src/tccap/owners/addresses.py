@@ -117,7 +117,7 @@ class LocalAddresses(AddressTable):
             self.replace(own | self.admitted(_of_others(here)))
 
 
-def _of_others(here: socket.socket) -> Iterator[tuple[Whose, Found]]:
+def _of_others(here: netlink.Connection) -> Iterator[tuple[Whose, Found]]:
     """Yield the entries of each namespace that ours has an id for.
 
     Of these only devices' addresses can be asked for, not routes.
@@ -140,7 +140,7 @@ def entries(networks: dict[Network, Kind], namespace_id: int) -> Found:
 
 
 def _addresses(
-    here: socket.socket, namespace_id: int, ifindex: int = 0
+    here: netlink.Connection, namespace_id: int, ifindex: int = 0
 ) -> dict[Network, Kind]:
     """Return the addresses in another namespace; OSError if the kernel knows none.
 
@@ -159,7 +159,9 @@ def _addresses(
     return found
 
 
-def interfaces(here: socket.socket, ifindex: int) -> Iterator[tuple[int, bytes, int]]:
+def interfaces(
+    here: netlink.Connection, ifindex: int
+) -> Iterator[tuple[int, bytes, int]]:
     """Yield family, address and prefix length of a device's addresses; OSError."""
     for family, bits in ADDRESS_BITS.items():
         body = _IFADDRMSG.pack(family, 0, 0, 0, ifindex)
@@ -171,7 +173,7 @@ def interfaces(here: socket.socket, ifindex: int) -> Iterator[tuple[int, bytes, 
 
 
 def of_device(
-    here: socket.socket, namespace_id: int, ifindex: int
+    here: netlink.Connection, namespace_id: int, ifindex: int
 ) -> Iterator[Network]:
     """Yield the addresses of a device in another namespace; OSError as above."""
     for network, kind in _addresses(here, namespace_id, ifindex).items():

@@ -6,7 +6,6 @@ say whose they are.
 
 import contextlib
 import ctypes
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -122,7 +121,7 @@ def _each() -> Iterator[tuple[ContainerAddress, Place]]:
                         yield ContainerAddress(ifindex, family, address), place
 
 
-def _addresses(here: socket.socket, place: Place) -> list[Network]:
+def _addresses(here: netlink.Connection, place: Place) -> list[Network]:
     try:
         return list(addresses.of_device(here, place.namespace_id, place.ifindex))
     except OSError:

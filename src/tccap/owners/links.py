@@ -1,6 +1,5 @@
 """The network devices of this namespace, and how they belong together."""
 
-import socket
 import struct
 import sys
 from collections.abc import Iterator, Sequence
@@ -32,7 +31,7 @@ class Link(NamedTuple):
     address: bytes = b""  # of the link layer
 
 
-def read(here: socket.socket) -> Iterator[Link]:
+def read(here: netlink.Connection) -> Iterator[Link]:
     """Yield all devices; OSError if the kernel does not answer."""
     request = _IFINFOMSG.pack(0, 0, 0, 0, 0)
     for answer in netlink.ask(here, _RTM_GETLINK, request, dump=True):
