@@ -419,6 +419,8 @@ class Capture:
         gone = self._interfaces.discover()
         for ifindex in gone:
             self._interfaces.detach(ifindex, self._classifier, self._attacher)
+        if self._inside:
+            self._inside.devices_changed()
         if gone and not self._plan.is_any:
             self._fail(f"The network device {self._plan.device!r} is gone.")
 

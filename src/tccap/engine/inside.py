@@ -52,6 +52,7 @@ ENTER_S: Final = 0.05
 # After which times to enter a namespace again, in which there may be new devices and
 # addresses; then again and again after the last one.
 AGAIN_S: Final = (0.1, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+SOON_S: Final = 0.001
 SPACES: Final = 512
 DEVICES: Final = 64  # in each of them
 WARNINGS: Final = 16  # about one user, or one container of root's
@@ -139,6 +140,16 @@ class Inside:
         self._found_before = {*found.values()}
         spent_s = time.monotonic() - started
         self._timer.arm(LOOK_S if due else max(LOOK_S, SHARE * spent_s))
+
+    def devices_changed(self) -> None:
+        """Look soon where devices could have come from that are new on the host.
+
+        Until then their packets are there twice.
+        """
+        for known in self._known.values():
+            if known.inside.may_lose_devices:
+                known.due = -math.inf
+                self._timer.arm(SOON_S)
 
     @property
     def are_waiting(self) -> bool:
@@ -365,7 +376,8 @@ class Inside:
         self._warnings[whose] += 1
         log("warning", message)
         if self._warnings[whose] == WARNINGS:
-            log("warning", f"This log leaves out what else is not captured of {whose}.")
+            of = f"user {whose}" if isinstance(whose, int) else whose
+            log("warning", f"This log leaves out what else is not captured of {of}.")
 
 
 def _id_of(there: netlink.Connection, space: Space) -> int:

@@ -85,6 +85,12 @@ class InsideSpace:
         """Return how many devices are captured."""
         return len(self._captured)
 
+    @property
+    def may_lose_devices(self) -> bool:
+        """Return whether some of those could move to another namespace, as lo cannot."""
+        captured = (each.device for each in self._captured.values())
+        return any(one.hardware_type != describing.LOOPBACK for one in captured)
+
     def add(self, device: Device, link: LinkType, interface_id: int) -> None:
         """Take note that a device was described; it waits to be attached."""
         self._captured[device.ifindex] = _Captured(device, link, interface_id)

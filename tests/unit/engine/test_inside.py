@@ -18,6 +18,7 @@ from tccap.owners.occupied import ForbiddenError, Space
 from tccap.stream import abi
 from tccap.stream.blocks import Section
 
+ARPHRD_ETHER = 1
 PLAN = request.plan("tccap-any", "", options.Options())
 
 
@@ -162,15 +163,35 @@ def test_no_user_takes_all_interfaces(
     assert len(described) == 20
     said = capfd.readouterr().err
     assert said.count("too many devices before, 20 in all") == WARNINGS
-    assert said.count("leaves out what else is not captured of 1000") == 1
+    assert said.count("leaves out what else is not captured of user 1000") == 1
     containers.start(9, 9, whose="other")
     for _ in range(2):
         captured.look()
     assert len(described) == 30
 
 
-def _device(number: int) -> Device:
-    return Device(number, f"d{number}", describing.LOOPBACK, b"", (), (), 0, False)
+def _device(number: int, kind: int = describing.LOOPBACK) -> Device:
+    return Device(number, f"d{number}", kind, b"", (), (), 0, False)
+
+
+@pytest.mark.parametrize("kind", [describing.LOOPBACK, ARPHRD_ETHER])
+def test_what_could_lose_a_device_to_the_host_is_entered_when_that_has_new_ones(
+    containers: Containers,
+    captured: Inside,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: int,
+) -> None:
+    around = insidespace.NOTHING._replace(links={2: Link(2, "", 0, 0, -1, 0)})
+    monkeypatch.setattr(insidespace, "look_around", lambda _: around)
+    monkeypatch.setattr(devices, "describe", lambda *_, **__: [_device(2, kind)])
+    captured._send = lambda _: None
+    containers.start(7, 7)
+    for _ in range(2):
+        captured.look()
+    captured.devices_changed()
+    captured.look()
+    is_entered_again = kind != describing.LOOPBACK
+    assert containers.entered_pids == [7] * (1 + is_entered_again)
 
 
 def test_a_namespace_that_was_missed_once_is_still_captured(
