@@ -87,7 +87,7 @@ class InsideSpace:
 
     @property
     def may_lose_devices(self) -> bool:
-        """Return whether some of those could move to another namespace, as lo cannot."""
+        """Return whether some could move to another namespace, as lo cannot."""
         captured = (each.device for each in self._captured.values())
         return any(one.hardware_type != describing.LOOPBACK for one in captured)
 
