@@ -156,7 +156,7 @@ def netlink_answers(rng: Random) -> None:
     local = bytes.fromhex("080002000a090001")
     answers = [mutated(rng, message + local), mutated(rng, message), raw(rng), b""]
     done = bytes.fromhex("14000000030002000000000000000000") + bytes(4)
-    fake = mock.Mock(spec=socket.socket)
+    fake = mock.Mock(spec=netlink.Connection, answers_left=1000)
     fake.recv.side_effect = [rng.choice(answers) for _ in range(3)] + [done] * 9
     with contextlib.suppress(OSError):
         for found in addresses._addresses(fake, rng.choice((-1, 3))):

@@ -147,9 +147,9 @@ def _join(made: Host, name: str, remote: Namespace, wire: Namespace) -> None:
 
 
 def _cgroups() -> Iterator[Path]:
-    """Yield the cgroups of runtimes, in all hierarchies."""
+    """Yield the cgroups of runtimes, in all hierarchies of either version."""
     for top in TOPS:
-        for folder in CGROUPS.glob(f"*/{top}"):
+        for folder in (*CGROUPS.glob(top), *CGROUPS.glob(f"*/{top}")):
             yield folder
             yield from folder.glob("**/")
 

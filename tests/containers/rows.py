@@ -95,6 +95,17 @@ class Rows:
             ends = self._passed_on(5, asks)
             yield Row("published port, from the host's lo", protocol, command, ends)
 
+    def by_lo(
+        self, asks: Container, serves: Container, port: int, title: str
+    ) -> Iterator[Row]:
+        """Yield what is asked in a container at its own ``lo``."""
+        for protocol in PROTOCOLS:
+            command = self._inside(asks, protocol, LO, port)
+            ends: ByPort = {
+                (LO, port): (End(ASKS, asks), End(serves.comm, serves, serves.pid))
+            }
+            yield Row(title, protocol, command, ends)
+
     def _published(self, protocol: str, ends: Way) -> Iterator[Row]:
         for number, (device, name) in enumerate(DEVICES.items(), 1):
             asks = End(FAR_ASKS) if device == OUTSIDE else None

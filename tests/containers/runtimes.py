@@ -50,15 +50,28 @@ class Runtime(Protocol):
     def inside(self, container: Container, *command: str) -> list[str]:
         """Return the command that runs one in a container."""
 
+    def beside(
+        self, other: Container, name: str, command: tuple[str, ...]
+    ) -> Container:
+        """Start a container that has the network of another one."""
+
+    def remove(self, container: Container) -> None:
+        """Stop a container at once, and remove it."""
+
 
 class CommandLine:
     """Docker and Podman, which have the same commands."""
 
     def __init__(
-        self, host: Host, *command: str, options: tuple[str, ...] = ()
+        self,
+        host: Host,
+        *command: str,
+        limits: tuple[str, ...] = (),
+        options: tuple[str, ...] = (),
     ) -> None:
         self._host = host
         self._command = command
+        self._limits = limits
         self._options = options
         archive = host.image.with_suffix(".tar")
         output(["tar", "-C", str(host.image), "-cf", str(archive), "."])
@@ -73,7 +86,7 @@ class CommandLine:
             for inner, outer in ports.items()
             for protocol in ("tcp", "udp")
         ]
-        options = ("--detach", "--name", name, *self._options)
+        options = ("--detach", "--name", name, *self._limits, *self._options)
         self._do("run", *options, *published, IMAGE, *command)
         about = json.loads(self._do("inspect", name))[0]
         networks = about["NetworkSettings"].get("Networks") or {}
@@ -83,6 +96,32 @@ class CommandLine:
 
     def inside(self, container: Container, *command: str) -> list[str]:
         return self._host.inside(*self._command, "exec", container.name, *command)
+
+    def beside(
+        self, other: Container, name: str, command: tuple[str, ...]
+    ) -> Container:
+        shared = (*self._limits, "--network", f"container:{other.name}")
+        self._do("run", "--detach", "--name", name, *shared, IMAGE, *command)
+        about = json.loads(self._do("inspect", name))[0]
+        return Container(name, about["Id"], "", "", Path(command[0]).name)
+
+    def restart(self, container: Container) -> None:
+        """Have a container begin anew, in another network namespace."""
+        self._do("restart", "--time", "0", container.name)
+
+    def connect(self, container: Container, network: str) -> str:
+        """Give a container another network; return its address there."""
+        self._do("network", "create", network)
+        self._do("network", "connect", network, container.name)
+        about = json.loads(self._do("inspect", container.name))[0]
+        return str(about["NetworkSettings"]["Networks"][network]["IPAddress"])
+
+    def disconnect(self, container: Container, network: str) -> None:
+        """Take it away again."""
+        self._do("network", "disconnect", network, container.name)
+
+    def remove(self, container: Container) -> None:
+        self._do("rm", "--force", container.name)
 
 
 @contextlib.contextmanager
@@ -97,14 +136,14 @@ def docker(host: Host) -> Iterator[Runtime]:
 @contextlib.contextmanager
 def podman(host: Host) -> Iterator[Runtime]:
     """Yield root's Podman, with its network of CNI plugins."""
-    yield CommandLine(host, *PODMAN, options=LIMITS)
+    yield CommandLine(host, *PODMAN, limits=LIMITS)
 
 
 @contextlib.contextmanager
 def rootless(host: Host) -> Iterator[Runtime]:
     """Yield a user's Podman with slirp4netns."""
-    options = (*LIMITS, "--network", "slirp4netns")
-    yield CommandLine(host, *AS_USER, *PODMAN, options=options)
+    options = ("--network", "slirp4netns")
+    yield CommandLine(host, *AS_USER, *PODMAN, limits=LIMITS, options=options)
 
 
 class Pasta(CommandLine):
@@ -125,7 +164,8 @@ class Pasta(CommandLine):
 @contextlib.contextmanager
 def pasta(host: Host) -> Iterator[Runtime]:
     """Yield a user's Podman within the network of passt(1)."""
-    yield Pasta(host, *AS_USER, *PODMAN, options=(*LIMITS, "--network", "none"))
+    options = ("--network", "none")
+    yield Pasta(host, *AS_USER, *PODMAN, limits=LIMITS, options=options)
 
 
 class Ctr:
@@ -141,13 +181,31 @@ class Ctr:
         number = os.urandom(32).hex()
         self._host.do("ip", "netns", "add", name)
         address = self._connect(name, number, ports)
+        self._start(name, number, name, command)
+        return Container(name, number, address, GATEWAY, Path(command[0]).name)
+
+    def beside(
+        self, other: Container, name: str, command: tuple[str, ...]
+    ) -> Container:
+        number = os.urandom(32).hex()
+        self._start(name, number, other.name, command)
+        return Container(name, number, "", "", Path(command[0]).name)
+
+    def remove(self, container: Container) -> None:
+        self._host.do("ctr", "task", "rm", "--force", container.id)
+        self._host.do("ctr", "container", "rm", container.id)
+        with contextlib.suppress(AssertionError):  # it has that of another one
+            self._host.do("ip", "netns", "del", container.name)
+
+    def _start(
+        self, name: str, number: str, network: str, command: tuple[str, ...]
+    ) -> None:
         options = (
-            *("--detach", "--rootfs", f"--with-ns=network:/run/netns/{name}"),
+            *("--detach", "--rootfs", f"--with-ns=network:/run/netns/{network}"),
             *("--annotation", f"nerdctl/name={name}"),
             *("--cgroup", f"/tccap-containers/{number}"),
         )
         self._host.do("ctr", "run", *options, str(self._host.image), number, *command)
-        return Container(name, number, address, GATEWAY, Path(command[0]).name)
 
     def _connect(self, name: str, number: str, ports: Ports) -> str:
         bridge: dict[str, Any] = {"type": "bridge", "bridge": "cni0"}

@@ -23,7 +23,7 @@ from support.netns import Namespace
 from support.tls import TlsHost
 from tccap.engine.inside import DEVICES
 from tccap.host.access import ALL, OWN, Caller
-from tccap.owners.occupied import ForbiddenError, Insiders
+from tccap.owners.occupied import ForbiddenError, Insiders, Occupant
 from tccap.owners.placenames import Described
 from truth import packets
 from truth.network import veth
@@ -328,7 +328,7 @@ def test_devices_of_a_container_beyond_a_limit_are_named(space: Namespace) -> No
         knock(web, engine)
         batch = ["ip", "-n", web.box.name, "-batch", "-"]
         subprocess.run(batch, input="\n".join(commands), text=True, check=True)
-        engine.wait_for(f"is not captured: {DEVICES} devices of that container before.")
+        engine.wait_for(f"web-1 has more than {DEVICES} devices: the rest is not")
         engine.end()
     found = [name for name in interfaces(engine) if name.startswith("web-1/")]
     assert len(found) == DEVICES
@@ -391,7 +391,8 @@ def _inode(pid: int) -> int:
 
 def _entered(caller: Caller, pids: tuple[int, ...]) -> set[int]:
     """Return in which processes' namespaces a user may capture."""
-    insiders = Insiders(lambda: [(Described(unit="some"), pid) for pid in pids], caller)
+    there = [Occupant(Described(unit="some"), pid) for pid in pids]
+    insiders = Insiders(lambda: there, caller)
     found = set()
     for inside in insiders.find().values():
         with contextlib.suppress(ForbiddenError), insiders.entered(inside):

@@ -419,6 +419,8 @@ class Capture:
         gone = self._interfaces.discover()
         for ifindex in gone:
             self._interfaces.detach(ifindex, self._classifier, self._attacher)
+        if self._inside:
+            self._inside.devices_changed()
         if self._interfaces.are_over(gone):
             self._fail(f"The network device {self._plan.device!r} is gone.")
 

@@ -1,24 +1,26 @@
 """Network devices as the engine sees them: what they are, and when they change.
 
-pyroute2 reads the details. A notification only wakes us up; what changed is found by
-comparing, so bursts of notifications and lost ones do no harm.
+A notification only wakes us up; what changed is found by comparing, so bursts of
+notifications and lost ones do no harm.
 """
 
+import contextlib
+import itertools
 import os
 import socket
 import struct
-from collections import defaultdict
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from pyroute2 import IPRoute
+from typing import Final, NamedTuple
 
 from tccap.filter import cbpf
 from tccap.host import netlink
-from tccap.owners import localroutes
+from tccap.owners import addresses, links, localroutes
+from tccap.owners.links import Link
 
-_IFF_UP = 0x1  # include/uapi/linux/if.h
+# In a description: a device can have any number, and the block has to fit into one
+# message (ipc/channel.py).
+ADDRESSES_MAX: Final = 256
 # RTMGRP_LINK, _IPV4_IFADDR, _IPV6_IFADDR, _IPV4_ROUTE and _IPV6_ROUTE of
 # include/uapi/linux/rtnetlink.h
 _GROUPS = 0x1 | 0x10 | 0x100 | 0x40 | 0x400
@@ -66,7 +68,7 @@ class Device(NamedTuple):
     name: str  # bytes that are not UTF-8 are escaped
     hardware_type: int  # ARPHRD_*
     mac: bytes  # empty: it has none
-    ipv4: tuple[IPv4Interface, ...]
+    ipv4: tuple[IPv4Interface, ...]  # of both together ADDRESSES_MAX
     ipv6: tuple[IPv6Interface, ...]
     speed_bps: int  # 0: unknown
     is_hardware: bool  # a network card, real or emulated
@@ -84,12 +86,9 @@ def describe(ifindexes: set[int], *, has_sys: bool = True) -> list[Device]:
 
     Without ``has_sys``, /sys is of another network namespace than this thread's.
     """
-    with IPRoute() as route:
-        links = [link for link in route.get_links() if link["index"] in ifindexes]
-        addresses = defaultdict(list)
-        for address in route.get_addr():
-            addresses[address["index"]].append(address)
-    return [_device(link, addresses[link["index"]], has_sys) for link in links]
+    with netlink.connect() as here:
+        found = [link for link in links.read(here) if link.ifindex in ifindexes]
+    return [_device(link, _addresses(link), has_sys) for link in found]
 
 
 class Watch(netlink.Subscription):
@@ -103,27 +102,33 @@ class Watch(netlink.Subscription):
         super().__init__(_GROUPS, wanted=_WANTED)
 
 
-def _device(link: Any, addresses: list[Any], has_sys: bool) -> Device:
-    texts = [(a["family"], f"{_local(a)}/{a['prefixlen']}") for a in addresses]
-    name = os.fsdecode(link.get("ifname"))  # pyroute2 leaves bytes if they are no text
-    mac = bytes.fromhex((link.get("address") or "").replace(":", ""))
+_Addresses = list[tuple[int, bytes, int]]
+
+
+def _addresses(link: Link) -> _Addresses:
+    """Return what `addresses.interfaces` yields, as far as it is told."""
+    found: _Addresses = []
+    # The connection is not used again: there may be answers that are not read.
+    with netlink.connect() as here, contextlib.suppress(OSError):  # the device is gone
+        each = addresses.interfaces(here, link.ifindex)
+        found.extend(itertools.islice(each, ADDRESSES_MAX))
+    return found
+
+
+def _device(link: Link, found: _Addresses, has_sys: bool) -> Device:
+    name, mac = os.fsdecode(link.name), link.address
     return Device(
-        ifindex=link["index"],
-        name=os.fsencode(name).decode(errors="backslashreplace"),
-        hardware_type=link["ifi_type"],
+        ifindex=link.ifindex,
+        name=link.name.decode(errors="backslashreplace"),
+        hardware_type=link.hardware_type,
         mac=mac if len(mac) == 6 and any(mac) else b"",
-        ipv4=tuple(IPv4Interface(t) for f, t in texts if f == socket.AF_INET),
-        ipv6=tuple(IPv6Interface(t) for f, t in texts if f == socket.AF_INET6),
+        ipv4=tuple(IPv4Interface((a, n)) for f, a, n in found if f == socket.AF_INET),
+        ipv6=tuple(IPv6Interface((a, n)) for f, a, n in found if f == socket.AF_INET6),
         speed_bps=_speed_bps(name) if has_sys else 0,
         is_hardware=has_sys and Path(f"/sys/class/net/{name}/device").exists(),
-        is_vrf=link.get(("linkinfo", "kind")) == "vrf",
-        is_up=bool(link["flags"] & _IFF_UP),
+        is_vrf=link.kind == "vrf",
+        is_up=link.is_up,
     )
-
-
-def _local(address: Any) -> str:
-    # On a point-to-point device IFA_ADDRESS is the far end.
-    return str(address.get("local") or address.get("address"))
 
 
 def _speed_bps(name: str) -> int:

@@ -16,6 +16,7 @@ from tccap.owners.links import Link
 from tccap.owners.occupied import Space
 from tccap.stream.linktypes import LinkType
 
+_ANSWERS_MAX: Final = 16384  # of the kernel, about one namespace
 # Kinds of devices by which packets may come from this host.
 _LEAD_BACK: Final = frozenset(("bridge", "veth", "macvlan", "macvtap", "ipvlan"))
 
@@ -36,7 +37,7 @@ NOTHING: Final = Around({}, {}, {}, set(), 0, {})
 
 def look_around(namespace_id: int) -> Around:
     """Return what the namespace that this thread is in says; OSError."""
-    with netlink.connect() as there:
+    with netlink.connect(answers_max=_ANSWERS_MAX) as there:
         found = list(links.read(there))
         networks = localroutes.read(there)
     return Around(
@@ -85,6 +86,12 @@ class InsideSpace:
     def count(self) -> int:
         """Return how many devices are captured."""
         return len(self._captured)
+
+    @property
+    def may_lose_devices(self) -> bool:
+        """Return whether some could move to another namespace, as lo cannot."""
+        captured = (each.device for each in self._captured.values())
+        return any(one.hardware_type != describing.LOOPBACK for one in captured)
 
     def add(self, device: Device, link: LinkType, interface_id: int) -> None:
         """Take note that a device was described; it waits to be attached."""

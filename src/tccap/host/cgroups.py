@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tccap.host import libc
+from tccap.host import libc, mounts
+from tccap.host.mounts import Mount
 
 _CONTROLLERS = Path("/proc/cgroups")
 # Of version 1: runtimes use them all, and systemd the first for all units. Others, such
 # as freezer, may be in use beside version 2.
 _PREFERRED = ("pids", "memory", "cpu")
-_MOUNTS = Path("/proc/self/mountinfo")
 # System calls, by the same numbers on all machines; include/uapi/linux/mount.h.
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
 _CLOEXEC, _SET_FLAG, _CREATE = 1, 0, 6
@@ -31,13 +31,6 @@ class Hierarchy(NamedTuple):
     number: int = 0
 
 
-class _Mount(NamedTuple):
-    prefix: str
-    folder: str
-    is_unified: bool
-    options: list[str]
-
-
 def find() -> Hierarchy:
     """Return the hierarchy of version 1 that has units, else that of version 2.
 
@@ -45,9 +38,13 @@ def find() -> Hierarchy:
     """
     numbers = _numbers()
     controller = next((c for c in _PREFERRED if numbers.get(c)), "")
-    mount = next(_mounts_of(controller), _Mount("", "", False, []))
     number = numbers.get(controller, 0)
-    return Hierarchy(mount.folder, mount.prefix, controller, number)
+    mount = next(_mounts_of(controller), None)
+    if not mount:
+        return Hierarchy("", "", controller, number)
+    # "/..": the root of our cgroup namespace is below what is mounted.
+    prefix = "" if mount.root == "/" or mount.root.startswith("/..") else mount.root
+    return Hierarchy(mount.folder, prefix, controller, number)
 
 
 def opened(hierarchy: Hierarchy) -> Hierarchy:
@@ -95,20 +92,24 @@ def exists(hierarchy: Hierarchy, path: str, number: int) -> bool:
 
 
 def owner(hierarchy: Hierarchy, path: str) -> int | None:
-    """Return the user who may make cgroups in one, unless it is root, or unknown."""
+    """Return the user who may make cgroups in one, unless it is root, or unknown.
+
+    If it is gone, the one above it counts.
+    """
     folder = _folder_of(path, hierarchy)
-    if not folder:
-        return None
-    with contextlib.suppress(OSError):
-        return folder.stat().st_uid or None
+    for each in (folder, *folder.parents) if folder else ():
+        with contextlib.suppress(OSError):
+            return each.stat().st_uid or None
     return None
 
 
 def path_of(pid: int, hierarchy: Hierarchy) -> str:
     """Return the path of a process's cgroup; empty if the process is gone."""
     with contextlib.suppress(OSError):
-        text = Path(f"/proc/{pid}/cgroup").read_text(errors="surrogateescape")
-        for line in text.splitlines():
+        # A name can hold all but a newline: other ends of lines are part of it.
+        with open(f"/proc/{pid}/cgroup", "rb") as file:  # noqa: PTH123  # quick
+            lines = os.fsdecode(file.read()).split("\n")
+        for line in lines:
             number, _, rest = line.partition(":")
             if number == str(hierarchy.number):
                 return rest.partition(":")[2]
@@ -136,23 +137,12 @@ def _folder_of(path: str, hierarchy: Hierarchy) -> Path | None:
     return Path(hierarchy.folder + path.removeprefix(hierarchy.prefix))
 
 
-def _mounts_of(controller: str) -> Iterator[_Mount]:
-    for mount in _mounts():
-        if controller in mount.options if controller else mount.is_unified:
+def _mounts_of(controller: str) -> Iterator[Mount]:
+    """Yield where a hierarchy is mounted; that of version 2 has no controller."""
+    kind = "cgroup" if controller else "cgroup2"
+    for mount in mounts.read():
+        if mount.kind == kind and (not controller or controller in mount.options):
             yield mount
-
-
-def _mounts() -> Iterator[_Mount]:
-    text = _MOUNTS.read_text(errors="surrogateescape")
-    for line in text.splitlines():
-        before, _, behind = line.partition(" - ")
-        root, folder = before.split()[3:5]
-        kind, *_, options = behind.split()
-        if kind not in ("cgroup", "cgroup2"):
-            continue
-        # "/..": the root of our cgroup namespace is below what is mounted.
-        prefix = "" if root == "/" or root.startswith("/..") else root
-        yield _Mount(prefix, folder, kind == "cgroup2", options.split(","))
 
 
 def _mounted(controller: str) -> int:

@@ -9,14 +9,12 @@ is not the user's.
 import contextlib
 import json
 import os
-import re
 import stat
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from tccap.host import users
+from tccap.host import mounts, users
 from tccap.host.cgrouppath import CONTAINERD, CRIO, DOCKER, PODMAN, Place
 
 _LEN_MAX: Final = 16 << 20
@@ -232,18 +230,12 @@ def _opened_level_by_level(path: str) -> int:
 def _is_local(path: str) -> bool:
     """Return whether the file system at a path answers by itself, without asking it."""
     deepest, kind = "", ""
-    text = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
-    for line in text.splitlines():
-        before, _, behind = line.partition(" - ")
-        folder = _unescaped(before.split()[4])
+    for mount in mounts.read():
+        folder = mount.folder
         inside = path == folder or path.startswith(folder.rstrip("/") + "/")
         if inside and len(folder) >= len(deepest):
-            deepest, kind = folder, behind.split()[0]
+            deepest, kind = folder, mount.kind
     return kind in _LOCAL
-
-
-def _unescaped(folder: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), folder)
 
 
 def _docker_names(found: dict[str, Any]) -> Names:

@@ -7,6 +7,7 @@ a request can simply name it (IFA_TARGET_NETNSID), and it is slow to import.
 import contextlib
 import ctypes
 import errno
+import math
 import os
 import socket
 import struct
@@ -26,21 +27,38 @@ _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, seque
 _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
 _RECEIVE_LEN = 1 << 16
 _CONTROL_LEN = 256
+_KERNEL = 0  # as a port
 OWN = -1  # our network namespace, in `Subscription.sources`
 
 
-def connect(protocol: int = socket.NETLINK_ROUTE) -> socket.socket:
-    """Return a socket for `ask`; OSError before Linux 4.20."""
-    connection = _socket(protocol)
+class Connection(socket.socket):
+    """A socket for `ask`."""
+
+    answers_left = math.inf
+
+
+def connect(
+    protocol: int = socket.NETLINK_ROUTE, answers_max: float = math.inf
+) -> Connection:
+    """Return a socket for `ask`; OSError before Linux 4.20.
+
+    After ``answers_max`` answers it raises OSError (E2BIG): in a container's namespace
+    there may be any number of things, and each answer takes some microseconds. Only the
+    kernel can send to the socket. Otherwise root of the same network namespace could,
+    who may be a container's.
+    """
+    connection = Connection(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+    connection.answers_left = answers_max
+    connection.connect((_KERNEL, 0))
     # Otherwise the kernel ignores attributes of a dump request.
     connection.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
     return connection
 
 
 def ask(
-    connection: socket.socket, message_type: int, body: bytes, *, dump: bool = False
+    connection: Connection, message_type: int, body: bytes, *, dump: bool = False
 ) -> Iterator[bytes]:
-    """Send a request; yield the body of each answer.
+    """Send a request; yield the body of each answer, see `connect`.
 
     ``message_type`` is RTM_* or another of the protocol. There is one answer, or with
     ``dump`` any number. OSError carries the errno that the kernel answers with; EBADMSG
@@ -61,6 +79,9 @@ def ask(
                 raise OSError(code, os.strerror(code))
             if kind == _DONE:
                 return
+            connection.answers_left -= 1
+            if connection.answers_left < 0:
+                raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
             yield answer
             data = data[_padded(length) :]
         if not dump:

@@ -141,6 +141,19 @@ def log(level: Level, message: str) -> None:
     report(Log(level, message))
 
 
+class Warnings:
+    """Warnings of one part of the program: each is logged once."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def say(self, message: str) -> None:
+        """Log a warning, unless it was."""
+        if message not in self._said:
+            self._said.add(message)
+            log("warning", message)
+
+
 def name(event: Event) -> str:
     """Return what an event is called in its line, and in the log."""
     return _NAMES[type(event)]

@@ -8,20 +8,28 @@ import contextlib
 import ctypes
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Interface
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tccap.bpf.collection import Collection
 from tccap.host import netlink
-from tccap.ipc.status import log
+from tccap.host.shares import Shares, Whose
+from tccap.ipc.status import Warnings, log
 from tccap.owners import localroutes, namespaces
 from tccap.owners.localroutes import ADDRESS_BITS, Kind, Network
 
 OWN_NAMESPACE = -1
+# Of the 16384 in the map (bpf/owners/local_addresses.h): so many for containers as they
+# are seen from here, and so many for those that are captured from inside.
+OF_CONTAINERS: Final = 4096
 _TOO_MANY = (
     "This host has {} addresses, more than tccap can remember: packets for them have "
     "no receiver if their socket is not connected."
+)
+_TOO_MANY_OF_ONE = (
+    "A container has very many addresses: packets for them have no receiver if their "
+    "socket is not connected."
 )
 _KEY_BITS = 64  # of a key before its address: KEY_BITS of bpf/owners/local_addresses.h
 # include/uapi/linux/rtnetlink.h and if_addr.h
@@ -52,6 +60,23 @@ class AddressTable:
         self._collection = collection
         self._table = collection.table("local_networks")
         self._known: Found = {}
+        self._warnings = Warnings()
+
+    def admitted(self, each: Iterable[tuple[Whose, Found]]) -> Found:
+        """Return those entries of containers for which there is room.
+
+        They are somebody's, who can have any number of addresses: all of a container
+        are returned, or none.
+        """
+        present: Found = {}
+        room = Shares(OF_CONTAINERS)
+        for whose, found in each:
+            if room.has_room(whose, len(found)):
+                room.take(whose, len(found))
+                present |= found
+            else:
+                self._warnings.say(_TOO_MANY_OF_ONE)
+        return present
 
     def replace(self, present: Found) -> None:
         """Have these entries instead of those of the last call."""
@@ -65,7 +90,7 @@ class AddressTable:
             try:
                 self._table[self._key(entry)] = self._table.Leaf(kind)
             except OSError:  # the map is full
-                log("warning", _TOO_MANY.format(len(present)))
+                self._warnings.say(_TOO_MANY.format(len(present)))
                 break
             kept[entry] = kind
         self._known = kept
@@ -87,22 +112,23 @@ class LocalAddresses(AddressTable):
 
     def refresh(self) -> None:
         """Bring the map up to date."""
-        self.replace(_present())
+        with netlink.connect() as here:
+            own = entries(localroutes.read(here), OWN_NAMESPACE)
+            self.replace(own | self.admitted(_of_others(here)))
 
 
-def _present() -> Found:
-    """Return the addresses of this namespace and of those that it has ids for.
+def _of_others(here: netlink.Connection) -> Iterator[tuple[Whose, Found]]:
+    """Yield the entries of each namespace that ours has an id for.
 
-    Of other namespaces only devices' addresses can be asked for, not routes.
+    Of these only devices' addresses can be asked for, not routes.
     """
-    with netlink.connect() as here:
-        found = entries(localroutes.read(here), OWN_NAMESPACE)
-        for namespace_id in namespaces.far(here):
-            try:
-                found |= entries(_addresses(here, namespace_id), namespace_id)
-            except OSError as error:  # gone, or not supported
-                log("info", f"A container's addresses cannot be read: {error}.")
-    return found
+    for namespace_id in namespaces.far(here):
+        try:
+            found = _addresses(here, namespace_id)
+        except OSError as error:  # gone, or not supported
+            log("info", f"A container's addresses cannot be read: {error}.")
+        else:
+            yield namespace_id, entries(found, namespace_id)
 
 
 def entries(networks: dict[Network, Kind], namespace_id: int) -> Found:
@@ -114,7 +140,7 @@ def entries(networks: dict[Network, Kind], namespace_id: int) -> Found:
 
 
 def _addresses(
-    here: socket.socket, namespace_id: int, ifindex: int = 0
+    here: netlink.Connection, namespace_id: int, ifindex: int = 0
 ) -> dict[Network, Kind]:
     """Return the addresses in another namespace; OSError if the kernel knows none.
 
@@ -133,8 +159,21 @@ def _addresses(
     return found
 
 
+def interfaces(
+    here: netlink.Connection, ifindex: int
+) -> Iterator[tuple[int, bytes, int]]:
+    """Yield family, address and prefix length of a device's addresses; OSError."""
+    for family, bits in ADDRESS_BITS.items():
+        body = _IFADDRMSG.pack(family, 0, 0, 0, ifindex)
+        for answer in netlink.ask(here, _RTM_GETADDR, body, dump=True):
+            _, prefix_len, *_ = netlink.unpacked(_IFADDRMSG, answer)
+            for address, kind in _of_answer(answer):
+                if kind is Kind.UNICAST and len(address) * 8 == bits >= prefix_len:
+                    yield int(family), address, prefix_len
+
+
 def of_device(
-    here: socket.socket, namespace_id: int, ifindex: int
+    here: netlink.Connection, namespace_id: int, ifindex: int
 ) -> Iterator[Network]:
     """Yield the addresses of a device in another namespace; OSError as above."""
     for network, kind in _addresses(here, namespace_id, ifindex).items():

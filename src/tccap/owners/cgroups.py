@@ -22,8 +22,10 @@ from tccap.host.allowance import Allowance
 from tccap.host.cgrouppath import Place
 from tccap.host.cgroups import Hierarchy
 from tccap.host.containernames import Files, Names
-from tccap.ipc.status import log
+from tccap.host.shares import Shares, Whose
+from tccap.ipc.status import Warnings
 from tccap.owners import placenames
+from tccap.owners.occupied import Occupant
 from tccap.owners.placenames import Described
 from tccap.stream import abi
 from tccap.stream.ringbuffer import RingBuffer
@@ -36,6 +38,10 @@ LATER_S: Final = (0.05, 0.2, 1.0, 3.0, 10.0)
 SWEEP_S: Final = 60.0
 _FULL: Final = (
     f"There are more than {abi.CGROUPS} cgroups: some labels lack container and unit."
+)
+_TOO_MANY: Final = (
+    "A user or a container has very many cgroups: some labels of its processes lack "
+    "container and unit."
 )
 # Keys of the map: struct runtime_prefix of bpf/owners/new_cgroup.h.
 _PREFIXES: Final = tuple(text.encode() for text in cgrouppath.PREFIXES)
@@ -94,7 +100,9 @@ class Cgroups:
         self._table = collection.table("cgroup_labels")
         collection.fill("runtime_prefixes", dict.fromkeys(_PREFIXES, 1))
         self._ring_fd = collection.table("cgroup_events").fd
+        self._room = Shares(abi.CGROUPS)
         self._known: dict[int, str] = {}  # paths by number; empty: not found
+        self._whose: dict[int, Whose] = {}
         self._described: dict[int, Described] = {}
         self._numbers: dict[str, int] = {}  # by path: of the latest one
         self._unnamed: dict[int, _Unnamed] = {}
@@ -104,7 +112,7 @@ class Cgroups:
         self._naming: dict[object, Allowance] = {}  # by whom files are asked about
         self._sweep_due = math.inf
         self._timer = timer.Timer()
-        self._has_warned = False
+        self._warnings = Warnings()
         self._epoll = select.epoll()
         self._epoll.register(self._ring_fd, select.EPOLLIN)
         self._epoll.register(self._timer.fileno(), select.EPOLLIN)
@@ -128,7 +136,7 @@ class Cgroups:
         number = self._numbers.get(path, 0)
         return self._chosen.chosen(self._described.get(number, Described()))
 
-    def chosen_processes(self) -> Iterator[tuple[Described, int]]:
+    def chosen_processes(self) -> Iterator[Occupant]:
         """Yield the processes in the cgroups that filters name, now.
 
         Those of the options count, and without any, all words of the capture filter.
@@ -137,7 +145,7 @@ class Cgroups:
             path = self._known.get(number, "")
             if path and self._chosen.are_named(described):
                 for pid in cgroups.processes(self._hierarchy, path):
-                    yield described, pid
+                    yield Occupant(described, pid, self._whose[number])
 
     def take(self) -> None:
         """Enter new cgroups, and look again for names that were not there."""
@@ -169,14 +177,34 @@ class Cgroups:
         has_changed = False
         for number, path in found:
             if self._known.get(number) != path:
-                self._known[number] = path
-                self._numbers[path] = number
                 place = cgrouppath.parse(path, self._owner_of)
-                self._enter(_Unnamed(number, place, time.monotonic(), 0))
-                has_changed = True
+                if self._has_room(number, path, place):
+                    self._known[number] = path
+                    self._numbers[path] = number
+                    self._enter(_Unnamed(number, place, time.monotonic(), 0))
+                    has_changed = True
         if has_changed:
             self._sweep_due = min(self._sweep_due, time.monotonic() + SWEEP_S)
         self._arm(has_changed)
+
+    def _has_room(self, number: int, path: str, place: Place) -> bool:
+        """Return whether a cgroup may be in the table, and take its room there.
+
+        Who may make one, a user or a container's root, can make any number of them.
+        """
+        if number in self._known:
+            return True
+        above = path.rpartition("/")[0]
+        whose = place.owner or place.container or self._owner_of(above)
+        if not self._room.has_room(whose):
+            self._make_room()
+        if not self._room.has_room(whose):
+            self._delete(number)  # what the kernel has entered
+            self._warnings.say(_FULL if whose is None else _TOO_MANY)
+            return False
+        self._room.take(whose)
+        self._whose[number] = whose
+        return True
 
     def _look_again(self) -> None:
         now = time.monotonic()
@@ -257,9 +285,7 @@ class Cgroups:
         try:
             self._table[self._table.Key(of.number)] = entry
         except OSError:  # E2BIG
-            if not self._making_room.wait_s():
-                with self._making_room.used():
-                    self._forget_removed()
+            self._make_room()
             if of.number in self._known:
                 self._write_or_warn(of.number, entry)
 
@@ -268,9 +294,7 @@ class Cgroups:
             self._table[self._table.Key(number)] = entry
         except OSError:
             self._forget(number)
-            if not self._has_warned:
-                self._has_warned = True
-                log("warning", _FULL)
+            self._warnings.say(_FULL)
 
     def _sweep(self) -> None:
         """Forget cgroups that were removed before the last time, when it is time."""
@@ -290,12 +314,16 @@ class Cgroups:
             if not path or not cgroups.exists(self._hierarchy, path, number):
                 yield number
 
-    def _forget_removed(self) -> None:
-        for number in list(self._no_more()):
-            self._forget(number)
+    def _make_room(self) -> None:
+        """Forget cgroups that were removed, when it is time."""
+        if not self._making_room.wait_s():
+            with self._making_room.used():
+                for number in list(self._no_more()):
+                    self._forget(number)
 
     def _forget(self, number: int) -> None:
         path = self._known.pop(number)
+        self._room.give_back(self._whose.pop(number))
         if self._numbers.get(path) == number:
             del self._numbers[path]
         self._described.pop(number, None)

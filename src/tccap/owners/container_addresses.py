@@ -6,21 +6,26 @@ say whose they are.
 
 import contextlib
 import ctypes
-import socket
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from tccap.bpf.collection import Collection
 from tccap.host import netlink
-from tccap.ipc.status import log
+from tccap.host.shares import Shares
+from tccap.ipc.status import Warnings, log
 from tccap.owners import addresses, links, namespaces
 from tccap.owners.localroutes import Network
 from tccap.stream import abi
 
 _TOO_MANY = (
-    "There are {} addresses behind bridges and veth pairs, more than tccap can "
-    "remember: on bridges, some packets have no label."
+    "There are more addresses behind bridges and veth pairs than tccap can remember: "
+    "on bridges, some packets have no label."
 )
+_TOO_MANY_OF_ONE = (
+    "A container has very many addresses: on bridges, its packets have no label."
+)
+_ROOM = 16384  # of the map (bpf/owners/places.h)
 # What is translated there is asked at each packet, or not known.
 _UNKNOWN = abi.TRANSLATED_DESTINATIONS | abi.TRANSLATED_SOURCES
 
@@ -51,11 +56,12 @@ class ContainerAddresses:
     def __init__(self, collection: Collection) -> None:
         self._table = collection.table("container_addresses")
         self._known: _Found = {}
+        self._warnings = Warnings()
 
     def refresh(self) -> None:
         """Bring the map up to date."""
         try:
-            present = _present()
+            present = self._present()
         except OSError as error:
             log("info", f"Addresses behind bridges cannot be read: {error}.")
             present = {}
@@ -67,23 +73,38 @@ class ContainerAddresses:
             try:
                 self._table[self._key(one)] = self._table.Leaf(*place)
             except OSError:  # the map is full
-                log("warning", _TOO_MANY.format(len(present)))
+                self._warnings.say(_TOO_MANY)
                 break
             kept[one] = place
         self._known = kept
+
+    def _present(self) -> _Found:
+        """Return the addresses; one address that two containers have is left out.
+
+        So are all of a container that has more than its share.
+        """
+        found: dict[ContainerAddress, set[Place]] = {}
+        for one, place in _each():
+            found.setdefault(one, set()).add(place)
+        unique = {n: places.pop() for n, places in found.items() if len(places) == 1}
+        admitted = self._admitted(Counter(place.netns for place in unique.values()))
+        return {one: place for one, place in unique.items() if place.netns in admitted}
+
+    def _admitted(self, counts: Counter[int]) -> set[int]:
+        """Return the namespaces for whose addresses there is room."""
+        room, admitted = Shares(_ROOM), set()
+        for netns, count in counts.items():
+            if room.has_room(netns, count):
+                room.take(netns, count)
+                admitted.add(netns)
+            else:
+                self._warnings.say(_TOO_MANY_OF_ONE)
+        return admitted
 
     def _key(self, one: ContainerAddress) -> ctypes.Structure:
         address = (ctypes.c_ubyte * 16)(*one.address)
         key: ctypes.Structure = self._table.Key(one.ifindex, one.family, address)
         return key
-
-
-def _present() -> _Found:
-    """Return the addresses; one address that two containers have is left out."""
-    found: dict[ContainerAddress, set[Place]] = {}
-    for one, place in _each():
-        found.setdefault(one, set()).add(place)
-    return {n: places.pop() for n, places in found.items() if len(places) == 1}
 
 
 def _each() -> Iterator[tuple[ContainerAddress, Place]]:
@@ -108,7 +129,7 @@ def _each() -> Iterator[tuple[ContainerAddress, Place]]:
                         yield ContainerAddress(ifindex, family, address), place
 
 
-def _addresses(here: socket.socket, place: Place) -> list[Network]:
+def _addresses(here: netlink.Connection, place: Place) -> list[Network]:
     try:
         return list(addresses.of_device(here, place.namespace_id, place.ifindex))
     except OSError:

@@ -1,6 +1,5 @@
 """The network devices of a namespace, and how they belong together."""
 
-import socket
 import struct
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from tccap.stream import abi
 # include/uapi/linux/rtnetlink.h and if_link.h
 _RTM_GETLINK = 18
 _IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, ifindex, ...
+_IFLA_ADDRESS, _IFLA_IFNAME = 1, 3
 _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 5, 10, 18, 37
 _IFLA_TARGET_NETNSID = 46
 _IFLA_INFO_KIND = 1
@@ -28,9 +28,14 @@ class Link(NamedTuple):
     far_namespace: int
     far_ifindex: int
     is_up: bool = True
+    name: bytes = b""
+    hardware_type: int = 0  # ARPHRD_*
+    address: bytes = b""  # of the link layer
 
 
-def read(here: socket.socket, namespace_id: int | None = None) -> Iterator[Link]:
+def read(
+    here: netlink.Connection, namespace_id: int | None = None
+) -> Iterator[Link]:
     """Yield all devices; OSError if the kernel does not answer.
 
     With ``namespace_id``, those of another namespace, by the id that ours has for it.
@@ -39,7 +44,7 @@ def read(here: socket.socket, namespace_id: int | None = None) -> Iterator[Link]
     if namespace_id is not None:
         request += netlink.attribute(_IFLA_TARGET_NETNSID, namespace_id)
     for answer in netlink.ask(here, _RTM_GETLINK, request, dump=True):
-        _, _, ifindex, flags, _ = netlink.unpacked(_IFINFOMSG, answer)
+        _, hardware, ifindex, flags, _ = netlink.unpacked(_IFINFOMSG, answer)
         found = netlink.attributes(answer[_IFINFOMSG.size :])
         info = netlink.attributes(found.get(_IFLA_LINKINFO, b""))
         kind = info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode("ascii", "replace")
@@ -55,6 +60,9 @@ def read(here: socket.socket, namespace_id: int | None = None) -> Iterator[Link]
             far_namespace=namespace if kind == "veth" else -1,
             far_ifindex=other if is_far else 0,
             is_up=bool(flags & _IFF_UP),
+            name=found.get(_IFLA_IFNAME, b"").rstrip(b"\0"),
+            hardware_type=hardware,
+            address=found.get(_IFLA_ADDRESS, b""),
         )
 
 

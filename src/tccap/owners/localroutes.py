@@ -43,7 +43,7 @@ class Network(NamedTuple):
     prefix_len: int
 
 
-def read(here: socket.socket) -> dict[Network, Kind]:
+def read(here: netlink.Connection) -> dict[Network, Kind]:
     """Return what is local in our network namespace.
 
     The longest prefix counts, and NOT_LOCAL is an exception. OSError if the kernel
@@ -81,7 +81,7 @@ def _is_followed(network: Network) -> bool:
 
 
 def _routes(
-    here: socket.socket, family: int, table: int
+    here: netlink.Connection, family: int, table: int
 ) -> Iterator[tuple[Network, Kind]]:
     request = _RTMSG.pack(family, 0, 0, 0, table, 0, 0, 0, 0)
     everywhere = bytes(ADDRESS_BITS[socket.AddressFamily(family)] // 8)

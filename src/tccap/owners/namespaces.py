@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -29,7 +28,7 @@ def own_inode() -> int:
     return os.stat("/proc/self/ns/net").st_ino  # noqa: PTH116  # a link
 
 
-def far(here: socket.socket) -> dict[int, FarNamespace]:
+def far(here: netlink.Connection) -> dict[int, FarNamespace]:
     """Return the others by the ids that our namespace has for them."""
     found = {}
     seen = {own_inode()}
@@ -56,7 +55,7 @@ def _files() -> Iterator[str]:
                 yield f"{folder}/{name}"
 
 
-def id_of(here: socket.socket, namespace_fd: int) -> int:
+def id_of(here: netlink.Connection, namespace_fd: int) -> int:
     """Return the id that a socket's namespace has for another one; -1: none."""
     body = bytes(_RTGENMSG_LEN) + netlink.attribute(_NETNSA_FD, namespace_fd)
     for answer in netlink.ask(here, _RTM_GETNSID, body):

@@ -11,10 +11,19 @@ from typing import Final, NamedTuple
 
 from tccap.host import netns
 from tccap.host.access import ALL, ROOT, Caller
+from tccap.host.shares import Whose
 from tccap.owners import namespaces, placenames
 from tccap.owners.placenames import Described
 
 _NAME_MAX: Final = 64  # characters
+
+
+class Occupant(NamedTuple):
+    """A process, its place, and who may have put it there."""
+
+    place: Described
+    pid: int
+    whose: Whose = None
 
 
 class Space(NamedTuple):
@@ -23,6 +32,7 @@ class Space(NamedTuple):
     inode: int
     pid: int  # one of its processes
     name: str  # of a container, pod or unit in it
+    whose: Whose  # never None: a service of root's can be in anybody's hands
 
 
 class ForbiddenError(Exception):
@@ -33,7 +43,7 @@ class Insiders:
     """Finds the namespaces of processes that are ``chosen``, for a user."""
 
     def __init__(
-        self, chosen: Callable[[], Iterable[tuple[Described, int]]], caller: Caller
+        self, chosen: Callable[[], Iterable[Occupant]], caller: Caller
     ) -> None:
         self._chosen = chosen
         self._caller = caller
@@ -46,11 +56,12 @@ class Insiders:
         be in any other one for a moment, such as the one that it comes from.
         """
         found: dict[int, Space] = {}
-        for described, pid in self._chosen():
+        for place, pid, whose in self._chosen():
             with contextlib.suppress(OSError):  # it has ended
                 inode = os.stat(path(pid)).st_ino  # noqa: PTH116  # a link
                 if inode not in found and inode != self._own:
-                    found[inode] = Space(inode, pid, _name(described))
+                    name = _name(place)
+                    found[inode] = Space(inode, pid, name, whose or name)
         return found
 
     @contextlib.contextmanager

@@ -20,6 +20,7 @@ _NFTABLES_GROUP = 1 << 6  # NFNLGRP_NFTABLES
 _GETCHAIN = 10 << 8 | 4
 _NFGENMSG_LEN = 4
 _CHAIN_HOOK, _CHAIN_USE, _CHAIN_TYPE, _HOOK_NUMBER = 4, 6, 7, 1
+_CHAINS_MAX = 16384  # in a container there can be any number
 # enum nf_inet_hooks
 _PREROUTING, _POSTROUTING = 0, 4
 # The kernel has no nf_tables.
@@ -103,7 +104,7 @@ def _legacy_hooks(names: str, family: int, level: int) -> set[int]:
 def _nftables_hooks() -> Iterator[int]:
     """Yield the hooks at which base chains of type ``nat`` have rules."""
     try:
-        with netlink.connect(_NETLINK_NETFILTER) as connection:
+        with netlink.connect(_NETLINK_NETFILTER, _CHAINS_MAX) as connection:
             body = bytes(_NFGENMSG_LEN)
             for answer in netlink.ask(connection, _GETCHAIN, body, dump=True):
                 yield from _hook(netlink.attributes(answer[_NFGENMSG_LEN:]))

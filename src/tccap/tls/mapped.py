@@ -34,7 +34,8 @@ class Mapped(NamedTuple):
 def files(pid: int) -> Iterator[Mapped]:
     """Yield every file that the process executes code from, once."""
     seen = set()
-    for line in _maps(pid).splitlines():
+    # A path can hold all but a newline: other ends of lines are part of it.
+    for line in _maps(pid).split("\n"):
         fields = line.split(maxsplit=5)
         if len(fields) < 6 or "x" not in fields[1] or not fields[5].startswith("/"):
             continue

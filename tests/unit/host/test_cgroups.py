@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tccap.host import cgroups
+from tccap.host import cgroups, mounts
 from tccap.host.cgroups import Hierarchy
 
 UNIFIED = "30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -23,7 +23,7 @@ IN_V2 = HEADING + "memory\t0\t1\t1\npids\t0\t1\t1\nfreezer\t3\t1\t1\n"
 
 
 @pytest.mark.parametrize(
-    ("controllers", "mounts", "expected"),
+    ("controllers", "mounted", "expected"),
     [
         (IN_V2, UNIFIED, Hierarchy("/sys/fs/cgroup")),
         (IN_V2, FREEZER, Hierarchy("/sys/fs/cgroup")),
@@ -40,13 +40,13 @@ def test_the_hierarchy_that_names_containers(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     controllers: str,
-    mounts: str,
+    mounted: str,
     expected: Hierarchy,
 ) -> None:
     (tmp_path / "controllers").write_text(controllers)
-    (tmp_path / "mounts").write_text(mounts)
+    (tmp_path / "mounts").write_text(mounted)
     monkeypatch.setattr(cgroups, "_CONTROLLERS", tmp_path / "controllers")
-    monkeypatch.setattr(cgroups, "_MOUNTS", tmp_path / "mounts")
+    monkeypatch.setattr(mounts, "_MOUNTINFO", tmp_path / "mounts")
     assert cgroups.find() == expected
 
 
@@ -76,6 +76,8 @@ def test_who_may_make_cgroups_is_the_folders_owner(tmp_path: Path) -> None:
     assert cgroups.owner(hierarchy, "/docker/ab/app.service") == 1000
     assert cgroups.owner(hierarchy, "/docker/ab") is None
     assert cgroups.owner(hierarchy, "/docker/ab/b.service") is None
+    # A cgroup that is gone was below one that is not.
+    assert cgroups.owner(hierarchy, "/docker/ab/app.service/gone/too") == 1000
     assert cgroups.owner(hierarchy, "/elsewhere") is None
     assert cgroups.owner(Hierarchy(), "/docker/ab/app.service") is None
 

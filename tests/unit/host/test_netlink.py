@@ -45,10 +45,19 @@ def test_a_refusal_is_an_os_error() -> None:
     "answer", [b"short", struct.pack("=IHHII", 15, 0, 0, 0, 0), b"\xff" * 20]
 )
 def test_a_malformed_answer_is_an_os_error(answer: bytes) -> None:
-    fake = mock.Mock(spec=socket.socket)
+    fake = mock.Mock(spec=netlink.Connection, answers_left=9)
     fake.recv.return_value = answer
     with pytest.raises(OSError, match="Bad message"):
         next(netlink.ask(fake, RTM_GETADDR, bytes(IFADDRMSG_LEN), dump=True))
+
+
+def test_answers_without_end_are_an_os_error() -> None:
+    body = struct.pack("=B3xi8x", 0, 1)
+    with netlink.connect(answers_max=2) as connection:
+        for _ in range(2):
+            [_] = netlink.ask(connection, RTM_GETLINK, body)
+        with pytest.raises(OSError, match="list too long"):
+            [*netlink.ask(connection, RTM_GETLINK, body)]
 
 
 def test_attributes_are_padded() -> None:

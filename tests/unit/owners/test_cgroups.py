@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ from tccap.host.access import ALL, OWN, Caller
 from tccap.host.cgrouppath import Place
 from tccap.host.cgroups import Hierarchy
 from tccap.host.containernames import Files, Names
+from tccap.ipc import status
 from tccap.owners import cgroups
 from tccap.owners.cgroups import Cgroups, Chosen
+from tccap.stream import abi
 from unit.host.test_containernames import DOCKER, write
 from unit.owners.test_processes import Written
 
@@ -149,7 +152,7 @@ def test_removed_cgroups_are_forgotten_after_a_while(
 @pytest.mark.parametrize("host", [Full], indirect=True)
 def test_removed_cgroups_make_room(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(cgroups, "log", lambda _, text: said.append(text))
+    monkeypatch.setattr(status, "log", lambda _, text: said.append(text))
     made = host.learned(ROOT)  # the root, docker, and the container: one too many
     assert said == [cgroups._FULL]
     assert len(made._known) == len(host.table) == 2
@@ -189,6 +192,33 @@ def test_a_users_files_take_no_more_than_a_share_of_the_time(host: Host) -> None
     assert host.entry_of(f"docker/{ID}") == (2, True, NAMED)
     assert len(made._unnamed) == 100 - read[1000]
     assert min(each.due for each in made._unnamed.values()) > time.monotonic()
+    made.close()
+
+
+def test_no_user_takes_all_room(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does the root of a container; and what is removed makes room."""
+    said: list[str] = []
+    monkeypatch.setattr(status, "log", lambda _, text: said.append(text))
+    monkeypatch.setattr(abi, "CGROUPS", 40)
+    monkeypatch.setattr(cgroups, "SWEEP_S", 0.0)
+    delegated, box = host.folder / "app.service", host.folder / "docker" / ID
+    for number in range(50):
+        (delegated / "a" / f"{number:064x}").mkdir(parents=True)
+        (box / f"inner-{number}").mkdir()
+    os.chown(delegated, 1000, -1)
+    os.chown(delegated / "a", 1000, -1)
+    made = host.learned(ROOT)
+    (host.folder / "web.service").mkdir()
+    made.learn_all()
+    assert host.entry_of("web.service") == (1, False, b" unit=web.service")
+    assert said == [cgroups._TOO_MANY]
+    assert len(host.table) == len(made._known) < 40
+    shutil.rmtree(delegated)
+    shutil.rmtree(box)
+    for _ in range(2):
+        made._sweep()
+    assert len(host.table) == len(made._known) == len(made._whose) == 3
+    assert made._room.has_room(None)
     made.close()
 
 
@@ -251,5 +281,5 @@ def test_processes_are_chosen_by_options_or_else_by_words(
     for folder, pid in ((f"docker/{ID}", 12), ("web.service", 34), ("docker", 56)):
         (host.folder / folder / "cgroup.procs").write_text(f"{pid}\n")
     made = host.learned(ROOT, chosen=chosen)
-    assert {pid for _, pid in made.chosen_processes()} == expected
+    assert {each.pid for each in made.chosen_processes()} == expected
     made.close()

@@ -1,5 +1,6 @@
 """Files that this very process executes code from."""
 
+import mmap
 import os
 import stat
 import sys
@@ -28,6 +29,18 @@ def test_a_process_that_is_gone_has_none() -> None:
 
 def test_a_process_that_runs_has_not_ended() -> None:
     assert not mapped.has_ended(os.getpid())
+
+
+@pytest.mark.parametrize("odd", ["\r", "\v", "\x1c", "\x85", "\u2028"])
+def test_a_files_name_does_not_begin_another_mapping(tmp_path: Path, odd: str) -> None:
+    folder = tmp_path / f"a{odd}0-9 r-xp 0 0:0 7 "
+    folder.mkdir()
+    file = folder / "b.so"
+    file.write_bytes(bytes(mmap.PAGESIZE))
+    executable = mmap.PROT_READ | mmap.PROT_EXEC
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, prot=executable):
+        found = [each.identity.path for each in mapped.files(os.getpid())]
+    assert [path for path in found if path.endswith("b.so")] == [str(file)]
 
 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
