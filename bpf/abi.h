@@ -151,6 +151,7 @@ struct local_network {
 	u32 prefix_len;	  /* bits, of all that follows */
 	s32 namespace_id; /* OWN_NAMESPACE or less, or as seen from here */
 	u32 family;
+	/* A link-local one of IPv6 has its device's number in the bytes 4 to 7. */
 	u8 address[16];
 };
 #define NOT_LOCAL 0 /* an exception in a larger network */
@@ -172,6 +173,8 @@ struct place {
 	u32 netns;	  /* inode number of that namespace; 0: unknown */
 	u32 ifindex;	  /* of the device there to which a packet comes; 0: none */
 	u32 translation;  /* what may be translated there, as in struct device */
+	u64 station;	  /* the address of that device in frames; 0: unknown */
+	u64 is_alone;	  /* nobody else behind the device here can have the address */
 };
 
 /* Identifies a process; pids are reused. */

@@ -307,7 +307,7 @@ int on_close(u64 *ctx)
 	u64 sk = ARGUMENT(0);
 	struct owner *known = owners.lookup(&sk);
 
-	if (known && (u32)ARGUMENT(2) == TCP_CLOSE)
+	if ((u32)ARGUMENT(2) == TCP_CLOSE)
 		remember_closed(sk, known);
 	return 0;
 }

@@ -61,22 +61,21 @@ int on_socket_receive(u64 *ctx)
 	return 0;
 }
 
-/* Remembers the owner of a connection that was in a state and has ended. */
+/* Remembers the owner of a connection that was in a state and has ended, or that it is not
+ * known. */
 static __always_inline void remember_owner(u64 sk, u32 state)
 {
 	u64 tcp = (u64)bpf_skc_to_tcp_sock((void *)sk);
 	struct socket_record *known;
 	struct process *process;
-	struct owner *owner;
+	struct owner *owner = NULL;
 
 	if (!tcp)
 		return;
 	known = socket_records.sk_storage_get((void *)sk, 0, 0);
-	if (!known || is_passed_on(sk, known))
-		return;
-	owner = stored_owner(known, state, NOT_CACHED, 0, &process);
-	if (owner)
-		remember_closed(tcp, owner);
+	if (known && !is_passed_on(sk, known))
+		owner = stored_owner(known, state, NOT_CACHED, 0, &process);
+	remember_closed(tcp, owner);
 }
 
 /* inet_sock_set_state(sk, old, new): connect(2) and listen(2), and the end of a

@@ -2,14 +2,16 @@
 
 import contextlib
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
 from support import netns
 from support.netns import Namespace
-from tccap.owners import container_addresses
+from tccap.owners import addresses, container_addresses
 from truth.network import veth
 
 pytestmark = pytest.mark.same_everywhere
@@ -64,6 +66,58 @@ def test_an_address_of_another_device_of_the_container_does_not_count(
         box.ip("link", "add", "d0", "type", "veth", "peer", "name", "d1")
         box.ip("addr", "add", "10.9.8.2/24", "dev", "d0")
         assert _behind(space) == {"p0": {"10.9.9.2"}, "br0": {"10.9.9.2"}}
+
+
+def _alone_behind_the_bridge(space: Namespace) -> set[str]:
+    """Return the addresses behind br0 that nobody else can have."""
+    with space.entered():
+        bridge = socket.if_nametoindex("br0")
+        return {
+            socket.inet_ntop(one.family, one.address)
+            for one, place in container_addresses._present().items()
+            if one.ifindex == bridge and place.is_alone
+        }
+
+
+def test_an_address_on_the_network_of_a_bridge_of_containers_is_alone_there(
+    space: Namespace,
+) -> None:
+    with _boxes(space, "10.9.9.2", "10.9.8.2"):
+        space.ip("addr", "add", "10.9.9.1/24", "dev", "br0")
+        assert _alone_behind_the_bridge(space) == {"10.9.9.2"}
+
+
+def test_no_address_is_alone_beside_a_machine(space: Namespace) -> None:
+    with _boxes(space, "10.9.9.2"):
+        space.ip("addr", "add", "10.9.9.1/24", "dev", "br0")
+        space.ip("tuntap", "add", "tap0", "mode", "tap")
+        space.ip("link", "set", "tap0", "master", "br0")
+        assert _alone_behind_the_bridge(space) == set()
+
+
+def test_a_place_has_the_address_of_its_station(space: Namespace) -> None:
+    with _boxes(space, "10.9.9.2") as (box,):
+        box.ip("link", "set", "eth0", "address", "02:00:00:00:09:07")
+        with space.entered():
+            stations = {one.station for one in container_addresses._present().values()}
+        assert stations == {int.from_bytes(b"\2\0\0\0\x09\7", "little")}
+
+
+def test_a_container_with_many_addresses_leaves_room_for_others(
+    space: Namespace, tmp_path: Path
+) -> None:
+    many = tmp_path / "addresses"
+    lines = [f"addr add 10.{n >> 8}.{n & 255}.9/32 dev eth0" for n in range(2560, 3000)]
+    many.write_text("\n".join(lines))
+    with _boxes(space, "10.9.9.2", "10.9.9.3") as (box, _):
+        box.ip("-batch", str(many))
+        behind = _behind(space)
+        assert "10.9.9.2" in behind["p0"]
+        assert len(behind["p0"]) <= addresses.PER_NAMESPACE
+        assert behind["p1"] == {"10.9.9.3"}
+        with space.entered():
+            local = [one.namespace_id for one in addresses._present()]
+        assert max(Counter(local).values()) <= addresses.PER_NAMESPACE
 
 
 def test_a_host_without_containers_has_none(space: Namespace) -> None:

@@ -4,6 +4,8 @@ import ipaddress
 import os
 import re
 import select
+import socket
+import sys
 
 import pytest
 
@@ -67,6 +69,23 @@ def test_what_is_local(
     _set_up(space, commands)
     with space.entered():
         assert _kind(address) == kind
+
+
+def test_a_link_local_address_is_local_on_its_device_and_on_lo(
+    space: netns.Namespace,
+) -> None:
+    _set_up(space, UP)
+    space.ip("addr", "add", "fe80::7/64", "dev", "d0", "nodad")
+    with space.entered():
+        devices_of_it = {socket.if_nametoindex(name) for name in ("lo", "d0")}
+        with netlink.connect() as here:
+            found = {n.address for n in localroutes.read(here)}
+    scopes = {
+        int.from_bytes(address[4:8], sys.byteorder)
+        for address in found
+        if address[:2] == b"\xfe\x80" and address[8:] == bytes(7) + b"\7"
+    }
+    assert scopes == devices_of_it
 
 
 def test_the_kernel_agrees_that_longer_prefixes_come_first(

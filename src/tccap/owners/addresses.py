@@ -8,8 +8,9 @@ import contextlib
 import ctypes
 import socket
 import struct
+from collections import defaultdict
 from collections.abc import Iterator
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv4Network, IPv6Network, ip_network
 from typing import Any, NamedTuple
 
 from tccap.bpf.collection import Collection
@@ -18,11 +19,14 @@ from tccap.ipc.status import log
 from tccap.owners import localroutes, namespaces
 from tccap.owners.localroutes import ADDRESS_BITS, Kind, Network
 
+IPNetwork = IPv4Network | IPv6Network
 OWN_NAMESPACE = -1
 _TOO_MANY = (
     "This host has {} addresses, more than tccap can remember: packets for them have "
     "no receiver if their socket is not connected."
 )
+# So many of one are remembered: a container may add addresses, and others need room.
+PER_NAMESPACE = 128
 _KEY_BITS = 64  # of a key before its address: KEY_BITS of bpf/owners/local_addresses.h
 # include/uapi/linux/rtnetlink.h and if_addr.h
 _RTM_GETADDR = 22
@@ -99,7 +103,12 @@ def _present() -> Found:
         found = entries(localroutes.read(here), OWN_NAMESPACE)
         for namespace_id in namespaces.far(here):
             try:
-                found |= entries(_addresses(here, namespace_id), namespace_id)
+                networks = {
+                    local: each.kind
+                    for each in _addresses(here, namespace_id)
+                    for local in localroutes.of_devices(each.network, each.ifindex)
+                }
+                found |= entries(networks, namespace_id)
             except OSError as error:  # gone, or not supported
                 log("info", f"A container's addresses cannot be read: {error}.")
     return found
@@ -113,23 +122,31 @@ def entries(networks: dict[Network, Kind], namespace_id: int) -> Found:
     }
 
 
+class _Address(NamedTuple):
+    network: Network
+    kind: Kind
+    ifindex: int  # of the device that has it
+
+
 def _addresses(
     here: socket.socket, namespace_id: int, ifindex: int = 0
-) -> dict[Network, Kind]:
-    """Return the addresses in another namespace; OSError if the kernel knows none.
+) -> list[_Address]:
+    """Return the first addresses in another namespace; OSError if it is not known.
 
     With ``ifindex``, of one device there.
     Requests name the namespace (IFA_TARGET_NETNSID, Linux 4.20), so that nobody has to
     enter it.
     """
-    found = {}
+    found: list[_Address] = []
     for family, bits in ADDRESS_BITS.items():
         body = _IFADDRMSG.pack(family, 0, 0, 0, ifindex)
         body += netlink.attribute(_IFA_TARGET_NETNSID, namespace_id)
         for answer in netlink.ask(here, _RTM_GETADDR, body, dump=True):
+            device = netlink.unpacked(_IFADDRMSG, answer)[-1]
             for address, kind in _of_answer(answer):
-                if len(address) * 8 == bits:
-                    found[Network(int(family), address, bits)] = kind
+                if len(address) * 8 == bits and len(found) < PER_NAMESPACE:
+                    network = Network(int(family), address, bits)
+                    found.append(_Address(network, kind, device))
     return found
 
 
@@ -137,9 +154,23 @@ def of_device(
     here: socket.socket, namespace_id: int, ifindex: int
 ) -> Iterator[Network]:
     """Yield the addresses of a device in another namespace; OSError as above."""
-    for network, kind in _addresses(here, namespace_id, ifindex).items():
-        if kind is Kind.UNICAST:
-            yield network
+    for each in _addresses(here, namespace_id, ifindex):
+        if each.kind is Kind.UNICAST:
+            yield each.network
+
+
+def networks_here(here: socket.socket) -> dict[int, set[IPNetwork]]:
+    """Return the networks that the devices of our namespace are on, by ifindex."""
+    found = defaultdict(set)
+    for family, bits in ADDRESS_BITS.items():
+        body = _IFADDRMSG.pack(family, 0, 0, 0, 0)
+        for answer in netlink.ask(here, _RTM_GETADDR, body, dump=True):
+            _, prefix_len, _, _, ifindex = netlink.unpacked(_IFADDRMSG, answer)
+            address = netlink.attributes(answer[_IFADDRMSG.size :]).get(_IFA_ADDRESS)
+            if address and len(address) * 8 == bits and prefix_len <= bits:
+                network = ip_network((address, prefix_len), strict=False)
+                found[ifindex].add(network)
+    return found
 
 
 def _of_answer(answer: bytes) -> Iterator[tuple[bytes, Kind]]:

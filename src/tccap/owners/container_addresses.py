@@ -7,13 +7,18 @@ say whose they are.
 import contextlib
 import ctypes
 import socket
-from collections.abc import Iterator
+import sys
+from collections import defaultdict
+from collections.abc import Container, Iterator, Sequence
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from tccap.bpf.collection import Collection
 from tccap.host import netlink
 from tccap.ipc.status import log
 from tccap.owners import addresses, links, namespaces
+from tccap.owners.addresses import IPNetwork
+from tccap.owners.links import Link
 from tccap.owners.localroutes import Network
 from tccap.stream import abi
 
@@ -40,6 +45,8 @@ class Place(NamedTuple):
     netns: int  # inode number
     ifindex: int  # of the device there
     translation: int
+    station: int  # its MAC address, as programs read that from a frame; 0: unknown
+    is_alone: bool  # nobody else behind the device here can have the address
 
 
 _Found = dict[ContainerAddress, Place]
@@ -89,19 +96,51 @@ def _present() -> _Found:
 def _each() -> Iterator[tuple[ContainerAddress, Place]]:
     """Yield each address of a container, behind its veth end and behind its bridge."""
     with netlink.connect() as here:
-        veths = [link for link in links.read(here) if link.far_namespace >= 0]
+        all_links = list(links.read(here))
+        veths = [link for link in all_links if link.far_namespace >= 0]
         far = namespaces.far(here) if veths else {}
+        own = _own_networks(here, all_links, far.keys())
         for link in veths:
             if link.far_namespace in far:
                 inode = far[link.far_namespace].inode
-                place = Place(link.far_namespace, inode, link.far_ifindex, _UNKNOWN)
-                for family, address, _ in _addresses(here, place):
-                    for ifindex in {link.ifindex, link.master} - {0}:
-                        yield ContainerAddress(ifindex, family, address), place
+                networks, station = _there(here, link)
+                place = Place(
+                    link.far_namespace,
+                    inode,
+                    link.far_ifindex,
+                    _UNKNOWN,
+                    station,
+                    is_alone=True,
+                )
+                for family, address, _ in networks:
+                    yield ContainerAddress(link.ifindex, family, address), place
+                    if link.master:
+                        known = ip_address(address)
+                        is_alone = any(known in each for each in own[link.master])
+                        one = ContainerAddress(link.master, family, address)
+                        yield one, place._replace(is_alone=is_alone)
 
 
-def _addresses(here: socket.socket, place: Place) -> list[Network]:
+def _own_networks(
+    here: socket.socket, all_links: Sequence[Link], far: Container[int]
+) -> dict[int, set[IPNetwork]]:
+    """Return the networks of bridges that have no ports but those of containers.
+
+    There, only another container could have an address that one has, too. Others lead
+    to machines, of which nothing is known.
+    """
+    mixed = {link.master for link in all_links if link.far_namespace not in far}
+    networks = addresses.networks_here(here)
+    return defaultdict(
+        set, {n: found for n, found in networks.items() if n not in mixed}
+    )
+
+
+def _there(here: socket.socket, link: Link) -> tuple[list[Network], int]:
+    """Return the addresses of the other end of a veth pair, and its station."""
     try:
-        return list(addresses.of_device(here, place.namespace_id, place.ifindex))
+        networks = list(addresses.of_device(here, link.far_namespace, link.far_ifindex))
+        mac = links.station(here, link.far_namespace, link.far_ifindex)
     except OSError:
-        return []  # it is gone, or the kernel cannot be asked
+        return [], 0  # it is gone, or the kernel cannot be asked
+    return networks, int.from_bytes(mac, sys.byteorder)

@@ -11,6 +11,7 @@ from tccap.host import netlink
 # include/uapi/linux/rtnetlink.h and if_link.h
 _RTM_GETLINK = 18
 _IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, ifindex, ...
+_IFLA_ADDRESS, _IFLA_TARGET_NETNSID = 1, 46
 _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 5, 10, 18, 37
 _IFLA_INFO_KIND = 1
 _IFF_UP = 0x1  # include/uapi/linux/if.h
@@ -49,6 +50,18 @@ def read(here: socket.socket) -> Iterator[Link]:
             far_ifindex=other if is_far else 0,
             is_up=bool(flags & _IFF_UP),
         )
+
+
+def station(here: socket.socket, namespace_id: int, ifindex: int) -> bytes:
+    """Return the address in frames (MAC) of a device in another namespace.
+
+    OSError as above.
+    """
+    request = _IFINFOMSG.pack(0, 0, ifindex, 0, 0)
+    request += netlink.attribute(_IFLA_TARGET_NETNSID, namespace_id)
+    for answer in netlink.ask(here, _RTM_GETLINK, request):
+        return netlink.attributes(answer[_IFINFOMSG.size :]).get(_IFLA_ADDRESS, b"")
+    return b""
 
 
 def in_vrfs(all_links: Sequence[Link]) -> set[int]:

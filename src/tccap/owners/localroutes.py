@@ -6,7 +6,9 @@ A route of type ``local`` needs no device that has its addresses (AnyIP).
 import enum
 import socket
 import struct
+import sys
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 from typing import NamedTuple
 
 from tccap.host import netlink
@@ -17,7 +19,7 @@ _RTM_GETROUTE = 26
 _RTMSG = struct.Struct("=8BI")  # struct rtmsg: family, lengths, TOS, table, ..., flags
 _RTN_LOCAL, _RTN_BROADCAST = 2, 3
 _RTNH_F_DEAD = 1
-_RTA_DST = 1
+_RTA_DST, _RTA_OIF = 1, 4
 MAIN, LOCAL = 254, 255  # RT_TABLE_*
 # Changes of shorter prefixes in the main table are too many to follow: a router may
 # have a million of them. So larger local networks do not count (engine/devices.py).
@@ -35,12 +37,39 @@ class Kind(enum.IntEnum):
 _KINDS = {_RTN_LOCAL: Kind.UNICAST, _RTN_BROADCAST: Kind.BROADCAST}
 
 
+# Of lo, by which a host's packets to itself pass, in each namespace.
+_LOOPBACK_IFINDEX = 1  # include/net/net_namespace.h
+_IFINDEX_AT = 4  # in a link-local address, where it has zeros (RFC 4291, section 2.5.6)
+
+
 class Network(NamedTuple):
-    """A network, or a single address."""
+    """A network, or a single address.
+
+    A link-local address of IPv6 has the number of its device in it (`of_devices`).
+    """
 
     family: int
     address: bytes
     prefix_len: int
+
+
+def of_devices(network: Network, ifindex: int) -> list[Network]:
+    """Return what is local where a device has an address or network: that, as a rule.
+
+    Packets for its link-local address come by that device, or by lo.
+    """
+    if network.family != socket.AF_INET6 or not _is_link_local(network.address):
+        return [network]
+    found = []
+    for number in (ifindex, _LOOPBACK_IFINDEX):
+        head, rest = network.address[:_IFINDEX_AT], network.address[_IFINDEX_AT + 4 :]
+        address = head + (number & 0xFFFFFFFF).to_bytes(4, sys.byteorder) + rest
+        found.append(network._replace(address=address))
+    return found
+
+
+def _is_link_local(address: bytes) -> bool:
+    return IPv6Address(address).is_link_local
 
 
 def read(here: socket.socket) -> dict[Network, Kind]:
@@ -91,7 +120,10 @@ def _routes(
         if table_id == table:
             found = netlink.attributes(answer[_RTMSG.size :])
             is_sure = not (from_len or tos or flags & _RTNH_F_DEAD)
-            yield (
-                Network(family, found.get(_RTA_DST, everywhere), length),
-                _KINDS.get(kind, Kind.NOT_LOCAL) if is_sure else Kind.NOT_LOCAL,
-            )
+            whole = Network(family, found.get(_RTA_DST, everywhere), length)
+            device = int.from_bytes(found.get(_RTA_OIF, b"")[:4], sys.byteorder)
+            for network in of_devices(whole, device):
+                yield (
+                    network,
+                    _KINDS.get(kind, Kind.NOT_LOCAL) if is_sure else Kind.NOT_LOCAL,
+                )
