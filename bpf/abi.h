@@ -112,7 +112,7 @@ struct device {
 	u32 far_netns;	 /* inode number of that namespace; 0: unknown */
 	u32 far_ifindex; /* of the other end in that namespace */
 	/* What may be translated (NAT) in this namespace, and in that of the other end:
-	 * TRANSLATED_DESTINATIONS and TRANSLATED_SOURCES, or 0. */
+	 * TRANSLATED_... and CHANGED_AT_DEVICE, or 0. */
 	u16 translation;
 	u16 far_translation;
 	u16 is_lower;	  /* other devices receive what arrives by this one */
@@ -125,6 +125,7 @@ struct device {
 
 #define TRANSLATED_DESTINATIONS 1
 #define TRANSLATED_SOURCES 2
+#define CHANGED_AT_DEVICE 4 /* what arrives by it passes a chain of its own */
 /* Behind a header that the device has made itself, if there is one. */
 #define FIRST_IP 0
 #define FIRST_ETHERNET 1

@@ -263,6 +263,7 @@ static __always_inline bool may_be_another(struct __sk_buff *skb,
 					   const struct device *device, bool sent)
 {
 	return lookup->only_connected || is_translated(lookup, sk, device) ||
+	       (lookup->place.translation & CHANGED_AT_DEVICE) ||
 	       is_for_upper_device(skb, lookup, device) ||
 	       (!sent && is_from_ourselves(packet, lookup, device));
 }

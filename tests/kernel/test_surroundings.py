@@ -2,6 +2,7 @@
 
 import select
 import shutil
+import socket
 
 import pytest
 
@@ -56,6 +57,21 @@ def test_rules_that_translate(
         assert translation.here() == found
     assert translation.here() == translation.there("/proc/self/ns/net")
     assert translation.there(f"/run/netns/{space.name}") == found
+
+
+@pytest.mark.parametrize("family", ["netdev", "inet"])
+def test_chains_of_a_device(space: netns.Namespace, family: str) -> None:
+    space.ip("link", "add", "d0", "type", "veth", "peer", "name", "d1")
+    hook = "type filter hook ingress device d0 priority 0"
+    rule = "udp dport 80 udp dport set 81"
+    space.run("nft", f"table {family} t {{ chain c {{ {hook}; {rule}\n }}\n }}")
+    with space.entered():
+        number = socket.if_nametoindex("d0")
+        assert translation.here() == NONE._replace(devices=frozenset({number}))
+        found = Survey().read()
+    changed = {n for n, one in found.items() if one.translation}
+    assert changed == {number}
+    assert found[number].translation == abi.CHANGED_AT_DEVICE
 
 
 def test_the_watch_says_where_rules_have_changed() -> None:

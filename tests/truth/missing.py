@@ -58,6 +58,8 @@ MAY_MISS = {
     "published-udp-port": _FIRST,
     "published-port-of-a-dead-proxy": _FIRST,
     "published-to-another-host": _FIRST,
+    "port-rewritten-at-a-device": "a chain of the device changes what arrives by it "
+    "behind the lookup",
     "port-rewritten-without-tracking": _UNTRACKED,
     "transparent-proxy": _UNTRACKED,
     "error-about-a-masqueraded-datagram": _FIRST,

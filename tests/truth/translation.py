@@ -47,7 +47,7 @@ def rules(
 def device_rules(space: Namespace, name: str, device: str, rule: str) -> Iterator[None]:
     """Have a chain for what arrives by a device while the block runs."""
     hook = f"type filter hook ingress device {device} priority 0"
-    _nft(space, f"table netdev case-{name} {{ chain c {{ {hook}; {rule}\n }} }}")
+    _nft(space, f"table netdev case-{name} {{ chain c {{ {hook}; {rule}\n }}\n }}")
     try:
         yield
     finally:

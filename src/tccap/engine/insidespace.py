@@ -14,6 +14,7 @@ from tccap.ipc.plan import Plan
 from tccap.owners import addresses, links, localroutes, translation
 from tccap.owners.links import Link
 from tccap.owners.occupied import Space
+from tccap.owners.translation import Translation
 from tccap.stream.linktypes import LinkType
 
 # Kinds of devices by which packets may come from this host.
@@ -26,11 +27,11 @@ class Around(NamedTuple):
     links: dict[int, Link]
     in_vrfs: set[int]
     lower: set[int]  # devices by which others receive
-    translation: int
+    translation: Translation
     networks: addresses.Found
 
 
-NOTHING: Final = Around({}, set(), set(), 0, {})
+NOTHING: Final = Around({}, set(), set(), translation.NONE, {})
 
 
 def look_around(namespace_id: int) -> Around:
@@ -42,7 +43,7 @@ def look_around(namespace_id: int) -> Around:
         links={link.ifindex: link for link in found},
         in_vrfs=links.in_vrfs(found),
         lower={link.lower for link in found},
-        translation=surroundings.flags(translation.here()),
+        translation=translation.here(),
         networks=addresses.entries(networks, namespace_id),
     )
 
@@ -142,6 +143,7 @@ class InsideSpace:
         device, around = captured.device, self._around
         link = around.links[device.ifindex]
         is_loopback = device.hardware_type == describing.LOOPBACK
+        flags = surroundings.flags(around.translation, device.ifindex)
         return DeviceEntry(
             interface_id=captured.interface_id,
             first_header=describing.first_header(captured.link),
@@ -149,7 +151,7 @@ class InsideSpace:
             far_namespace=-1,
             leads_away=False,
             # What lo carries has been translated before.
-            translation=0 if is_loopback else around.translation,
+            translation=0 if is_loopback else flags,
             is_lower=link.master > 0 or device.ifindex in around.lower,
             from_here=link.kind in _LEAD_BACK,
             in_vrf=device.ifindex in around.in_vrfs,

@@ -88,7 +88,8 @@ class Survey:
 
     def _read_here(self) -> None:
         before, self._here = self._here, translation.here()
-        if self._here != before and any(self._here):
+        translates = self._here.of_destinations or self._here.of_sources
+        if self._here != before and translates:
             log("info", _TRANSLATED)
 
     def _surroundings(self) -> Iterator[tuple[int, Surroundings]]:
@@ -107,8 +108,8 @@ class Survey:
                     far_namespace=link.far_namespace,
                     far_netns=far.inode if far else 0,
                     far_ifindex=link.far_ifindex,
-                    translation=flags(self._here),
-                    far_translation=flags(there),
+                    translation=flags(self._here, link.ifindex),
+                    far_translation=flags(there, link.far_ifindex),
                     is_lower=link.master > 0 or link.ifindex in lower,
                     from_here="veth" in {link.kind, *ports[link.ifindex]}
                     or link.lower in veths,
@@ -118,7 +119,9 @@ class Survey:
             )
 
 
-def flags(found: Translation) -> int:
-    """Return it as the programs have it: TRANSLATED_... of bpf/abi.h."""
+def flags(found: Translation, ifindex: int) -> int:
+    """Return it for a device as the programs have it: TRANSLATED_... of bpf/abi.h."""
     destinations = abi.TRANSLATED_DESTINATIONS if found.of_destinations else 0
-    return destinations | (abi.TRANSLATED_SOURCES if found.of_sources else 0)
+    sources = abi.TRANSLATED_SOURCES if found.of_sources else 0
+    changed = abi.CHANGED_AT_DEVICE if ifindex in found.devices else 0
+    return destinations | sources | changed
