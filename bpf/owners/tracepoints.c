@@ -8,6 +8,7 @@
 #include "abi.h"
 #include "kernel.h"
 #include "lookup_generation.h"
+#include "owners/deciders.h"
 #include "owners/process.h"
 #include "owners/process_cache.h"
 #include "owners/sharing.h"
@@ -44,6 +45,8 @@ int on_socket_use(u64 *ctx)
 
 	if (is_inet(sk))
 		record_caller_in_socket(sk, false);
+	else
+		note_decider(sk);
 	return 0;
 }
 
@@ -54,8 +57,10 @@ int on_socket_receive(u64 *ctx)
 
 	if (is_inet(sk))
 		record_caller_in_socket(sk, false);
+	else
+		note_decider(sk);
 #if READS_KERNEL
-	else if (FIELD(u16, sk, SOCK_COMMON__SKC_FAMILY) == AF_UNIX)
+	if (FIELD(u16, sk, SOCK_COMMON__SKC_FAMILY) == AF_UNIX)
 		record_message(CURRENT_TASK());
 #endif
 	return 0;

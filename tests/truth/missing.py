@@ -177,6 +177,8 @@ WITHOUT_KPROBES = {
     "container-pings": _LEAVES_FIRST,
     "datagram-that-waits-for-a-neighbour": _LEAVES_FIRST,
     "datagram-of-a-raw-socket-in-a-container": _LEAVES_FIRST,
+    "datagrams-of-a-netfilter-queue": "a datagram that was queued leaves in the system "
+    "call of another process",
     "segment-in-a-frame-for-all": _NOT_USED_YET,
     "frame-with-a-tag-that-nobody-has": _LEAVES_FIRST,
     "link-local-address-of-another-device": _LEAVES_FIRST,
