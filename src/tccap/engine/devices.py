@@ -19,9 +19,9 @@ from tccap.host import netlink
 from tccap.owners import localroutes
 
 _IFF_UP = 0x1  # include/uapi/linux/if.h
-# RTMGRP_LINK, _IPV4_IFADDR, _IPV6_IFADDR, _IPV4_ROUTE and _IPV6_ROUTE of
-# include/uapi/linux/rtnetlink.h
-_GROUPS = 0x1 | 0x10 | 0x100 | 0x40 | 0x400
+# RTMGRP_LINK, _IPV4_IFADDR, _IPV6_IFADDR, _IPV4_ROUTE, _IPV6_ROUTE, _IPV4_RULE, and
+# RTNLGRP_IPV6_RULE of include/uapi/linux/rtnetlink.h
+_GROUPS = 0x1 | 0x10 | 0x100 | 0x40 | 0x400 | 0x80 | 1 << (19 - 1)
 _RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
 # Offsets in a message: struct nlmsghdr, then struct rtmsg.
 _TYPE, _FAMILY, _PREFIX_LEN, _TABLE = 4, 16, 17, 20

@@ -4,6 +4,7 @@ A route of type ``local`` needs no device that has its addresses (AnyIP).
 """
 
 import enum
+import errno
 import socket
 import struct
 import sys
@@ -21,6 +22,14 @@ _RTN_LOCAL, _RTN_BROADCAST = 2, 3
 _RTNH_F_DEAD = 1
 _RTA_DST, _RTA_OIF = 1, 4
 MAIN, LOCAL = 254, 255  # RT_TABLE_*
+# include/uapi/linux/fib_rules.h; struct fib_rule_hdr is laid out as struct rtmsg.
+_RTM_GETRULE = 34
+_FR_ACT_TO_TBL = 1
+_FRA_PRIORITY, _FRA_FWMARK, _FRA_TABLE, _FRA_L3MDEV = 6, 10, 15, 19
+# These do not select packets; the latter two: FRA_SUPPRESS_PREFIXLEN and FRA_PROTOCOL.
+_NO_SELECTORS = {_FRA_PRIORITY, _FRA_TABLE, 14, 21}
+# The kernel was built without such rules.
+_NO_RULES = (errno.EOPNOTSUPP, errno.EAFNOSUPPORT)
 # Changes of shorter prefixes in the main table are too many to follow: a router may
 # have a million of them. So larger local networks do not count (engine/devices.py).
 PREFIX_MIN = 24
@@ -75,11 +84,14 @@ def _is_link_local(address: bytes) -> bool:
 def read(here: socket.socket) -> dict[Network, Kind]:
     """Return what is local in our network namespace.
 
-    The longest prefix counts, and NOT_LOCAL is an exception. OSError if the kernel
-    refuses the question.
+    The longest prefix counts, and NOT_LOCAL is an exception. Nothing is where rules
+    (ip-rule(8)) may come before the local table. OSError if the kernel refuses the
+    question.
     """
     found: dict[Network, Kind] = {}
     for family in ADDRESS_BITS:
+        if not _is_first(here, family):
+            continue
         for network, kind in _routes(here, family, LOCAL):
             # Several routes may differ by TOS or metric.
             same = found.get(network, kind) == kind
@@ -90,6 +102,40 @@ def read(here: socket.socket) -> dict[Network, Kind]:
         exceptions = dict.fromkeys(filter(_is_followed, main), Kind.NOT_LOCAL)
         return exceptions | found
     return found
+
+
+class _Rule(NamedTuple):
+    priority: int
+    is_local: bool  # it looks everything up in the local table
+    # It concerns packets that no chain here has marked, and that come by no VRF.
+    concerns_any: bool
+
+
+def _rules(here: socket.socket, family: int) -> Iterator[_Rule]:
+    request = _RTMSG.pack(family, *bytes(8))
+    for answer in netlink.ask(here, _RTM_GETRULE, request, dump=True):
+        fields = netlink.unpacked(_RTMSG, answer)
+        _, to_len, from_len, tos, table, _, _, action, _ = fields
+        found = netlink.attributes(answer[_RTMSG.size :])
+        selects = bool(to_len or from_len or tos or found.keys() - _NO_SELECTORS)
+        yield _Rule(
+            priority=int.from_bytes(found.get(_FRA_PRIORITY, b"")[:4], sys.byteorder),
+            is_local=not selects and (table, action) == (LOCAL, _FR_ACT_TO_TBL),
+            concerns_any=not found.keys() & {_FRA_FWMARK, _FRA_L3MDEV},
+        )
+
+
+def _is_first(here: socket.socket, family: int) -> bool:
+    """Return whether the local table is asked before any other."""
+    try:
+        rules = list(_rules(here, family))
+    except OSError as error:
+        if error.errno in _NO_RULES:
+            return True
+        raise
+    local = [rule.priority for rule in rules if rule.is_local]
+    others = (rule.priority for rule in rules if rule.concerns_any)
+    return bool(local) and min(local) <= min(others)
 
 
 def _counts(network: Network) -> bool:
