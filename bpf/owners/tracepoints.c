@@ -83,14 +83,16 @@ static __always_inline void remember_owner(u64 sk, u32 state)
 	remember_closed(tcp, owner);
 }
 
-/* inet_sock_set_state(sk, old, new): connect(2) and listen(2), and the end of a
- * connection, where the current task is arbitrary. */
+/* inet_sock_set_state(sk, old, new): connect(2) and listen(2); shutdown(2), and the last
+ * close(2), before the FIN is sent; and the end of a connection, where the current task is
+ * arbitrary. */
 int on_socket_state(u64 *ctx)
 {
 	u64 sk = ARGUMENT(0);
 	u32 old = ARGUMENT(1), new = ARGUMENT(2);
 
-	if (new == TCP_SYN_SENT || new == TCP_LISTEN)
+	if (new == TCP_SYN_SENT || new == TCP_LISTEN || new == TCP_FIN_WAIT1 ||
+	    new == TCP_LAST_ACK)
 		record_caller_in_socket(sk, new == TCP_LISTEN);
 	else if (new == TCP_CLOSE)
 		remember_owner(sk, old);

@@ -172,6 +172,7 @@ _LEAVES_FIRST = (
     "on devices other than lo, a socket's first datagrams leave before the kernel "
     "reports them"
 )
+_HAD_CHILD = "a child has the connection, too, and one of the two may have closed it"
 _OLD = "a connection from before the capture is found by polling"
 WITHOUT_KPROBES = {
     "container-pings": _LEAVES_FIRST,
@@ -179,6 +180,8 @@ WITHOUT_KPROBES = {
     "datagram-of-a-raw-socket-in-a-container": _LEAVES_FIRST,
     "datagrams-of-a-netfilter-queue": "a datagram that was queued leaves in the system "
     "call of another process",
+    "segment-let-go-by-a-child": _HAD_CHILD,
+    "connection-shut-down-by-a-child": _HAD_CHILD,
     "segment-in-a-frame-for-all": _NOT_USED_YET,
     "frame-with-a-tag-that-nobody-has": _LEAVES_FIRST,
     "link-local-address-of-another-device": _LEAVES_FIRST,
