@@ -115,12 +115,13 @@ struct device {
 	 * TRANSLATED_... and CHANGED_AT_DEVICE, or 0. */
 	u16 translation;
 	u16 far_translation;
-	u16 is_lower;	  /* other devices receive what arrives by this one */
-	u16 from_here;	  /* what arrives may come from this host */
-	u32 master;	  /* the bridge or bond to which it belongs; 0: none */
-	u32 in_vrf;	  /* it, or its bridge or bond, belongs to a VRF */
-	s32 namespace_id; /* as in its key */
-	u32 netns;	  /* inode number of that namespace; 0: own_netns has it */
+	u16 is_lower;	      /* other devices receive what arrives by this one */
+	u16 from_here;	      /* what arrives may come from this host */
+	u32 master;	      /* the bridge or bond to which it belongs; 0: none */
+	u16 in_vrf;	      /* it, or its bridge or bond, belongs to a VRF */
+	u16 others_from_here; /* so may what is for other stations: macvlan devices above */
+	s32 namespace_id;     /* as in its key */
+	u32 netns;	      /* inode number of that namespace; 0: own_netns has it */
 };
 
 #define TRANSLATED_DESTINATIONS 1

@@ -209,7 +209,8 @@ static __always_inline bool is_sent_here(struct __sk_buff *skb,
 	struct device *before;
 
 	if (!outbound)
-		return device->is_loopback || device->from_here;
+		return device->is_loopback || device->from_here ||
+		       (device->others_from_here && is_for_others(skb));
 	if (!is_forwarded(skb, device))
 		return true;
 	before = devices.lookup(&key);

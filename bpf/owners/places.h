@@ -185,6 +185,12 @@ static __always_inline bool find_place_ahead(struct __sk_buff *skb,
 	return !lookup->is_tracked;
 }
 
+static __always_inline bool is_for_others(struct __sk_buff *skb)
+{
+	return LOAD(u32, skb, __builtin_offsetof(struct __sk_buff, pkt_type)) ==
+	       PACKET_OTHERHOST;
+}
+
 #define VLAN_ID 0xfff /* in a tag; the rest is a priority */
 
 /* Whether nobody receives what arrives in such a frame: it is for another host, or for a

@@ -124,6 +124,18 @@ def test_ports_of_a_bridge_are_lower_devices(space: netns.Namespace) -> None:
     assert from_here == {"port", "other", "br0"}
 
 
+def test_what_comes_by_a_macvlan_device_may_come_from_this_host(
+    space: netns.Namespace,
+) -> None:
+    space.ip("tuntap", "add", "tap0", "mode", "tap")
+    space.ip("link", "add", "link", "tap0", "name", "mac0", "type", "macvlan")
+    with space.entered():
+        names, around = devices.names(), Survey().read()
+    assert {names[i] for i, each in around.items() if each.from_here} == {"mac0"}
+    below = {names[i] for i, each in around.items() if each.others_from_here}
+    assert below == {"tap0"}
+
+
 def test_a_capture_looks_again_when_addresses_change(space: netns.Namespace) -> None:
     """Nothing reports rules of iptables' own tables."""
     if not shutil.which("iptables-legacy"):

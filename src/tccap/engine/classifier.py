@@ -38,6 +38,7 @@ class DeviceEntry(NamedTuple):
     from_here: bool = False
     master: int = 0
     in_vrf: bool = False
+    others_from_here: bool = False
     namespace_id: int = OWN_NAMESPACE
     netns: int = 0
 

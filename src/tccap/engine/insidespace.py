@@ -18,7 +18,7 @@ from tccap.owners.translation import Translation
 from tccap.stream.linktypes import LinkType
 
 # Kinds of devices by which packets may come from this host.
-_LEAD_BACK: Final = frozenset(("bridge", "veth", "macvlan", "macvtap", "ipvlan"))
+_LEAD_BACK: Final = links.PAIRS | {"bridge", "macvlan", "macvtap", "ipvlan"}
 
 
 class Around(NamedTuple):

@@ -182,6 +182,7 @@ class Interfaces:
             from_here=there.from_here,
             master=there.master,
             in_vrf=there.in_vrf,
+            others_from_here=there.others_from_here,
         )
 
     def _refuse(self, message: str) -> None:

@@ -21,6 +21,8 @@ _TRANSLATED = (
     "lo, datagrams for sockets that are not connected, and the first packets of "
     "connections, have no receiver."
 )
+# Kinds of devices of which several share a lower one, also those of containers.
+_SHARING = frozenset(("macvlan", "macvtap", "ipvlan", "ipvtap"))
 
 
 class Surroundings(NamedTuple):
@@ -35,6 +37,7 @@ class Surroundings(NamedTuple):
     from_here: bool = False  # what arrives may come from this host
     master: int = 0  # the bridge or bond to which it belongs
     in_vrf: bool = False  # it, or that, belongs to a VRF
+    others_from_here: bool = False  # so may what arrives for other stations
 
 
 class Survey:
@@ -97,8 +100,9 @@ class Survey:
         for link in self._links:
             ports[link.master].add(link.kind)
         lower = {link.lower for link in self._links}
+        below = {link.lower for link in self._links if link.kind in _SHARING}
         in_vrfs = links.in_vrfs(self._links)
-        veths = {link.ifindex for link in self._links if link.kind == "veth"}
+        pairs = {link.ifindex for link in self._links if link.kind in links.PAIRS}
         for link in self._links:
             far = self._far.get(link.far_namespace)
             there = self._there[far.inode] if far else translation.UNKNOWN
@@ -111,10 +115,13 @@ class Survey:
                     translation=flags(self._here, link.ifindex),
                     far_translation=flags(there, link.far_ifindex),
                     is_lower=link.master > 0 or link.ifindex in lower,
-                    from_here="veth" in {link.kind, *ports[link.ifindex]}
-                    or link.lower in veths,
+                    from_here=link.ifindex in pairs
+                    or not links.PAIRS.isdisjoint(ports[link.ifindex])
+                    or link.lower in pairs
+                    or link.kind in _SHARING,
                     master=link.master,
                     in_vrf=link.ifindex in in_vrfs,
+                    others_from_here=link.ifindex in below,
                 ),
             )
 

@@ -14,6 +14,8 @@ _IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, ifindex
 _IFLA_ADDRESS, _IFLA_TARGET_NETNSID = 1, 46
 _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 5, 10, 18, 37
 _IFLA_INFO_KIND = 1
+# Kinds of devices of which each is an end of a pair; the latter from Linux 6.7 on.
+PAIRS = frozenset(("veth", "netkit"))
 _IFF_UP = 0x1  # include/uapi/linux/if.h
 
 
@@ -39,14 +41,16 @@ def read(here: socket.socket) -> Iterator[Link]:
         kind = info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode("ascii", "replace")
         namespace = _number(found.get(_IFLA_LINK_NETNSID), -1)
         other = _number(found.get(_IFLA_LINK), 0)
-        is_upper = namespace < 0 and kind != "veth"  # which has its other end there
-        is_far = namespace >= 0 and kind == "veth"
+        is_upper = (
+            namespace < 0 and kind not in PAIRS
+        )  # they have their other end there
+        is_far = namespace >= 0 and kind in PAIRS
         yield Link(
             ifindex=ifindex,
             kind=kind,
             lower=other if is_upper else 0,
             master=_number(found.get(_IFLA_MASTER), 0),
-            far_namespace=namespace if kind == "veth" else -1,
+            far_namespace=namespace if kind in PAIRS else -1,
             far_ifindex=other if is_far else 0,
             is_up=bool(flags & _IFF_UP),
         )

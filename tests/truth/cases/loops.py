@@ -69,10 +69,11 @@ def container_with_a_macvlan_device(context: CaseContext) -> Iterator[None]:
             yield
             yield from answer_one(listening)
 
-    port = context.port()
+    port, dead = context.port(), context.port()
     with host():
         with there.entered():
             client = Worker(context.scripts.client(port, near))
         alternate(Worker(serves()), client)
+        alternate(Worker(context.scripts.refused_client(dead, far, port)))
     here.ip("link", "del", "mac0")
     there.ip("link", "del", "mac1")
