@@ -3,6 +3,7 @@
 import select
 import shutil
 import socket
+import subprocess
 
 import pytest
 
@@ -57,6 +58,20 @@ def test_rules_that_translate(
         assert translation.here() == found
     assert translation.here() == translation.there("/proc/self/ns/net")
     assert translation.there(f"/run/netns/{space.name}") == found
+
+
+IPVS = "modprobe ip_vs; test -e /proc/net/ip_vs"
+SERVICE = "ipvsadm -A -t 10.0.0.1:80 -s rr"
+
+
+def test_services_of_ipvs(space: netns.Namespace) -> None:
+    try:
+        space.run("sh", "-c", IPVS)
+        space.run(*SERVICE.split())
+    except subprocess.CalledProcessError:
+        pytest.skip("needs IPVS, and ipvsadm")
+    with space.entered():
+        assert translation.here() == NONE._replace(to_servers=True)
 
 
 @pytest.mark.parametrize("family", ["netdev", "inet"])

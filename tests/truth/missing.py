@@ -154,6 +154,7 @@ MAY_MISS = {
     "frame-of-a-packet-socket": "AF_PACKET sockets have no label",
     "segment-of-a-packet-socket": "AF_PACKET sockets have no label",
     "descriptor-passed-and-only-received-by": "the new owner has not used the socket",
+    "connection-passed-on-and-reset": "the new owner has not used the socket",
     "connection-inherited-and-closed": _CLOSED,
     "connection-of-a-dead-parent": _CLOSED,
     "connection-of-a-closed-listener": "a connection may get to another listener until "

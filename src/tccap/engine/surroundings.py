@@ -130,5 +130,6 @@ def flags(found: Translation, ifindex: int) -> int:
     """Return it for a device as the programs have it: TRANSLATED_... of bpf/abi.h."""
     destinations = abi.TRANSLATED_DESTINATIONS if found.of_destinations else 0
     sources = abi.TRANSLATED_SOURCES if found.of_sources else 0
-    changed = abi.CHANGED_AT_DEVICE if ifindex in found.devices else 0
+    is_changed = found.to_servers or ifindex in found.devices
+    changed = abi.CHANGED_AT_DEVICE if is_changed else 0
     return destinations | sources | changed

@@ -34,6 +34,7 @@ _NO_TABLES = (errno.EPROTONOSUPPORT, errno.EINVAL, errno.EOPNOTSUPP)
 _GET_INFO = 64
 _INFO = struct.Struct("=32sI5I5I2I")
 _HOOKS = 5
+_IPVS_HEAD_LINES = 3
 _LEGACY = (
     ("ip_tables_names", socket.AF_INET, socket.IPPROTO_IP),
     ("ip6_tables_names", socket.AF_INET6, socket.IPPROTO_IPV6),
@@ -58,6 +59,7 @@ class Translation(NamedTuple):
     of_sources: bool  # such as masquerading: answers are translated back
     # Devices by which packets arrive that a chain may change or send elsewhere.
     devices: frozenset[int] = frozenset()
+    to_servers: bool = False  # IPVS hands some connections to other addresses
 
 
 NONE = Translation(of_destinations=False, of_sources=False)
@@ -75,7 +77,10 @@ def here() -> Translation:
     except OSError:
         return UNKNOWN
     return Translation(
-        _PREROUTING in hooks, _POSTROUTING in hooks, frozenset(_devices(chains))
+        _PREROUTING in hooks,
+        _POSTROUTING in hooks,
+        frozenset(_devices(chains)),
+        to_servers=_has_virtual_services(),
     )
 
 
@@ -89,6 +94,15 @@ def there(path: str) -> Translation | None:
             return here()
     except OSError:
         return None
+
+
+def _has_virtual_services() -> bool:
+    """Return whether IPVS has any service here, behind the lines of its head."""
+    try:
+        lines = Path("/proc/thread-self/net/ip_vs").read_text("ascii").splitlines()
+    except OSError:  # the kernel has no IPVS
+        return False
+    return len(lines) > _IPVS_HEAD_LINES
 
 
 def _legacy_hooks(names: str, family: int, level: int) -> set[int]:

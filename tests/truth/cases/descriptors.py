@@ -291,3 +291,29 @@ def segment_let_go_by_a_child(context: CaseContext) -> None:
 
     port = context.port()
     alternate(Worker(context.scripts.server(port)), Worker(parent()))
+
+
+@case
+def connection_passed_on_and_reset(context: CaseContext) -> None:
+    """The process that has got it ends without having used it, and with data unread."""
+
+    def connects() -> Script:
+        context.claim("tcp", remote=port)
+        with tcp(LO4) as connection:
+            connection.connect((LO4, port))
+            send_descriptor(channel[0], connection)
+        yield
+
+    def has() -> Script:
+        with receive_descriptor(channel[1]):
+            context.claim("tcp", remote=port)
+            yield
+            yield
+
+    port, channel = context.port(), socket.socketpair()
+    server = Worker(context.scripts.speaker(port))
+    first, second = Worker(connects()), Worker(has())
+    for worker in (server, first, server, second, server):
+        worker.step()
+    second.kill()
+    kill_all()
