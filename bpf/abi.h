@@ -112,17 +112,18 @@ struct device {
 	u32 far_netns;	 /* inode number of that namespace; 0: unknown */
 	u32 far_ifindex; /* of the other end in that namespace */
 	/* What may be translated (NAT) in this namespace, and in that of the other end:
-	 * TRANSLATED_DESTINATIONS and TRANSLATED_SOURCES, or 0. */
+	 * TRANSLATED_... and CHANGED_AT_DEVICE, or 0. */
 	u16 translation;
 	u16 far_translation;
-	u16 is_lower;	  /* other devices receive what arrives by this one */
-	u16 from_here;	  /* what arrives may come from this host */
-	u32 master;	  /* the bridge or bond to which it belongs; 0: none */
-	u32 vrf;	  /* to which it, or its bridge or bond, belongs; 0: none */
-	u32 below_vrf;	  /* whether members of VRFs receive by it: BELOW, ... */
-	u32 far_in_vrf;	  /* that other end belongs to a VRF there, or may */
-	s32 namespace_id; /* as in its key */
-	u32 netns;	  /* inode number of that namespace; 0: own_netns has it */
+	u16 is_lower;	      /* other devices receive what arrives by this one */
+	u16 from_here;	      /* what arrives may come from this host */
+	u32 master;	      /* the bridge or bond to which it belongs; 0: none */
+	u32 vrf;	      /* to which it, or its bridge or bond, belongs; 0: none */
+	u16 below_vrf;	      /* whether members of VRFs receive by it: BELOW, ... */
+	u16 others_from_here; /* so may what is for other stations: macvlan devices above */
+	u32 far_in_vrf;	      /* that other end belongs to a VRF there, or may */
+	s32 namespace_id;     /* as in its key */
+	u32 netns;	      /* inode number of that namespace; 0: own_netns has it */
 };
 
 /* Those frames that have a VLAN tag, or any. */
@@ -130,6 +131,7 @@ struct device {
 #define BELOW 2
 #define TRANSLATED_DESTINATIONS 1
 #define TRANSLATED_SOURCES 2
+#define CHANGED_AT_DEVICE 4 /* what arrives by it passes a chain of its own */
 /* Behind a header that the device has made itself, if there is one. */
 #define FIRST_IP 0
 #define FIRST_ETHERNET 1
@@ -156,6 +158,7 @@ struct local_network {
 	u32 prefix_len;	  /* bits, of all that follows */
 	s32 namespace_id; /* OWN_NAMESPACE or less, or as seen from here */
 	u32 family;
+	/* A link-local one of IPv6 has its device's number in the bytes 4 to 7. */
 	u8 address[16];
 };
 #define NOT_LOCAL 0 /* an exception in a larger network */
@@ -177,6 +180,8 @@ struct place {
 	u32 netns;	  /* inode number of that namespace; 0: unknown */
 	u32 ifindex;	  /* of the device there to which a packet comes; 0: none */
 	u32 translation;  /* what may be translated there, as in struct device */
+	u64 station;	  /* the address of that device in frames; 0: unknown */
+	u64 is_alone;	  /* nobody else behind the device here can have the address */
 };
 
 /* Identifies a process; pids are reused. */

@@ -160,7 +160,7 @@ def netlink_answers(rng: Random) -> None:
     fake.recv.side_effect = [rng.choice(answers) for _ in range(3)] + [done] * 9
     with contextlib.suppress(OSError):
         for found in addresses._addresses(fake, rng.choice((-1, 3))):
-            assert len(found.address) in (4, 16)
+            assert len(found.network.address) in (4, 16)
     fake.recv.side_effect = [rng.choice(answers)] + [done] * 9
     with contextlib.suppress(OSError):
         list(localroutes._routes(fake, socket.AF_INET, 0))
@@ -171,7 +171,7 @@ def netlink_answers(rng: Random) -> None:
     with contextlib.suppress(OSError):
         list(links.read(fake))
     with contextlib.suppress(OSError):
-        list(translation._hook(netlink.attributes(raw(rng))))
+        translation._chain(5, {4: raw(rng)})
 
 
 def kernel_messages(rng: Random) -> None:

@@ -9,6 +9,7 @@
 
 #include "abi.h"
 #include "kernel.h"
+#include "owners/deciders.h"
 #include "owners/socket_storage.h"
 #include "owners/task.h"
 #include "packet/parse.h"
@@ -35,7 +36,8 @@ static __always_inline bool is_ping(u32 protocol, const struct packet *packet)
 	       packet->echo_request;
 }
 
-/* Whether only a system call about this socket can send the packet. On devices other
+/* Whether only a system call about this socket can send the packet, or, if netfilter has
+ * queued it, one by which it is let go (deciders.h). On devices other
  * than loopback, datagrams may have waited for address resolution; and the kernel sends
  * all ICMP messages but echo requests by itself. Others can reset a connection, as
  * `ss -K` does. */
@@ -67,12 +69,16 @@ record_sender(const struct socket_record *known, struct bpf_sock *sk,
 	      const struct device *device, const struct packet *packet)
 {
 	u32 protocol = protocol_of(known, sk);
+	struct process_id id;
 	u64 task;
 
 	if (!protocol || !is_sent_by_caller(sk, protocol, device, packet))
 		return NULL;
 	task = CURRENT_TASK();
 	if (is_kernel_thread(task))
+		return NULL;
+	id = id_of(leader_of(task));
+	if (!same_process(&known->user.process, &id) && is_decider(&id))
 		return NULL;
 	return record_use(sk, protocol, task, false, CLASSIFIER_DRAFT);
 }

@@ -44,6 +44,7 @@ struct fragments {
 	u8 destination[16];
 	u32 id;
 	s32 namespace_id;
+	u32 ifindex; /* of the device that carries them */
 	u16 sent;
 	u16 protocol; /* of IPv4: each has identifiers of its own */
 };
@@ -72,7 +73,8 @@ struct endpoint_lookup {
 	 * exited, another process has the socket and has not used it yet. */
 	u32 left_if_exited;
 	u32 fragmented;		/* to be remembered for the later fragments, */
-	s32 fragments_in;	/* by this namespace */
+	s32 fragments_in;	/* by this namespace, */
+	u32 fragments_by;	/* and by the packet's device */
 	volatile u32 is_sought; /* by its socket, in this place */
 	struct place place;
 	/* Nothing shows that the packet's addresses are those of the socket: only one

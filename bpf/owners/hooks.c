@@ -124,6 +124,26 @@ int on_socket_call(struct pt_regs *ctx)
 	return 0;
 }
 
+#define TCP_NODELAY 1
+#define TCP_CORK 3
+#define UDP_CORK 1
+
+/* sock_common_setsockopt(struct socket *, level, option, ...): some options send what was
+ * held back. */
+int on_setsockopt(struct pt_regs *ctx)
+{
+	u32 level = PT_REGS_PARM2(ctx), option = PT_REGS_PARM3(ctx);
+	u64 sk;
+
+	if (!(level == IPPROTO_TCP && (option == TCP_NODELAY || option == TCP_CORK)) &&
+	    !(level == IPPROTO_UDP && option == UDP_CORK))
+		return 0;
+	sk = user_sk(PT_REGS_PARM1(ctx));
+	if (sk)
+		record_caller(ctx, sk);
+	return 0;
+}
+
 #define TCP_ZEROCOPY_RECEIVE 35
 
 /* sock_common_getsockopt(struct socket *, level, option, ...): one option receives. */
@@ -307,7 +327,7 @@ int on_close(u64 *ctx)
 	u64 sk = ARGUMENT(0);
 	struct owner *known = owners.lookup(&sk);
 
-	if (known && (u32)ARGUMENT(2) == TCP_CLOSE)
+	if ((u32)ARGUMENT(2) == TCP_CLOSE)
 		remember_closed(sk, known);
 	return 0;
 }

@@ -21,13 +21,15 @@ struct sought_address {
 	struct local_network network;
 } __attribute__((aligned(8)));
 
-/* The one that was found last (lookup_generation.h). */
+/* The destination, and the source, that were found last (lookup_generation.h). */
 struct cached_address {
 	struct sought_address address;
 	u64 generation;
 	u64 kind;
 };
-BPF_PERCPU_ARRAY(cached_addresses, struct cached_address, 1);
+BPF_PERCPU_ARRAY(cached_addresses, struct cached_address, 2);
+#define CACHED_DESTINATION 0
+#define CACHED_SOURCE 1
 
 static __always_inline bool same_address(const struct sought_address *a,
 					 const struct sought_address *b)
@@ -38,21 +40,20 @@ static __always_inline bool same_address(const struct sought_address *a,
 	       one[3] == other[3];
 }
 
-static __always_inline u64 kind_of(struct sought_address *address, u64 generation)
+static __always_inline u64 kind_of(struct sought_address *address, u64 generation,
+				   u32 slot)
 {
-	u32 zero = 0, *kind;
-	struct cached_address *cached = cached_addresses.lookup(&zero);
+	u32 *kind;
+	struct cached_address *cached = cached_addresses.lookup(&slot);
 
 	if (!cached)
 		return NOT_LOCAL;
 	if (cached->generation == generation && same_address(&cached->address, address))
 		return cached->kind;
 	kind = local_networks.lookup(&address->network);
-	if (!kind)
-		return NOT_LOCAL;
 	cached->address = *address;
 	cached->generation = generation;
-	cached->kind = *kind;
+	cached->kind = kind ? *kind : NOT_LOCAL;
 	return cached->kind;
 }
 
@@ -68,10 +69,16 @@ static __always_inline u64 kind_on_every_host(const u8 *address, u32 family)
 	return NOT_LOCAL;
 }
 
-/* Whether sockets that are not connected may receive the packet. Connections are made
- * to single hosts only. */
+static __always_inline bool is_link_local(const struct packet *packet)
+{
+	return packet->family == AF_INET6 && packet->destination[0] == 0xfe &&
+	       (packet->destination[1] & 0xc0) == 0x80;
+}
+
+/* Whether sockets that are not connected may receive the packet, which comes by a device.
+ * Connections are made to single hosts only. */
 static __always_inline bool is_for_host(const struct packet *packet, s32 ns,
-					u64 generation)
+					u32 ifindex, u64 generation)
 {
 	u64 kind = kind_on_every_host(packet->destination, packet->family);
 	struct sought_address key = { .network = { .namespace_id = ns,
@@ -81,9 +88,23 @@ static __always_inline bool is_for_host(const struct packet *packet, s32 ns,
 		key.network.prefix_len =
 			KEY_BITS + (packet->family == AF_INET ? 32 : 128);
 		__builtin_memcpy(key.network.address, packet->destination, 16);
-		kind = kind_of(&key, generation);
+		if (is_link_local(packet))
+			*(u32 *)(key.network.address + 4) = ifindex;
+		kind = kind_of(&key, generation, CACHED_DESTINATION);
 	}
 	return packet->protocol == IPPROTO_TCP ? kind == LOCAL_UNICAST : kind;
+}
+
+/* Whether the source of a packet is this host's own address. */
+static __always_inline bool has_own_source(const struct packet *packet, s32 ns,
+					   u64 generation)
+{
+	struct sought_address key = { .network = { .prefix_len = KEY_BITS + 32,
+						   .namespace_id = ns,
+						   .family = AF_INET } };
+
+	*(u32 *)key.network.address = *(const u32 *)packet->source;
+	return kind_of(&key, generation, CACHED_SOURCE) != NOT_LOCAL;
 }
 
 #endif

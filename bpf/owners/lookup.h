@@ -159,6 +159,13 @@ static __always_inline bool is_opened(struct bpf_sock *raw)
 #endif
 }
 
+/* Whether the socket is one by which a process sends: what the user of a tun device lets
+ * arrive by it carries a socket of no family. */
+static __always_inline bool is_of_process(struct bpf_sock *sk)
+{
+	return LOAD(u32, sk, __builtin_offsetof(struct bpf_sock, family)) != 0;
+}
+
 /* Whether the process that sends has written the packet's addresses itself, by an
  * AF_PACKET or a raw socket. They may be those of another one's connection. */
 static __always_inline bool is_forged(struct bpf_sock *sk)
@@ -172,10 +179,10 @@ static __always_inline bool is_forged(struct bpf_sock *sk)
 }
 
 /* The socket that has sent the packet, if it carries that. What comes out of a container
- * still does, by a veth pair or a bridge. Where both ends of a pair are in one namespace,
- * another program may have set the socket that is to receive it (bpf_sk_assign). */
-static __always_inline struct bpf_sock *
-carried_socket(struct __sk_buff *skb, const struct device *device, bool outbound)
+ * still does, by a veth pair, a bridge or a macvlan device. One of the namespace in which
+ * the packet arrives may be that which is to receive it (bpf_sk_assign). */
+static __always_inline struct bpf_sock *carried_socket(struct __sk_buff *skb,
+						       bool outbound)
 {
 	struct bpf_sock *sk = skb->sk;
 #if READS_KERNEL
@@ -186,7 +193,7 @@ carried_socket(struct __sk_buff *skb, const struct device *device, bool outbound
 	if (!sk || outbound)
 		return sk;
 #if READS_KERNEL
-	if (!own || !device->from_here)
+	if (!own)
 		return NULL;
 	net = READ(u64, address_of(sk), SOCK_COMMON__SKC_NET);
 	return READ(u32, net, NET__NS + NS_COMMON__INUM) == *own ? NULL : sk;
@@ -204,7 +211,8 @@ static __always_inline bool is_sent_here(struct __sk_buff *skb,
 	struct device *before;
 
 	if (!outbound)
-		return device->is_loopback || device->from_here;
+		return device->is_loopback || device->from_here ||
+		       (device->others_from_here && is_for_others(skb));
 	if (!is_forwarded(skb, device))
 		return true;
 	before = devices.lookup(&key);
@@ -232,10 +240,12 @@ static __always_inline void find_owners(struct __sk_buff *skb,
 					struct endpoint_lookups *lookups)
 {
 	bool forged = false;
-	struct bpf_sock *sk = carried_socket(skb, device, outbound);
+	struct bpf_sock *sk = carried_socket(skb, outbound);
 
-	if (sk)
+	if (sk) {
 		forged = is_forged(sk);
+		lookups->sender.is_here |= is_of_process(sk);
+	}
 	if (sk && !is_reset_for_listener(sk, packet))
 		find_user(&lookups->sender, sk, packet->protocol);
 #if CALLERS
@@ -260,11 +270,8 @@ static __always_inline void drop_unless_member(struct __sk_buff *skb,
 					       struct endpoint_lookup *receiver,
 					       const struct packet *packet)
 {
-	u32 ifindex = IFINDEX_OF(skb);
-
-	if (!is_here(receiver))
-		ifindex = receiver->place.ifindex;
-	if (receiver->member && !is_member(receiver->member, packet, ifindex))
+	if (receiver->member &&
+	    !is_member(receiver->member, packet, arrives_by(skb, receiver)))
 		drop_owner(receiver);
 }
 
@@ -294,6 +301,8 @@ static __always_inline void find_endpoints(struct __sk_buff *skb,
 	lookups->sender.generation = lookups->receiver.generation = context->generation;
 	look_here(&lookups->sender, &context->device);
 	look_here(&lookups->receiver, &context->device);
+	lookups->sender.fragments_by = lookups->receiver.fragments_by =
+		context->ifindex;
 	find_owners(skb, &context->device, outbound, parsed, packet, lookups);
 	drop_unless_sure(&lookups->sender, packet);
 	drop_unless_sure(&lookups->receiver, packet);

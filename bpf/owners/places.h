@@ -67,24 +67,73 @@ static __always_inline bool look_there(struct endpoint_lookup *lookup,
 	return true;
 }
 
-/* Looks in the container behind a device that has the address. What is behind the devices
- * of a container is not known. */
-static __always_inline bool look_behind(struct endpoint_lookup *lookup,
-					const struct device *device, u32 ifindex,
-					const u8 *address, u32 family)
+/* Where a frame has the addresses of stations. */
+#define RECEIVING_STATION 0
+#define SENDING_STATION 6
+#define STATION_LEN 6
+/* The frame is not that of the network on which the container is. */
+#define NO_STATION 14
+
+/* Whether the frame names the station that is in a place. A container may have given itself
+ * the address of another one on its bridge, which gets what is meant for that. */
+static __always_inline bool is_station(struct __sk_buff *skb, const struct place *place,
+				       u32 at)
+{
+	u64 station = 0;
+
+	if (at == NO_STATION)
+		return place->is_alone;
+	if (bpf_skb_load_bytes(skb, at, &station, STATION_LEN))
+		return false;
+	return station == place->station;
+}
+
+/* The container behind a device that has the address; NULL: none. What is behind the
+ * devices of a container is not known. */
+static __always_inline struct place *place_behind(struct endpoint_lookup *lookup,
+						  const struct device *device,
+						  u32 ifindex, const u8 *address,
+						  u32 family)
 {
 	struct container_address *key = &lookup->key.address;
-	struct place *place;
 
 	if (is_inside(device))
-		return false;
+		return NULL;
 	key->ifindex = ifindex;
 	key->family = family;
 	__builtin_memcpy(key->address, address, 16);
-	place = container_addresses.lookup(key);
-	if (place)
-		lookup->place = *place;
-	return place;
+	return container_addresses.lookup(key);
+}
+
+/* Looks in the container behind a device that has the address; `at` says where the frame
+ * has that of its station. */
+static __always_inline bool look_behind(struct __sk_buff *skb,
+					struct endpoint_lookup *lookup,
+					const struct device *device, u32 ifindex,
+					const u8 *address, u32 family, u32 at)
+{
+	struct place *place = place_behind(lookup, device, ifindex, address, family);
+
+	if (!place || !is_station(skb, place, at))
+		return false;
+	lookup->place = *place;
+	return true;
+}
+
+/* Whether a bridge sends a frame to the container behind one of its ports, though that is
+ * for another station: it does not know yet where that one is. */
+static __always_inline bool is_flooded(struct __sk_buff *skb,
+				       struct endpoint_lookup *lookup,
+				       const struct packet *packet,
+				       const struct device *device)
+{
+	struct place *place;
+
+	if (!device->master)
+		return false;
+	place = place_behind(lookup, device, IFINDEX_OF(skb), packet->destination,
+			     packet->family);
+	return place && !is_station(skb, place, RECEIVING_STATION);
 }
 
 /* Whether nothing can have changed the addresses of a packet from its sender to here. A
@@ -111,8 +160,9 @@ static __always_inline bool find_sending_place(struct __sk_buff *skb,
 		return true;
 	if (forwarded || (!outbound && device->from_here)) {
 		lookup->only_connected = !is_as_sent(lookup, outbound);
-		return look_behind(lookup, device, ifindex, answer->destination,
-				   answer->family);
+		return look_behind(skb, lookup, device, ifindex, answer->destination,
+				   answer->family,
+				   forwarded ? NO_STATION : SENDING_STATION);
 	}
 	return answer->protocol == IPPROTO_TCP &&
 	       ((outbound && !is_of_vrf(skb, device) && !is_inside(device)) ||
@@ -121,28 +171,40 @@ static __always_inline bool find_sending_place(struct __sk_buff *skb,
 
 /* Where a packet that arrives is received; false if that is another host. Its addresses
  * may become those of another socket, except where that is connected to just these. */
-static __always_inline bool find_place_ahead(struct endpoint_lookup *lookup,
+static __always_inline bool find_place_ahead(struct __sk_buff *skb,
+					     struct endpoint_lookup *lookup,
 					     struct packet *packet,
 					     const struct device *device)
 {
-	u32 ifindex;
+	u32 ifindex, by = IFINDEX_OF(skb);
 
 	if (may_be_tracked(packet, device))
 		follow_arriving(lookup, packet);
 	ifindex = lookup->is_tracked ? lookup->is_behind : device->master;
-	if (!ifindex || (!lookup->is_tracked &&
-			 is_for_host(packet, device->namespace_id, lookup->generation)))
+	if (!ifindex ||
+	    (!lookup->is_tracked &&
+	     is_for_host(packet, device->namespace_id, by, lookup->generation)))
 		return true; /* a container may have given itself our address, too */
-	if (look_behind(lookup, device, ifindex, packet->destination, packet->family)) {
+	if (look_behind(skb, lookup, device, ifindex, packet->destination,
+			packet->family,
+			lookup->is_tracked ? NO_STATION : RECEIVING_STATION)) {
 		lookup->only_connected = !lookup->is_tracked;
 		return true;
 	}
 	return !lookup->is_tracked;
 }
 
-/* Whether nobody receives what arrives in such a frame: it is for another host. The kernel
- * takes TCP only from frames for this host alone. On a device below another one only that
- * one knows. */
+static __always_inline bool is_for_others(struct __sk_buff *skb)
+{
+	return LOAD(u32, skb, __builtin_offsetof(struct __sk_buff, pkt_type)) ==
+	       PACKET_OTHERHOST;
+}
+
+#define VLAN_ID 0xfff /* in a tag; the rest is a priority */
+
+/* Whether nobody receives what arrives in such a frame: it is for another host, or for a
+ * VLAN of which there is no device. The kernel takes TCP only from frames for this host
+ * alone. On a device below another one only that one knows. */
 static __always_inline bool is_in_foreign_frame(struct __sk_buff *skb,
 						const struct packet *packet,
 						const struct device *device)
@@ -151,6 +213,8 @@ static __always_inline bool is_in_foreign_frame(struct __sk_buff *skb,
 
 	if (device->is_lower)
 		return false;
+	if (skb->vlan_present && (skb->vlan_tci & VLAN_ID))
+		return true;
 	return type == PACKET_OTHERHOST ||
 	       (packet->protocol == IPPROTO_TCP && type != PACKET_HOST);
 }
@@ -166,6 +230,20 @@ static __always_inline bool is_for_loopback(const struct packet *packet)
 	return !words[0] && words[1] == (u64)bpf_htonl(1) << 32;
 }
 
+/* Whether the kernel takes a packet from nobody that has such a source. It has been checked
+ * on lo, if at all, before the packet was sent. */
+static __always_inline bool is_impossible_source(const struct packet *packet)
+{
+	const u64 *words = (const u64 *)packet->source;
+
+	if (packet->family == AF_INET)
+		return packet->source[0] == 127 || packet->source[0] >= 224 ||
+		       *(const u32 *)packet->source ==
+			       *(const u32 *)packet->destination;
+	return packet->source[0] == 0xff ||
+	       (!words[0] && words[1] == (u64)bpf_htonl(1) << 32);
+}
+
 /* Where the packet is received; false if that is another host, or unknown. */
 static __always_inline bool
 find_receiving_place(struct __sk_buff *skb, struct endpoint_lookup *lookup,
@@ -175,13 +253,17 @@ find_receiving_place(struct __sk_buff *skb, struct endpoint_lookup *lookup,
 		return false;
 	if (!outbound && is_in_foreign_frame(skb, packet, device))
 		return false;
-	if (!device->is_loopback && is_for_loopback(packet))
+	if (!device->is_loopback &&
+	    (is_for_loopback(packet) || is_impossible_source(packet)))
 		return false;
 	if (!outbound || device->is_loopback)
-		return find_place_ahead(lookup, packet, device);
-	return look_there(lookup, device) ||
-	       (device->from_here && look_behind(lookup, device, IFINDEX_OF(skb),
-						 packet->destination, packet->family));
+		return find_place_ahead(skb, lookup, packet, device);
+	if (device->far_namespace >= 0)
+		return !is_flooded(skb, lookup, packet, device) &&
+		       look_there(lookup, device);
+	return device->from_here &&
+	       look_behind(skb, lookup, device, IFINDEX_OF(skb), packet->destination,
+			   packet->family, RECEIVING_STATION);
 }
 
 #endif

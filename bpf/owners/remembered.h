@@ -72,20 +72,24 @@ fragments_key(struct endpoint_lookup *lookup, const struct packet *packet, u32 s
 	__builtin_memcpy(key->destination, packet->destination, 16);
 	key->id = packet->fragment_id;
 	key->namespace_id = lookup->fragments_in;
+	key->ifindex = lookup->fragments_by;
 	key->sent = sent;
 	key->protocol = packet->family == AF_INET ? packet->protocol : 0;
 	return key;
 }
 
+/* Identifiers are reused: what comes after the last fragment is of another datagram. */
 static __always_inline void find_by_first_fragment(struct endpoint_lookup *lookup,
 						   const struct packet *packet,
 						   u32 sent)
 {
-	struct fragmented_owner *first =
-		fragmented.lookup(fragments_key(lookup, packet, sent));
+	struct fragments *key = fragments_key(lookup, packet, sent);
+	struct fragmented_owner *first = fragmented.lookup(key);
 
 	if (first && bpf_ktime_get_ns() - first->seen_ns < FRAGMENTS_MAX_NS)
 		take_owner(lookup, &first->owner);
+	if (first && packet->last_fragment)
+		fragmented.delete(key);
 }
 
 static __always_inline void remember_fragment(const struct endpoint *endpoint,

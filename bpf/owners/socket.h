@@ -54,8 +54,8 @@ static __always_inline void read_addresses(u64 sk, struct flow *flow)
 	*(u32 *)flow->remote = FIELD(u32, sk, SOCK_COMMON__SKC_DADDR);
 }
 
-/* Remembers the owner of a connection in our network namespace that ends; `sk` is a
- * struct tcp_sock for the verifier. */
+/* Remembers the owner of a connection that ends, which replaces that of an earlier one
+ * with the same addresses; NULL: unknown. `sk` is a struct tcp_sock for the verifier. */
 static __always_inline void remember_closed(u64 sk, const struct owner *owner)
 {
 	struct closed_connection entry = { .closed_ns = bpf_ktime_get_ns() };
@@ -69,6 +69,10 @@ static __always_inline void remember_closed(u64 sk, const struct owner *owner)
 	/* skc_num, the same in host order, is already zero. */
 	flow.local_port = FIELD(u16, sk, INET_SOCK__INET_SPORT);
 	read_addresses(sk, &flow);
+	if (!owner || owner->ambiguous) {
+		closed.delete(&flow);
+		return;
+	}
 	entry.owner = *owner;
 	closed.update(&flow, &entry);
 }

@@ -93,6 +93,15 @@ static __always_inline bool is_here(const struct endpoint_lookup *lookup)
 	return lookup->place.namespace_id <= OWN_NAMESPACE;
 }
 
+/* The number of the device, in the lookup's namespace, by which the packet arrives. */
+static __always_inline u32 arrives_by(struct __sk_buff *skb,
+				      const struct endpoint_lookup *lookup)
+{
+	u32 ifindex = IFINDEX_OF(skb);
+
+	return is_here(lookup) ? ifindex : lookup->place.ifindex;
+}
+
 /* Whether the kernel looks for the socket by another device than the lookup does: that of
  * a container, or one that lo stands for. Few sockets make a difference: ask for it
  * last. */
@@ -127,8 +136,17 @@ static __always_inline bool may_receive(struct __sk_buff *skb, struct bpf_sock *
 					const struct device *device, bool connected)
 {
 	return !is_bound_elsewhere(skb, sk, packet, lookup, device) &&
-	       (connected ||
-		is_for_host(packet, lookup->place.namespace_id, lookup->generation));
+	       (connected || is_for_host(packet, lookup->place.namespace_id,
+					 arrives_by(skb, lookup), lookup->generation));
+}
+
+/* Whether IPv4 discards what arrives with an address of this host as its source. */
+static __always_inline bool is_from_ourselves(const struct packet *packet,
+					      const struct endpoint_lookup *lookup,
+					      const struct device *device)
+{
+	return packet->family == AF_INET && !device->is_loopback && is_here(lookup) &&
+	       has_own_source(packet, lookup->place.namespace_id, lookup->generation);
 }
 
 /* The answer to a packet, by its addresses: the sender is looked up as the receiver of
@@ -253,14 +271,17 @@ static __always_inline bool is_for_upper_device(struct __sk_buff *skb,
 }
 
 /* Whether a listener, or a socket that is not connected, may be another one than the
- * kernel finds for the packet. */
+ * kernel finds for the packet, if it finds any. */
 static __always_inline bool may_be_another(struct __sk_buff *skb,
 					   struct endpoint_lookup *lookup,
 					   struct bpf_sock *sk,
-					   const struct device *device)
+					   const struct packet *packet,
+					   const struct device *device, bool sent)
 {
 	return lookup->only_connected || is_translated(lookup, sk, device) ||
-	       is_for_upper_device(skb, lookup, device);
+	       (lookup->place.translation & CHANGED_AT_DEVICE) ||
+	       is_for_upper_device(skb, lookup, device) ||
+	       (!sent && is_from_ourselves(packet, lookup, device));
 }
 
 /* Forgets the owner of a socket that may not receive the packet, or that another process
@@ -350,7 +371,8 @@ static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
 			open = state != TCP_TIME_WAIT;
 			listens = state == TCP_LISTEN;
 			if (may_receive(skb, sk, packet, lookup, device, !listens) &&
-			    !(listens && may_be_another(skb, lookup, sk, device)))
+			    !(listens &&
+			      may_be_another(skb, lookup, sk, packet, device, sent)))
 				find_tcp_user(skb, lookup, sk, packet, device, listens,
 					      anew);
 		}
@@ -361,10 +383,10 @@ static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
 			    is_here(lookup) ? IFINDEX_OF(skb) : lookup->place.ifindex);
 }
 
-/* Finds the owner of a datagram socket. One that is connected is the only one for its
- * peer. Of several others on a port, any may have sent a datagram, and the kernel may
- * prefer one that is bound to another device than the lookup's. All members of a group
- * receive what is sent to it. */
+/* Finds the owner of a datagram socket. Of several on a port, any may have sent a datagram,
+ * also of those that are connected to the same peer, and the kernel may prefer one that is
+ * bound to another device than the lookup's. All members of a group receive what is sent
+ * to it. */
 static __always_inline void
 find_udp_user(struct __sk_buff *skb, struct endpoint_lookup *lookup,
 	      struct bpf_sock *sk, const struct packet *packet,
@@ -377,10 +399,8 @@ find_udp_user(struct __sk_buff *skb, struct endpoint_lookup *lookup,
 		lookup->member = address_of(sk);
 		return;
 	}
-	if (connected)
-		return;
 	sharing = sharing_of(lookup, sk);
-	if ((sharing & CHOSEN_BY_PROGRAM) ||
+	if ((!connected && (sharing & CHOSEN_BY_PROGRAM)) ||
 	    ((sharing & SHARES_PORT) &&
 	     (sent || is_by_other_device(skb, lookup, packet, device))))
 		drop_owner(lookup);
@@ -410,7 +430,7 @@ static __always_inline void find_by_udp_socket(struct __sk_buff *skb,
 	connected = STATE_OF(sk) == TCP_ESTABLISHED;
 	if (may_receive(skb, sk, packet, lookup, device, connected) &&
 	    (!sent || may_have_sent(sk, packet)) &&
-	    (connected || !may_be_another(skb, lookup, sk, device)))
+	    (connected || !may_be_another(skb, lookup, sk, packet, device, sent)))
 		find_udp_user(skb, lookup, sk, packet, device, connected, sent);
 	bpf_sk_release(sk);
 }

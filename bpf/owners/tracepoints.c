@@ -8,6 +8,7 @@
 #include "abi.h"
 #include "kernel.h"
 #include "lookup_generation.h"
+#include "owners/deciders.h"
 #include "owners/process.h"
 #include "owners/process_cache.h"
 #include "owners/sharing.h"
@@ -44,6 +45,8 @@ int on_socket_use(u64 *ctx)
 
 	if (is_inet(sk))
 		record_caller_in_socket(sk, false);
+	else
+		note_decider(sk);
 	return 0;
 }
 
@@ -54,39 +57,42 @@ int on_socket_receive(u64 *ctx)
 
 	if (is_inet(sk))
 		record_caller_in_socket(sk, false);
+	else
+		note_decider(sk);
 #if READS_KERNEL
-	else if (FIELD(u16, sk, SOCK_COMMON__SKC_FAMILY) == AF_UNIX)
+	if (FIELD(u16, sk, SOCK_COMMON__SKC_FAMILY) == AF_UNIX)
 		record_message(CURRENT_TASK());
 #endif
 	return 0;
 }
 
-/* Remembers the owner of a connection that was in a state and has ended. */
+/* Remembers the owner of a connection that was in a state and has ended, or that it is not
+ * known. */
 static __always_inline void remember_owner(u64 sk, u32 state)
 {
 	u64 tcp = (u64)bpf_skc_to_tcp_sock((void *)sk);
 	struct socket_record *known;
 	struct process *process;
-	struct owner *owner;
+	struct owner *owner = NULL;
 
 	if (!tcp)
 		return;
 	known = socket_records.sk_storage_get((void *)sk, 0, 0);
-	if (!known || is_passed_on(sk, known))
-		return;
-	owner = stored_owner(known, state, NOT_CACHED, 0, &process);
-	if (owner)
-		remember_closed(tcp, owner);
+	if (known && !is_passed_on(sk, known))
+		owner = stored_owner(known, state, NOT_CACHED, 0, &process);
+	remember_closed(tcp, owner);
 }
 
-/* inet_sock_set_state(sk, old, new): connect(2) and listen(2), and the end of a
- * connection, where the current task is arbitrary. */
+/* inet_sock_set_state(sk, old, new): connect(2) and listen(2); shutdown(2), and the last
+ * close(2), before the FIN is sent; and the end of a connection, where the current task is
+ * arbitrary. */
 int on_socket_state(u64 *ctx)
 {
 	u64 sk = ARGUMENT(0);
 	u32 old = ARGUMENT(1), new = ARGUMENT(2);
 
-	if (new == TCP_SYN_SENT || new == TCP_LISTEN)
+	if (new == TCP_SYN_SENT || new == TCP_LISTEN || new == TCP_FIN_WAIT1 ||
+	    new == TCP_LAST_ACK)
 		record_caller_in_socket(sk, new == TCP_LISTEN);
 	else if (new == TCP_CLOSE)
 		remember_owner(sk, old);

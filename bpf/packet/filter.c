@@ -53,12 +53,25 @@ static __always_inline bool find_device(struct __sk_buff *skb,
 	return true;
 }
 
+/* include/uapi/linux/if_packet.h */
+#define PACKET_LOOPBACK 5
+
+/* Whether this host has sent the packet, which was captured when it left: members of a
+ * group here, and receivers of a broadcast, get a copy, which has no Ethernet header.
+ * AF_PACKET skips it, too. */
+static __always_inline bool comes_back(struct __sk_buff *skb, u32 direction)
+{
+	return direction == EPB_INBOUND && skb_field(skb, pkt_type) == PACKET_LOOPBACK;
+}
+
 static __always_inline int enter(struct __sk_buff *skb, u32 direction)
 {
 	struct frame_context *context = frame_context();
 	struct counters *count;
 	u32 id;
 
+	if (comes_back(skb, direction))
+		return TC_ACT_UNSPEC;
 	if (!context || !find_device(skb, context))
 		return TC_ACT_UNSPEC;
 	id = context->device.interface_id;

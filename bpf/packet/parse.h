@@ -44,6 +44,7 @@ struct packet {
 	u8 tcp_flags;	  /* 0 in a quoted packet */
 	bool fragmented;
 	bool later_fragment; /* without the transport header */
+	bool last_fragment;
 	bool echo_request;
 	bool about_inner; /* an ICMP error: the flow is that of the packet it quotes */
 } __attribute__((aligned(8)));
@@ -169,10 +170,42 @@ struct ipv6_header {
 	u8 destination[16];
 };
 
+#define IPV4_OPTIONS_MAX 40
+#define LOOSE_SOURCE_ROUTE 131
+#define STRICT_SOURCE_ROUTE 137
+
+/* Whether one of the eight bytes has a value. */
+static __always_inline bool has_byte(u64 word, u8 value)
+{
+	u64 differ = word ^ value * 0x0101010101010101ull;
+
+	return (differ - 0x0101010101010101ull) & ~differ & 0x8080808080808080ull;
+}
+
+/* Whether the options of a header, so many bytes, may name another destination (RFC 791,
+ * section 3.1). Any byte with such a value counts. */
+static __always_inline bool may_be_routed(const struct reader *reader, u32 len)
+{
+	const u64 *words = field_at(reader, IPV4_OPTIONS_MAX);
+	bool found = false;
+
+	if (!words)
+		return true;
+#pragma unroll
+	for (u32 i = 0; i < IPV4_OPTIONS_MAX / 8; i++) {
+		u64 kept = len >= 8 * (i + 1) ? ~0ull : len > 8 * i ? ~0u : 0;
+
+		found |= has_byte(words[i] & kept, LOOSE_SOURCE_ROUTE) ||
+			 has_byte(words[i] & kept, STRICT_SOURCE_ROUTE);
+	}
+	return found;
+}
+
 static __always_inline bool parse_ipv4(const struct reader *reader,
 				       struct packet *packet)
 {
 	const struct ipv4_header *header = field_at(reader, sizeof(*header));
+	u32 options_len;
 	u16 fragment;
 
 	if (!header)
@@ -184,8 +217,14 @@ static __always_inline bool parse_ipv4(const struct reader *reader,
 	fragment = bpf_ntohs(header->fragment);
 	packet->fragmented = fragment & 0x3fff; /* more fragments, or an offset */
 	packet->later_fragment = fragment & 0x1fff;
+	packet->last_fragment = !(fragment & 0x2000);
 	packet->fragment_id = header->id;
-	reader->cursor->at += (header->version_ihl & 15) * 4;
+	options_len = (header->version_ihl & 15) * 4 - sizeof(*header);
+	reader->cursor->at += sizeof(*header);
+	/* The destination is not the last one yet. */
+	if (options_len && may_be_routed(reader, options_len))
+		return false;
+	reader->cursor->at += options_len;
 	return true;
 }
 
@@ -237,6 +276,7 @@ static __always_inline bool parse_ipv6(const struct reader *reader,
 			packet->fragmented = true;
 			packet->later_fragment = bpf_ntohs(extension->fragment) &
 						 0xfff8;
+			packet->last_fragment = !(bpf_ntohs(extension->fragment) & 1);
 			packet->fragment_id = extension->id;
 			reader->cursor->at += 8;
 		} else if (next == IPPROTO_AH) {

@@ -4,6 +4,8 @@ import ipaddress
 import os
 import re
 import select
+import socket
+import sys
 
 import pytest
 
@@ -19,6 +21,7 @@ PORT = 20001
 NETWORK = "route add local 10.84.0.0/24 dev lo"
 NETWORK6 = "route add local fd84::/32 dev lo"
 EXCEPTION6 = "route add unreachable fd84::7 dev lo table local"
+LATER = "addr add 10.84.0.1/24 dev lo; rule add pref 9 lookup local; rule del pref 0"
 UP = "link add d0 type veth peer name d1; link set d0 up; link set d1 up"
 
 
@@ -57,6 +60,14 @@ def _set_up(space: netns.Namespace, commands: str) -> None:
         (f"{NETWORK}; route add unreachable 10.84.0.7", "10.84.0.8", Kind.UNICAST),
         (f"{NETWORK}; route add unreachable 10.84.0.0/24", "10.84.0.7", Kind.UNICAST),
         (f"{NETWORK} tos 4", "10.84.0.7", Kind.NOT_LOCAL),
+        (LATER, "10.84.0.1", Kind.UNICAST),
+        (
+            f"{LATER}; rule add pref 5 to 10.84.0.1 lookup 7",
+            "10.84.0.1",
+            Kind.NOT_LOCAL,
+        ),
+        (f"{LATER}; rule add pref 5 fwmark 7 lookup 7", "10.84.0.1", Kind.UNICAST),
+        (f"{LATER}; rule add pref 10 lookup 7", "10.84.0.1", Kind.UNICAST),
         (NETWORK6, "fd84::7", Kind.UNICAST),
         (f"{NETWORK6}; {EXCEPTION6}", "fd84::7", Kind.NOT_LOCAL),
     ],
@@ -67,6 +78,23 @@ def test_what_is_local(
     _set_up(space, commands)
     with space.entered():
         assert _kind(address) == kind
+
+
+def test_a_link_local_address_is_local_on_its_device_and_on_lo(
+    space: netns.Namespace,
+) -> None:
+    _set_up(space, UP)
+    space.ip("addr", "add", "fe80::7/64", "dev", "d0", "nodad")
+    with space.entered():
+        devices_of_it = {socket.if_nametoindex(name) for name in ("lo", "d0")}
+        with netlink.connect() as here:
+            found = {n.address for n in localroutes.read(here)}
+    scopes = {
+        int.from_bytes(address[4:8], sys.byteorder)
+        for address in found
+        if address[:2] == b"\xfe\x80" and address[8:] == bytes(7) + b"\7"
+    }
+    assert scopes == devices_of_it
 
 
 def test_the_kernel_agrees_that_longer_prefixes_come_first(
@@ -88,6 +116,8 @@ def test_the_kernel_agrees_that_longer_prefixes_come_first(
         ("route add 10.84.0.7 dev lo table 7", False),
         ("addr add 10.84.0.1/24 dev lo", True),
         ("link set lo mtu 1500", True),
+        ("rule add pref 5 lookup 7", True),
+        ("-6 rule add pref 5 lookup 7", True),
     ],
 )
 def test_changes_of_what_is_local_are_heard(
@@ -97,6 +127,15 @@ def test_changes_of_what_is_local_are_heard(
         space.ip(*command.split())
         # The kernel notifies before ip(8) has its answer.
         assert bool(select.select([watch], [], [], 0)[0]) == is_heard
+
+
+def test_the_kernel_agrees_that_rules_may_come_before_the_local_table(
+    space: netns.Namespace,
+) -> None:
+    _set_up(space, f"{LATER}; {UP}; route add 10.84.0.1 dev d0 table 7")
+    assert space.ip("route", "get", "10.84.0.1").startswith("local 10.84.0.1 ")
+    space.ip("rule", "add", "pref", "5", "to", "10.84.0.1", "lookup", "7")
+    assert space.ip("route", "get", "10.84.0.1").startswith("10.84.0.1 dev d0")
 
 
 def _binds() -> Script:

@@ -2,6 +2,8 @@
 
 import select
 import shutil
+import socket
+import subprocess
 
 import pytest
 
@@ -58,6 +60,35 @@ def test_rules_that_translate(
     assert translation.there(f"/run/netns/{space.name}") == found
 
 
+IPVS = "modprobe ip_vs; test -e /proc/net/ip_vs"
+SERVICE = "ipvsadm -A -t 10.0.0.1:80 -s rr"
+
+
+def test_services_of_ipvs(space: netns.Namespace) -> None:
+    try:
+        space.run("sh", "-c", IPVS)
+        space.run(*SERVICE.split())
+    except subprocess.CalledProcessError:
+        pytest.skip("needs IPVS, and ipvsadm")
+    with space.entered():
+        assert translation.here() == NONE._replace(to_servers=True)
+
+
+@pytest.mark.parametrize("family", ["netdev", "inet"])
+def test_chains_of_a_device(space: netns.Namespace, family: str) -> None:
+    space.ip("link", "add", "d0", "type", "veth", "peer", "name", "d1")
+    hook = "type filter hook ingress device d0 priority 0"
+    rule = "udp dport 80 udp dport set 81"
+    space.run("nft", f"table {family} t {{ chain c {{ {hook}; {rule}\n }}\n }}")
+    with space.entered():
+        number = socket.if_nametoindex("d0")
+        assert translation.here() == NONE._replace(devices=frozenset({number}))
+        found = Survey().read()
+    changed = {n for n, one in found.items() if one.translation}
+    assert changed == {number}
+    assert found[number].translation == abi.CHANGED_AT_DEVICE
+
+
 def test_the_watch_says_where_rules_have_changed() -> None:
     with netns.pair() as joined, joined.near.entered(), translation.Watch() as watch:
         assert watch.sources() == set()
@@ -107,6 +138,18 @@ def test_ports_of_a_bridge_are_lower_devices(space: netns.Namespace) -> None:
     assert {names[i] for i, each in around.items() if each.is_lower} == {"port"}
     from_here = {names[i] for i, each in around.items() if each.from_here}
     assert from_here == {"port", "other", "br0"}
+
+
+def test_what_comes_by_a_macvlan_device_may_come_from_this_host(
+    space: netns.Namespace,
+) -> None:
+    space.ip("tuntap", "add", "tap0", "mode", "tap")
+    space.ip("link", "add", "link", "tap0", "name", "mac0", "type", "macvlan")
+    with space.entered():
+        names, around = devices.names(), Survey().read()
+    assert {names[i] for i, each in around.items() if each.from_here} == {"mac0"}
+    below = {names[i] for i, each in around.items() if each.others_from_here}
+    assert below == {"tap0"}
 
 
 def test_a_capture_looks_again_when_addresses_change(space: netns.Namespace) -> None:

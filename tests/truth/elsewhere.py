@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from support.netns import IFF_NO_PI, IFF_TAP, TUNSETIFF
 from truth.network import ELSEWHERES_MAC, UPLINK, UPLINK_ADDRESS, UPLINK_MAC
-from truth.packets import ELSEWHERE
+from truth.packets import ELSEWHERE, VLAN
 
 SYN, RST = 2, 4
 IP = b"\x08\x00"
@@ -24,14 +24,43 @@ class Host:
         self._ethernet = bytes.fromhex((station + ELSEWHERES_MAC).replace(":", ""))
 
     def send_datagram(
-        self, source: int, port: int, data: bytes, to: str = UPLINK_ADDRESS
+        self,
+        source: int,
+        port: int,
+        data: bytes,
+        to: str = UPLINK_ADDRESS,
+        source_address: str = ELSEWHERE,
     ) -> None:
         """Send UDP."""
-        self._send(socket.IPPROTO_UDP, datagram(source, port, data), to)
+        payload = datagram(source, port, data)
+        packet = ipv4(socket.IPPROTO_UDP, (source_address, to), payload)
+        os.write(self._fd, self._ethernet + IP + packet)
 
-    def send_fragments(self, protocol: int, payload: bytes, identifier: int) -> None:
-        """Send a packet in two fragments, of which the first has some 1,000 bytes."""
-        for at, part, more in ((0, payload[:1024], 1), (128, payload[1024:], 0)):
+    def send_tagged(self, vlan: int, source: int, port: int, data: bytes) -> None:
+        """Send UDP in a VLAN."""
+        payload = datagram(source, port, data)
+        packet = ipv4(socket.IPPROTO_UDP, (ELSEWHERE, UPLINK_ADDRESS), payload)
+        tag = struct.pack(">HH", VLAN, vlan)
+        os.write(self._fd, self._ethernet + tag + IP + packet)
+
+    def send_datagram_by(
+        self, options: bytes, source: int, port: int, data: bytes
+    ) -> None:
+        """Send UDP with options of IPv4, whose length is a multiple of four."""
+        payload = datagram(source, port, data)
+        ends = ELSEWHERE, UPLINK_ADDRESS
+        packet = ipv4(socket.IPPROTO_UDP, ends, payload, options=options)
+        os.write(self._fd, self._ethernet + IP + packet)
+
+    def send_fragments(
+        self, protocol: int, payload: bytes, identifier: int, order: int = 1
+    ) -> None:
+        """Send a packet in two fragments, of which the first has some 1,000 bytes.
+
+        ``order`` -1: the other one first.
+        """
+        parts = ((0, payload[:1024], 1), (128, payload[1024:], 0))
+        for at, part, more in parts[::order]:
             where = identifier, more << 13 | at
             packet = ipv4(protocol, (ELSEWHERE, UPLINK_ADDRESS), part, where)
             os.write(self._fd, self._ethernet + IP + packet)
@@ -65,10 +94,13 @@ def ipv4(
     addresses: tuple[str, str],
     payload: bytes,
     fragment: tuple[int, int] = (0, 0),
+    options: bytes = b"",
 ) -> bytes:
     """Return an IPv4 packet; ``fragment``: its identifier, and flags with offset."""
-    ends = b"".join(map(socket.inet_aton, addresses))
-    fields = (0x45, 0, 20 + len(payload), *fragment, 64, protocol, 0)
+    ends = b"".join(map(socket.inet_aton, addresses)) + options
+    words = 5 + len(options) // 4
+    length = 4 * words + len(payload)
+    fields = (0x40 | words, 0, length, *fragment, 64, protocol, 0)
     head = struct.pack(">BBHHHBBH", *fields)
     return head[:10] + checksum(head + ends) + ends + payload
 

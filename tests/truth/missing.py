@@ -46,6 +46,7 @@ _BEHIND_LO = (
 )
 _LITE = "sockets of UDP-Lite cannot be looked up"
 _CLOSED = "the owner has closed its descriptor, and nobody has used the socket since"
+_COPY = "the copy of what this host sends that its own sockets get is not captured"
 _LARGE = "a shorter prefix than 24 bits may have exceptions that are not followed"
 
 MAY_MISS = {
@@ -60,6 +61,8 @@ MAY_MISS = {
     "published-udp-port": _FIRST,
     "published-port-of-a-dead-proxy": _FIRST,
     "published-to-another-host": _FIRST,
+    "port-rewritten-at-a-device": "a chain of the device changes what arrives by it "
+    "behind the lookup",
     "port-rewritten-without-tracking": _UNTRACKED,
     "transparent-proxy": _UNTRACKED,
     "error-about-a-masqueraded-datagram": _FIRST,
@@ -126,6 +129,13 @@ MAY_MISS = {
     "datagrams-for-an-address-of-another-host": _FORWARDED,
     "datagram-with-another-hop-to-go": "the ports of a packet whose routing header is "
     "not done are not read",
+    "broadcast-that-comes-back": _COPY,
+    "multicast-that-comes-back": _COPY,
+    "container-with-a-macvlan-device": "a device in a container of which there is no "
+    "other end here leads nowhere, and below such a device the receiver is not known",
+    "container-with-the-address-of-a-machine": "a machine on the bridge may have the "
+    "address as well",
+    "two-that-ask-the-same": _SHARED_PORT,
     "udp-lite-beside-udp": _LITE,
     "udp-lite-beside-udp-in-a-container": _LITE,
     "udp-lite-to-nobody": _LITE,
@@ -150,6 +160,7 @@ MAY_MISS = {
     "frame-of-a-packet-socket": "AF_PACKET sockets have no label",
     "segment-of-a-packet-socket": "AF_PACKET sockets have no label",
     "descriptor-passed-and-only-received-by": "the new owner has not used the socket",
+    "connection-passed-on-and-reset": "the new owner has not used the socket",
     "connection-inherited-and-closed": _CLOSED,
     "connection-of-a-dead-parent": _CLOSED,
     "connection-of-a-closed-listener": "a connection may get to another listener until "
@@ -168,12 +179,19 @@ _LEAVES_FIRST = (
     "on devices other than lo, a socket's first datagrams leave before the kernel "
     "reports them"
 )
+_HAD_CHILD = "a child has the connection, too, and one of the two may have closed it"
 _OLD = "a connection from before the capture is found by polling"
 WITHOUT_KPROBES = {
     "container-pings": _LEAVES_FIRST,
     "datagram-that-waits-for-a-neighbour": _LEAVES_FIRST,
     "datagram-of-a-raw-socket-in-a-container": _LEAVES_FIRST,
+    "datagrams-of-a-netfilter-queue": "a datagram that was queued leaves in the system "
+    "call of another process",
+    "segment-let-go-by-a-child": _HAD_CHILD,
+    "connection-shut-down-by-a-child": _HAD_CHILD,
     "segment-in-a-frame-for-all": _NOT_USED_YET,
+    "frame-with-a-tag-that-nobody-has": _LEAVES_FIRST,
+    "link-local-address-of-another-device": _LEAVES_FIRST,
     "fragments-with-the-identifier-of-other-ones": _NOT_USED_YET,
     "datagram-socket-that-changes-its-peer": _NOT_USED_YET,
     "descriptor-taken": _NOT_USED_YET,

@@ -3,6 +3,7 @@
 import re
 import socket
 import struct
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,6 +18,9 @@ _ETHERTYPES = {4: b"\x08\x00", 6: b"\x86\xdd"}  # by the version of IP
 ELSEWHERE = "10.82.0.2"  # the only address that is no process's of this host
 VLAN = 0x8100
 _TERM = re.compile(r'(\w+)=("[^"]*"|[^ ]*)(?: |$)')
+
+
+Fragments = defaultdict[int, dict[bytes, "Ends | None"]]  # by device and datagram
 
 
 class Ends(NamedTuple):
@@ -53,7 +57,7 @@ class Packet:
 def read(capture: bytes) -> Iterator[Packet]:
     """Yield the packets of a pcapng file."""
     devices: list[tuple[str, int]] = []  # names and link types
-    fragments: dict[bytes, Ends | None] = {}
+    fragments: Fragments = defaultdict(dict)
     for kind, body in stream.blocks(capture):
         if kind == stream.IDB:
             name = stream._options(body[8:])[NAME].decode()
@@ -63,7 +67,7 @@ def read(capture: bytes) -> Iterator[Packet]:
 
 
 def _packet(
-    body: bytes, devices: list[tuple[str, int]], fragments: dict[bytes, Ends | None]
+    body: bytes, devices: list[tuple[str, int]], fragments: Fragments
 ) -> Packet:
     interface, high, low, captured, _ = struct.unpack_from("=IIIII", body)
     device, link_type = devices[interface]
@@ -78,7 +82,7 @@ def _packet(
         device=device,
         time_ns=high << 32 | low,
         data=data,
-        ends=_ends_of_frame(data, fragments),
+        ends=_ends_of_frame(data, fragments[interface]),
         label=parse_label(options.get(COMMENT, b"").decode("ascii")),
         thread=struct.unpack("=II", thread) if thread else None,
         direction=int.from_bytes(options[FLAGS], "little"),
@@ -115,9 +119,12 @@ def _ends_of_frame(data: bytes, fragments: dict[bytes, Ends | None]) -> Ends | N
 def _ends_of_ipv4(packet: bytes, fragments: dict[bytes, Ends | None]) -> Ends | None:
     fragment = int.from_bytes(packet[6:8], "big")
     datagram = packet[4:6] + packet[9:10] + packet[12:20]
-    if fragment & 0x1FFF:
-        return fragments.get(datagram)
     addresses = _texts(socket.AF_INET, packet[12:16], packet[16:20])
+    if fragment & 0x1FFF:
+        nobodys = Ends("", 0, 0, addresses)
+        is_last = not fragment & 0x2000
+        take = fragments.pop if is_last else fragments.get
+        return take(datagram, nobodys)
     ends = _ends(packet[9], packet[(packet[0] & 15) * 4 :], addresses)
     if fragment & 0x2000:
         fragments[datagram] = ends

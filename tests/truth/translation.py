@@ -43,6 +43,17 @@ def rules(
         _nft(space, f"delete table {family} case-{name}")
 
 
+@contextlib.contextmanager
+def device_rules(space: Namespace, name: str, device: str, rule: str) -> Iterator[None]:
+    """Have a chain for what arrives by a device while the block runs."""
+    hook = f"type filter hook ingress device {device} priority 0"
+    _nft(space, f"table netdev case-{name} {{ chain c {{ {hook}; {rule}\n }}\n }}")
+    try:
+        yield
+    finally:
+        _nft(space, f"delete table netdev case-{name}")
+
+
 def masquerade(
     space: Namespace, number: int
 ) -> contextlib.AbstractContextManager[None]:

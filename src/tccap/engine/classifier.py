@@ -39,6 +39,7 @@ class DeviceEntry(NamedTuple):
     master: int = 0
     vrf: int = 0
     below_vrf: int = 0
+    others_from_here: bool = False
     far_in_vrf: bool = False
     namespace_id: int = OWN_NAMESPACE
     netns: int = 0

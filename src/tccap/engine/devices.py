@@ -16,14 +16,15 @@ from typing import Final, NamedTuple
 from tccap.filter import cbpf
 from tccap.host import netlink
 from tccap.owners import addresses, links, localroutes
+from tccap.owners.addresses import Interface
 from tccap.owners.links import Link
 
 # In a description: a device can have any number, and the block has to fit into one
 # message (ipc/channel.py).
 ADDRESSES_MAX: Final = 256
-# RTMGRP_LINK, _IPV4_IFADDR, _IPV6_IFADDR, _IPV4_ROUTE and _IPV6_ROUTE of
-# include/uapi/linux/rtnetlink.h
-_GROUPS = 0x1 | 0x10 | 0x100 | 0x40 | 0x400
+# RTMGRP_LINK, _IPV4_IFADDR, _IPV6_IFADDR, _IPV4_ROUTE, _IPV6_ROUTE, _IPV4_RULE, and
+# RTNLGRP_IPV6_RULE of include/uapi/linux/rtnetlink.h
+_GROUPS = 0x1 | 0x10 | 0x100 | 0x40 | 0x400 | 0x80 | 1 << (19 - 1)
 _RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
 # Offsets in a message: struct nlmsghdr, then struct rtmsg.
 _TYPE, _FAMILY, _PREFIX_LEN, _TABLE = 4, 16, 17, 20
@@ -102,12 +103,9 @@ class Watch(netlink.Subscription):
         super().__init__(_GROUPS, wanted=_WANTED)
 
 
-_Addresses = list[tuple[int, bytes, int]]
-
-
-def _addresses(link: Link) -> _Addresses:
-    """Return what `addresses.interfaces` yields, as far as it is told."""
-    found: _Addresses = []
+def _addresses(link: Link) -> list[Interface]:
+    """Return the addresses of a device, as far as they are told."""
+    found: list[Interface] = []
     # The connection is not used again: there may be answers that are not read.
     with netlink.connect() as here, contextlib.suppress(OSError):  # the device is gone
         each = addresses.interfaces(here, link.ifindex)
@@ -115,15 +113,19 @@ def _addresses(link: Link) -> _Addresses:
     return found
 
 
-def _device(link: Link, found: _Addresses, has_sys: bool) -> Device:
+def _device(link: Link, found: list[Interface], has_sys: bool) -> Device:
     name, mac = os.fsdecode(link.name), link.address
     return Device(
         ifindex=link.ifindex,
         name=link.name.decode(errors="backslashreplace"),
         hardware_type=link.hardware_type,
         mac=mac if len(mac) == 6 and any(mac) else b"",
-        ipv4=tuple(IPv4Interface((a, n)) for f, a, n in found if f == socket.AF_INET),
-        ipv6=tuple(IPv6Interface((a, n)) for f, a, n in found if f == socket.AF_INET6),
+        ipv4=tuple(
+            IPv4Interface((a, n)) for f, a, n, _ in found if f == socket.AF_INET
+        ),
+        ipv6=tuple(
+            IPv6Interface((a, n)) for f, a, n, _ in found if f == socket.AF_INET6
+        ),
         speed_bps=_speed_bps(name) if has_sys else 0,
         is_hardware=has_sys and Path(f"/sys/class/net/{name}/device").exists(),
         is_vrf=link.kind == "vrf",

@@ -14,11 +14,12 @@ from tccap.ipc.plan import Plan
 from tccap.owners import addresses, links, localroutes, translation
 from tccap.owners.links import Link
 from tccap.owners.occupied import Space
+from tccap.owners.translation import Translation
 from tccap.stream.linktypes import LinkType
 
 _ANSWERS_MAX: Final = 16384  # of the kernel, about one namespace
 # Kinds of devices by which packets may come from this host.
-_LEAD_BACK: Final = frozenset(("bridge", "veth", "macvlan", "macvtap", "ipvlan"))
+_LEAD_BACK: Final = links.PAIRS | {"bridge", "macvlan", "macvtap", "ipvlan"}
 
 
 class Around(NamedTuple):
@@ -28,11 +29,11 @@ class Around(NamedTuple):
     vrfs: dict[int, int]  # by the devices that belong to one
     below_vrfs: dict[int, int]
     lower: set[int]  # devices by which others receive
-    translation: int
+    translation: Translation
     networks: addresses.Found
 
 
-NOTHING: Final = Around({}, {}, {}, set(), 0, {})
+NOTHING: Final = Around({}, {}, {}, set(), translation.NONE, {})
 
 
 def look_around(namespace_id: int) -> Around:
@@ -45,7 +46,7 @@ def look_around(namespace_id: int) -> Around:
         vrfs=links.vrfs(found),
         below_vrfs=links.below_vrfs(found),
         lower={link.lower for link in found},
-        translation=surroundings.flags(translation.here()),
+        translation=translation.here(),
         networks=addresses.entries(networks, namespace_id),
     )
 
@@ -151,6 +152,7 @@ class InsideSpace:
         device, around = captured.device, self._around
         link = around.links[device.ifindex]
         is_loopback = device.hardware_type == describing.LOOPBACK
+        flags = surroundings.flags(around.translation, device.ifindex)
         return DeviceEntry(
             interface_id=captured.interface_id,
             first_header=describing.first_header(captured.link),
@@ -158,7 +160,7 @@ class InsideSpace:
             far_namespace=-1,
             leads_away=False,
             # What lo carries has been translated before.
-            translation=0 if is_loopback else around.translation,
+            translation=0 if is_loopback else flags,
             is_lower=link.master > 0 or device.ifindex in around.lower,
             from_here=link.kind in _LEAD_BACK,
             vrf=around.vrfs.get(device.ifindex, 0),

@@ -207,6 +207,7 @@ class Interfaces:
             master=there.master,
             vrf=there.vrf,
             below_vrf=there.below_vrf,
+            others_from_here=there.others_from_here,
             far_in_vrf=there.far_in_vrf,
         )
 

@@ -21,6 +21,8 @@ _TRANSLATED = (
     "lo, datagrams for sockets that are not connected, and the first packets of "
     "connections, have no receiver."
 )
+# Kinds of devices of which several share a lower one, also those of containers.
+_SHARING = frozenset(("macvlan", "macvtap", "ipvlan", "ipvtap"))
 
 
 class Surroundings(NamedTuple):
@@ -36,7 +38,8 @@ class Surroundings(NamedTuple):
     master: int = 0  # the bridge or bond to which it belongs
     vrf: int = 0  # to which it, or that, belongs
     below_vrf: int = 0  # whether members of VRFs receive by it: abi.BELOW, ...
-    far_in_vrf: bool = False  # so does that other end, or may
+    others_from_here: bool = False  # so may what arrives for other stations
+    far_in_vrf: bool = False  # that other end belongs to a VRF there, or may
 
 
 class Survey:
@@ -49,7 +52,8 @@ class Survey:
     def __init__(self) -> None:
         self._links: list[Link] = []
         self._far: dict[int, FarNamespace] = {}
-        self._outside_vrfs: dict[int, set[int]] = {}  # devices there, by its id
+        # Devices there, by its id.
+        self._outside_vrfs: dict[int, dict[int, Link]] = {}
         self._here = translation.NONE
         self._there: dict[int, Translation] = {}  # by inode number
 
@@ -94,7 +98,8 @@ class Survey:
 
     def _read_here(self) -> None:
         before, self._here = self._here, translation.here()
-        if self._here != before and any(self._here):
+        translates = self._here.of_destinations or self._here.of_sources
+        if self._here != before and translates:
             log("info", _TRANSLATED)
 
     def _surroundings(self) -> Iterator[tuple[int, Surroundings]]:
@@ -102,34 +107,41 @@ class Survey:
         for link in self._links:
             ports[link.master].add(link.kind)
         lower = {link.lower for link in self._links}
+        below = {link.lower for link in self._links if link.kind in _SHARING}
         vrfs = links.vrfs(self._links)
         below_vrfs = links.below_vrfs(self._links)
-        veths = {link.ifindex for link in self._links if link.kind == "veth"}
+        pairs = {link.ifindex for link in self._links if link.kind in links.PAIRS}
         for link in self._links:
             far = self._far.get(link.far_namespace)
             there = self._there[far.inode] if far else translation.UNKNOWN
             is_far = link.far_namespace >= 0
-            outside_vrfs = self._outside_vrfs.get(link.far_namespace, set())
+            outside_vrfs = self._outside_vrfs.get(link.far_namespace, {})
             yield (
                 link.ifindex,
                 Surroundings(
                     far_namespace=link.far_namespace,
                     far_netns=far.inode if far else 0,
                     far_ifindex=link.far_ifindex,
-                    translation=flags(self._here),
-                    far_translation=flags(there),
+                    translation=flags(self._here, link.ifindex),
+                    far_translation=flags(there, link.far_ifindex),
                     is_lower=link.master > 0 or link.ifindex in lower,
-                    from_here="veth" in {link.kind, *ports[link.ifindex]}
-                    or link.lower in veths,
+                    from_here=link.ifindex in pairs
+                    or not links.PAIRS.isdisjoint(ports[link.ifindex])
+                    or link.lower in pairs
+                    or link.kind in _SHARING,
                     master=link.master,
                     vrf=vrfs.get(link.ifindex, 0),
                     below_vrf=below_vrfs.get(link.ifindex, 0),
+                    others_from_here=link.ifindex in below,
                     far_in_vrf=is_far and link.far_ifindex not in outside_vrfs,
                 ),
             )
 
 
-def flags(found: Translation) -> int:
-    """Return it as the programs have it: TRANSLATED_... of bpf/abi.h."""
+def flags(found: Translation, ifindex: int) -> int:
+    """Return it for a device as the programs have it: TRANSLATED_... of bpf/abi.h."""
     destinations = abi.TRANSLATED_DESTINATIONS if found.of_destinations else 0
-    return destinations | (abi.TRANSLATED_SOURCES if found.of_sources else 0)
+    sources = abi.TRANSLATED_SOURCES if found.of_sources else 0
+    is_changed = found.to_servers or ifindex in found.devices
+    changed = abi.CHANGED_AT_DEVICE if is_changed else 0
+    return destinations | sources | changed

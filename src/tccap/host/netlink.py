@@ -102,14 +102,17 @@ def attribute(kind: int, number: int) -> bytes:
 
 def attributes(data: bytes) -> dict[int, bytes]:
     """Return the attributes by their types; OSError (EBADMSG) if they are malformed."""
-    found = {}
+    return dict(each_attribute(data))
+
+
+def each_attribute(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the type and the content of each attribute; OSError as above."""
     while len(data) >= _ATTRIBUTE.size:
         length, kind = _ATTRIBUTE.unpack_from(data)
         if not _ATTRIBUTE.size <= length <= len(data):
             raise _malformed()
-        found[kind] = data[_ATTRIBUTE.size : length]
+        yield kind, data[_ATTRIBUTE.size : length]
         data = data[_padded(length) :]
-    return found
 
 
 class Subscription:

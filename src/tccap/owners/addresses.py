@@ -8,8 +8,9 @@ import contextlib
 import ctypes
 import socket
 import struct
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv4Network, IPv6Network, ip_network
 from typing import Any, Final, NamedTuple
 
 from tccap.bpf.collection import Collection
@@ -19,6 +20,7 @@ from tccap.ipc.status import Warnings, log
 from tccap.owners import localroutes, namespaces
 from tccap.owners.localroutes import ADDRESS_BITS, Kind, Network
 
+IPNetwork = IPv4Network | IPv6Network
 OWN_NAMESPACE = -1
 # Of the 16384 in the map (bpf/owners/local_addresses.h): so many for containers as they
 # are seen from here, and so many for those that are captured from inside.
@@ -124,11 +126,15 @@ def _of_others(here: netlink.Connection) -> Iterator[tuple[Whose, Found]]:
     """
     for namespace_id in namespaces.far(here):
         try:
-            found = _addresses(here, namespace_id)
+            networks = {
+                local: each.kind
+                for each in _addresses(here, namespace_id)
+                for local in localroutes.of_devices(each.network, each.ifindex)
+            }
         except OSError as error:  # gone, or not supported
             log("info", f"A container's addresses cannot be read: {error}.")
         else:
-            yield namespace_id, entries(found, namespace_id)
+            yield namespace_id, entries(networks, namespace_id)
 
 
 def entries(networks: dict[Network, Kind], namespace_id: int) -> Found:
@@ -139,46 +145,69 @@ def entries(networks: dict[Network, Kind], namespace_id: int) -> Found:
     }
 
 
+class _Address(NamedTuple):
+    network: Network
+    kind: Kind
+    ifindex: int  # of the device that has it
+
+
 def _addresses(
     here: netlink.Connection, namespace_id: int, ifindex: int = 0
-) -> dict[Network, Kind]:
+) -> list[_Address]:
     """Return the addresses in another namespace; OSError if the kernel knows none.
 
     With ``ifindex``, of one device there.
     Requests name the namespace (IFA_TARGET_NETNSID, Linux 4.20), so that nobody has to
     enter it.
     """
-    found = {}
+    found: list[_Address] = []
     for family, bits in ADDRESS_BITS.items():
         body = _IFADDRMSG.pack(family, 0, 0, 0, ifindex)
         body += netlink.attribute(_IFA_TARGET_NETNSID, namespace_id)
         for answer in netlink.ask(here, _RTM_GETADDR, body, dump=True):
+            device = netlink.unpacked(_IFADDRMSG, answer)[-1]
             for address, kind in _of_answer(answer):
                 if len(address) * 8 == bits:
-                    found[Network(int(family), address, bits)] = kind
+                    network = Network(int(family), address, bits)
+                    found.append(_Address(network, kind, device))
     return found
 
 
-def interfaces(
-    here: netlink.Connection, ifindex: int
-) -> Iterator[tuple[int, bytes, int]]:
-    """Yield family, address and prefix length of a device's addresses; OSError."""
+class Interface(NamedTuple):
+    """An address of a device, and the prefix length of its network."""
+
+    family: int
+    address: bytes
+    prefix_len: int
+    ifindex: int
+
+
+def interfaces(here: netlink.Connection, ifindex: int = 0) -> Iterator[Interface]:
+    """Yield the addresses of a device of our namespace, or of all; OSError."""
     for family, bits in ADDRESS_BITS.items():
         body = _IFADDRMSG.pack(family, 0, 0, 0, ifindex)
         for answer in netlink.ask(here, _RTM_GETADDR, body, dump=True):
-            _, prefix_len, *_ = netlink.unpacked(_IFADDRMSG, answer)
+            _, prefix_len, _, _, device = netlink.unpacked(_IFADDRMSG, answer)
             for address, kind in _of_answer(answer):
                 if kind is Kind.UNICAST and len(address) * 8 == bits >= prefix_len:
-                    yield int(family), address, prefix_len
+                    yield Interface(int(family), address, prefix_len, device)
+
+
+def networks_here(here: netlink.Connection) -> dict[int, set[IPNetwork]]:
+    """Return the networks that the devices of our namespace are on, by ifindex."""
+    found: dict[int, set[IPNetwork]] = defaultdict(set)
+    for _, address, prefix_len, ifindex in interfaces(here):
+        found[ifindex].add(ip_network((address, prefix_len), strict=False))
+    return found
 
 
 def of_device(
     here: netlink.Connection, namespace_id: int, ifindex: int
 ) -> Iterator[Network]:
     """Yield the addresses of a device in another namespace; OSError as above."""
-    for network, kind in _addresses(here, namespace_id, ifindex).items():
-        if kind is Kind.UNICAST:
-            yield network
+    for each in _addresses(here, namespace_id, ifindex):
+        if each.kind is Kind.UNICAST:
+            yield each.network
 
 
 def _of_answer(answer: bytes) -> Iterator[tuple[bytes, Kind]]:

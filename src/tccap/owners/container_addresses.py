@@ -6,8 +6,10 @@ say whose they are.
 
 import contextlib
 import ctypes
-from collections import Counter
-from collections.abc import Iterator
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterator, Sequence
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from tccap.bpf.collection import Collection
@@ -15,6 +17,8 @@ from tccap.host import netlink
 from tccap.host.shares import Shares
 from tccap.ipc.status import Warnings, log
 from tccap.owners import addresses, links, namespaces
+from tccap.owners.addresses import IPNetwork
+from tccap.owners.links import Link
 from tccap.owners.localroutes import Network
 from tccap.stream import abi
 
@@ -45,6 +49,8 @@ class Place(NamedTuple):
     netns: int  # inode number
     ifindex: int  # of the device there
     translation: int
+    station: int  # its MAC address, as programs read that from a frame; 0: unknown
+    is_alone: bool  # nobody else behind the device here can have the address
 
 
 _Found = dict[ContainerAddress, Place]
@@ -61,7 +67,7 @@ class ContainerAddresses:
     def refresh(self) -> None:
         """Bring the map up to date."""
         try:
-            present = self._present()
+            present = self._with_room(_present())
         except OSError as error:
             log("info", f"Addresses behind bridges cannot be read: {error}.")
             present = {}
@@ -78,17 +84,10 @@ class ContainerAddresses:
             kept[one] = place
         self._known = kept
 
-    def _present(self) -> _Found:
-        """Return the addresses; one address that two containers have is left out.
-
-        So are all of a container that has more than its share.
-        """
-        found: dict[ContainerAddress, set[Place]] = {}
-        for one, place in _each():
-            found.setdefault(one, set()).add(place)
-        unique = {n: places.pop() for n, places in found.items() if len(places) == 1}
-        admitted = self._admitted(Counter(place.netns for place in unique.values()))
-        return {one: place for one, place in unique.items() if place.netns in admitted}
+    def _with_room(self, found: _Found) -> _Found:
+        """Return all of each container but those that have more than their share."""
+        admitted = self._admitted(Counter(place.netns for place in found.values()))
+        return {one: place for one, place in found.items() if place.netns in admitted}
 
     def _admitted(self, counts: Counter[int]) -> set[int]:
         """Return the namespaces for whose addresses there is room."""
@@ -107,26 +106,62 @@ class ContainerAddresses:
         return key
 
 
+def _present() -> _Found:
+    """Return the addresses; one address that two containers have is left out."""
+    found: dict[ContainerAddress, set[Place]] = {}
+    for one, place in _each():
+        found.setdefault(one, set()).add(place)
+    return {n: places.pop() for n, places in found.items() if len(places) == 1}
+
+
 def _each() -> Iterator[tuple[ContainerAddress, Place]]:
     """Yield each address of a container, behind its veth end and behind its bridge.
 
     Not those in a VRF: a lookup there finds sockets of no VRF.
     """
     with netlink.connect() as here:
-        veths = [link for link in links.read(here) if link.far_namespace >= 0]
+        all_links = list(links.read(here))
+        veths = [link for link in all_links if link.far_namespace >= 0]
         far = namespaces.far(here) if veths else {}
         outside_vrfs = {
             number: links.outside_vrfs(here, number)
             for number in {link.far_namespace for link in veths}
         }
+        own = _own_networks(here, all_links, far.keys())
         for link in veths:
-            known = link.far_namespace in far
-            if known and link.far_ifindex in outside_vrfs[link.far_namespace]:
-                inode = far[link.far_namespace].inode
-                place = Place(link.far_namespace, inode, link.far_ifindex, _UNKNOWN)
-                for family, address, _ in _addresses(here, place):
-                    for ifindex in {link.ifindex, link.master} - {0}:
-                        yield ContainerAddress(ifindex, family, address), place
+            other = outside_vrfs[link.far_namespace].get(link.far_ifindex)
+            if link.far_namespace not in far or not other:
+                continue
+            place = Place(
+                link.far_namespace,
+                far[link.far_namespace].inode,
+                other.ifindex,
+                _UNKNOWN,
+                int.from_bytes(other.address, sys.byteorder),
+                is_alone=True,
+            )
+            for family, address, _ in _addresses(here, place):
+                yield ContainerAddress(link.ifindex, family, address), place
+                if link.master:
+                    known = ip_address(address)
+                    is_alone = any(known in each for each in own[link.master])
+                    one = ContainerAddress(link.master, family, address)
+                    yield one, place._replace(is_alone=is_alone)
+
+
+def _own_networks(
+    here: netlink.Connection, all_links: Sequence[Link], far: Container[int]
+) -> dict[int, set[IPNetwork]]:
+    """Return the networks of bridges that have no ports but those of containers.
+
+    There, only another container could have an address that one has, too. Others lead
+    to machines, of which nothing is known.
+    """
+    mixed = {link.master for link in all_links if link.far_namespace not in far}
+    networks = addresses.networks_here(here)
+    return defaultdict(
+        set, {n: found for n, found in networks.items() if n not in mixed}
+    )
 
 
 def _addresses(here: netlink.Connection, place: Place) -> list[Network]:

@@ -44,6 +44,8 @@ HOOKS = (
     Hook("on_socket_call", ("inet6_recvmsg",), needed=False),
     Hook("on_socket_call", ("inet_sendpage",), needed=False),  # sendfile before 6.5
     Hook("on_socket_call", ("tcp_splice_read",), needed=False),
+    Hook("on_socket_call", ("inet_shutdown",), needed=False),
+    Hook("on_setsockopt", ("sock_common_setsockopt",), needed=False),
     Hook("on_getsockopt", ("sock_common_getsockopt",), needed=False),
     Hook("on_accept_call", ("inet_accept",)),
     # Kernels without LSM lack it.
@@ -73,6 +75,7 @@ UNSEEN = (
     Hook("on_unseen_call", ("inet_recvmsg",), needed=False, fentry=True),
     Hook("on_unseen_call", ("inet6_recvmsg",), needed=False, fentry=True),
     Hook("on_unseen_call", ("inet_sendpage",), needed=False, fentry=True),
+    Hook("on_unseen_call", ("inet_shutdown",), needed=False, fentry=True),
     Hook("on_unseen_accept", ("security_sock_graft",), needed=False, fentry=True),
 )
 

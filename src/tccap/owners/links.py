@@ -15,6 +15,8 @@ _IFLA_ADDRESS, _IFLA_IFNAME = 1, 3
 _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 5, 10, 18, 37
 _IFLA_TARGET_NETNSID = 46
 _IFLA_INFO_KIND = 1
+# Kinds of devices of which each is an end of a pair; the latter from Linux 6.7 on.
+PAIRS = frozenset(("veth", "netkit"))
 _IFF_UP = 0x1  # include/uapi/linux/if.h
 
 
@@ -33,9 +35,7 @@ class Link(NamedTuple):
     address: bytes = b""  # of the link layer
 
 
-def read(
-    here: netlink.Connection, namespace_id: int | None = None
-) -> Iterator[Link]:
+def read(here: netlink.Connection, namespace_id: int | None = None) -> Iterator[Link]:
     """Yield all devices; OSError if the kernel does not answer.
 
     With ``namespace_id``, those of another namespace, by the id that ours has for it.
@@ -50,14 +50,15 @@ def read(
         kind = info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode("ascii", "replace")
         namespace = _number(found.get(_IFLA_LINK_NETNSID), -1)
         other = _number(found.get(_IFLA_LINK), 0)
-        is_upper = namespace < 0 and kind != "veth"  # which has its other end there
-        is_far = namespace >= 0 and kind == "veth"
+        is_pair = kind in PAIRS  # IFLA_LINK is its other end
+        is_upper = namespace < 0 and not is_pair
+        is_far = namespace >= 0 and is_pair
         yield Link(
             ifindex=ifindex,
             kind=kind,
             lower=other if is_upper else 0,
             master=_number(found.get(_IFLA_MASTER), 0),
-            far_namespace=namespace if kind == "veth" else -1,
+            far_namespace=namespace if is_pair else -1,
             far_ifindex=other if is_far else 0,
             is_up=bool(flags & _IFF_UP),
             name=found.get(_IFLA_IFNAME, b"").rstrip(b"\0"),
@@ -116,7 +117,7 @@ def below_vrfs(all_links: Sequence[Link]) -> dict[int, int]:
     return found
 
 
-def outside_vrfs(here: socket.socket, namespace_id: int) -> set[int]:
+def outside_vrfs(here: netlink.Connection, namespace_id: int) -> dict[int, Link]:
     """Return the devices of another namespace that belong to no VRF, by ifindex.
 
     Empty if the kernel does not say.
@@ -124,8 +125,9 @@ def outside_vrfs(here: socket.socket, namespace_id: int) -> set[int]:
     try:
         there = list(read(here, namespace_id))
     except OSError:
-        return set()
-    return {link.ifindex for link in there} - vrfs(there).keys()
+        return {}
+    members = vrfs(there)
+    return {link.ifindex: link for link in there if link.ifindex not in members}
 
 
 def _number(data: bytes | None, default: int) -> int:

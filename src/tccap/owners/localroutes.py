@@ -4,9 +4,12 @@ A route of type ``local`` needs no device that has its addresses (AnyIP).
 """
 
 import enum
+import errno
 import socket
 import struct
+import sys
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 from typing import NamedTuple
 
 from tccap.host import netlink
@@ -17,8 +20,16 @@ _RTM_GETROUTE = 26
 _RTMSG = struct.Struct("=8BI")  # struct rtmsg: family, lengths, TOS, table, ..., flags
 _RTN_LOCAL, _RTN_BROADCAST = 2, 3
 _RTNH_F_DEAD = 1
-_RTA_DST = 1
+_RTA_DST, _RTA_OIF = 1, 4
 MAIN, LOCAL = 254, 255  # RT_TABLE_*
+# include/uapi/linux/fib_rules.h; struct fib_rule_hdr is laid out as struct rtmsg.
+_RTM_GETRULE = 34
+_FR_ACT_TO_TBL = 1
+_FRA_PRIORITY, _FRA_FWMARK, _FRA_TABLE, _FRA_L3MDEV = 6, 10, 15, 19
+# These do not select packets; the latter two: FRA_SUPPRESS_PREFIXLEN and FRA_PROTOCOL.
+_NO_SELECTORS = {_FRA_PRIORITY, _FRA_TABLE, 14, 21}
+# The kernel was built without such rules.
+_NO_RULES = (errno.EOPNOTSUPP, errno.EAFNOSUPPORT)
 # Changes of shorter prefixes in the main table are too many to follow: a router may
 # have a million of them. So larger local networks do not count (engine/devices.py).
 PREFIX_MIN = 24
@@ -35,22 +46,52 @@ class Kind(enum.IntEnum):
 _KINDS = {_RTN_LOCAL: Kind.UNICAST, _RTN_BROADCAST: Kind.BROADCAST}
 
 
+# Of lo, by which a host's packets to itself pass, in each namespace.
+_LOOPBACK_IFINDEX = 1  # include/net/net_namespace.h
+_IFINDEX_AT = 4  # in a link-local address, where it has zeros (RFC 4291, section 2.5.6)
+
+
 class Network(NamedTuple):
-    """A network, or a single address."""
+    """A network, or a single address.
+
+    A link-local address of IPv6 has the number of its device in it (`of_devices`).
+    """
 
     family: int
     address: bytes
     prefix_len: int
 
 
+def of_devices(network: Network, ifindex: int) -> list[Network]:
+    """Return what is local where a device has an address or network: that, as a rule.
+
+    Packets for its link-local address come by that device, or by lo.
+    """
+    if network.family != socket.AF_INET6 or not _is_link_local(network.address):
+        return [network]
+    found = []
+    for number in (ifindex, _LOOPBACK_IFINDEX):
+        head, rest = network.address[:_IFINDEX_AT], network.address[_IFINDEX_AT + 4 :]
+        address = head + (number & 0xFFFFFFFF).to_bytes(4, sys.byteorder) + rest
+        found.append(network._replace(address=address))
+    return found
+
+
+def _is_link_local(address: bytes) -> bool:
+    return IPv6Address(address).is_link_local
+
+
 def read(here: netlink.Connection) -> dict[Network, Kind]:
     """Return what is local in our network namespace.
 
-    The longest prefix counts, and NOT_LOCAL is an exception. OSError if the kernel
-    refuses the question.
+    The longest prefix counts, and NOT_LOCAL is an exception. Nothing is where rules
+    (ip-rule(8)) may come before the local table. OSError if the kernel refuses the
+    question.
     """
     found: dict[Network, Kind] = {}
     for family in ADDRESS_BITS:
+        if not _is_first(here, family):
+            continue
         for network, kind in _routes(here, family, LOCAL):
             # Several routes may differ by TOS or metric.
             same = found.get(network, kind) == kind
@@ -61,6 +102,40 @@ def read(here: netlink.Connection) -> dict[Network, Kind]:
         exceptions = dict.fromkeys(filter(_is_followed, main), Kind.NOT_LOCAL)
         return exceptions | found
     return found
+
+
+class _Rule(NamedTuple):
+    priority: int
+    is_local: bool  # it looks everything up in the local table
+    # It concerns packets that no chain here has marked, and that come by no VRF.
+    concerns_any: bool
+
+
+def _rules(here: netlink.Connection, family: int) -> Iterator[_Rule]:
+    request = _RTMSG.pack(family, *bytes(8))
+    for answer in netlink.ask(here, _RTM_GETRULE, request, dump=True):
+        fields = netlink.unpacked(_RTMSG, answer)
+        _, to_len, from_len, tos, table, _, _, action, _ = fields
+        found = netlink.attributes(answer[_RTMSG.size :])
+        selects = bool(to_len or from_len or tos or found.keys() - _NO_SELECTORS)
+        yield _Rule(
+            priority=int.from_bytes(found.get(_FRA_PRIORITY, b"")[:4], sys.byteorder),
+            is_local=not selects and (table, action) == (LOCAL, _FR_ACT_TO_TBL),
+            concerns_any=not found.keys() & {_FRA_FWMARK, _FRA_L3MDEV},
+        )
+
+
+def _is_first(here: netlink.Connection, family: int) -> bool:
+    """Return whether the local table is asked before any other."""
+    try:
+        rules = list(_rules(here, family))
+    except OSError as error:
+        if error.errno in _NO_RULES:
+            return True
+        raise
+    local = [rule.priority for rule in rules if rule.is_local]
+    others = (rule.priority for rule in rules if rule.concerns_any)
+    return bool(local) and min(local) <= min(others)
 
 
 def _counts(network: Network) -> bool:
@@ -91,7 +166,10 @@ def _routes(
         if table_id == table:
             found = netlink.attributes(answer[_RTMSG.size :])
             is_sure = not (from_len or tos or flags & _RTNH_F_DEAD)
-            yield (
-                Network(family, found.get(_RTA_DST, everywhere), length),
-                _KINDS.get(kind, Kind.NOT_LOCAL) if is_sure else Kind.NOT_LOCAL,
-            )
+            whole = Network(family, found.get(_RTA_DST, everywhere), length)
+            device = int.from_bytes(found.get(_RTA_OIF, b"")[:4], sys.byteorder)
+            for network in of_devices(whole, device):
+                yield (
+                    network,
+                    _KINDS.get(kind, Kind.NOT_LOCAL) if is_sure else Kind.NOT_LOCAL,
+                )

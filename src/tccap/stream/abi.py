@@ -27,7 +27,7 @@ LABEL_LEN_SHORT = 128
 LABEL_LEN_FULL = 1024
 # In place of a pid: the process is on another host.
 ELSEWHERE = 0xFFFFFFFF
-TRANSLATED_DESTINATIONS, TRANSLATED_SOURCES = 1, 2
+TRANSLATED_DESTINATIONS, TRANSLATED_SOURCES, CHANGED_AT_DEVICE = 1, 2, 4
 BELOW_BY_TAG, BELOW = 1, 2  # DeviceEntry.below_vrf
 
 # Cgroups that are known at a time, bytes of what a label says of one, and the ring of

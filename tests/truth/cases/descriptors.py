@@ -7,6 +7,7 @@ from truth.other_bpf import reading_a_map
 from truth.sockets import (
     ANSWER,
     LO4,
+    answer,
     listener,
     receive_descriptor,
     send_descriptor,
@@ -204,8 +205,8 @@ def connection_of_a_dead_parent(context: CaseContext) -> None:
         yield
 
     port = context.port()
+    server = Worker(context.scripts.server(port))
     with tcp(LO4) as sock:
-        server = Worker(context.scripts.server(port))
         first, second = Worker(connects(sock)), Worker(uses(sock))
     for worker in (
         server,
@@ -220,4 +221,99 @@ def connection_of_a_dead_parent(context: CaseContext) -> None:
     ):
         if not worker.ended:
             worker.step()
+    kill_all()
+
+
+@case
+def connection_shut_down_by_a_child(context: CaseContext) -> None:
+    """The parent has received last; the child says that no more will come."""
+
+    def parent() -> Script:
+        context.claim("tcp", remote=port)
+        with tcp(LO4) as connection:
+            connection.connect((LO4, port))
+            connection.sendall(b"question")
+            yield
+            child = Worker(shuts_down(connection))
+            settle(connection, len(ANSWER))
+            assert connection.recv(100)
+            yield
+            child.step()
+            yield
+            child.kill()
+
+    def shuts_down(connection: socket.socket) -> Script:
+        context.claim("tcp", remote=port)
+        connection.shutdown(socket.SHUT_WR)
+        yield
+
+    def serves() -> Script:
+        context.claim("tcp", local=port)
+        with listener(port) as listening:
+            yield
+            with listening.accept()[0] as connection:
+                answer(connection)
+                yield
+                assert not connection.recv(100)
+                yield
+
+    port = context.port()
+    server, client = Worker(serves()), Worker(parent())
+    for worker in (server, client, server, client, client, server):
+        worker.step()
+    kill_all()
+
+
+@case
+def segment_let_go_by_a_child(context: CaseContext) -> None:
+    """The parent has written it, and held it back; the child's option sends it."""
+
+    def parent() -> Script:
+        context.claim("tcp", remote=port)
+        with tcp(LO4) as connection:
+            connection.connect((LO4, port))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+            connection.sendall(b"question")
+            child = Worker(lets_go(connection))
+            yield
+            child.step()
+            yield
+            settle(connection, len(ANSWER))
+            context.claim("tcp", remote=port)
+            assert connection.recv(100)
+            child.kill()
+            yield
+
+    def lets_go(connection: socket.socket) -> Script:
+        context.claim("tcp", remote=port)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+        yield
+
+    port = context.port()
+    alternate(Worker(context.scripts.server(port)), Worker(parent()))
+
+
+@case
+def connection_passed_on_and_reset(context: CaseContext) -> None:
+    """The process that has got it ends without having used it, and with data unread."""
+
+    def connects() -> Script:
+        context.claim("tcp", remote=port)
+        with tcp(LO4) as connection:
+            connection.connect((LO4, port))
+            send_descriptor(channel[0], connection)
+        yield
+
+    def has() -> Script:
+        with receive_descriptor(channel[1]):
+            context.claim("tcp", remote=port)
+            yield
+            yield
+
+    port, channel = context.port(), socket.socketpair()
+    server = Worker(context.scripts.speaker(port))
+    first, second = Worker(connects()), Worker(has())
+    for worker in (server, first, server, second, server):
+        worker.step()
+    second.kill()
     kill_all()

@@ -181,3 +181,29 @@ def container_with_our_address(context: CaseContext) -> Iterator[None]:
     alternate(client, server)
     other.space.ip("addr", "del", ours, "dev", "eth0")
     asking.space.ip("neigh", "del", *neighbour)
+
+
+@case
+def two_that_ask_the_same(context: CaseContext) -> None:
+    """Two sockets in a container have the same port, and are connected to one peer."""
+
+    def asks() -> Script:
+        with udp(LO4) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((ANY4, port))
+            sock.connect((outside.far_address, drain))
+            yield
+            for _ in range(3):
+                context.claim("udp", local=port, remote=drain)
+                sock.send(b"question")
+                yield
+
+    port, drain = context.port(), context.port()
+    outside, box = context.network.outside, context.network.bridged[0]
+    with outside.space.entered():
+        sink = Worker(context.scripts.udp_silent(drain, ANY4))
+    sink.step()
+    with box.space.entered():
+        workers = [Worker(asks()) for _ in range(2)]
+    alternate(*workers)
+    kill_all()

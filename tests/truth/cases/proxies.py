@@ -5,6 +5,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 
+from truth.cases.other_hosts import used_datagram_server
 from truth.cases.registry import CaseContext, case
 from truth.cases.tracked import (
     BOX6,
@@ -19,7 +20,7 @@ from truth.cases.tracked import (
 from truth.network import BRIDGE, BRIDGED, OUTSIDE
 from truth.scripts import asks
 from truth.sockets import ANY4, LO4, udp
-from truth.translation import MASQUERADE, rules
+from truth.translation import MASQUERADE, device_rules, rules
 from truth.workers import Script, Worker, alternate, kill_all
 
 MAPPED = "10.86.0"  # a network that becomes that of the bridge, address by address
@@ -183,3 +184,22 @@ def _has(port: int) -> Script:
         sock.bind((ANY4, port))
         yield
         yield
+
+
+@case
+def port_rewritten_at_a_device(context: CaseContext) -> Iterator[None]:
+    """A chain of family netdev changes the port before connections are tracked."""
+    network, port, there = context.network, context.port(), context.port()
+    rule = f"udp dport {port} udp dport set {there}"
+    with device_rules(network.here, f"device-{port}", OUTSIDE, rule):
+        yield
+        bystander = Worker(used_datagram_server(context, port))
+        server = Worker(used_datagram_server(context, there))
+        bystander.step()
+        server.step()
+        client = inside(network.outside, _says(network.outside.near_address, port))
+        context.claim("udp", remote=port, pid=client.pid)
+        context.claim("udp", local=port, pid=server.pid)
+        alternate(client)
+        server.step()
+    kill_all()

@@ -220,7 +220,7 @@ def tcp_splice(context: CaseContext) -> None:
             yield
             worker.step()
             worker.step()
-            context.claim("tcp", remote=port, pid=worker.pid)
+            context.claim("tcp", remote=port)
             yield
 
     port = context.port()

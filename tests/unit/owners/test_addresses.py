@@ -32,12 +32,13 @@ def test_behind_a_bridge_a_container_with_very_many_is_left_out(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """An address that another one has, too, is nobody's all the same."""
-    bad, good = Place(1, 11, 2, 0), Place(2, 22, 2, 0)
+    bad, good = (Place(n, 11 * n, 2, 0, 0, is_alone=True) for n in (1, 2))
     many = [_address(number) for number in range(container_addresses._ROOM)]
     shared, own = many[0], _address(1 << 30)
     found = [*((one, bad) for one in many), (shared, good), (own, good)]
     monkeypatch.setattr(container_addresses, "_each", lambda: iter(found))
-    assert ContainerAddresses(MagicMock())._present() == {own: good}
+    present = container_addresses._present()
+    assert ContainerAddresses(MagicMock())._with_room(present) == {own: good}
     assert capfd.readouterr().err.count(container_addresses._TOO_MANY_OF_ONE) == 1
 
 
