@@ -57,8 +57,8 @@ Usage: sudo ./install.sh [--no-wireshark]   install tccap, or update it
        sudo ./install.sh --uninstall        remove tccap; packages stay
        ./install.sh --check                 show what works and what is missing
 
-Packages come from the distribution (apt, dnf, pacman or zypper), pyroute2,
-python-pcapng, capstone, cryptography, numpy, unicorn and markdown-it-py from PyPI.
+Packages come from the distribution (apt, dnf, pacman or zypper), python-pcapng,
+capstone, cryptography, numpy, unicorn and markdown-it-py from PyPI.
 tshark is installed if it is missing, except with --no-wireshark.
 END
 }
@@ -290,7 +290,7 @@ make_environment() {
         "$python" -I -m venv --system-site-packages "$new/venv"
     fi
     install_python_packages capture ||
-        fail "pip could not install pyroute2 and python-pcapng: see the lines above."
+        fail "pip could not install python-pcapng: see the lines above."
     install_python_packages tls ||
         echo "pip could not install capstone, cryptography, numpy and unicorn: captures work, but without TLS secrets." >&2
     install_python_packages help ||

@@ -14,7 +14,7 @@ HELP = os.path.join(TOP, "README.html")
 
 
 def engine_python() -> str:
-    """Return the Python that sees bcc, pyroute2 and python-pcapng.
+    """Return the Python that sees bcc and python-pcapng.
 
     That is the virtual environment beside the program, if there is one
     (install.sh and the tests make it, with --system-site-packages); otherwise

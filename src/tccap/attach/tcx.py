@@ -1,6 +1,6 @@
 """Attaching through TCX (Linux 6.6): a link that the kernel removes with the process.
 
-Neither bcc nor pyroute2 can create these links, so bpf(2) is called directly.
+bcc cannot create these links, so bpf(2) is called directly.
 """
 
 import errno

@@ -1,24 +1,26 @@
 """Network devices as the engine sees them: what they are, and when they change.
 
-pyroute2 reads the details. A notification only wakes us up; what changed is found by
-comparing, so bursts of notifications and lost ones do no harm.
+A notification only wakes us up; what changed is found by comparing, so bursts of
+notifications and lost ones do no harm.
 """
 
 import os
 import socket
 import struct
 from collections import defaultdict
+from collections.abc import Iterator
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from pyroute2 import IPRoute
+from typing import NamedTuple
 
 from tccap.filter import cbpf
 from tccap.host import netlink
-from tccap.owners import localroutes
+from tccap.owners import links, localroutes
+from tccap.owners.links import Link
 
-_IFF_UP = 0x1  # include/uapi/linux/if.h
+_RTM_GETADDR = 22
+_IFADDRMSG = struct.Struct("=BBBBi")  # struct ifaddrmsg: family, prefix length, ...
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
 # RTMGRP_LINK, _IPV4_IFADDR, _IPV6_IFADDR, _IPV4_ROUTE and _IPV6_ROUTE of
 # include/uapi/linux/rtnetlink.h
 _GROUPS = 0x1 | 0x10 | 0x100 | 0x40 | 0x400
@@ -74,6 +76,13 @@ class Device(NamedTuple):
     is_vrf: bool = False
 
 
+_Address = IPv4Interface | IPv6Interface
+_FAMILIES: dict[int, type[_Address]] = {
+    socket.AF_INET: IPv4Interface,
+    socket.AF_INET6: IPv6Interface,
+}
+
+
 def names() -> dict[int, str]:
     """Return the name of every device by its ifindex."""
     return dict(socket.if_nameindex())
@@ -84,12 +93,12 @@ def describe(ifindexes: set[int], *, has_sys: bool = True) -> list[Device]:
 
     Without ``has_sys``, /sys is of another network namespace than this thread's.
     """
-    with IPRoute() as route:
-        links = [link for link in route.get_links() if link["index"] in ifindexes]
+    with netlink.connect() as here:
+        found = [link for link in links.read(here) if link.ifindex in ifindexes]
         addresses = defaultdict(list)
-        for address in route.get_addr():
-            addresses[address["index"]].append(address)
-    return [_device(link, addresses[link["index"]], has_sys) for link in links]
+        for ifindex, address in _addresses(here):
+            addresses[ifindex].append(address)
+    return [_device(link, addresses[link.ifindex], has_sys) for link in found]
 
 
 class Watch(netlink.Subscription):
@@ -103,27 +112,33 @@ class Watch(netlink.Subscription):
         super().__init__(_GROUPS, wanted=_WANTED)
 
 
-def _device(link: Any, addresses: list[Any], has_sys: bool) -> Device:
-    texts = [(a["family"], f"{_local(a)}/{a['prefixlen']}") for a in addresses]
-    name = os.fsdecode(link.get("ifname"))  # pyroute2 leaves bytes if they are no text
-    mac = bytes.fromhex((link.get("address") or "").replace(":", ""))
+def _device(link: Link, addresses: list[_Address], has_sys: bool) -> Device:
+    mac = link.hardware_address
     return Device(
-        ifindex=link["index"],
-        name=os.fsencode(name).decode(errors="backslashreplace"),
-        hardware_type=link["ifi_type"],
+        ifindex=link.ifindex,
+        name=os.fsencode(link.name).decode(errors="backslashreplace"),
+        hardware_type=link.hardware_type,
         mac=mac if len(mac) == 6 and any(mac) else b"",
-        ipv4=tuple(IPv4Interface(t) for f, t in texts if f == socket.AF_INET),
-        ipv6=tuple(IPv6Interface(t) for f, t in texts if f == socket.AF_INET6),
-        speed_bps=_speed_bps(name) if has_sys else 0,
-        is_hardware=has_sys and Path(f"/sys/class/net/{name}/device").exists(),
-        is_vrf=link.get(("linkinfo", "kind")) == "vrf",
-        is_up=bool(link["flags"] & _IFF_UP),
+        ipv4=tuple(a for a in addresses if isinstance(a, IPv4Interface)),
+        ipv6=tuple(a for a in addresses if isinstance(a, IPv6Interface)),
+        speed_bps=_speed_bps(link.name) if has_sys else 0,
+        is_hardware=has_sys and Path(f"/sys/class/net/{link.name}/device").exists(),
+        is_vrf=link.kind == "vrf",
+        is_up=link.is_up,
     )
 
 
-def _local(address: Any) -> str:
-    # On a point-to-point device IFA_ADDRESS is the far end.
-    return str(address.get("local") or address.get("address"))
+def _addresses(here: socket.socket) -> Iterator[tuple[int, _Address]]:
+    """Yield all addresses of devices, each with the device's ifindex."""
+    for family, kind in _FAMILIES.items():
+        request = _IFADDRMSG.pack(family, 0, 0, 0, 0)
+        for answer in netlink.ask(here, _RTM_GETADDR, request, dump=True):
+            of, prefix_len, _, _, ifindex = netlink.unpacked(_IFADDRMSG, answer)
+            found = netlink.attributes(answer[_IFADDRMSG.size :])
+            # On a point-to-point device IFA_ADDRESS is the far end.
+            address = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)
+            if of == family and address:  # a kernel without IPv6 lists IPv4 again
+                yield ifindex, kind((address, prefix_len))
 
 
 def _speed_bps(name: str) -> int:

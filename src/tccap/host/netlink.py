@@ -1,7 +1,7 @@
 """netlink(7): requests with their answers, and notifications.
 
-pyroute2 is not used here: it would enter a network namespace to ask about it, where
-a request can simply name it (IFA_TARGET_NETNSID), and it is slow to import.
+A library would be slow to import, and a user waits for the first packet. A request
+about another network namespace names it (IFA_TARGET_NETNSID): nobody has to enter it.
 """
 
 import contextlib
@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 # include/uapi/linux/netlink.h
-_REQUEST, _DUMP = 0x1, 0x300
+_REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
+NEW = 0x600  # NLM_F_CREATE | NLM_F_EXCL: for what must not be there yet
 _ERROR, _DONE = 2, 3
 _ERRNO_LIMIT = 4096  # MAX_ERRNO + 1 of include/linux/err.h
 _LISTEN_ALL_NSID, _GET_STRICT_CHK = 8, 12
@@ -46,18 +47,14 @@ def ask(
     ``dump`` any number. OSError carries the errno that the kernel answers with; EBADMSG
     marks a malformed answer.
     """
-    flags = _REQUEST | _DUMP if dump else _REQUEST
-    length = _HEADER.size + len(body)
-    connection.send(_HEADER.pack(length, message_type, flags, 0, 0) + body)
+    _send(connection, message_type, _DUMP if dump else 0, body)
     while True:
         data = connection.recv(_RECEIVE_LEN)
         while data:
             length, kind = _header(data)
             answer = data[_HEADER.size : length]
             if kind == _ERROR:
-                code = -int.from_bytes(answer[:4], sys.byteorder, signed=True)
-                if not 0 <= code < _ERRNO_LIMIT:
-                    raise _malformed()
+                code = _code(answer)
                 raise OSError(code, os.strerror(code))
             if kind == _DONE:
                 return
@@ -67,6 +64,22 @@ def ask(
             return
 
 
+def tell(
+    connection: socket.socket, message_type: int, body: bytes, flags: int = 0
+) -> None:
+    """Send a request for a change and wait until it is done; OSError as for `ask`.
+
+    ``flags`` is NEW or 0.
+    """
+    _send(connection, message_type, _ACK | flags, body)
+    data = connection.recv(_RECEIVE_LEN)
+    _, kind = _header(data)
+    if kind != _ERROR:
+        raise _malformed()
+    if code := _code(data[_HEADER.size :]):
+        raise OSError(code, os.strerror(code))
+
+
 def unpacked(form: struct.Struct, body: bytes) -> tuple[Any, ...]:
     """Return the fields before a body's attributes; OSError (EBADMSG) if they lack."""
     if len(body) < form.size:
@@ -74,9 +87,19 @@ def unpacked(form: struct.Struct, body: bytes) -> tuple[Any, ...]:
     return form.unpack_from(body)
 
 
-def attribute(kind: int, number: int) -> bytes:
-    """Return an attribute that holds a 32-bit number."""
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + 4, kind) + struct.pack("=i", number)
+def attribute(kind: int, value: int | bytes) -> bytes:
+    """Return an attribute that holds a 32-bit number, or bytes."""
+    data = struct.pack("=i", value) if isinstance(value, int) else value
+    length = _ATTRIBUTE.size + len(data)
+    return _ATTRIBUTE.pack(length, kind) + data + bytes(_padded(length) - length)
+
+
+def text(data: bytes) -> str:
+    """Return what an attribute holds as a text, up to its zero byte.
+
+    Bytes that are no UTF-8 become what os.fsencode() makes bytes again.
+    """
+    return os.fsdecode(data.split(b"\0", 1)[0])
 
 
 def attributes(data: bytes) -> dict[int, bytes]:
@@ -166,6 +189,22 @@ def _attach_filter(listening: socket.socket, program: bytes, length: int) -> Non
     text = ctypes.create_string_buffer(program, len(program))
     fprog = _FPROG.pack(length, ctypes.addressof(text))
     listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+
+
+def _send(
+    connection: socket.socket, message_type: int, flags: int, body: bytes
+) -> None:
+    length = _HEADER.size + len(body)
+    header = _HEADER.pack(length, message_type, _REQUEST | flags, 0, 0)
+    connection.send(header + body)
+
+
+def _code(answer: bytes) -> int:
+    """Return the errno of an answer that is an error; 0: there is none."""
+    code = -int.from_bytes(answer[:4], sys.byteorder, signed=True)
+    if not 0 <= code < _ERRNO_LIMIT:
+        raise _malformed()
+    return code
 
 
 def _header(message: bytes) -> tuple[int, int]:

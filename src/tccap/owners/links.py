@@ -11,7 +11,8 @@ from tccap.host import netlink
 # include/uapi/linux/rtnetlink.h and if_link.h
 _RTM_GETLINK = 18
 _IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, ifindex, ...
-_IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 5, 10, 18, 37
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINK, _IFLA_MASTER = 1, 3, 5, 10
+_IFLA_LINKINFO, _IFLA_LINK_NETNSID = 18, 37
 _IFLA_INFO_KIND = 1
 _IFF_UP = 0x1  # include/uapi/linux/if.h
 
@@ -26,16 +27,19 @@ class Link(NamedTuple):
     far_namespace: int
     far_ifindex: int
     is_up: bool = True
+    name: str = ""  # as os.fsdecode() gives it
+    hardware_type: int = 0  # ARPHRD_*
+    hardware_address: bytes = b""
 
 
 def read(here: socket.socket) -> Iterator[Link]:
     """Yield all devices; OSError if the kernel does not answer."""
     request = _IFINFOMSG.pack(0, 0, 0, 0, 0)
     for answer in netlink.ask(here, _RTM_GETLINK, request, dump=True):
-        _, _, ifindex, flags, _ = netlink.unpacked(_IFINFOMSG, answer)
+        _, hardware_type, ifindex, flags, _ = netlink.unpacked(_IFINFOMSG, answer)
         found = netlink.attributes(answer[_IFINFOMSG.size :])
         info = netlink.attributes(found.get(_IFLA_LINKINFO, b""))
-        kind = info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode("ascii", "replace")
+        kind = netlink.text(info.get(_IFLA_INFO_KIND, b""))
         namespace = _number(found.get(_IFLA_LINK_NETNSID), -1)
         other = _number(found.get(_IFLA_LINK), 0)
         is_upper = namespace < 0 and kind != "veth"  # which has its other end there
@@ -48,6 +52,9 @@ def read(here: socket.socket) -> Iterator[Link]:
             far_namespace=namespace if kind == "veth" else -1,
             far_ifindex=other if is_far else 0,
             is_up=bool(flags & _IFF_UP),
+            name=netlink.text(found.get(_IFLA_IFNAME, b"")),
+            hardware_type=hardware_type,
+            hardware_address=found.get(_IFLA_ADDRESS, b""),
         )
 
 

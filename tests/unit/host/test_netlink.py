@@ -82,3 +82,35 @@ def test_only_lost_notifications_are_passed_over() -> None:
         assert caught.value.errno == errno.ENOMEM
         fake.recvmsg.side_effect = [refusals[0], BlockingIOError]
         subscription.clear()
+
+
+def test_a_change_is_waited_for() -> None:
+    answer = struct.pack("=IHHIIi", 20, 2, 0, 0, 0, 0)
+    fake = mock.Mock(spec=socket.socket)
+    fake.recv.return_value = answer
+    netlink.tell(fake, 36, b"body", netlink.NEW)
+    [sent], _ = fake.send.call_args
+    assert struct.unpack_from("=IHH", sent) == (20, 36, 0x1 | 0x4 | 0x600)
+    fake.recv.return_value = answer[:16] + struct.pack("=i", -errno.EEXIST)
+    with pytest.raises(FileExistsError):
+        netlink.tell(fake, 36, b"body", netlink.NEW)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        struct.pack("=IHHIIi", 20, 3, 0, 0, 0, 0),
+        struct.pack("=IHHIIi", 20, 2, 0, 0, 0, 1),
+    ],
+)
+def test_a_malformed_confirmation_is_an_os_error(answer: bytes) -> None:
+    fake = mock.Mock(spec=socket.socket)
+    fake.recv.return_value = answer
+    with pytest.raises(OSError, match="Bad message"):
+        netlink.tell(fake, 36, b"body")
+
+
+def test_texts_end_at_a_zero_byte_and_need_be_no_text() -> None:
+    assert netlink.text(b"eth0\0\0") == "eth0"
+    assert netlink.text(b"") == ""
+    assert netlink.text(b"a\xff\0").encode("utf-8", "surrogateescape") == b"a\xff"
