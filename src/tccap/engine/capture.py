@@ -1,9 +1,11 @@
 """One capture, from its start to its end, as the engine sees it.
 
-Theory of operation. When the programs are loaded, the engine forks the carrier
+Theory of operation. When the maps are made, the engine forks the carrier
 (carrierprocess.py), which takes packets from the ring and writes the stream
-(carrying.py). The engine keeps what takes rights: it attaches devices as they appear,
-and answers the carrier, which asks for what is in /proc, for example.
+(carrying.py). The engine keeps what takes rights: it loads the programs, attaches
+devices as they appear, and answers the carrier, which asks for what is in /proc, for
+example. The kernel takes longest for one program, so that is loaded in a thread; the
+classifiers ignore packets until then.
 
 The carrier learns first when to stop, from the front. Then it asks the engine to
 silence the classifiers (they look their device up, and find it no more). The engine
@@ -152,18 +154,22 @@ def _started(
     services: Services,
     stack: contextlib.ExitStack,
 ) -> "Capture":
-    """Load and attach everything."""
-    with _timed("load"):
-        classifier = _classifier(setup.plan, collection)
-        classifier.set_wall_offset(clock.wall_offset_ns())
-        services.start(last=False)
+    """Load and attach everything; the largest program is loaded beside the rest."""
+    with _sized(setup.plan):
+        classifier = Classifier(collection)
+    classifier.set_wall_offset(clock.wall_offset_ns())
     carrier = _carrier(setup, choices, collection, classifier)
     stack.callback(carrier.end)
+    loading = Background(functools.partial(_load, setup.plan, classifier))
+    with _timed("services"):
+        services.start(last=False)
     with _timed("attach"):
         clsact.sweep()
         attacher: Attacher = stack.enter_context(make_attacher(classifier.programs))
         setup.interfaces.attach(classifier, attacher, time.monotonic() + ATTACH_S)
-    # Before there are threads: these limits are a thread's.
+    loading.result()
+    classifier.begin()
+    # While there are no threads: these limits are a thread's.
     privileges.narrow(_kept(setup.plan, choices))
     services.start(last=True)
     inside = _inside(setup, collection, classifier, attacher, services.insiders)
@@ -196,9 +202,16 @@ def _inside(
     return Inside(setup.plan, setup.section, collection, classifier, insiders)
 
 
-def _classifier(plan: Plan, collection: Collection) -> Classifier:
+def _load(plan: Plan, classifier: Classifier) -> None:
+    with _timed("load"), _sized(plan):
+        classifier.load()
+
+
+@contextlib.contextmanager
+def _sized(plan: Plan) -> Iterator[None]:
+    """Blame the capture filter, if there is one, where a program is too large."""
     try:
-        return Classifier(collection)
+        yield
     except TooComplexError:
         if not any(plan.filters):
             raise
