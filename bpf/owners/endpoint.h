@@ -94,6 +94,10 @@ struct endpoint_lookups {
 	 * of the sender does. */
 	struct packet arriving;
 	struct packet answer;
+	/* Here rather than in variables: a later part reads them again, so that the
+	 * verifier need not follow it for each of their values. */
+	u32 outbound; /* the packet leaves */
+	u32 forged;   /* is_forged() */
 };
 BPF_PERCPU_ARRAY(endpoint_lookups, struct endpoint_lookups, 1);
 
@@ -140,18 +144,18 @@ static __always_inline void resolve(struct endpoint *endpoint,
 				    struct endpoint_lookup *lookup, u32 which,
 				    u64 generation)
 {
-	struct process *process = NULL;
+	struct process *process;
 #if !HOOKS
-	struct owner *owner = stored_owner(&lookup->record, lookup->state, which,
-					   generation, &process);
+	struct owner *owner =
+		stored_owner(&lookup->record, lookup->state, which, generation);
 
 	if (owner)
 		take_owner(lookup, owner);
+	FORGET();
 #endif
 	if (!lookup->id.tgid)
 		return;
-	if (!process)
-		process = known_process(&lookup->id, which, generation);
+	process = known_process(&lookup->id, which, generation);
 	if (!process) {
 		count_process_overflow();
 		return;

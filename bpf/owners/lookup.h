@@ -209,31 +209,49 @@ static __always_inline bool is_sent_here(struct __sk_buff *skb,
 	return !before || before->from_here;
 }
 
-/* Finds the owners at the two endpoints of a packet. */
-static __always_inline void find_owners(struct __sk_buff *skb,
-					const struct device *device, bool outbound,
-					bool parsed, const struct packet *packet,
-					struct endpoint_lookups *lookups)
+/* Finds the user of the socket that a packet carries. */
+static __always_inline void find_by_carried(struct __sk_buff *skb,
+					    const struct device *device,
+					    const struct packet *packet,
+					    struct endpoint_lookups *lookups)
 {
-	bool forged = false;
+	struct endpoint_lookup *sender = &lookups->sender;
+	bool outbound = lookups->outbound;
 	struct bpf_sock *sk = carried_socket(skb, device, outbound);
 
-	if (sk)
-		forged = is_forged(sk);
-	if (sk && !is_reset_for_listener(sk, packet))
-		find_user(&lookups->sender, sk, packet->protocol);
-#if CALLERS
-	if (sk && outbound)
-		find_caller(&lookups->sender, sk, device, packet);
-	else if (sk && packet->protocol != IPPROTO_TCP)
-		drop_others(&lookups->sender.record);
-#endif
-	if (!parsed)
+	lookups->forged = 0;
+	if (!sk)
 		return;
-	locate_sender(skb, &lookups->sender, packet, &lookups->answer, device, outbound,
-		      lookups->sender.found || forged);
-	find_sender(skb, &lookups->sender, packet, &lookups->answer, device);
-	locate_receiver(skb, lookups, packet, device, outbound);
+	lookups->forged = is_forged(sk);
+	if (!is_reset_for_listener(sk, packet))
+		find_user(sender, sk, packet->protocol);
+#if CALLERS
+	if (outbound)
+		find_caller(sender, sk, device, packet);
+	else if (packet->protocol != IPPROTO_TCP)
+		drop_others(&sender->record);
+#endif
+}
+
+/* Finds the owners at the two endpoints of a packet. */
+static __always_inline void find_owners(struct __sk_buff *skb,
+					const struct device *device,
+					const struct packet *packet,
+					struct endpoint_lookups *lookups)
+{
+	struct endpoint_lookup *sender = &lookups->sender;
+
+	find_by_carried(skb, device, packet, lookups);
+	FORGET();
+	if (!packet->is_read)
+		return;
+	locate_sender(skb, sender, packet, &lookups->answer, device, lookups->outbound,
+		      sender->found || lookups->forged);
+	FORGET();
+	find_sender(skb, sender, packet, &lookups->answer, device);
+	FORGET();
+	locate_receiver(skb, lookups, packet, device, lookups->outbound);
+	FORGET();
 	find_receiver(skb, &lookups->receiver, packet, &lookups->arriving, device);
 }
 
@@ -255,28 +273,30 @@ static __always_inline void clear(struct endpoint_lookup *lookup)
 	__builtin_memset(lookup, 0, __builtin_offsetof(struct endpoint_lookup, key));
 }
 
-/* Finds the processes at the two endpoints of a packet; `parsed` says whether parse()
- * could read it. */
+/* Finds the processes at the two endpoints of a packet. */
 static __always_inline void find_endpoints(struct __sk_buff *skb,
 					   const struct frame_context *context,
-					   bool parsed, const struct packet *packet,
+					   const struct packet *packet,
 					   struct endpoint *sender,
 					   struct endpoint *receiver)
 {
 	u32 zero = 0;
 	struct endpoint_lookups *lookups = endpoint_lookups.lookup(&zero);
-	bool outbound = context->direction == EPB_OUTBOUND;
 	u64 generation;
 
 	if (!lookups)
 		return;
+	lookups->outbound = context->direction == EPB_OUTBOUND;
 	clear(&lookups->sender);
 	clear(&lookups->receiver);
-	lookups->sender.is_here = is_sent_here(skb, &context->device, outbound);
+	lookups->sender.is_here =
+		is_sent_here(skb, &context->device, lookups->outbound);
 	lookups->sender.generation = lookups->receiver.generation = context->generation;
 	look_here(&lookups->sender, &context->device);
 	look_here(&lookups->receiver, &context->device);
-	find_owners(skb, &context->device, outbound, parsed, packet, lookups);
+	FORGET();
+	find_owners(skb, &context->device, packet, lookups);
+	FORGET();
 	drop_unless_sure(&lookups->sender, packet);
 	drop_unless_sure(&lookups->receiver, packet);
 	drop_unless_member(skb, &lookups->receiver, packet);
@@ -286,11 +306,11 @@ static __always_inline void find_endpoints(struct __sk_buff *skb,
 	sender->is_here = lookups->sender.is_here;
 	resolve(sender, &lookups->sender, SENDER, generation);
 	resolve(receiver, &lookups->receiver, RECEIVER, generation);
-	if (!parsed)
+	if (!packet->is_read)
 		return;
 	if (context->device.in_vrf)
 		return; /* others may have the same addresses */
-	if (packet->echo_request && (outbound || !is_here(&lookups->sender)))
+	if (packet->echo_request && (lookups->outbound || !is_here(&lookups->sender)))
 		remember_pinger(sender, &lookups->sender, packet);
 	if (lookups->sender.fragmented)
 		remember_fragment(sender, &lookups->sender, packet, 1);

@@ -46,6 +46,7 @@ struct packet {
 	bool later_fragment; /* without the transport header */
 	bool echo_request;
 	bool about_inner; /* an ICMP error: the flow is that of the packet it quotes */
+	bool is_read;	  /* parse() could read the packet */
 } __attribute__((aligned(8)));
 
 /* Kept in a map, where the verifier takes each field for any number: it then checks the
