@@ -11,7 +11,6 @@ import json
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -112,8 +111,12 @@ class Files:
         return self._stored(self._storage(), place, None)
 
     def _storage(self) -> str:
+        raw = self._read("/etc/containers/storage.conf")
+        if not raw:
+            return _STORAGE
+        import tomllib  # noqa: PLC0415  # slow, and a user waits for the start
+
         with contextlib.suppress(tomllib.TOMLDecodeError, UnicodeDecodeError):
-            raw = self._read("/etc/containers/storage.conf") or b""
             settings = tomllib.loads(raw.decode()).get("storage")
             return _text(_table(settings).get("graphroot")) or _STORAGE
         return _STORAGE
