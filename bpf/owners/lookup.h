@@ -68,29 +68,36 @@ static __always_inline void forget_closed(struct endpoint_lookup *lookup,
 }
 
 /* Finds where a packet was sent that does not carry its socket, and the answer that its
- * sender would get. With `known` only the addresses of its connection are remembered. */
-static __always_inline void
-locate_sender(struct __sk_buff *skb, struct endpoint_lookup *lookup,
-	      const struct packet *packet, struct packet *answer,
-	      const struct device *device, bool outbound, bool known)
+ * sender would get. Of a known sender only the addresses of its connection are
+ * remembered. */
+static __always_inline void locate_sender(struct __sk_buff *skb,
+					  struct endpoint_lookups *lookups,
+					  const struct packet *packet,
+					  const struct device *device)
 {
-	bool forwarded = outbound && is_forwarded(skb, device);
+	struct endpoint_lookup *lookup = &lookups->sender;
+	struct packet *answer = &lookups->answer;
 
-	if (!outbound && packet->echo_request)
+	lookups->known = lookup->found || lookups->forged;
+	lookups->forwarded = lookups->outbound && is_forwarded(skb, device);
+	FORGET();
+	if (!lookups->outbound && packet->echo_request)
 		look_there(lookup, device);
 	if (packet->about_inner || packet->echo_id ||
-	    (known && outbound && !device->translation))
+	    (lookups->known && lookups->outbound && !device->translation))
 		return;
 	write_answer(answer, packet);
-	if (forwarded)
+	if (lookups->forwarded)
 		forget_closed(lookup, answer);
 	if (may_be_tracked(packet, device)) {
-		if (outbound)
-			follow_leaving(skb, lookup, answer, device, forwarded);
+		if (lookups->outbound)
+			follow_leaving(skb, lookup, answer, device, lookups->forwarded);
 		else if (is_bridge(device))
 			follow_bridged(skb, lookup, answer);
 	}
-	if (!known && find_sending_place(skb, lookup, answer, device, outbound))
+	FORGET();
+	if (!lookups->known &&
+	    find_sending_place(skb, lookup, answer, device, lookups->outbound))
 		lookup->is_sought = 1;
 }
 
@@ -245,8 +252,7 @@ static __always_inline void find_owners(struct __sk_buff *skb,
 	FORGET();
 	if (!packet->is_read)
 		return;
-	locate_sender(skb, sender, packet, &lookups->answer, device, lookups->outbound,
-		      sender->found || lookups->forged);
+	locate_sender(skb, lookups, packet, device);
 	FORGET();
 	find_sender(skb, sender, packet, &lookups->answer, device);
 	FORGET();
@@ -304,6 +310,10 @@ static __always_inline void find_endpoints(struct __sk_buff *skb,
 	 * above: read the generation again. */
 	generation = lookup_generation();
 	sender->is_here = lookups->sender.is_here;
+	choose_owner(&lookups->sender, SENDER, generation);
+	FORGET();
+	choose_owner(&lookups->receiver, RECEIVER, generation);
+	FORGET();
 	resolve(sender, &lookups->sender, SENDER, generation);
 	resolve(receiver, &lookups->receiver, RECEIVER, generation);
 	if (!packet->is_read)

@@ -40,6 +40,7 @@ struct outline {
 	u32 is_tagged;
 	u32 start; /* offset of the frame in the skb */
 	u32 unused;
+	struct pids pids;
 	struct held_message held;
 	u8 head[HEAD_LEN]; /* for parse() */
 	u8 options[OPTIONS_LEN];

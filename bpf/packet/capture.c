@@ -149,16 +149,18 @@ static __always_inline void capture(struct __sk_buff *skb,
 		return;
 	}
 	count->accepted++;
-	outline->held.kind = 0;
-	if (TLS && packet->is_read)
-		look_for_tls(skb, context, packet, &sender, &receiver, &outline->held);
-	if (QUIC && packet->is_read)
-		look_for_quic(&reader, context, packet, &sender, &receiver,
-			      &outline->held);
 	begin_report(&report, id);
 	outline_frame(outline, &reader, device);
-	stored = write_options(outline, direction, report.count, &sender, &receiver) &&
-		 store(skb, outline);
+	if (TLS)
+		write_pids(&outline->pids, context, &sender, &receiver);
+	stored = write_options(outline, direction, report.count, &sender, &receiver);
+	/* From here on nothing reads the endpoints, so that the verifier forgets them. */
+	outline->held.kind = 0;
+	if (TLS && packet->is_read)
+		look_for_tls(skb, context, packet, &outline->pids, &outline->held);
+	if (QUIC && packet->is_read)
+		look_for_quic(&reader, context, packet, &outline->pids, &outline->held);
+	stored = stored && store(skb, outline);
 	if (!stored)
 		count->dropped++;
 	end_report(&report, stored);

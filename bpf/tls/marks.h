@@ -152,29 +152,22 @@ static __always_inline u32 pid_of(const struct endpoint *endpoint, bool elsewher
 	return elsewhere ? ELSEWHERE : 0;
 }
 
-static __always_inline u32 sender_pid(const struct frame_context *context,
-				      const struct endpoint *sender)
-{
-	bool inbound = context->direction != EPB_OUTBOUND;
-
-	return pid_of(sender, context->device.leads_away && inbound);
-}
-
-static __always_inline u32 receiver_pid(const struct frame_context *context,
-					const struct endpoint *receiver)
+static __always_inline void write_pids(struct pids *pids,
+				       const struct frame_context *context,
+				       const struct endpoint *sender,
+				       const struct endpoint *receiver)
 {
 	bool outbound = context->direction == EPB_OUTBOUND;
+	bool away = context->device.leads_away;
 
-	return pid_of(receiver, context->device.leads_away && outbound);
+	pids->sender = pid_of(sender, away && !outbound);
+	pids->receiver = pid_of(receiver, away && outbound);
 }
 
 /* Reports a connection to the engine and then marks it, so that the engine knows every
  * mark. A hello that is retransmitted, or seen on another device, changes nothing. */
-static __always_inline void mark_flow(struct tls_work *work,
-				      const struct frame_context *context,
-				      const struct packet *packet,
-				      const struct endpoint *sender,
-				      const struct endpoint *receiver)
+static __always_inline void
+mark_flow(struct tls_work *work, const struct packet *packet, const struct pids *pids)
 {
 	struct tls_mark *known = tls_marks.lookup(&work->flow);
 	struct hello_message *message = &work->message;
@@ -186,18 +179,19 @@ static __always_inline void mark_flow(struct tls_work *work,
 		return;
 	message->flow = work->flow;
 	__builtin_memcpy(message->client_random, work->start.random, TLS_RANDOM_LEN);
-	message->sender_pid = sender_pid(context, sender);
-	message->receiver_pid = receiver_pid(context, receiver);
+	message->sender_pid = pids->sender;
+	message->receiver_pid = pids->receiver;
 	message->kind = MESSAGE_HELLO;
 	if (send_message(&message->head, sizeof(*message)) == 0)
 		tls_marks.update(&work->flow, &mark);
 }
 
 /* Fills `held` if the packet has to wait. */
-static __always_inline void
-look_for_tls(struct __sk_buff *skb, const struct frame_context *context,
-	     const struct packet *packet, const struct endpoint *sender,
-	     const struct endpoint *receiver, struct held_message *held)
+static __always_inline void look_for_tls(struct __sk_buff *skb,
+					 const struct frame_context *context,
+					 const struct packet *packet,
+					 const struct pids *pids,
+					 struct held_message *held)
 {
 	u32 zero = 0, hello;
 	struct tls_work *work;
@@ -212,7 +206,7 @@ look_for_tls(struct __sk_buff *skb, const struct frame_context *context,
 	write_flow(&work->flow, packet, &context->device);
 	hello = read_hello(skb, packet, &work->start);
 	if (hello == TLS_CLIENT_HELLO)
-		mark_flow(work, context, packet, sender, receiver);
+		mark_flow(work, packet, pids);
 	mark = tls_marks.lookup(&work->flow);
 	if (!mark)
 		return;
@@ -224,8 +218,8 @@ look_for_tls(struct __sk_buff *skb, const struct frame_context *context,
 	held->kind = held_kind(skb, packet, mark, hello);
 	held->sender_pid = held->receiver_pid = 0;
 	if (hello == TLS_SERVER_HELLO) {
-		held->sender_pid = sender_pid(context, sender);
-		held->receiver_pid = receiver_pid(context, receiver);
+		held->sender_pid = pids->sender;
+		held->receiver_pid = pids->receiver;
 	}
 }
 

@@ -88,10 +88,11 @@ quic_mark(const struct tls_flow *flow, const struct packet *packet, bool initial
 }
 
 /* Fills `held` if the packet is one for the carrier. */
-static __always_inline void
-look_for_quic(const struct reader *reader, const struct frame_context *context,
-	      const struct packet *packet, const struct endpoint *sender,
-	      const struct endpoint *receiver, struct held_message *held)
+static __always_inline void look_for_quic(const struct reader *reader,
+					  const struct frame_context *context,
+					  const struct packet *packet,
+					  const struct pids *pids,
+					  struct held_message *held)
 {
 	u32 payload_at = packet->transport_at + UDP_HEADER_LEN;
 	const struct quic_start *start;
@@ -114,8 +115,8 @@ look_for_quic(const struct reader *reader, const struct frame_context *context,
 	if (!mark)
 		return;
 	held->id = mark->id;
-	held->sender_pid = sender_pid(context, sender);
-	held->receiver_pid = receiver_pid(context, receiver);
+	held->sender_pid = pids->sender;
+	held->receiver_pid = pids->receiver;
 	held->payload_at = EPB_HEADER_LEN + payload_at;
 	if (is_tagged(reader->skb, &context->device))
 		held->payload_at += VLAN_TAG_LEN;
