@@ -154,19 +154,25 @@ def _started(
     services: Services,
     stack: contextlib.ExitStack,
 ) -> "Capture":
-    """Load and attach everything; the largest program is loaded beside the rest."""
+    """Load and attach everything.
+
+    The verifier takes its time for the largest program, and for the others, and
+    attaching waits for the kernel: so these three are done side by side.
+    """
     with _sized(setup.plan):
         classifier = Classifier(collection)
     classifier.set_wall_offset(clock.wall_offset_ns())
     carrier = _carrier(setup, choices, collection, classifier)
     stack.callback(carrier.end)
     loading = Background(functools.partial(_load, setup.plan, classifier))
+    attacher: Attacher = stack.enter_context(make_attacher(classifier.programs))
+    attaching = Background(
+        functools.partial(_attach, setup.interfaces, classifier, attacher)
+    )
+    stack.callback(attaching.join)
     with _timed("services"):
         services.start(last=False)
-    with _timed("attach"):
-        clsact.sweep()
-        attacher: Attacher = stack.enter_context(make_attacher(classifier.programs))
-        setup.interfaces.attach(classifier, attacher, time.monotonic() + ATTACH_S)
+    attaching.result()
     loading.result()
     classifier.begin()
     # While there are no threads: these limits are a thread's.
@@ -200,6 +206,12 @@ def _inside(
             "programs by itself (TCX): leave out --inside."
         )
     return Inside(setup.plan, setup.section, collection, classifier, insiders)
+
+
+def _attach(interfaces: Interfaces, classifier: Classifier, attacher: Attacher) -> None:
+    with _timed("attach"):
+        clsact.sweep()
+        interfaces.attach(classifier, attacher, time.monotonic() + ATTACH_S)
 
 
 def _load(plan: Plan, classifier: Classifier) -> None:
