@@ -32,7 +32,7 @@ CALLS = {
     ),
 }
 MANY = 50  # devices
-STEPS = ("import programs", "import", "compile", "load", "attach")
+STEPS = ("import programs", "import", "compile", "load", "services", "attach")
 MARK = b"the first packet"
 FIRST_PACKET = "first packet in the FIFO"
 MEMORY = "MiB of the largest process"

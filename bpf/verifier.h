@@ -10,6 +10,11 @@
  * same reason lengths are u64: a u32 is compared through a shifted copy. */
 #define OPAQUE(x) asm volatile("" : "+r"(x))
 
+/* Has the compiler read memory again from here on. What it keeps of before, in registers
+ * and on the stack, makes paths differ for the verifier, which then follows each of them
+ * through all the rest. */
+#define FORGET() asm volatile("" : : : "memory")
+
 /* Whether a length, a u64 variable, is 1 .. max. Older verifiers (Linux 5.10) learn
  * no lower bound from "!= 0", so this compares with "> 0". */
 #define IS_LENGTH(len, max)                  \

@@ -25,6 +25,12 @@ struct endpoint {
 	u32 is_here; /* it is on this host, whether its process is known or not */
 };
 
+/* The processes at both endpoints, as messages name them: 0 or ELSEWHERE if unknown. */
+struct pids {
+	u32 sender;
+	u32 receiver;
+};
+
 /* A sender of ICMP echo requests. */
 struct echo {
 	u8 remote[16];
@@ -103,6 +109,12 @@ struct endpoint_lookups {
 	 * of the sender does. */
 	struct packet arriving;
 	struct packet answer;
+	/* Here rather than in variables: a later part reads them again, so that the
+	 * verifier need not follow it for each of their values. */
+	u32 outbound; /* the packet leaves */
+	u32 forged;   /* is_forged() */
+	u32 known;    /* the sender is found, or will not be */
+	u32 forwarded;
 };
 BPF_PERCPU_ARRAY(endpoint_lookups, struct endpoint_lookups, 1);
 
@@ -144,23 +156,29 @@ static __always_inline bool is_unsure(const struct endpoint_lookup *lookup,
 	       (lookup->left_if_exited && process->exited);
 }
 
-/* Writes the process of an endpoint; `which` is SENDER or RECEIVER. */
-static __always_inline void resolve(struct endpoint *endpoint,
-				    struct endpoint_lookup *lookup, u32 which,
-				    u64 generation)
+/* Decides who of a socket's record is the owner; `which` is SENDER or RECEIVER. */
+static __always_inline void choose_owner(struct endpoint_lookup *lookup, u32 which,
+					 u64 generation)
 {
-	struct process *process = NULL;
 #if !HOOKS
-	struct owner *owner = stored_owner(&lookup->record, lookup->state, which,
-					   generation, &process);
+	struct owner *owner =
+		stored_owner(&lookup->record, lookup->state, which, generation);
 
 	if (owner)
 		take_owner(lookup, owner);
 #endif
+}
+
+/* Writes the process of an endpoint. */
+static __always_inline void resolve(struct endpoint *endpoint,
+				    struct endpoint_lookup *lookup, u32 which,
+				    u64 generation)
+{
+	struct process *process;
+
 	if (!lookup->id.tgid)
 		return;
-	if (!process)
-		process = known_process(&lookup->id, which, generation);
+	process = known_process(&lookup->id, which, generation);
 	if (!process) {
 		count_process_overflow();
 		return;

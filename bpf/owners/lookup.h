@@ -70,29 +70,36 @@ static __always_inline void forget_closed(struct __sk_buff *skb,
 }
 
 /* Finds where a packet was sent that does not carry its socket, and the answer that its
- * sender would get. With `known` only the addresses of its connection are remembered. */
-static __always_inline void
-locate_sender(struct __sk_buff *skb, struct endpoint_lookup *lookup,
-	      const struct packet *packet, struct packet *answer,
-	      const struct device *device, bool outbound, bool known)
+ * sender would get. Of a known sender only the addresses of its connection are
+ * remembered. */
+static __always_inline void locate_sender(struct __sk_buff *skb,
+					  struct endpoint_lookups *lookups,
+					  const struct packet *packet,
+					  const struct device *device)
 {
-	bool forwarded = outbound && is_forwarded(skb, device);
+	struct endpoint_lookup *lookup = &lookups->sender;
+	struct packet *answer = &lookups->answer;
 
-	if (!outbound && packet->echo_request)
+	lookups->known = lookup->found || lookups->forged;
+	lookups->forwarded = lookups->outbound && is_forwarded(skb, device);
+	FORGET();
+	if (!lookups->outbound && packet->echo_request)
 		look_there(lookup, device);
 	if (packet->about_inner || packet->echo_id ||
-	    (known && outbound && !device->translation))
+	    (lookups->known && lookups->outbound && !device->translation))
 		return;
 	write_answer(answer, packet);
-	if (forwarded)
+	if (lookups->forwarded)
 		forget_closed(skb, lookup, answer);
 	if (may_be_tracked(packet, device)) {
-		if (outbound)
-			follow_leaving(skb, lookup, answer, device, forwarded);
+		if (lookups->outbound)
+			follow_leaving(skb, lookup, answer, device, lookups->forwarded);
 		else if (is_bridge(device))
 			follow_bridged(skb, lookup, answer);
 	}
-	if (!known && find_sending_place(skb, lookup, answer, device, outbound))
+	FORGET();
+	if (!lookups->known &&
+	    find_sending_place(skb, lookup, answer, device, lookups->outbound))
 		lookup->is_sought = 1;
 }
 
@@ -220,49 +227,68 @@ static __always_inline bool is_sent_here(struct __sk_buff *skb,
 }
 
 /* Finds the receiver of a packet in a VRF by what its socket has sent before. */
-static __always_inline void follow_in_vrf(struct __sk_buff *skb, struct bpf_sock *sk,
-					  const struct device *device, bool outbound,
+static __always_inline void follow_in_vrf(struct __sk_buff *skb,
+					  const struct device *device,
 					  const struct packet *packet,
 					  struct endpoint_lookups *lookups)
 {
-	if (sk && outbound) {
+	struct bpf_sock *sk = carried_socket(skb, lookups->outbound);
+
+	if (sk && lookups->outbound) {
 		write_answer(&lookups->answer, packet);
 		remember_in_vrf(&lookups->sender, sk, &lookups->answer, device);
 	}
-	if (is_received_in_vrf(skb, packet, device, outbound))
+	if (is_received_in_vrf(skb, packet, device, lookups->outbound))
 		find_in_vrf(skb, &lookups->receiver, packet, device);
+}
+
+/* Finds the user of the socket that a packet carries. */
+static __always_inline void find_by_carried(struct __sk_buff *skb,
+					    const struct device *device,
+					    const struct packet *packet,
+					    struct endpoint_lookups *lookups)
+{
+	struct endpoint_lookup *sender = &lookups->sender;
+	bool outbound = lookups->outbound;
+	struct bpf_sock *sk = carried_socket(skb, outbound);
+
+	lookups->forged = 0;
+	if (!sk)
+		return;
+	lookups->forged = is_forged(sk);
+	sender->is_here |= is_of_process(sk);
+	if (!is_reset_for_listener(sk, packet))
+		find_user(sender, sk, packet->protocol);
+#if CALLERS
+	if (outbound)
+		find_caller(sender, sk, device, packet);
+	else if (packet->protocol != IPPROTO_TCP)
+		drop_others(&sender->record);
+#endif
 }
 
 /* Finds the owners at the two endpoints of a packet. */
 static __always_inline void find_owners(struct __sk_buff *skb,
-					const struct device *device, bool outbound,
-					bool parsed, const struct packet *packet,
+					const struct device *device,
+					const struct packet *packet,
 					struct endpoint_lookups *lookups)
 {
-	bool forged = false;
-	struct bpf_sock *sk = carried_socket(skb, outbound);
+	struct endpoint_lookup *sender = &lookups->sender;
 
-	if (sk) {
-		forged = is_forged(sk);
-		lookups->sender.is_here |= is_of_process(sk);
-	}
-	if (sk && !is_reset_for_listener(sk, packet))
-		find_user(&lookups->sender, sk, packet->protocol);
-#if CALLERS
-	if (sk && outbound)
-		find_caller(&lookups->sender, sk, device, packet);
-	else if (sk && packet->protocol != IPPROTO_TCP)
-		drop_others(&lookups->sender.record);
-#endif
-	if (!parsed)
+	find_by_carried(skb, device, packet, lookups);
+	FORGET();
+	if (!packet->is_read)
 		return;
-	locate_sender(skb, &lookups->sender, packet, &lookups->answer, device, outbound,
-		      lookups->sender.found || forged);
-	find_sender(skb, &lookups->sender, packet, &lookups->answer, device);
-	locate_receiver(skb, lookups, packet, device, outbound);
+	locate_sender(skb, lookups, packet, device);
+	FORGET();
+	find_sender(skb, sender, packet, &lookups->answer, device);
+	FORGET();
+	locate_receiver(skb, lookups, packet, device, lookups->outbound);
+	FORGET();
 	find_receiver(skb, &lookups->receiver, packet, &lookups->arriving, device);
+	FORGET();
 	if (device->vrf && has_ports(packet))
-		follow_in_vrf(skb, sk, device, outbound, packet, lookups);
+		follow_in_vrf(skb, device, packet, lookups);
 }
 
 /* Forgets the owner of a socket that has not joined the group. */
@@ -280,30 +306,32 @@ static __always_inline void clear(struct endpoint_lookup *lookup)
 	__builtin_memset(lookup, 0, __builtin_offsetof(struct endpoint_lookup, key));
 }
 
-/* Finds the processes at the two endpoints of a packet; `parsed` says whether parse()
- * could read it. */
+/* Finds the processes at the two endpoints of a packet. */
 static __always_inline void find_endpoints(struct __sk_buff *skb,
 					   const struct frame_context *context,
-					   bool parsed, const struct packet *packet,
+					   const struct packet *packet,
 					   struct endpoint *sender,
 					   struct endpoint *receiver)
 {
 	u32 zero = 0;
 	struct endpoint_lookups *lookups = endpoint_lookups.lookup(&zero);
-	bool outbound = context->direction == EPB_OUTBOUND;
 	u64 generation;
 
 	if (!lookups)
 		return;
+	lookups->outbound = context->direction == EPB_OUTBOUND;
 	clear(&lookups->sender);
 	clear(&lookups->receiver);
-	lookups->sender.is_here = is_sent_here(skb, &context->device, outbound);
+	lookups->sender.is_here =
+		is_sent_here(skb, &context->device, lookups->outbound);
 	lookups->sender.generation = lookups->receiver.generation = context->generation;
 	look_here(&lookups->sender, &context->device);
 	look_here(&lookups->receiver, &context->device);
 	lookups->sender.fragments_by = lookups->receiver.fragments_by =
 		context->ifindex;
-	find_owners(skb, &context->device, outbound, parsed, packet, lookups);
+	FORGET();
+	find_owners(skb, &context->device, packet, lookups);
+	FORGET();
 	drop_unless_sure(&lookups->sender, packet);
 	drop_unless_sure(&lookups->receiver, packet);
 	drop_unless_member(skb, &lookups->receiver, packet);
@@ -311,13 +339,17 @@ static __always_inline void find_endpoints(struct __sk_buff *skb,
 	 * above: read the generation again. */
 	generation = lookup_generation();
 	sender->is_here = lookups->sender.is_here;
+	choose_owner(&lookups->sender, SENDER, generation);
+	FORGET();
+	choose_owner(&lookups->receiver, RECEIVER, generation);
+	FORGET();
 	resolve(sender, &lookups->sender, SENDER, generation);
 	resolve(receiver, &lookups->receiver, RECEIVER, generation);
-	if (!parsed)
+	if (!packet->is_read)
 		return;
 	if (is_of_vrf(skb, &context->device) || context->device.far_in_vrf)
 		return; /* others may have the same addresses */
-	if (packet->echo_request && (outbound || !is_here(&lookups->sender)))
+	if (packet->echo_request && (lookups->outbound || !is_here(&lookups->sender)))
 		remember_pinger(sender, &lookups->sender, packet);
 	if (lookups->sender.fragmented)
 		remember_fragment(sender, &lookups->sender, packet, 1);

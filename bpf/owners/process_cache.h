@@ -88,20 +88,47 @@ cached_cgroup(const struct process *process)
 	return &((const struct cached_process *)cached)->cgroup;
 }
 
+static __always_inline bool is_current(const struct cached_process *cached,
+				       const struct process_id *id, u64 generation)
+{
+	return cached->generation == generation && same_process(&cached->id, id);
+}
+
+static __always_inline struct cached_process *slot_of(const struct process_id *id,
+						      u32 endpoint)
+{
+	u32 slot = endpoint * SLOTS + id->tgid % SLOTS;
+
+	return cached_processes.lookup(&slot);
+}
+
+/* The record of a process, for a look at it; NULL if there is none. It is not copied, as
+ * known_process() does: that is hundreds of instructions, which the verifier follows for
+ * each call. */
+static __always_inline const struct process *seen_process(struct process_id *id,
+							  u32 endpoint, u64 generation)
+{
+	struct cached_process *cached;
+
+	if (endpoint != NOT_CACHED) {
+		cached = slot_of(id, endpoint);
+		if (cached && is_current(cached, id, generation))
+			return &cached->process;
+	}
+	return processes.lookup(id);
+}
+
 /* The record of a process as of a lookup generation, valid while this packet is
  * handled; NULL if there is none. */
 static __always_inline struct process *known_process(struct process_id *id,
 						     u32 endpoint, u64 generation)
 {
-	u32 slot = endpoint * SLOTS + id->tgid % SLOTS;
-	struct cached_process *cached = cached_processes.lookup(&slot);
+	struct cached_process *cached = slot_of(id, endpoint);
 	struct process *process;
 
-	if (endpoint == NOT_CACHED)
-		return processes.lookup(id);
 	if (!cached)
 		return NULL;
-	if (cached->generation == generation && same_process(&cached->id, id))
+	if (is_current(cached, id, generation))
 		return &cached->process;
 	process = processes.lookup(id);
 	if (!process)

@@ -109,31 +109,27 @@ static __always_inline bool may_have_closed(const struct socket_record *known,
 	       !is_sole_holder(known, user);
 }
 
-/* The owner of a socket in a state of TCP, and the record of that process; both NULL if
- * unknown or ambiguous. */
-static __always_inline struct owner *stored_owner(struct socket_record *known,
-						  u32 state, u32 endpoint,
-						  u64 generation,
-						  struct process **process)
+/* The owner of a socket in a state of TCP; NULL if unknown or ambiguous. */
+static __always_inline struct owner *
+stored_owner(struct socket_record *known, u32 state, u32 endpoint, u64 generation)
 {
 	bool accepted = known->listened && state != TCP_LISTEN;
+	const struct process *process;
 
-	*process = NULL;
 	if (accepted && may_migrate(known->sharing))
 		return NULL;
 	if (known->user.process.tgid) {
-		*process = known_process(&known->user.process, endpoint, generation);
-		if ((!accepted || inherits(known, *process)) &&
-		    !is_handed_on(known, *process) &&
-		    (state == TCP_LISTEN || !may_have_closed(known, *process)))
+		process = seen_process(&known->user.process, endpoint, generation);
+		if ((!accepted || inherits(known, process)) &&
+		    !is_handed_on(known, process) &&
+		    (state == TCP_LISTEN || !may_have_closed(known, process)))
 			return &known->user;
 	}
 	if (known->holder.process.tgid) {
-		*process = known_process(&known->holder.process, endpoint, generation);
-		if (state == TCP_LISTEN || is_sole_holder(known, *process))
+		process = seen_process(&known->holder.process, endpoint, generation);
+		if (state == TCP_LISTEN || is_sole_holder(known, process))
 			return &known->holder;
 	}
-	*process = NULL;
 	return NULL;
 }
 

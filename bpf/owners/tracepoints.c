@@ -72,14 +72,13 @@ static __always_inline void remember_owner(u64 sk, u32 state)
 {
 	u64 tcp = (u64)bpf_skc_to_tcp_sock((void *)sk);
 	struct socket_record *known;
-	struct process *process;
 	struct owner *owner = NULL;
 
 	if (!tcp)
 		return;
 	known = socket_records.sk_storage_get((void *)sk, 0, 0);
 	if (known && !is_passed_on(sk, known))
-		owner = stored_owner(known, state, NOT_CACHED, 0, &process);
+		owner = stored_owner(known, state, NOT_CACHED, 0);
 	remember_closed(tcp, owner);
 }
 

@@ -40,6 +40,7 @@ struct outline {
 	u32 is_tagged;
 	u32 start; /* offset of the frame in the skb */
 	u32 unused;
+	struct pids pids;
 	struct held_message held;
 	u8 head[HEAD_LEN]; /* for parse() */
 	u8 options[OPTIONS_LEN];
@@ -201,6 +202,8 @@ static __always_inline u64 write_endpoints(u8 *at, const struct endpoint *sender
 	return len + write_label_option(at + len, first, peer);
 }
 
+#define BEFORE_LABELS_MAX 20 /* flags, and how many packets were lost */
+
 /* Writes all options and the trailing length of the block; returns false if they do not
  * fit, which does not happen. */
 static __always_inline bool write_options(struct outline *outline, u32 direction,
@@ -209,6 +212,7 @@ static __always_inline bool write_options(struct outline *outline, u32 direction
 {
 	u8 *at = outline->options;
 	u32 *word = (u32 *)at;
+	u8 *labels;
 	u64 len = 8;
 
 	word[0] = EPB_FLAGS | 4 << 16;
@@ -219,8 +223,17 @@ static __always_inline bool write_options(struct outline *outline, u32 direction
 		word[4] = (u32)(lost >> 32);
 		len = 20;
 	}
-	if (LABELS)
-		len += write_endpoints(at + len, sender, receiver);
+	if (LABELS) {
+		/* By way of memory the verifier takes the length for any number, and
+		 * follows all that is written behind it once. */
+		outline->options_len = len;
+		FORGET();
+		len = outline->options_len;
+		labels = ADVANCE(at, len, BEFORE_LABELS_MAX);
+		if (!labels)
+			return false;
+		len += write_endpoints(labels, sender, receiver);
+	}
 	word = (u32 *)ADVANCE(at, len, OPTIONS_LEN - 12);
 	if (!word)
 		return false;

@@ -121,7 +121,7 @@ static __always_inline void capture(struct __sk_buff *skb,
 	struct cursor *cursor;
 	struct loss_report report = {};
 	struct reader reader;
-	bool parsed = false, stored;
+	bool stored;
 	u32 id = device->interface_id, zero = 0;
 
 	count = counters.lookup(&id);
@@ -134,9 +134,10 @@ static __always_inline void capture(struct __sk_buff *skb,
 	reader = (struct reader){ skb, outline->head, cursor,
 				  context->start & START_MAX };
 	if (ATTRIBUTION || TLS)
-		parsed = parse(&reader, device, packet);
+		packet->is_read = parse(&reader, device, packet);
+	FORGET();
 	if (ATTRIBUTION)
-		find_endpoints(skb, context, parsed, packet, &sender, &receiver);
+		find_endpoints(skb, context, packet, &sender, &receiver);
 	if (LABELS && !HOOKS && (needs_label(&sender) || needs_label(&receiver))) {
 		stages.call(skb, LABEL); /* which calls this program again */
 		sender = (struct endpoint){};
@@ -148,16 +149,18 @@ static __always_inline void capture(struct __sk_buff *skb,
 		return;
 	}
 	count->accepted++;
-	outline->held.kind = 0;
-	if (TLS && parsed)
-		look_for_tls(skb, context, packet, &sender, &receiver, &outline->held);
-	if (QUIC && parsed)
-		look_for_quic(&reader, context, packet, &sender, &receiver,
-			      &outline->held);
 	begin_report(&report, id);
 	outline_frame(outline, &reader, device);
-	stored = write_options(outline, direction, report.count, &sender, &receiver) &&
-		 store(skb, outline);
+	if (TLS)
+		write_pids(&outline->pids, context, &sender, &receiver);
+	stored = write_options(outline, direction, report.count, &sender, &receiver);
+	/* From here on nothing reads the endpoints, so that the verifier forgets them. */
+	outline->held.kind = 0;
+	if (TLS && packet->is_read)
+		look_for_tls(skb, context, packet, &outline->pids, &outline->held);
+	if (QUIC && packet->is_read)
+		look_for_quic(&reader, context, packet, &outline->pids, &outline->held);
+	stored = stored && store(skb, outline);
 	if (!stored)
 		count->dropped++;
 	end_report(&report, stored);

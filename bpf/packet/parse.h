@@ -47,6 +47,7 @@ struct packet {
 	bool last_fragment;
 	bool echo_request;
 	bool about_inner; /* an ICMP error: the flow is that of the packet it quotes */
+	bool is_read;	  /* parse() could read the packet */
 } __attribute__((aligned(8)));
 
 /* Whether it is a packet of TCP or UDP with its ports. */

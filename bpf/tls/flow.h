@@ -78,20 +78,16 @@ static __always_inline u32 pid_of(const struct endpoint *endpoint, bool elsewher
 	return elsewhere ? ELSEWHERE : 0;
 }
 
-static __always_inline u32 sender_pid(const struct frame_context *context,
-				      const struct endpoint *sender)
-{
-	bool inbound = context->direction != EPB_OUTBOUND;
-
-	return pid_of(sender, context->device.leads_away && inbound);
-}
-
-static __always_inline u32 receiver_pid(const struct frame_context *context,
-					const struct endpoint *receiver)
+static __always_inline void write_pids(struct pids *pids,
+				       const struct frame_context *context,
+				       const struct endpoint *sender,
+				       const struct endpoint *receiver)
 {
 	bool outbound = context->direction == EPB_OUTBOUND;
+	bool away = context->device.leads_away;
 
-	return pid_of(receiver, context->device.leads_away && outbound);
+	pids->sender = pid_of(sender, away && !outbound);
+	pids->receiver = pid_of(receiver, away && outbound);
 }
 
 #endif

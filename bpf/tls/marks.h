@@ -120,11 +120,8 @@ static __always_inline u8 held_kind(struct __sk_buff *skb, const struct packet *
 
 /* Reports a connection to the engine and then marks it, so that the engine knows every
  * mark. A hello that is retransmitted, or seen on another device, changes nothing. */
-static __always_inline void mark_flow(struct tls_work *work,
-				      const struct frame_context *context,
-				      const struct packet *packet,
-				      const struct endpoint *sender,
-				      const struct endpoint *receiver)
+static __always_inline void
+mark_flow(struct tls_work *work, const struct packet *packet, const struct pids *pids)
 {
 	struct tls_mark *known = tls_marks.lookup(&work->flow);
 	struct hello_message *message = &work->message;
@@ -136,19 +133,20 @@ static __always_inline void mark_flow(struct tls_work *work,
 		return;
 	message->flow = work->flow;
 	__builtin_memcpy(message->client_random, work->start.random, TLS_RANDOM_LEN);
-	message->sender_pid = sender_pid(context, sender);
-	message->receiver_pid = receiver_pid(context, receiver);
+	message->sender_pid = pids->sender;
+	message->receiver_pid = pids->receiver;
 	message->kind = MESSAGE_HELLO;
 	if (send_message(&message->head, sizeof(*message)) == 0)
 		tls_marks.update(&work->flow, &mark);
 }
 
 /* Fills `held` if the carrier has to read the packet; returns whether it has to. */
-static __always_inline bool
-look_for_odd_begin(struct __sk_buff *skb, const struct frame_context *context,
-		   const struct packet *packet, const struct endpoint *sender,
-		   const struct endpoint *receiver, struct tls_flow *flow,
-		   bool is_begin, u32 at, struct held_message *held)
+static __always_inline bool look_for_odd_begin(struct __sk_buff *skb,
+					       const struct frame_context *context,
+					       const struct packet *packet,
+					       const struct pids *pids,
+					       struct tls_flow *flow, bool is_begin,
+					       u32 at, struct held_message *held)
 {
 	struct tls_mark *mark;
 
@@ -160,16 +158,16 @@ look_for_odd_begin(struct __sk_buff *skb, const struct frame_context *context,
 	if (!mark)
 		return false;
 	held->flow = *flow;
-	write_held(held, skb, context, packet, sender, receiver, mark,
-		   at - packet->frame_at);
+	write_held(held, skb, context, packet, pids, mark, at - packet->frame_at);
 	return true;
 }
 
 /* Fills `held` if the packet has to wait. */
-static __always_inline void
-look_for_tls(struct __sk_buff *skb, const struct frame_context *context,
-	     const struct packet *packet, const struct endpoint *sender,
-	     const struct endpoint *receiver, struct held_message *held)
+static __always_inline void look_for_tls(struct __sk_buff *skb,
+					 const struct frame_context *context,
+					 const struct packet *packet,
+					 const struct pids *pids,
+					 struct held_message *held)
 {
 	u32 zero = 0, hello = 0, at;
 	struct tls_work *work;
@@ -190,11 +188,11 @@ look_for_tls(struct __sk_buff *skb, const struct frame_context *context,
 		is_odd = begins_oddly(&work->start);
 		hello = hello_type(&work->start);
 	}
-	if (QUIC && look_for_odd_begin(skb, context, packet, sender, receiver,
-				       &work->flow, is_odd, at, held))
+	if (QUIC && look_for_odd_begin(skb, context, packet, pids, &work->flow, is_odd,
+				       at, held))
 		return;
 	if (hello == TLS_CLIENT_HELLO)
-		mark_flow(work, context, packet, sender, receiver);
+		mark_flow(work, packet, pids);
 	mark = tls_marks.lookup(&work->flow);
 	if (!mark)
 		return;
@@ -206,8 +204,8 @@ look_for_tls(struct __sk_buff *skb, const struct frame_context *context,
 	held->kind = held_kind(skb, packet, mark, hello);
 	held->sender_pid = held->receiver_pid = 0;
 	if (hello == TLS_SERVER_HELLO) {
-		held->sender_pid = sender_pid(context, sender);
-		held->receiver_pid = receiver_pid(context, receiver);
+		held->sender_pid = pids->sender;
+		held->receiver_pid = pids->receiver;
 	}
 }
 

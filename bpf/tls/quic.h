@@ -120,13 +120,12 @@ quic_mark(const struct tls_flow *flow, const struct packet *packet, bool is_begi
 static __always_inline void write_held(struct held_message *held, struct __sk_buff *skb,
 				       const struct frame_context *context,
 				       const struct packet *packet,
-				       const struct endpoint *sender,
-				       const struct endpoint *receiver,
+				       const struct pids *pids,
 				       const struct tls_mark *mark, u32 payload_at)
 {
 	held->id = mark->id;
-	held->sender_pid = sender_pid(context, sender);
-	held->receiver_pid = receiver_pid(context, receiver);
+	held->sender_pid = pids->sender;
+	held->receiver_pid = pids->receiver;
 	held->payload_at = EPB_HEADER_LEN + payload_at;
 	if (is_tagged(skb, &context->device))
 		held->payload_at += VLAN_TAG_LEN;
@@ -136,10 +135,11 @@ static __always_inline void write_held(struct held_message *held, struct __sk_bu
 }
 
 /* Fills `held` if the packet is one for the carrier. */
-static __always_inline void
-look_for_quic(const struct reader *reader, const struct frame_context *context,
-	      const struct packet *packet, const struct endpoint *sender,
-	      const struct endpoint *receiver, struct held_message *held)
+static __always_inline void look_for_quic(const struct reader *reader,
+					  const struct frame_context *context,
+					  const struct packet *packet,
+					  const struct pids *pids,
+					  struct held_message *held)
 {
 	u32 payload_at = packet->transport_at + UDP_HEADER_LEN;
 	const struct udp_start *start;
@@ -160,8 +160,7 @@ look_for_quic(const struct reader *reader, const struct frame_context *context,
 	write_flow(&held->flow, packet, &context->device);
 	mark = quic_mark(&held->flow, packet, is_begin);
 	if (mark)
-		write_held(held, reader->skb, context, packet, sender, receiver, mark,
-			   payload_at);
+		write_held(held, reader->skb, context, packet, pids, mark, payload_at);
 }
 
 #endif

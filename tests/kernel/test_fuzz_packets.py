@@ -52,6 +52,7 @@ def detached(request: pytest.FixtureRequest) -> Detached:
     collection = programs.prepare(the_plan, parts.choose(the_plan, access.caller()))
     classifier = Classifier(collection)
     classifier.add_device(LOOPBACK, DeviceEntry(0, True, False, -1, False))
+    classifier.begin()
     return Detached(classifier.programs, ring_of(collection, the_plan))
 
 

@@ -1,10 +1,13 @@
-"""Attaches the classifiers to devices, in the best way that the kernel has."""
+"""Attaches the classifiers to devices, in the best way that the kernel has.
+
+pyroute2 takes 0.1 s to import, and a user waits for the first packet: only kernels
+without TCX need it.
+"""
 
 from collections.abc import Mapping
 from typing import ClassVar, Protocol, Self
 
 from tccap.attach import tcx
-from tccap.attach.clsact import ClsactAttacher
 from tccap.attach.tcx import TcxAttacher
 
 # Which packets a classifier sees: incoming or outgoing ones. By the Plan's direction.
@@ -33,4 +36,6 @@ def make_attacher(programs: Mapping[str, int]) -> Attacher:
     """Return an attacher; ``programs`` are descriptors by direction, "in" or "out"."""
     if tcx.is_supported(next(iter(programs.values()))):
         return TcxAttacher(programs)
+    from tccap.attach.clsact import ClsactAttacher
+
     return ClsactAttacher(programs)

@@ -63,6 +63,7 @@ class ClsactAttacher:
         self._life = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._life.bind(f"\0{_PREFIX}:{self._token}")
         self._netlink = IPRoute()
+        sweep()
 
     def attach(self, ifindex: int, directions: tuple[str, ...]) -> None:
         """Add filters ahead of the others; OSError as tc reports it."""

@@ -170,6 +170,7 @@ class _Btf:
                 "the processes of packets cannot be found."
             )
         self._btf = ctypes.c_void_p(handle)
+        self._ids: dict[tuple[str, int], int] = {}
 
     def offset(self, structure: str, member: str) -> int:
         """Return the member's offset in bytes."""
@@ -180,9 +181,14 @@ class _Btf:
         return bits // 8
 
     def type_id(self, name: str, kind: int) -> int:
-        """Return the id of a type, or of a function; 0: there is none."""
-        found = self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind)
-        return max(0, int(found))
+        """Return the id of a type, or of a function; 0: there is none.
+
+        libbpf looks through all types, and one structure is asked for many members.
+        """
+        if (name, kind) not in self._ids:
+            found = self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind)
+            self._ids[name, kind] = max(0, int(found))
+        return self._ids[name, kind]
 
     def enumerator(self, enumeration: str, wanted: str) -> int | None:
         """Return the value of an enumerator; None: there is none."""

@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tccap.bpf.bcclib import CompileError, bcc
@@ -35,16 +35,17 @@ def compiled(texts: Sequence[str], defines: dict[str, int | str]) -> list[Object
     ``defines`` become -D flags. TccapError without bcc, CompileError if it fails.
     """
     flags = [f"-D{name}={value}" for name, value in defines.items()]
+    names = _names(texts, flags)
     with contextlib.ExitStack() as running:
-        started = [_start(text, flags, running) for text in texts]
+        named = zip(texts, names, strict=True)
+        started = [_start(text, name, flags, running) for text, name in named]
         return [finish() for finish in started]
 
 
 def _start(
-    text: str, flags: list[str], running: contextlib.ExitStack
+    text: str, name: str, flags: list[str], running: contextlib.ExitStack
 ) -> Callable[[], Object]:
     """Begin to compile; the function that is returned waits for the Object."""
-    name = _name(text, flags)
     kept = _CACHE.get(name, Object.from_bytes)
     if kept:
         return lambda: kept
@@ -92,14 +93,18 @@ def _why_ended(status: int) -> str:
     return f"the compiler ended with status {status}"
 
 
-def _name(text: str, flags: list[str]) -> str:
-    """Return a hash of everything that the result depends on."""
+def _names(texts: Sequence[str], flags: list[str]) -> Iterator[str]:
+    """Yield for each text a hash of everything that its result depends on."""
     kernel = os.uname()
     parts = (
         *(FORMAT, _bcc_version(), kernel.release, kernel.version, kernel.machine),
-        *(text, flags, _headers()),
+        *(flags, _headers()),
     )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    common = hashlib.sha256(repr(parts).encode())
+    for text in texts:
+        one = common.copy()
+        one.update(text.encode())
+        yield one.hexdigest()
 
 
 def _bcc_version() -> str:

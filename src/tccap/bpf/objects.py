@@ -8,7 +8,7 @@ again without the compiler.
 import ctypes
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 from tccap.bpf.uapi import LD_IMM64, PSEUDO_MAP_FD
@@ -95,16 +95,26 @@ def with_maps(code: bytes, numbers: Mapping[int, int]) -> bytes:
     ``numbers`` maps old numbers to new ones; KeyError for a number that it lacks.
     """
     out = bytearray(code)
-    at = 0
-    while at < len(out):
-        op, registers, offset, immediate = INSTRUCTION.unpack_from(out, at)
-        if op == LD_IMM64:
-            if registers >> 4 == PSEUDO_MAP_FD:
-                number = numbers[immediate]
-                INSTRUCTION.pack_into(out, at, op, registers, offset, number)
-            at += INSTRUCTION.size
-        at += INSTRUCTION.size
+    for at in places(code, LD_IMM64):
+        op, registers, offset, number = instruction(code, at)
+        if registers >> 4 == PSEUDO_MAP_FD:
+            start = at * INSTRUCTION.size
+            INSTRUCTION.pack_into(out, start, op, registers, offset, numbers[number])
     return bytes(out)
+
+
+def places(code: bytes, operation: int) -> Iterator[int]:
+    """Yield the indexes of the instructions with this code, of LD_IMM64 the first."""
+    operations = code[:: INSTRUCTION.size]  # that of LD_IMM64's second half is 0
+    at = operations.find(operation)
+    while at >= 0:
+        yield at
+        at = operations.find(operation, at + 1)
+
+
+def instruction(code: bytes, at: int) -> tuple[int, int, int, int]:
+    """Return code, registers, offset and immediate of the instruction at an index."""
+    return INSTRUCTION.unpack_from(code, at * INSTRUCTION.size)
 
 
 _PRIMITIVES = {

@@ -62,27 +62,19 @@ def patched(code: bytes, patches: Patches) -> bytes:
     return _KEPT_REGISTERS_SET + out if places else bytes(out)
 
 
-def _instructions(code: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Yield the index, code, registers and immediate of each instruction."""
-    second = False
-    for at, (op, registers, _, immediate) in enumerate(INSTRUCTION.iter_unpack(code)):
-        if not second:
-            yield at, op, registers, immediate
-        second = not second and op == LD_IMM64
-
-
 def _numbers(code: bytes) -> Iterator[tuple[int, int]]:
-    for at, op, registers, immediate in _instructions(code):
-        if op == LD_IMM64 and not registers >> 4:
-            *_, upper = INSTRUCTION.unpack_from(code, (at + 1) * INSTRUCTION.size)
-            if upper == NUMBER_MARK:
-                yield at, immediate
+    for at in objects.places(code, LD_IMM64):
+        _, registers, _, lower = objects.instruction(code, at)
+        *_, upper = objects.instruction(code, at + 1)
+        if not registers >> 4 and upper == NUMBER_MARK:
+            yield at, lower
 
 
 def _functions(code: bytes) -> Iterator[tuple[int, int]]:
-    for at, op, registers, immediate in _instructions(code):
-        if op == _CALL and not registers and immediate & ~KEY_MAX == FUNCTION_MARK:
-            yield at, immediate & KEY_MAX
+    for at in objects.places(code, _CALL):
+        _, registers, _, number = objects.instruction(code, at)
+        if not registers and number & ~KEY_MAX == FUNCTION_MARK:
+            yield at, number & KEY_MAX
 
 
 def _put_number(out: bytearray, at: int, number: int) -> None:
@@ -97,9 +89,8 @@ def _put_function(out: bytearray, at: int, function: bytes) -> None:
     start = len(out) // INSTRUCTION.size
     out += function
     _put_jump(out, at, start)
-    for index, op, _, _ in _instructions(function):
-        if op == _EXIT:
-            _put_jump(out, start + index, at + 1)
+    for index in objects.places(function, _EXIT):
+        _put_jump(out, start + index, at + 1)
 
 
 def _put_jump(out: bytearray, at: int, to: int) -> None:

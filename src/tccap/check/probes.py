@@ -66,6 +66,7 @@ def attach_classifiers() -> str:
         _leave_network_namespace()
         with make_attacher(classifier.programs) as attacher:
             _attach(attacher)
+            classifier.begin()
             return attacher.NAME
 
 

@@ -22,9 +22,13 @@ class Background(Generic[T]):
         self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
         self._thread.start()
 
+    def join(self) -> None:
+        """Wait for the thread's end."""
+        self._thread.join()
+
     def result(self) -> T:
         """Wait for the thread's end; return the result or raise its exception."""
-        self._thread.join()
+        self.join()
         if self._error:
             raise self._error
         return self._result[0]

@@ -1,9 +1,11 @@
 """One capture, from its start to its end, as the engine sees it.
 
-Theory of operation. When the programs are loaded, the engine forks the carrier
+Theory of operation. When the maps are made, the engine forks the carrier
 (carrierprocess.py), which takes packets from the ring and writes the stream
-(carrying.py). The engine keeps what takes rights: it attaches devices as they appear,
-and answers the carrier, which asks for what is in /proc, for example.
+(carrying.py). The engine keeps what takes rights: it loads the programs, attaches
+devices as they appear, and answers the carrier, which asks for what is in /proc, for
+example. The kernel takes longest for one program, so that is loaded in a thread; the
+classifiers ignore packets until then.
 
 The carrier learns first when to stop, from the front. Then it asks the engine to
 silence the classifiers (they look their device up, and find it no more). The engine
@@ -20,7 +22,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tccap.attach import clsact
 from tccap.attach.attacher import Attacher, make_attacher
 from tccap.attach.tcx import TcxAttacher
 from tccap.bpf.collection import Collection, TooComplexError
@@ -152,18 +153,28 @@ def _started(
     services: Services,
     stack: contextlib.ExitStack,
 ) -> "Capture":
-    """Load and attach everything."""
-    with _timed("load"):
-        classifier = _classifier(setup.plan, collection)
-        classifier.set_wall_offset(clock.wall_offset_ns())
-        services.start(last=False)
+    """Load and attach everything.
+
+    The verifier takes its time for the largest program, and for the others, and
+    attaching waits for the kernel: so these three are done side by side.
+    """
+    with _sized(setup.plan):
+        classifier = Classifier(collection)
+    classifier.set_wall_offset(clock.wall_offset_ns())
     carrier = _carrier(setup, choices, collection, classifier)
     stack.callback(carrier.end)
-    with _timed("attach"):
-        clsact.sweep()
-        attacher: Attacher = stack.enter_context(make_attacher(classifier.programs))
-        setup.interfaces.attach(classifier, attacher, time.monotonic() + ATTACH_S)
-    # Before there are threads: these limits are a thread's.
+    loading = Background(functools.partial(_load, setup.plan, classifier))
+    attacher: Attacher = stack.enter_context(make_attacher(classifier.programs))
+    attaching = Background(
+        functools.partial(_attach, setup.interfaces, classifier, attacher)
+    )
+    stack.callback(attaching.join)
+    with _timed("services"):
+        services.start(last=False)
+    attaching.result()
+    loading.result()
+    classifier.begin()
+    # While there are no threads: these limits are a thread's.
     privileges.narrow(_kept(setup.plan, choices))
     services.start(last=True)
     inside = _inside(setup, collection, classifier, attacher, services.insiders)
@@ -196,9 +207,21 @@ def _inside(
     return Inside(setup.plan, setup.section, collection, classifier, insiders)
 
 
-def _classifier(plan: Plan, collection: Collection) -> Classifier:
+def _attach(interfaces: Interfaces, classifier: Classifier, attacher: Attacher) -> None:
+    with _timed("attach"):
+        interfaces.attach(classifier, attacher, time.monotonic() + ATTACH_S)
+
+
+def _load(plan: Plan, classifier: Classifier) -> None:
+    with _timed("load"), _sized(plan):
+        classifier.load()
+
+
+@contextlib.contextmanager
+def _sized(plan: Plan) -> Iterator[None]:
+    """Blame the capture filter, if there is one, where a program is too large."""
     try:
-        return Classifier(collection)
+        yield
     except TooComplexError:
         if not any(plan.filters):
             raise

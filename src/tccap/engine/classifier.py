@@ -46,8 +46,10 @@ class DeviceEntry(NamedTuple):
 
 
 class Classifier:
-    """The programs that take packets, loaded; `programs` are to be attached.
+    """The programs that take packets; `programs` are to be attached.
 
+    Those are small. The later stages take the kernel longer than all the rest of a
+    start, so they are loaded in a thread, and packets are ignored until `begin`.
     TccapError where the kernel refuses a program.
     """
 
@@ -55,14 +57,28 @@ class Classifier:
         self._collection = collection
         self._devices = collection.table("devices")
         self._counters = collection.table("counters")
-        for slot, name in enumerate(STAGES):
-            if name in collection:
-                stage_fd = collection.program(name, ProgType.SCHED_CLS)
-                collection.fill("stages", {slot: stage_fd})
+        # What was added before `begin`; None: it has begun.
+        self._early: dict[DeviceKey, DeviceEntry] | None = {}
         self.programs = {
             direction: collection.program(name, ProgType.SCHED_CLS)
             for direction, name in _FIRST.items()
         }
+
+    def load(self) -> dict[int, int]:
+        """Load the later stages; return their descriptors by their slots.
+
+        It may be called in a thread. TccapError where the kernel refuses one.
+        """
+        stages = [(slot, n) for slot, n in enumerate(STAGES) if n in self._collection]
+        load = self._collection.program
+        return {slot: load(name, ProgType.SCHED_CLS) for slot, name in stages}
+
+    def begin(self) -> None:
+        """Take packets from here on; TccapError as for `load`."""
+        self._collection.fill("stages", self.load())
+        early, self._early = self._early or {}, None
+        for key, entry in early.items():
+            self._enter(key, entry)
 
     def program_inside(self, namespace_id: int, direction: str) -> int:
         """Return a program for devices of another namespace; it is the caller's.
@@ -75,12 +91,17 @@ class Classifier:
     def add_device(self, ifindex: int, entry: DeviceEntry) -> None:
         """Take frames of the device."""
         key = DeviceKey(entry.namespace_id, ifindex)
-        self._devices[self._devices.Key(*key)] = self._devices.Leaf(*entry)
-        self._collection.invalidate_lookups()
+        if self._early is None:
+            self._enter(key, entry)
+        else:
+            self._early[key] = entry
 
     def remove_device(self, ifindex: int, namespace_id: int = OWN_NAMESPACE) -> None:
         """Ignore frames of the device."""
         key = DeviceKey(namespace_id, ifindex)
+        if self._early is not None:
+            self._early.pop(key, None)
+            return
         with contextlib.suppress(KeyError):
             del self._devices[self._devices.Key(*key)]
             self._collection.invalidate_lookups()
@@ -98,3 +119,7 @@ class Classifier:
             dropped=sum(share.dropped for share in shares),
             unattributed=sum(share.unattributed for share in shares),
         )
+
+    def _enter(self, key: DeviceKey, entry: DeviceEntry) -> None:
+        self._devices[self._devices.Key(*key)] = self._devices.Leaf(*entry)
+        self._collection.invalidate_lookups()

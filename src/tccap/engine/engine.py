@@ -6,9 +6,8 @@ the stream any more, or when the captured device is gone; in every case it takes
 classifiers out of the kernel. Without a Plan it removes what engines that were killed
 have left there, and ends.
 
-A user waits for the start, so the two slow steps run side by side: the compiler in a
-thread, and the import of pyroute2 here. That is why some modules are imported in
-functions.
+A user waits for the start, so the programs are prepared in a thread, beside the import
+of the rest. That is why some modules are imported in functions.
 """
 
 import os

@@ -17,14 +17,14 @@ from tccap.front import (
 from tccap.front.arguments import Request
 from tccap.front.filewriter import FileWriter, Written
 from tccap.front.keylogfile import KeylogFile
-from tccap.front.supervisor import Client, Supervisor, exit_at_once
+from tccap.front.supervisor import Client, Supervisor
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import End, Event, Ready
 
 
 def capture(asked: Request) -> None:
     """Capture until asked to stop; TccapError says why that was not possible."""
-    signals.on_stop(exit_at_once)
+    signals.on_stop(signals.exit_at_once)
     _need_another(asked.file, asked.options.log_file)
     logfile.start(asked.options.log_file, asked.options.log_level)
     with logfile.errors_logged():

@@ -49,9 +49,12 @@ def main(argv: list[str]) -> int:
 
 def _serve(arguments: argparse.Namespace) -> int:
     if arguments.capture:
-        from tccap.front import supervisor
+        from tccap.front.earlyengine import EarlyEngine
 
-        return supervisor.capture(arguments)
+        early = EarlyEngine(arguments.fifo)
+        from tccap.front import supervisor  # slow
+
+        return supervisor.capture(arguments, early)
     if arguments.extcap_cleanup_postkill:
         from tccap.front import launcher
 

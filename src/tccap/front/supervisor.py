@@ -15,10 +15,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from tccap.errors import TccapError
 from tccap.front import launcher, logfile, named, options, request, signals
+from tccap.front.earlyengine import EarlyEngine
 from tccap.front.keylogfile import KeylogFile
 from tccap.front.logfile import LOG
 from tccap.ipc import status
@@ -32,21 +33,21 @@ LINES_LEN = 1 << 16
 SLOW_START_S = 1.0
 
 
-def capture(arguments: argparse.Namespace) -> int:
+def capture(arguments: argparse.Namespace, early: EarlyEngine) -> int:
     """Serve --capture until it is stopped; return the exit status."""
-    signals.on_stop(exit_at_once)
-    # Before anything can fail: Wireshark 4.0 waits forever for a writer.
-    stream_fd = _open_stream(arguments.fifo)
-    chosen = options.from_arguments(arguments)
-    logfile.start(chosen.log_file, chosen.log_level)
-    with logfile.errors_logged():
+    with contextlib.ExitStack() as stack:
+        stack.callback(early.give_up)
+        chosen = options.from_arguments(arguments)
+        logfile.start(chosen.log_file, chosen.log_level)
+        stack.enter_context(logfile.errors_logged())
         box_filter = arguments.extcap_capture_filter or ""
         the_plan = request.plan(arguments.extcap_interface, box_filter, chosen)
         named.need(the_plan)
-        # Follow the key log before the engine starts, so that no line is missed.
+        # Follow the key log before the capture starts, so that no line is missed.
         keys = KeylogFile(chosen.keylog_file) if chosen.keylog_file else None
-        engine = launcher.start(stream_fd)
-        os.close(stream_fd)
+        engine = early.process()
+        stack.pop_all()
+    with logfile.errors_logged():
         Supervisor(engine, keys).run(the_plan.to_json())
     return 0
 
@@ -258,22 +259,8 @@ def _limit_stop(*_: object) -> None:
     signal.alarm(STOP_DEADLINE_S)
 
 
-def exit_at_once(*_: object) -> NoReturn:
-    """End at once, without a traceback: nothing is running yet that needs an end."""
-    os._exit(0)
-
-
 def _warn(message: str) -> None:
     # Wireshark shows a line with this mark as a warning, without what is
     # before the two dashes.
     print(f"[tccap WARNING] -- {message}", file=sys.stderr)  # noqa: T201
     LOG.warning(message)
-
-
-def _open_stream(path: str | None) -> int:
-    if not path:
-        raise TccapError("--capture wants --fifo: Wireshark gives it.")
-    try:
-        return os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
-    except OSError as error:
-        raise TccapError(f"{path} cannot be written: {error.strerror}.") from None

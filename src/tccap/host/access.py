@@ -7,7 +7,6 @@ administrator's file says what that user gets beyond packets, pids, names and us
 import os
 import stat
 import syslog
-import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -127,6 +126,8 @@ def _configuration(path: Path) -> dict[str, Any]:
             status = os.fstat(file.fileno())
             if status.st_uid != ROOT or status.st_mode & 0o022:
                 _refuse(path, "somebody else than root can write it")
+            import tomllib  # noqa: PLC0415  # slow; most machines have no such file
+
             return defaults | _checked(path, tomllib.load(file))
     except FileNotFoundError:
         return defaults

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import stat
-import tomllib
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -110,8 +109,12 @@ class Files:
         return self._stored(self._storage(), place, None)
 
     def _storage(self) -> str:
+        raw = self._read("/etc/containers/storage.conf")
+        if not raw:
+            return _STORAGE
+        import tomllib  # noqa: PLC0415  # slow, and a user waits for the start
+
         with contextlib.suppress(tomllib.TOMLDecodeError, UnicodeDecodeError):
-            raw = self._read("/etc/containers/storage.conf") or b""
             settings = tomllib.loads(raw.decode()).get("storage")
             return _text(_table(settings).get("graphroot")) or _STORAGE
         return _STORAGE

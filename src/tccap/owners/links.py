@@ -11,9 +11,8 @@ from tccap.stream import abi
 # include/uapi/linux/rtnetlink.h and if_link.h
 _RTM_GETLINK = 18
 _IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, ifindex, ...
-_IFLA_ADDRESS, _IFLA_IFNAME = 1, 3
-_IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 5, 10, 18, 37
-_IFLA_TARGET_NETNSID = 46
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINK, _IFLA_MASTER = 1, 3, 5, 10
+_IFLA_LINKINFO, _IFLA_LINK_NETNSID, _IFLA_TARGET_NETNSID = 18, 37, 46
 _IFLA_INFO_KIND = 1
 # Kinds of devices of which each is an end of a pair; the latter from Linux 6.7 on.
 PAIRS = frozenset(("veth", "netkit"))

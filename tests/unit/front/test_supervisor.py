@@ -147,6 +147,21 @@ def test_the_log_says_at_its_default_level_why_a_capture_ended(
     assert f" ERROR {sentence}" in line
 
 
+def test_an_engine_without_a_plan_has_ended_with_the_front(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(signals, "on_stop", lambda _handler: None)
+    stream, asked = tmp_path / "stream", tmp_path / "asked"
+    stream.touch()
+    code = f"open({str(asked)!r}, 'w').write(sys.stdin.read() or 'nothing')"
+    with _engine(code, "print('x' * 1000000, file=sys.stderr)") as engine:
+        monkeypatch.setattr(launcher, "start", lambda _stream_fd: engine)
+        call = ("--capture", "--extcap-interface", "eth0", f"--fifo={stream}")
+        assert front.main([*call]) == 1
+        assert engine.poll() == 0
+    assert asked.read_text() == "nothing"
+
+
 def test_a_slow_start_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "SLOW_START_S", 0)
     stop_fd, stopping_fd = os.pipe()
