@@ -228,8 +228,8 @@ def knock(box: Container, engine: running.Engine) -> None:
     work = functools.partial(_in_box, box.box, place.exchange_for_ever)
     knocking = place.start(box.folder, work)
     engine.output.wait_for(f"container_name={box.name}".encode())
-    os.kill(knocking, signal.SIGKILL)
-    os.waitpid(knocking, 0)
+    os.kill(knocking, signal.SIGTERM)
+    assert os.waitpid(knocking, 0)[1] == 0
 
 
 def _devices(space: Namespace) -> set[str]:

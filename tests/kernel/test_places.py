@@ -60,8 +60,8 @@ def knock(folder: Path, name: str, engines: list[running.Engine]) -> None:
     for engine in engines:
         assert engine.output
         engine.output.wait_for(f"container_name={name}".encode())
-    os.kill(knocking, signal.SIGKILL)
-    os.waitpid(knocking, 0)
+    os.kill(knocking, signal.SIGTERM)
+    assert os.waitpid(knocking, 0)[1] == 0
 
 
 def test_all_packets_of_processes_have_their_places(
