@@ -61,7 +61,7 @@ class ContainerAddresses:
     def refresh(self) -> None:
         """Bring the map up to date."""
         try:
-            present = self._present()
+            present = self._admitted(_present())
         except OSError as error:
             log("info", f"Addresses behind bridges cannot be read: {error}.")
             present = {}
@@ -78,33 +78,30 @@ class ContainerAddresses:
             kept[one] = place
         self._known = kept
 
-    def _present(self) -> _Found:
-        """Return the addresses; one address that two containers have is left out.
-
-        So are all of a container that has more than its share.
-        """
-        found: dict[ContainerAddress, set[Place]] = {}
-        for one, place in _each():
-            found.setdefault(one, set()).add(place)
-        unique = {n: places.pop() for n, places in found.items() if len(places) == 1}
-        admitted = self._admitted(Counter(place.netns for place in unique.values()))
-        return {one: place for one, place in unique.items() if place.netns in admitted}
-
-    def _admitted(self, counts: Counter[int]) -> set[int]:
-        """Return the namespaces for whose addresses there is room."""
+    def _admitted(self, present: _Found) -> _Found:
+        """Return them without those of a container that has more than its share."""
         room, admitted = Shares(_ROOM), set()
+        counts = Counter(place.netns for place in present.values())
         for netns, count in counts.items():
             if room.has_room(netns, count):
                 room.take(netns, count)
                 admitted.add(netns)
             else:
                 self._warnings.say(_TOO_MANY_OF_ONE)
-        return admitted
+        return {one: place for one, place in present.items() if place.netns in admitted}
 
     def _key(self, one: ContainerAddress) -> ctypes.Structure:
         address = (ctypes.c_ubyte * 16)(*one.address)
         key: ctypes.Structure = self._table.Key(one.ifindex, one.family, address)
         return key
+
+
+def _present() -> _Found:
+    """Return the addresses; one address that two containers have is left out."""
+    found: dict[ContainerAddress, set[Place]] = {}
+    for one, place in _each():
+        found.setdefault(one, set()).add(place)
+    return {n: places.pop() for n, places in found.items() if len(places) == 1}
 
 
 def _each() -> Iterator[tuple[ContainerAddress, Place]]:
