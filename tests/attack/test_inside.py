@@ -1,6 +1,7 @@
 """A hostile container that is captured from inside: devices, addresses, messages."""
 
 import functools
+import os
 import socket
 import struct
 import subprocess
@@ -47,8 +48,8 @@ def test_no_devices_of_a_container_hinder_others(
 ) -> None:
     with container(space, "web-1", 1) as bad, container(space, "web-2", 2) as good:
         for name in NAMES:
-            add: list[str | bytes] = ["ip", "-n", bad.box.name, "link", "add", name]
-            subprocess.run([*add, "up", "type", "bridge"], check=True)
+            add = ("ip", "-n", bad.box.name, "link", "add", os.fsdecode(name), "up")
+            subprocess.run([*add, "type", "bridge"], check=True)
             counted["by names of devices"] += 1
         _batch(bad.box, (f"addr add fd00::{n:x}/128 dev lo nodad" for n in range(MANY)))
         counted["by addresses of devices"] += 1

@@ -180,6 +180,7 @@ class Ctr:
     def run(self, name: str, command: tuple[str, ...], ports: Ports) -> Container:
         number = os.urandom(32).hex()
         self._host.do("ip", "netns", "add", name)
+        self._host.do("ip", "-n", name, "link", "set", "lo", "up")
         address = self._connect(name, number, ports)
         self._start(name, number, name, command)
         return Container(name, number, address, GATEWAY, Path(command[0]).name)

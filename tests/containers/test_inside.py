@@ -1,6 +1,7 @@
 """Captures from inside of real containers that come, change and go meanwhile."""
 
 import re
+import signal
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,14 +35,15 @@ class Trial:
         self.rows: list[Row] = []
         self.where: dict[str, Container] = {}  # whose lo a row is about, by its title
 
-    def knock(self, box: Container, mark: str) -> None:
+    def knock(self, box: Container, mark: str, file: Path | None = None) -> None:
         """Ask in a container until its own lo is captured."""
+        to = file or self._file
         ask = (f"/bin/{ASKS}", "udp", LO, str(INSIDE), mark)
         command = self._runtime.inside(box, *ask)
 
         def is_captured() -> bool:
             subprocess.run(command, check=True, capture_output=True)
-            return mark.encode() in self._file.read_bytes()
+            return mark.encode() in to.read_bytes()
 
         running.until(is_captured, mark)
 
@@ -77,6 +79,7 @@ def test_what_passes_lo_is_right_and_there_once(name: str, tmp_path: Path) -> No
             capture.interrupt()
             counts, said = capture.end()
         assert _programs(one) == []
+        _kill(trial, made, one, file.with_name("killed.pcapng"))
         runtime.remove(one)
         running.until(lambda: not _veths(made), "the end of its network")
     assert (counts.dropped, said) == (0, "")
@@ -87,6 +90,17 @@ def test_what_passes_lo_is_right_and_there_once(name: str, tmp_path: Path) -> No
     assert table.unlabelled() == []
     for row in trial.rows:
         _check_devices(row, found, trial.where[row.title])
+
+
+def _kill(trial: Trial, made: Host, one: Container, file: Path) -> None:
+    """Check that a capture that is killed leaves no program in a container."""
+    with commandline.capturing(
+        made, "-i", "any", "-w", str(file), *ARGUMENTS
+    ) as capture:
+        trial.knock(one, "knock before the kill", file)
+        assert _programs(one)
+        capture.interrupt(signal.SIGKILL)
+    running.until(lambda: not _programs(one), "the end of its programs")
 
 
 def _change(trial: Trial, runtime: Runtime, one: Container) -> None:

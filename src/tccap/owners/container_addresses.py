@@ -67,7 +67,7 @@ class ContainerAddresses:
     def refresh(self) -> None:
         """Bring the map up to date."""
         try:
-            present = self._with_room(_present())
+            present = self._admitted(_present())
         except OSError as error:
             log("info", f"Addresses behind bridges cannot be read: {error}.")
             present = {}
@@ -84,21 +84,17 @@ class ContainerAddresses:
             kept[one] = place
         self._known = kept
 
-    def _with_room(self, found: _Found) -> _Found:
-        """Return all of each container but those that have more than their share."""
-        admitted = self._admitted(Counter(place.netns for place in found.values()))
-        return {one: place for one, place in found.items() if place.netns in admitted}
-
-    def _admitted(self, counts: Counter[int]) -> set[int]:
-        """Return the namespaces for whose addresses there is room."""
+    def _admitted(self, present: _Found) -> _Found:
+        """Return them without those of a container that has more than its share."""
         room, admitted = Shares(_ROOM), set()
+        counts = Counter(place.netns for place in present.values())
         for netns, count in counts.items():
             if room.has_room(netns, count):
                 room.take(netns, count)
                 admitted.add(netns)
             else:
                 self._warnings.say(_TOO_MANY_OF_ONE)
-        return admitted
+        return {one: place for one, place in present.items() if place.netns in admitted}
 
     def _key(self, one: ContainerAddress) -> ctypes.Structure:
         address = (ctypes.c_ubyte * 16)(*one.address)

@@ -283,3 +283,23 @@ def test_processes_are_chosen_by_options_or_else_by_words(
     made = host.learned(ROOT, chosen=chosen)
     assert {each.pid for each in made.chosen_processes()} == expected
     made.close()
+
+
+def test_a_process_is_whose_cgroup_it_is_in(host: Host) -> None:
+    """Not whose it says by a name: what a user's cgroup is called is the user's."""
+    delegated = host.folder / "app.service"
+    (delegated / f"docker-{'f' * 64}.scope").mkdir(parents=True)
+    os.chown(delegated, 1000, -1)
+    (host.folder / "docker" / ID / "inner").mkdir()
+    folders = {
+        f"docker/{ID}/inner": ID,
+        "app.service": None,
+        f"app.service/docker-{'f' * 64}.scope": 1000,
+    }
+    for pid, folder in enumerate(folders, 10):
+        (host.folder / folder / "cgroup.procs").write_text(f"{pid}\n")
+    words = (("unit", "*"), ("container", "*"))
+    made = host.learned(ROOT, chosen=Chosen({}, words))
+    found = {each.pid: each.whose for each in made.chosen_processes()}
+    assert found == dict(enumerate(folders.values(), 10))
+    made.close()
