@@ -32,6 +32,9 @@ _JAVA = Library(
     "let a Java agent write a key log, and name it in the option keylog-file "
     "(docs/recipes.md)",
 )
+_ERLANG = Library(
+    ("beam.smp",), b"", "it runs Erlang, whose own TLS cannot be read", _NOTHING_YET
+)
 PYTHON = Library(
     ("python2", "python3", "libpython2", "libpython3", "pypy"),
     b"",
@@ -119,7 +122,7 @@ def linked_into(
 
 def named(paths: Iterable[str]) -> Library | None:
     """Return the library that is among these files; None if none of them is known."""
-    return _named(paths, (_JAVA, *_LINKED))
+    return _named(paths, (_JAVA, _ERLANG, *_LINKED))
 
 
 def sentence(library: Library | None) -> str:

@@ -18,6 +18,7 @@ from tccap.tls.unsupported import Recognition
             "/opt/java/lib/server/libjvm.so",
             "it runs Java, whose own TLS cannot ",
         ),
+        ("/usr/lib/erlang/erts-13/bin/beam.smp", "it runs Erlang, whose own TLS "),
         ("/usr/lib/libmbedtls.so.14", "it uses mbedTLS, which cannot be read: "),
         ("/opt/wheel.libs/libmbedtls-783f9d33.so.14", "it uses mbedTLS, which "),
         ("/usr/lib/libwolfssl.so.42", "it uses wolfSSL, which cannot be read: "),
