@@ -60,6 +60,7 @@ _LINKED = (
         ("libssl.so.0.9", "libssl.so.1.0", "libssl.so.10"),
         b"TLSv1 part of OpenSSL ",
     ),
+    _library("the TLS of Haskell", "libHStls-", b"Network.TLS."),
 )
 _UNKNOWN = (
     "no TLS library that is known is in it, or it forwards for others: if it can "

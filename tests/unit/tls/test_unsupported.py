@@ -91,6 +91,7 @@ def test_a_refusal_says_which_library_it_is_and_what_helps(
     ("marker", "words"),
     [
         (b"=> handshake wrapup", "it uses mbedTLS, "),
+        (b"abc0:Network.TLS.Extra.Cipher", "it uses the TLS of Haskell, "),
         (b"TLSv1 part of OpenSSL 1.0.2e 3 Dec", "it uses an OpenSSL older than 1.1, "),
     ],
 )
