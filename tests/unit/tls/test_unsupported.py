@@ -2,12 +2,14 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tccap.tls import mapped, unsupported
 from tccap.tls.mapped import Mapped
+from tccap.tls.sites import Inspection
 from tccap.tls.unsupported import Recognition
 
 
@@ -104,3 +106,27 @@ def test_a_program_that_a_library_is_linked_into(
         library = unsupported.linked_into(file.fileno(), program.stat().st_size)
     assert library
     assert library.sentence.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        (NOT_UNDERSTOOD, f"{NOT_UNDERSTOOD[:-1]}; it uses mbedTLS, which "),
+        ("It uses s2n, and: try it.", "It uses s2n, and: try it."),
+        ("", ""),
+    ],
+)
+def test_an_answer_is_explained_from_the_open_file(
+    tmp_path: Path, refusal: str, said: str
+) -> None:
+    """Its process may have ended by then."""
+    program = tmp_path / "program"
+    program.write_bytes(b"=> handshake wrapup")
+    answer = Inspection("", "", "", (), "", refusal or "none")
+    if not refusal:
+        answer = replace(answer, library="NSS", refusal="", handle_at=0)
+    with program.open("rb") as file:
+        program.unlink()
+        found = unsupported.explained(answer, file.fileno(), str(program))
+    assert found.refusal.startswith(said)
+    assert bool(found.refusal) == bool(refusal)
