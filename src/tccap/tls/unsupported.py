@@ -3,11 +3,13 @@
 import os
 import posixpath
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from tccap.tls import inspector, libraries, mapped
 from tccap.tls.knownfiles import KNOWN_MAX, Content
 from tccap.tls.mapped import Mapped
+from tccap.tls.sites import Inspection
 
 
 class Library(NamedTuple):
@@ -31,6 +33,9 @@ _JAVA = Library(
     "it runs Java, whose own TLS cannot be read",
     "let a Java agent write a key log, and name it in the option keylog-file "
     "(docs/recipes.md)",
+)
+_ERLANG = Library(
+    ("beam.smp",), b"", "it runs Erlang, whose own TLS cannot be read", _NOTHING_YET
 )
 PYTHON = Library(
     ("python2", "python3", "libpython2", "libpython3", "pypy"),
@@ -57,6 +62,7 @@ _LINKED = (
         ("libssl.so.0.9", "libssl.so.1.0", "libssl.so.10"),
         b"TLSv1 part of OpenSSL ",
     ),
+    _library("the TLS of Haskell", "libHStls-", b"Network.TLS."),
 )
 _UNKNOWN = (
     "no TLS library that is known is in it, or it forwards for others: if it can "
@@ -85,10 +91,6 @@ class Recognition:
             or _named(paths, (PYTHON,))
         )
 
-    def of_file(self, file: Mapped) -> Library | None:
-        """Return the library that a file is, or is linked with."""
-        return _named([file.identity.path], _LINKED) or self._linked_into(file)
-
     def _linked_into(self, file: Mapped) -> Library | None:
         fd = None if libraries.only_reads(file.identity.path) else mapped.opened(file)
         if fd is None:
@@ -106,6 +108,18 @@ class Recognition:
             os.close(fd)
 
 
+def explained(
+    answer: Inspection, fd: int, path: str, goes_on: Callable[[], bool] = lambda: True
+) -> Inspection:
+    """Return the finder's answer about an open file, with a refusal that says more."""
+    if not answer.refusal:
+        return answer
+    library = None
+    if not names_library(answer.refusal):
+        library = named([path]) or linked_into(fd, os.fstat(fd).st_size, goes_on)
+    return replace(answer, refusal=why_refused(answer.refusal, library))
+
+
 def linked_into(
     fd: int, size: int, goes_on: Callable[[], bool] = lambda: True
 ) -> Library | None:
@@ -119,7 +133,7 @@ def linked_into(
 
 def named(paths: Iterable[str]) -> Library | None:
     """Return the library that is among these files; None if none of them is known."""
-    return _named(paths, (_JAVA, *_LINKED))
+    return _named(paths, (_JAVA, _ERLANG, *_LINKED))
 
 
 def sentence(library: Library | None) -> str:
@@ -128,8 +142,8 @@ def sentence(library: Library | None) -> str:
 
 
 def names_library(refusal: str) -> bool:
-    """Return whether the finder knows which library it refuses."""
-    return refusal.startswith("It uses ")
+    """Return whether a refusal says which library it is of."""
+    return refusal.startswith("It uses ") or "; it " in refusal
 
 
 def why_refused(refusal: str, library: Library | None) -> str:

@@ -2,12 +2,14 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tccap.tls import mapped, unsupported
 from tccap.tls.mapped import Mapped
+from tccap.tls.sites import Inspection
 from tccap.tls.unsupported import Recognition
 
 
@@ -18,6 +20,7 @@ from tccap.tls.unsupported import Recognition
             "/opt/java/lib/server/libjvm.so",
             "it runs Java, whose own TLS cannot ",
         ),
+        ("/usr/lib/erlang/erts-13/bin/beam.smp", "it runs Erlang, whose own TLS "),
         ("/usr/lib/libmbedtls.so.14", "it uses mbedTLS, which cannot be read: "),
         ("/opt/wheel.libs/libmbedtls-783f9d33.so.14", "it uses mbedTLS, which "),
         ("/usr/lib/libwolfssl.so.42", "it uses wolfSSL, which cannot be read: "),
@@ -90,6 +93,7 @@ def test_a_refusal_says_which_library_it_is_and_what_helps(
     ("marker", "words"),
     [
         (b"=> handshake wrapup", "it uses mbedTLS, "),
+        (b"abc0:Network.TLS.Extra.Cipher", "it uses the TLS of Haskell, "),
         (b"TLSv1 part of OpenSSL 1.0.2e 3 Dec", "it uses an OpenSSL older than 1.1, "),
     ],
 )
@@ -102,3 +106,27 @@ def test_a_program_that_a_library_is_linked_into(
         library = unsupported.linked_into(file.fileno(), program.stat().st_size)
     assert library
     assert library.sentence.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        (NOT_UNDERSTOOD, f"{NOT_UNDERSTOOD[:-1]}; it uses mbedTLS, which "),
+        ("It uses s2n, and: try it.", "It uses s2n, and: try it."),
+        ("", ""),
+    ],
+)
+def test_an_answer_is_explained_from_the_open_file(
+    tmp_path: Path, refusal: str, said: str
+) -> None:
+    """Its process may have ended by then."""
+    program = tmp_path / "program"
+    program.write_bytes(b"=> handshake wrapup")
+    answer = Inspection("", "", "", (), "", refusal or "none")
+    if not refusal:
+        answer = replace(answer, library="NSS", refusal="", handle_at=0)
+    with program.open("rb") as file:
+        program.unlink()
+        found = unsupported.explained(answer, file.fileno(), str(program))
+    assert found.refusal.startswith(said)
+    assert bool(found.refusal) == bool(refusal)
