@@ -12,7 +12,7 @@ from truth.cases.registry import CaseContext, case
 from truth.elsewhere import IP, datagram, ipv4
 from truth.network import BRIDGE
 from truth.sockets import ANY4, udp
-from truth.workers import Script, Worker, kill_all
+from truth.workers import Script, Worker
 
 MACHINE, MACHINES_MAC = "10.79.0.77", "02:00:00:00:79:77"
 
@@ -86,4 +86,3 @@ def container_with_the_address_of_a_machine(context: CaseContext) -> Iterator[No
         _send(context, wire, outside.far_address, port, drain)
         os.read(wire, 2048)
     box.space.ip("addr", "del", f"{MACHINE}/32", "dev", "eth0")
-    kill_all()

@@ -202,4 +202,3 @@ def port_rewritten_at_a_device(context: CaseContext) -> Iterator[None]:
         context.claim("udp", local=port, pid=server.pid)
         alternate(client)
         server.step()
-    kill_all()
