@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Owners of TCP connections whose socket is gone, for packets that were still on their
- * way: by network namespace, device, addresses and ports. The next connection may have
- * the same ones, so its SYN deletes the entry, and no entry is used for longer than the
- * kernel itself remembers a connection.
+ * way: by network namespace, addresses and ports. The next connection may have the same
+ * ones, so its SYN deletes the entry, and no entry is used for longer than the kernel
+ * itself remembers a connection.
  */
 #ifndef TCCAP_CLOSED_CONNECTIONS_H
 #define TCCAP_CLOSED_CONNECTIONS_H
@@ -17,9 +17,6 @@ struct flow {
 	__be16 remote_port;
 	u32 family;
 	u32 netns; /* inode number of the network namespace */
-	/* The device to which the socket is bound; 0: none. There can be a connection with
-	 * the same addresses and ports for each device. */
-	u32 bound;
 };
 struct closed_connection {
 	struct owner owner;

@@ -24,7 +24,9 @@
 static __always_inline bool may_be_tracked(const struct packet *packet,
 					   const struct device *device)
 {
-	return !device->is_loopback && !is_inside(device) && has_ports(packet);
+	return !device->is_loopback && !is_inside(device) &&
+	       (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP) &&
+	       !packet->later_fragment;
 }
 
 #if READS_KERNEL && HAS_CONNTRACK

@@ -38,12 +38,6 @@ struct echo {
 	s32 namespace_id;
 };
 
-/* A connection in a VRF, from the end that is on this host. */
-struct vrf_flow {
-	struct flow flow; /* bound to the VRF */
-	u32 protocol;
-};
-
 /* A datagram, for its later fragments. */
 struct fragments {
 	u8 source[16];
@@ -63,7 +57,6 @@ union lookup_key {
 	struct flow flow;
 	struct echo echo;
 	struct fragments fragments;
-	struct vrf_flow vrf_flow;
 };
 
 /* The lookup of an endpoint. It is kept in a map, where the verifier takes each field

@@ -17,7 +17,6 @@
 #include "owners/places.h"
 #include "owners/remembered.h"
 #include "owners/socket_lookup.h"
-#include "owners/vrf_connections.h"
 #include "packet/parse.h"
 #include "packet/stages.h"
 
@@ -61,12 +60,11 @@ static __always_inline void find_receiver(struct __sk_buff *skb,
 }
 
 /* A forwarded connection may have the addresses of one that has ended here. */
-static __always_inline void forget_closed(struct __sk_buff *skb,
-					  struct endpoint_lookup *lookup,
+static __always_inline void forget_closed(struct endpoint_lookup *lookup,
 					  const struct packet *answer)
 {
 	if (has_syn(answer))
-		find_closed(lookup, answer, netns_of_lookup(lookup), IFINDEX_OF(skb));
+		find_closed(lookup, answer, netns_of_lookup(lookup));
 }
 
 /* Finds where a packet was sent that does not carry its socket, and the answer that its
@@ -90,7 +88,7 @@ static __always_inline void locate_sender(struct __sk_buff *skb,
 		return;
 	write_answer(answer, packet);
 	if (lookups->forwarded)
-		forget_closed(skb, lookup, answer);
+		forget_closed(lookup, answer);
 	if (may_be_tracked(packet, device)) {
 		if (lookups->outbound)
 			follow_leaving(skb, lookup, answer, device, lookups->forwarded);
@@ -226,22 +224,6 @@ static __always_inline bool is_sent_here(struct __sk_buff *skb,
 	return !before || before->from_here;
 }
 
-/* Finds the receiver of a packet in a VRF by what its socket has sent before. */
-static __always_inline void follow_in_vrf(struct __sk_buff *skb,
-					  const struct device *device,
-					  const struct packet *packet,
-					  struct endpoint_lookups *lookups)
-{
-	struct bpf_sock *sk = carried_socket(skb, lookups->outbound);
-
-	if (sk && lookups->outbound) {
-		write_answer(&lookups->answer, packet);
-		remember_in_vrf(&lookups->sender, sk, &lookups->answer, device);
-	}
-	if (is_received_in_vrf(skb, packet, device, lookups->outbound))
-		find_in_vrf(skb, &lookups->receiver, packet, device);
-}
-
 /* Finds the user of the socket that a packet carries. */
 static __always_inline void find_by_carried(struct __sk_buff *skb,
 					    const struct device *device,
@@ -286,9 +268,6 @@ static __always_inline void find_owners(struct __sk_buff *skb,
 	locate_receiver(skb, lookups, packet, device, lookups->outbound);
 	FORGET();
 	find_receiver(skb, &lookups->receiver, packet, &lookups->arriving, device);
-	FORGET();
-	if (device->vrf && has_ports(packet))
-		follow_in_vrf(skb, device, packet, lookups);
 }
 
 /* Forgets the owner of a socket that has not joined the group. */

@@ -65,7 +65,6 @@ static __always_inline void remember_closed(u64 sk, const struct owner *owner)
 	if (!flow.remote_port)
 		return;
 	flow.netns = netns_of(sk);
-	flow.bound = FIELD(u32, sk, SOCK_COMMON__SKC_BOUND_DEV_IF);
 	/* skc_num, the same in host order, is already zero. */
 	flow.local_port = FIELD(u16, sk, INET_SOCK__INET_SPORT);
 	read_addresses(sk, &flow);

@@ -36,11 +36,11 @@ static __always_inline u64 address_of(void *sk)
 	return *slot;
 }
 
-#if HOOKS
-/* Finds the owner of the socket at an address. */
-static __always_inline void find_owner_at(struct endpoint_lookup *lookup, u64 key,
-					  u32 protocol, u32 state)
+static __always_inline void find_owner(struct endpoint_lookup *lookup,
+				       struct bpf_sock *sk, u32 protocol, u32 state)
 {
+#if HOOKS
+	u64 key = address_of(sk);
 	struct owner *owner = owner_in_state(key, state);
 
 #if KERNEL_OFFSETS && HAS_MPTCP
@@ -49,14 +49,6 @@ static __always_inline void find_owner_at(struct endpoint_lookup *lookup, u64 ke
 #endif
 	if (owner && !owner->ambiguous)
 		take_owner(lookup, owner);
-}
-#endif
-
-static __always_inline void find_owner(struct endpoint_lookup *lookup,
-				       struct bpf_sock *sk, u32 protocol, u32 state)
-{
-#if HOOKS
-	find_owner_at(lookup, address_of(sk), protocol, state);
 #else
 	struct socket_record *known = socket_records.sk_storage_get(sk, 0, 0);
 
@@ -205,11 +197,10 @@ static __always_inline u32 netns_of_lookup(const struct endpoint_lookup *lookup)
 	return own ? *own : 0;
 }
 
-/* Finds the owner of a connection whose socket is gone, for a packet on a device; a SYN
- * replaces that connection. */
+/* Finds the owner of a connection whose socket is gone; a SYN replaces that
+ * connection. */
 static __always_inline void find_closed(struct endpoint_lookup *lookup,
-					const struct packet *packet, u32 netns,
-					u32 ifindex)
+					const struct packet *packet, u32 netns)
 {
 	struct flow *flow = &lookup->key.flow;
 	struct closed_connection *closed_before;
@@ -220,18 +211,11 @@ static __always_inline void find_closed(struct endpoint_lookup *lookup,
 	flow->remote_port = packet->source_port;
 	flow->family = packet->family;
 	flow->netns = netns;
-	flow->bound = ifindex;
 	if (has_syn(packet)) {
-		closed.delete(flow);
-		flow->bound = 0;
 		closed.delete(flow);
 		return;
 	}
 	closed_before = closed.lookup(flow);
-	if (!closed_before) {
-		flow->bound = 0;
-		closed_before = closed.lookup(flow);
-	}
 	if (closed_before &&
 	    bpf_ktime_get_ns() - closed_before->closed_ns < CLOSED_MAX_NS)
 		take_owner(lookup, &closed_before->owner);
@@ -379,8 +363,7 @@ static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
 		bpf_sk_release(sk);
 	}
 	if (has_syn(packet) || (!lookup->found && !open))
-		find_closed(lookup, packet, netns_of_lookup(lookup),
-			    is_here(lookup) ? IFINDEX_OF(skb) : lookup->place.ifindex);
+		find_closed(lookup, packet, netns_of_lookup(lookup));
 }
 
 /* Finds the owner of a datagram socket. Of several on a port, any may have sent a datagram,

@@ -50,13 +50,6 @@ struct packet {
 	bool is_read;	  /* parse() could read the packet */
 } __attribute__((aligned(8)));
 
-/* Whether it is a packet of TCP or UDP with its ports. */
-static __always_inline bool has_ports(const struct packet *packet)
-{
-	return (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP) &&
-	       !packet->later_fragment;
-}
-
 /* Kept in a map, where the verifier takes each field for any number: it then checks the
  * code that follows once, and not for every path through parse(). */
 BPF_PERCPU_ARRAY(packets, struct packet, 1);

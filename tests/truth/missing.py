@@ -32,10 +32,7 @@ _LOWER = (
     "a device below another one sees a packet before the kernel says which device it "
     "is for, and sockets can be bound to a device"
 )
-_VRF = (
-    "a lookup does not find the sockets of a VRF, and only connections are known by "
-    "what they have sent"
-)
+_VRF = "lookups do not find the sockets of a VRF"
 _PROGRAM = "the program that chooses a socket is not run by the lookup of a classifier"
 _GROUP = "a lookup finds one of the sockets on the port, which may be no member"
 _TIME_WAIT = "a SYN to a pair in TIME_WAIT may be for another socket than the pair's"

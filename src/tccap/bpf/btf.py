@@ -66,7 +66,6 @@ MEMBERS: _Members = (
     ("sock_common", "skc_dport"),
     ("sock_common", "skc_state"),
     ("sock_common", "skc_reuse"),
-    ("sock_common", "skc_bound_dev_if"),
     ("sock", "sk_protocol"),
     ("sock", "sk_socket"),
     ("sock", "sk_reuseport_cb"),

@@ -49,10 +49,7 @@ _NOTHING_CHOSEN = (
     "--inside needs to know which containers: choose some with --container, --pod, "
     "--namespace or --unit, or with these words in the capture filter."
 )
-_LARGE = (
-    *("cgroup_labels", "translated", "echoes", "fragmented"),
-    "vrf_connections",
-)
+_LARGE = ("cgroup_labels", "translated", "echoes", "fragmented")
 
 
 class OwnersChoice:
