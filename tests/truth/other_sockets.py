@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ class SocketMap:
     """A map of one socket."""
 
     def __init__(self) -> None:
+        # Before Linux 5.11 the maps of a capture count as root's locked memory, too.
+        no_limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, no_limit)
         made = MapCreate(map_type=SOCKMAP, key_size=4, value_size=4, max_entries=1)
         self.fd = bpf(Command.MAP_CREATE, made)
 
