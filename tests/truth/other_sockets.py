@@ -5,7 +5,7 @@ import os
 import resource
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from support.netns import Namespace
 from tccap.bpf.assembler import ADD, ALU64, JEQ, JMP, JNE, MOV, Assembler, Label
@@ -32,8 +32,10 @@ class SocketMap:
 
     def __init__(self) -> None:
         # Before Linux 5.11 the maps of a capture count as root's locked memory, too.
+        # Where this process may not raise the limit, the kernel is newer.
         no_limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, no_limit)
+        with suppress(ValueError):
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, no_limit)
         made = MapCreate(map_type=SOCKMAP, key_size=4, value_size=4, max_entries=1)
         self.fd = bpf(Command.MAP_CREATE, made)
 
