@@ -48,9 +48,10 @@ def test_tcx_leaves_nothing(fresh: netns.Pair) -> None:
 
 
 def test_the_next_start_sweeps(fresh: netns.Pair) -> None:
+    """On the same kernel, so that it attaches in the same way."""
     programs = _kill_one(fresh.near, without_tcx=True)
     assert tc.left(fresh.near)
-    with running.engine(fresh.near, "lo") as engine:
+    with running.engine(fresh.near, "lo", without_tcx=True) as engine:
         assert "tccap" not in tc.listing(fresh.near, "veth0")
         _gone(programs)
         engine.stop()
