@@ -15,25 +15,25 @@ from tccap.front import launcher, signals
 class EarlyEngine:
     """An engine that waits for its Plan; it writes the stream to ``fifo``.
 
-    TccapError if there is no such file.
+    TccapError if there is no such file. The file stays open here, too, until the engine
+    is taken: when its last writer ends, tshark does not wait for an error message.
     """
 
     def __init__(self, fifo: str | None) -> None:
         signals.on_stop(signals.exit_at_once)
         # Before anything can fail: Wireshark 4.0 waits forever for a writer.
-        stream_fd = _open_stream(fifo)
+        self._stream_fd = _open_stream(fifo)
         self._started: subprocess.Popen[bytes] | TccapError
         try:
-            self._started = launcher.start(stream_fd)
+            self._started = launcher.start(self._stream_fd)
         except TccapError as error:  # for the log, when that is open
             self._started = error
-        finally:
-            os.close(stream_fd)
 
     def process(self) -> "subprocess.Popen[bytes]":
         """Return the engine; TccapError if this user may not capture."""
         if isinstance(self._started, TccapError):
             raise self._started
+        os.close(self._stream_fd)
         return self._started
 
     def give_up(self) -> None:
