@@ -82,6 +82,22 @@ static __always_inline void remember_owner(u64 sk, u32 state)
 	remember_closed(tcp, owner);
 }
 
+/* A FIN is about to be sent. Nothing here tells shutdown(2), which is a use of the socket,
+ * from the last close(2), which is none: a process that only shared the socket may do
+ * that when it ends. So another one than the user puts the owner in doubt. */
+static __always_inline void doubt_user_at_fin(u64 sk)
+{
+	struct socket_record *known = socket_records.sk_storage_get((void *)sk, 0, 0);
+	u64 task = CURRENT_TASK();
+	struct process_id id;
+
+	if (!known || is_kernel_thread(task))
+		return;
+	id = id_of(leader_of(task));
+	if (!same_process(&known->user.process, &id))
+		known->user.process.tgid = 0;
+}
+
 /* inet_sock_set_state(sk, old, new): connect(2) and listen(2); shutdown(2), and the last
  * close(2), before the FIN is sent; and the end of a connection, where the current task is
  * arbitrary. */
@@ -90,9 +106,10 @@ int on_socket_state(u64 *ctx)
 	u64 sk = ARGUMENT(0);
 	u32 old = ARGUMENT(1), new = ARGUMENT(2);
 
-	if (new == TCP_SYN_SENT || new == TCP_LISTEN || new == TCP_FIN_WAIT1 ||
-	    new == TCP_LAST_ACK)
+	if (new == TCP_SYN_SENT || new == TCP_LISTEN)
 		record_caller_in_socket(sk, new == TCP_LISTEN);
+	else if (new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK)
+		doubt_user_at_fin(sk);
 	else if (new == TCP_CLOSE)
 		remember_owner(sk, old);
 	return 0;
