@@ -117,16 +117,17 @@ def below_vrfs(all_links: Sequence[Link]) -> dict[int, int]:
 
 
 def outside_vrfs(here: netlink.Connection, namespace_id: int) -> dict[int, Link]:
-    """Return the devices of another namespace that belong to no VRF, by ifindex.
+    """Return the devices of another namespace that have to do with no VRF, by ifindex.
 
-    Empty if the kernel does not say.
+    That is, they belong to none, and no member of one receives by them. Empty if the
+    kernel does not say.
     """
     try:
         there = list(read(here, namespace_id))
     except OSError:
         return {}
-    members = vrfs(there)
-    return {link.ifindex: link for link in there if link.ifindex not in members}
+    concerned = vrfs(there).keys() | below_vrfs(there).keys()
+    return {link.ifindex: link for link in there if link.ifindex not in concerned}
 
 
 def _number(data: bytes | None, default: int) -> int:
