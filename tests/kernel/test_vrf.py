@@ -1,6 +1,6 @@
 """VRFs: who chooses one gets its members, and no packet of it has a wrong label.
 
-Two sockets with the same addresses and ports in and outside of VRFs are cases of the
+Two sockets with the same addresses and ports in and outside of VRFs are a case of the
 ground truth (tests/truth/cases/vrfs.py).
 """
 

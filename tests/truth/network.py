@@ -159,14 +159,6 @@ def veth(here: Namespace, device: str, there: Namespace) -> None:
     )
 
 
-def add_addresses(space: Namespace, device: str, addresses: list[str]) -> None:
-    """Have addresses on a device, which is up then."""
-    space.ip("link", "set", device, "up")
-    for address in addresses:
-        rest = ("/64", "nodad") if ":" in address else ("/24",)
-        space.ip("addr", "add", address + rest[0], "dev", device, *rest[1:])
-
-
 def _container(here: Namespace, there: Namespace, number: int) -> Container:
     near, far = f"10.78.{number}.1", f"10.78.{number}.2"
     device = f"box{number}"

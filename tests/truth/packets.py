@@ -13,8 +13,6 @@ from support import stream
 ICMP, TCP, UDP, FRAGMENT, ICMPV6, UDP_LITE = 1, 6, 17, 44, 58, 136
 WITH_PORTS = {TCP: "tcp", UDP: "udp", UDP_LITE: "udplite"}
 COMMENT, FLAGS, PROCESS_THREAD, NAME = 1, 2, 8, 2
-RAW_IP = 101  # LINKTYPE_RAW
-_ETHERTYPES = {4: b"\x08\x00", 6: b"\x86\xdd"}  # by the version of IP
 ELSEWHERE = "10.82.0.2"  # the only address that is no process's of this host
 VLAN = 0x8100
 _TERM = re.compile(r'(\w+)=("[^"]*"|[^ ]*)(?: |$)')
@@ -40,9 +38,9 @@ class Ends(NamedTuple):
 class Packet:
     """A packet of the capture."""
 
-    device: str  # of a frame with a VLAN tag, that of the VLAN: eth0.5
+    device: str
     time_ns: int
-    data: bytes  # behind an Ethernet header, which is empty if the device has none
+    data: bytes
     ends: Ends | None  # None: the cases do not use the protocol
     label: dict[str, str]
     thread: tuple[int, int] | None  # EPB option 8: pid and tid
@@ -56,30 +54,22 @@ class Packet:
 
 def read(capture: bytes) -> Iterator[Packet]:
     """Yield the packets of a pcapng file."""
-    devices: list[tuple[str, int]] = []  # names and link types
+    devices: list[str] = []
     fragments: Fragments = defaultdict(dict)
     for kind, body in stream.blocks(capture):
         if kind == stream.IDB:
-            name = stream._options(body[8:])[NAME].decode()
-            devices.append((name, int.from_bytes(body[:2], "little")))
+            devices.append(stream._options(body[8:])[NAME].decode())
         elif kind == stream.EPB:
             yield _packet(body, devices, fragments)
 
 
-def _packet(
-    body: bytes, devices: list[tuple[str, int]], fragments: Fragments
-) -> Packet:
+def _packet(body: bytes, devices: list[str], fragments: Fragments) -> Packet:
     interface, high, low, captured, _ = struct.unpack_from("=IIIII", body)
-    device, link_type = devices[interface]
     data = body[20 : 20 + captured]
-    if link_type == RAW_IP:
-        data = bytes(12) + _ETHERTYPES[data[0] >> 4] + data
-    if int.from_bytes(data[12:14], "big") == VLAN:
-        device = f"{device}.{int.from_bytes(data[14:16], 'big') & 0xFFF}"
     options = stream._options(body[20 + -(-captured // 4) * 4 :])
     thread = options.get(PROCESS_THREAD)
     return Packet(
-        device=device,
+        device=devices[interface],
         time_ns=high << 32 | low,
         data=data,
         ends=_ends_of_frame(data, fragments[interface]),
