@@ -17,6 +17,7 @@ import pytest
 from pyroute2 import WireGuard
 
 from support import frames, netns, probes, running, stream
+from truth.sockets import await_echo_reply, echo_request
 
 RAW_IP, ETHERNET = 101, 1
 # include/uapi/linux/ppp-ioctl.h
@@ -292,6 +293,32 @@ def test_gre_without_one_remote_is_raw_ip(
         found = capture.compare("gre9", RAW_IP, talk)
     assert {frame.direction for frame in found} == {1, 2}
     assert {frame.data[0] for frame in found if INNER_BYTES in frame.data} == {0x45}
+
+
+@pytest.mark.parametrize("kind", ["multipoint", "multicast"])
+def test_within_gre_a_filter_takes_all_echoes_and_all_have_a_label(
+    pair: netns.Pair, kind: str
+) -> None:
+    """Not by IPv6: these ends cannot answer each other there."""
+    number = 0x7CCA
+    with (
+        gre(pair, WITHOUT_ONE_REMOTE[kind]),
+        running.engine(pair.near, "gre9", label="short", filters=("icmp",)) as engine,
+    ):
+        with pair.near.entered():
+            sock = socket.socket(type=socket.SOCK_RAW, proto=socket.IPPROTO_ICMP)
+        with sock:
+            sock.settimeout(running.DEADLINE_S)
+            for _ in range(10):
+                sock.sendto(echo_request(4, number), (INNER_FAR, 0))
+                await_echo_reply(sock, 4)
+        engine.end()
+        assert engine.output
+        output = engine.output.rest()
+    found = [frame.data for frame in stream.parse(output).of("gre9")]
+    assert len(found) == 20
+    assert {(data[0], data[9]) for data in found} == {(0x45, socket.IPPROTO_ICMP)}
+    assert output.count(b"pid=%d " % os.getpid()) == len(found)
 
 
 def test_wireguard_is_raw_ip(pair: netns.Pair, capture: Capture) -> None:
