@@ -44,9 +44,11 @@ _BEHIND_LO = (
 _LITE = "sockets of UDP-Lite cannot be looked up"
 _CLOSED = "the owner has closed its descriptor, and nobody has used the socket since"
 _COPY = "the copy of what this host sends that its own sockets get is not captured"
+_ORDER = "a later fragment is found by the first one, if that comes before it"
 _LARGE = "a shorter prefix than 24 bits may have exceptions that are not followed"
 
 MAY_MISS = {
+    "fragment-before-the-first-one": _ORDER,
     "inherited-beside-users-of-bpf": "kprobes are skipped while a process is within "
     "bpf(2), and the owner is in doubt until its next call",
     "chosen-process-beside-translation": _FIRST,
