@@ -310,7 +310,8 @@ struct tls_flow {
 
 /* A connection whose ClientHello was seen, or for QUIC an Initial packet. What is said of
  * QUIC goes for all that the carrier reads: DTLS, and TLS that begins with a PROXY header
- * or in small pieces. The carrier deletes the mark when the packets of the connection no longer have to wait. */
+ * or in small pieces. The carrier deletes the mark when the packets of the connection no
+ * longer have to wait. */
 struct tls_mark {
 	u64 id;		     /* bytes 8 to 15 of its client random; QUIC: of the mark */
 	u32 held;	     /* its ServerHello was seen: its packets wait; QUIC: 0 */

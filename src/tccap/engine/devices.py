@@ -77,13 +77,6 @@ class Device(NamedTuple):
     is_vrf: bool = False
 
 
-_Address = IPv4Interface | IPv6Interface
-_FAMILIES: dict[int, type[_Address]] = {
-    socket.AF_INET: IPv4Interface,
-    socket.AF_INET6: IPv6Interface,
-}
-
-
 def names() -> dict[int, str]:
     """Return the name of every device by its ifindex."""
     return dict(socket.if_nameindex())
