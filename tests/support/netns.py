@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DISCARD_PORT = 9
+# Wireshark takes a connection from a protocol's port for that protocol, whatever it is.
+# It knows none with these ports (tshark -G decodes).
+PORTS_OF_NO_PROTOCOL = "60002 65535"
 CLONE_NEWNET = 0x40000000
 # include/uapi/linux/if_tun.h
 TUNSETIFF, IFF_TUN, IFF_TAP, IFF_NO_PI = 0x400454CA, 1, 2, 0x1000
@@ -41,6 +44,11 @@ class Namespace:
         command = ["ip", "-n", self.name, *arguments]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         return done.stdout
+
+    def connect_from(self, ports: str) -> None:
+        """Have connect(2) choose from these ports, "FIRST LAST", in the namespace."""
+        with self.entered():
+            Path("/proc/sys/net/ipv4/ip_local_port_range").write_text(ports)
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from support import running, tlsclients
-from support.netns import Namespace
+from support.netns import PORTS_OF_NO_PROTOCOL, Namespace
 from support.tlsclients import CLIENTS, NOBODY
 
 ADDRESS = "127.0.0.1"
@@ -56,6 +56,7 @@ class TlsHost:
 
     def __init__(self, space: Namespace, folder: Path) -> None:
         self.space = space
+        space.connect_from(PORTS_OF_NO_PROTOCOL)
         self.folder = folder
         self.certificate = folder / "certificate.pem"
         self._ports = iter(range(4433, 65536))

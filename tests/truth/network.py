@@ -84,8 +84,8 @@ def network() -> Iterator[Network]:
         with here.entered():
             ipv4 = Path("/proc/sys/net/ipv4")
             (ipv4 / "ping_group_range").write_text("0 2147483647")
-            (ipv4 / "ip_local_port_range").write_text(EPHEMERAL_PORTS)
             (ipv4 / "ip_forward").write_text("1")
+        here.connect_from(EPHEMERAL_PORTS)
         here.ip("route", "add", "239.0.0.0/8", "dev", "lo")
         for local in LOCAL_NETWORKS:
             here.ip("route", "add", "local", local, "dev", "lo")
