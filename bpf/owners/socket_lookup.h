@@ -15,6 +15,7 @@
 #include "owners/endpoint.h"
 #include "owners/local_addresses.h"
 #include "owners/membership.h"
+#include "owners/multipath.h"
 #include "owners/owner_table.h"
 #include "owners/sharing.h"
 #include "owners/socket_storage.h"
@@ -281,6 +282,12 @@ static __always_inline void drop_unless_sure(struct endpoint_lookup *lookup,
 #if !HOOKS
 	if (lookup->sk && is_passed_on(lookup->sk, &lookup->record))
 		drop_owner(lookup);
+#if READS_KERNEL && KERNEL_OFFSETS && HAS_MPTCP
+	if (lookup->sk && packet->protocol == IPPROTO_TCP &&
+	    is_multipath_of_other(lookup->sk, &lookup->record.user.process,
+				  lookup->record.hand_ons))
+		drop_owner(lookup);
+#endif
 #endif
 }
 
