@@ -126,6 +126,8 @@ MAY_MISS = {
     "container-listeners-that-no-longer-share": _DEVICE_THERE,
     "datagrams-to-ourselves-by-another-device": _BEHIND_LO,
     "datagram-of-another-host-to-the-other-address": _BEHIND_LO,
+    "datagram-for-one-of-two-connected-sockets": "of sockets that are connected to the "
+    "sender the kernel may take another one than the best",
     "connection-to-ourselves-by-another-device": _BEHIND_LO,
     "listener-on-an-address-of-another-host": _FORWARDED,
     "datagrams-for-an-address-of-another-host": _FORWARDED,
@@ -221,6 +223,7 @@ WITHOUT_KPROBES = {
     "fragments": _LEAVES_FIRST,
     "same-tuple-in-two-namespaces": _LEAVES_FIRST,
     "datagram-of-another-host-to-the-other-address": _LEAVES_FIRST,
+    "datagram-for-one-of-two-connected-sockets": _LEAVES_FIRST,
     "chosen-process-in-a-container": "the kernel answers before it was used",
     "container-serves": "the kernel answers before the connection was used",
     "tcp-killed": "the kernel answers before the connection was used",
