@@ -36,19 +36,42 @@ static __always_inline bool is_ping(u32 protocol, const struct packet *packet)
 	       packet->echo_request;
 }
 
-/* Whether only a system call about this socket can send the packet, or, if netfilter has
- * queued it, one by which it is let go (deciders.h). On devices other
- * than loopback, datagrams may have waited for address resolution; and the kernel sends
- * all ICMP messages but echo requests by itself. Others can reset a connection, as
- * `ss -K` does. */
-static __always_inline bool is_sent_by_caller(struct bpf_sock *sk, u32 protocol,
-					      const struct device *device,
-					      const struct packet *packet)
+/* Whether the current task is the sender of a packet. */
+#define ANY_TASK 0     /* it is an arbitrary one, or nothing shows more */
+#define MAYBE_SENDER 1 /* somebody is in a system call about the socket */
+#define IS_SENDER 2
+
+static __always_inline bool is_multipath(struct bpf_sock *sk)
 {
-	if (protocol == IPPROTO_TCP)
-		return !(packet->tcp_flags & TCP_FLAG_RST) && is_locked_by_caller(sk);
+#if HAS_MPTCP
+	u64 tcp = (u64)bpf_skc_to_tcp_sock(sk);
+
+	return tcp && FIELD(u8, tcp, TCP_SOCK__IS_MPTCP);
+#else
+	return false;
+#endif
+}
+
+/* A system call about the socket sends the packet, or, if netfilter has queued it, one by
+ * which it is let go (deciders.h). On devices other than loopback, a packet may have waited
+ * for address resolution, or in the queue of a device above, and leave in anybody's system
+ * call, while its own process is in another one. Only for a path of multipath TCP nothing
+ * else reports who uses it. The kernel sends all ICMP messages but echo requests by itself.
+ * Others can reset a connection, as `ss -K` does. */
+static __always_inline u32 caller_role(struct bpf_sock *sk, u32 protocol,
+				       const struct device *device,
+				       const struct packet *packet)
+{
+	if (protocol == IPPROTO_TCP) {
+		if ((packet->tcp_flags & TCP_FLAG_RST) || !is_locked_by_caller(sk))
+			return ANY_TASK;
+		return device->is_loopback || is_multipath(sk) ? IS_SENDER :
+								 MAYBE_SENDER;
+	}
 	return device->is_loopback &&
-	       (protocol == IPPROTO_UDP || is_ping(protocol, packet));
+			       (protocol == IPPROTO_UDP || is_ping(protocol, packet)) ?
+		       IS_SENDER :
+		       ANY_TASK;
 }
 
 /* The protocol of a socket; 0 if no process can have such a socket. */
@@ -61,20 +84,14 @@ static __always_inline u32 protocol_of(const struct socket_record *known,
 	return sk ? sk->protocol : 0;
 }
 
-/* Records that the current task uses the socket of a packet that leaves, if it does.
- * `known` is a copy of the record so far. Returns the record if it was written, else
- * NULL. */
+/* Records that the current task, which has sent a packet, uses its socket. `known` is a copy
+ * of the record so far. Returns the record if it was written, else NULL. */
 static __always_inline struct socket_record *
-record_sender(const struct socket_record *known, struct bpf_sock *sk,
-	      const struct device *device, const struct packet *packet)
+record_sender(const struct socket_record *known, struct bpf_sock *sk, u32 protocol)
 {
-	u32 protocol = protocol_of(known, sk);
+	u64 task = CURRENT_TASK();
 	struct process_id id;
-	u64 task;
 
-	if (!protocol || !is_sent_by_caller(sk, protocol, device, packet))
-		return NULL;
-	task = CURRENT_TASK();
 	if (is_kernel_thread(task))
 		return NULL;
 	id = id_of(leader_of(task));
@@ -83,9 +100,10 @@ record_sender(const struct socket_record *known, struct bpf_sock *sk,
 	return record_use(sk, protocol, task, false, CLASSIFIER_DRAFT);
 }
 
-/* A datagram on another device than lo usually leaves in a system call of its sender. So
- * if the socket's owner is another process than the current one, that one may have
- * handed it on, and the kernel has not reported the use yet. */
+/* A datagram on another device than lo usually leaves in a system call of its sender, and
+ * so does a segment while somebody is in a system call about its socket. So if the socket's
+ * owner is another process than the current one, that one may have handed it on, and the
+ * kernel has not reported the use yet. */
 static __always_inline void drop_others(struct socket_record *record)
 {
 	struct process_id now = id_of(leader_of(CURRENT_TASK()));

@@ -130,14 +130,18 @@ static __always_inline void find_caller(struct endpoint_lookup *sender,
 					const struct device *device,
 					const struct packet *packet)
 {
-	struct socket_record *known =
-		record_sender(&sender->record, sk, device, packet);
+	u32 protocol = protocol_of(&sender->record, sk);
+	u32 role = protocol ? caller_role(sk, protocol, device, packet) : ANY_TASK;
+	struct socket_record *known = NULL;
 
+	if (role == IS_SENDER)
+		known = record_sender(&sender->record, sk, protocol);
 	if (known) {
 		take_record(sender, known, sk->state);
 		sender->sk = 0;
 		sender->left_if_exited = packet->protocol != IPPROTO_TCP;
-	} else if (sender->found && packet->protocol != IPPROTO_TCP) {
+	} else if (sender->found &&
+		   (role == MAYBE_SENDER || packet->protocol != IPPROTO_TCP)) {
 		drop_others(&sender->record);
 	}
 }

@@ -17,6 +17,7 @@
 #include "kernel.h"
 #include "owners/overflows.h"
 #include "owners/process.h"
+#include "owners/socket.h"
 
 #if HOOKS
 BPF_HASH(owners, u64, struct owner, SIZED_LATER);
@@ -37,17 +38,12 @@ static __always_inline struct owner *owner_in_state(u64 sk, u32 state)
 }
 
 #if KERNEL_OFFSETS && HAS_MPTCP
-/* The owner of the multipath connection to which a TCP socket belongs: processes use
- * that one, and the kernel makes a socket for each path. */
+/* The owner of the multipath connection to which a TCP socket belongs. */
 static __always_inline struct owner *multipath_owner(u64 sk, u32 state)
 {
-	u64 context, connection;
+	u64 connection = state == TCP_TIME_WAIT ? 0 : multipath_of(sk);
 
-	if (state == TCP_TIME_WAIT || !READ(u8, sk, TCP_SOCK__IS_MPTCP))
-		return NULL;
-	context = READ(u64, sk, INET_CONNECTION_SOCK__ICSK_ULP_DATA);
-	connection = READ(u64, context, MPTCP_SUBFLOW_CONTEXT__CONN);
-	return owners.lookup(&connection);
+	return connection ? owners.lookup(&connection) : NULL;
 }
 #endif
 

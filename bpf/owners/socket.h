@@ -9,6 +9,20 @@
 #include "kernel.h"
 #include "owners/closed_connections.h"
 
+#if KERNEL_OFFSETS && HAS_MPTCP && (HOOKS || READS_KERNEL)
+/* The multipath connection to which a TCP socket belongs, by the address of its socket; 0:
+ * none. Processes use that one, and the kernel makes a socket for each path. */
+static __always_inline u64 multipath_of(u64 sk)
+{
+	u64 context;
+
+	if (!READ(u8, sk, TCP_SOCK__IS_MPTCP))
+		return 0;
+	context = READ(u64, sk, INET_CONNECTION_SOCK__ICSK_ULP_DATA);
+	return READ(u64, context, MPTCP_SUBFLOW_CONTEXT__CONN);
+}
+#endif
+
 #if KERNEL_OFFSETS
 static __always_inline u32 netns_of(u64 sk)
 {

@@ -15,6 +15,7 @@
 #include "owners/endpoint.h"
 #include "owners/local_addresses.h"
 #include "owners/membership.h"
+#include "owners/multipath.h"
 #include "owners/owner_table.h"
 #include "owners/sharing.h"
 #include "owners/socket_storage.h"
@@ -281,6 +282,12 @@ static __always_inline void drop_unless_sure(struct endpoint_lookup *lookup,
 #if !HOOKS
 	if (lookup->sk && is_passed_on(lookup->sk, &lookup->record))
 		drop_owner(lookup);
+#if READS_KERNEL && KERNEL_OFFSETS && HAS_MPTCP
+	if (lookup->sk && packet->protocol == IPPROTO_TCP &&
+	    is_multipath_of_other(lookup->sk, &lookup->record.user.process,
+				  lookup->record.hand_ons))
+		drop_owner(lookup);
+#endif
 #endif
 }
 
@@ -366,6 +373,15 @@ static __always_inline void find_by_tcp_socket(struct __sk_buff *skb,
 		find_closed(lookup, packet, netns_of_lookup(lookup));
 }
 
+/* Whether the kernel may find another socket before it looks for the best one: of several
+ * that are connected to the sender it takes the last one (udp_v4_early_demux), which need
+ * not be bound to the device. */
+static __always_inline bool may_be_demuxed(struct bpf_sock *sk,
+					   const struct device *device, bool connected)
+{
+	return connected && sk->bound_dev_if && !device->is_loopback;
+}
+
 /* Finds the owner of a datagram socket. Of several on a port, any may have sent a datagram,
  * also of those that are connected to the same peer, and the kernel may prefer one that is
  * bound to another device than the lookup's. All members of a group receive what is sent
@@ -385,7 +401,8 @@ find_udp_user(struct __sk_buff *skb, struct endpoint_lookup *lookup,
 	sharing = sharing_of(lookup, sk);
 	if ((!connected && (sharing & CHOSEN_BY_PROGRAM)) ||
 	    ((sharing & SHARES_PORT) &&
-	     (sent || is_by_other_device(skb, lookup, packet, device))))
+	     (sent || may_be_demuxed(sk, device, connected) ||
+	      is_by_other_device(skb, lookup, packet, device))))
 		drop_owner(lookup);
 }
 

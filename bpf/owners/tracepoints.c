@@ -9,6 +9,7 @@
 #include "kernel.h"
 #include "lookup_generation.h"
 #include "owners/deciders.h"
+#include "owners/multipath.h"
 #include "owners/process.h"
 #include "owners/process_cache.h"
 #include "owners/sharing.h"
@@ -23,6 +24,7 @@ static __always_inline void record_caller_in_socket(u64 sk, bool listens)
 	u64 socket = FIELD(u64, sk, SOCK__SK_SOCKET), file;
 	u64 task = CURRENT_TASK();
 	struct socket_record *known;
+	struct process_id id;
 
 	if (is_kernel_thread(task) || !socket)
 		return;
@@ -36,6 +38,12 @@ static __always_inline void record_caller_in_socket(u64 sk, bool listens)
 	known = socket_records.sk_storage_get((void *)sk, 0, 0);
 	if (known)
 		known->references = references_of(file, task);
+#if READS_KERNEL && HAS_MPTCP
+	if (FIELD(u16, sk, SOCK__SK_PROTOCOL) == IPPROTO_MPTCP) {
+		id = id_of(leader_of(task));
+		note_multipath_user(sk, &id);
+	}
+#endif
 }
 
 /* sock_send_length(sk, ...): just done. tcp_sendmsg_locked(sk, ...): about to be done. */
@@ -63,6 +71,22 @@ int on_socket_receive(u64 *ctx)
 	if (FIELD(u16, sk, SOCK_COMMON__SKC_FAMILY) == AF_UNIX)
 		record_message(CURRENT_TASK());
 #endif
+	return 0;
+}
+
+/* tcp_rcv_space_adjust(sk): just done, also by splice(2), which nothing else reports. In
+ * softirq context no process has locked the socket. */
+int on_tcp_receive(u64 *ctx)
+{
+	u64 sk = ARGUMENT(0), task = bpf_get_current_pid_tgid();
+	struct socket_record *known = socket_records.sk_storage_get((void *)sk, 0, 0);
+
+	/* This comes more often than the others, for each segment. */
+	if (known && known->user.tid == (u32)task &&
+	    known->user.process.tgid == task >> 32)
+		return 0;
+	if (FIELD(u32, sk, SOCK__SK_LOCK__OWNED))
+		record_caller_in_socket(sk, false);
 	return 0;
 }
 

@@ -28,6 +28,7 @@ MANY = 40 if ALL else 4  # clients at a time
 SHORT = ("nginx",)
 REQUEST = b"GET / HTTP/1.1\r\nHost: server\r\n\r\n"
 LO = "127.0.0.1"
+SOL_MPTCP, MPTCP_INFO = 284, 1  # include/linux/socket.h, include/uapi/linux/mptcp.h
 # Each but once, so that no packet can be another connection's. The kernel chooses none
 # of these.
 CLIENT_PORTS = iter(range(20000, 32768))
@@ -109,6 +110,8 @@ class Clients:
             sock.bind(("", next(CLIENT_PORTS)))
             sock.connect((self._pair.near_address, self._port))
             pid = answered_by(sock)
+            if self._server.server.protocol == servers.IPPROTO_MPTCP:
+                sock.getsockopt(SOL_MPTCP, MPTCP_INFO, 1)  # OSError: it is plain TCP
             self._add(pid, sock.getsockname(), Process.read(os.getpid()))
             yield sock
 

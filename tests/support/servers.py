@@ -5,6 +5,7 @@ Nothing is installed for them: `missing` names what a server lacks.
 
 import contextlib
 import os
+import re
 import select
 import shutil
 import signal
@@ -50,6 +51,7 @@ frontend all
 """
 _WSGI = """
 import os
+import re
 
 def application(request, start_response):
     body = b"%d\\n" % os.getpid()
@@ -74,7 +76,7 @@ if (cluster.isMaster) {{
     require('http').createServer(answer).listen({port});
 }}
 """
-# Go 1.24 and later listen so by default; here every version does.
+# Every version of Go can listen by Multipath TCP,
 _GO = """
 package main
 
@@ -97,6 +99,21 @@ func main() {{
 """
 
 
+# and Go 1.24 and later do so by default.
+_GO_BY_DEFAULT = """
+package main
+
+import ("fmt"; "net/http"; "os")
+
+func main() {{
+	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {{
+		fmt.Fprintln(w, os.Getpid())
+	}})
+	panic(http.ListenAndServe("0.0.0.0:{port}", nil))
+}}
+"""
+
+
 IPPROTO_MPTCP = 262  # include/uapi/linux/in.h
 
 
@@ -109,10 +126,11 @@ class Server(NamedTuple):
     command: "Callable[[Path, int], list[str]]"
     reload: signal.Signals | None = signal.SIGHUP
     protocol: int = socket.IPPROTO_TCP  # by which it can be asked
+    version: "Callable[[], str]" = lambda: ""  # what the program lacks
 
     def missing(self) -> str:
         """Return what is not installed, its client included; empty: all is."""
-        return missing(self.needs, "curl")
+        return missing(self.needs, "curl") or self.version()
 
 
 def missing(*programs: str) -> str:
@@ -149,21 +167,49 @@ def _node(folder: Path, port: int) -> list[str]:
     return ["node", str(_written(folder / "cluster.js", _NODE, port))]
 
 
-def _go(folder: Path, port: int) -> list[str]:
-    source, program = _written(folder / "server.go", _GO, port), folder / "server"
-    build = ("go", "build", "-o", str(program), str(source))
-    subprocess.run(build, check=True, cwd=folder, env={**os.environ, **_GO_OPTIONS})
-    return [str(program)]
+def _go(text: str, module: str = "") -> "Callable[[Path, int], list[str]]":
+    """Build a program; how it behaves depends on the version that a module names."""
+
+    def command(folder: Path, port: int) -> list[str]:
+        source, program = _written(folder / "server.go", text, port), folder / "server"
+        if module:
+            (folder / "go.mod").write_text(module)
+        options = {**_GO_OPTIONS, "GO111MODULE": "on" if module else "off"}
+        build = ("go", "build", "-o", str(program), str(source))
+        subprocess.run(build, check=True, cwd=folder, env={**os.environ, **options})
+        return [str(program)]
+
+    return command
 
 
-_GO_OPTIONS = {"GO111MODULE": "off", "CGO_ENABLED": "0", "GOFLAGS": ""}
+def _old_go() -> str:
+    """Return the version that is missing; empty: Go is new enough."""
+    command = ("go", "version")
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = re.search(r"go(\d+)\.(\d+)", text)
+    assert found, text
+    is_old = tuple(map(int, found.groups())) < (1, 24)
+    return "Go 1.24" if is_old else ""
+
+
+_GO_OPTIONS = {"CGO_ENABLED": "0", "GOFLAGS": "", "GOTOOLCHAIN": "local"}
+_GO_MODULE = "module server\n\ngo 1.24\n"
 SERVERS = (
     Server("nginx", "nginx", 8001, _nginx("")),
     Server("nginx, reuseport", "nginx", 8002, _nginx("reuseport")),
     Server("haproxy", "haproxy", 8003, _haproxy, signal.SIGUSR2),
     Server("gunicorn", "gunicorn", 8004, _gunicorn),
     Server("node cluster", "node", 8005, _node),
-    Server("Go, MPTCP listener", "go", 8006, _go, reload=None, protocol=IPPROTO_MPTCP),
+    Server("Go, MPTCP", "go", 8006, _go(_GO), None, IPPROTO_MPTCP),
+    Server(
+        name="Go by default",
+        needs="go",
+        port=8007,
+        command=_go(_GO_BY_DEFAULT, _GO_MODULE),
+        reload=None,
+        protocol=IPPROTO_MPTCP,
+        version=_old_go,
+    ),
 )
 
 

@@ -52,6 +52,8 @@ MAY_MISS = {
     "inherited-beside-users-of-bpf": "kprobes are skipped while a process is within "
     "bpf(2), and the owner is in doubt until its next call",
     "chosen-process-beside-translation": _FIRST,
+    "chosen-process-in-a-container": "rules of other cases change destinations "
+    "meanwhile",
     "masqueraded": _FIRST,
     "masqueraded-as-a-closed-connection": _FIRST,
     "masqueraded-from-a-listeners-port": _FIRST,
@@ -123,6 +125,9 @@ MAY_MISS = {
     "container-by-link-local-ipv6": _DEVICE_THERE,
     "container-listeners-that-no-longer-share": _DEVICE_THERE,
     "datagrams-to-ourselves-by-another-device": _BEHIND_LO,
+    "datagram-of-another-host-to-the-other-address": _BEHIND_LO,
+    "datagram-for-one-of-two-connected-sockets": "of sockets that are connected to the "
+    "sender the kernel may take another one than the best",
     "connection-to-ourselves-by-another-device": _BEHIND_LO,
     "listener-on-an-address-of-another-host": _FORWARDED,
     "datagrams-for-an-address-of-another-host": _FORWARDED,
@@ -159,6 +164,7 @@ MAY_MISS = {
     "connection-passed-on-and-reset": "the new owner has not used the socket",
     "connection-inherited-and-closed": _CLOSED,
     "connection-of-a-dead-parent": _CLOSED,
+    "file-sent-by-a-child": _CLOSED,
     "connection-of-a-closed-listener": "a connection may get to another listener until "
     "it is accepted",
     "tcp-splice": _CLOSED,
@@ -176,11 +182,14 @@ _LEAVES_FIRST = (
     "reports them"
 )
 _HAD_CHILD = "a child has the connection, too, and one of the two may have closed it"
+_PATHS = "the user of a connection of Multipath TCP is not the last one that has sent"
 _OLD = "a connection from before the capture is found by polling"
 WITHOUT_KPROBES = {
     "container-pings": _LEAVES_FIRST,
     "datagram-that-waits-for-a-neighbour": _LEAVES_FIRST,
     "datagram-of-a-raw-socket-in-a-container": _LEAVES_FIRST,
+    "segment-that-waits-for-a-neighbour": "the kernel does not say who holds the lock "
+    "of a socket, nor whether a segment has waited",
     "datagrams-of-a-netfilter-queue": "a datagram that was queued leaves in the system "
     "call of another process",
     "segment-let-go-by-a-child": _HAD_CHILD,
@@ -195,7 +204,8 @@ WITHOUT_KPROBES = {
     "listener-passed-on": _BEFORE_USE,
     "aliases-of-localhost": _BEFORE_USE,
     "multipath-prefork": _BEFORE_USE,
-    "file-sent-by-a-child": _BEFORE_USE,
+    "multipath-received-by-a-child": _PATHS,
+    "multipath-spliced-by-a-child": _PATHS,
     "keepalive-of-a-stopped-process": _BEFORE_USE,
     "orphan-beside-an-heir-of-its-port": _BEFORE_USE,
     "window-probes-of-a-stopped-process": _BEFORE_USE,
@@ -213,6 +223,7 @@ WITHOUT_KPROBES = {
     "fragments": _LEAVES_FIRST,
     "same-tuple-in-two-namespaces": _LEAVES_FIRST,
     "datagram-of-another-host-to-the-other-address": _LEAVES_FIRST,
+    "datagram-for-one-of-two-connected-sockets": _LEAVES_FIRST,
     "chosen-process-in-a-container": "the kernel answers before it was used",
     "container-serves": "the kernel answers before the connection was used",
     "tcp-killed": "the kernel answers before the connection was used",

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from truth.cases.registry import CASES, CaseContext
+from truth.cases.registry import CASES, LAST, CaseContext
 from truth.claims import ClaimLog
 from truth.network import Network
 from truth.workers import kill_all
@@ -28,6 +28,7 @@ def main() -> None:
     network = Network.from_json((folder / NETWORK).read_text())
     context = CaseContext(network, ClaimLog(folder / CLAIMS), many, folder / CAPTURE)
     names = [name for name in CASES if not chosen or name in chosen]
+    names.sort(key=LAST.__contains__)
     problems: dict[str, str] = {}
     prepared = {
         n: CASES[n](context) for n in names if inspect.isgeneratorfunction(CASES[n])

@@ -62,6 +62,10 @@ class Worker:
             raise AssertionError(f"process {self.pid}: {value}")
         return value
 
+    def fileno(self) -> int:
+        """Return what is readable when it has paused, for select(2)."""
+        return self._control.fileno()
+
     def join(self) -> None:
         """Return when the process is gone."""
         if not self.ended:

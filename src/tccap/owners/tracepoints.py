@@ -14,6 +14,7 @@ TRACEPOINTS = {
     "tcp_sendmsg_locked": "on_socket_use",  # Linux 6.17
     "sock_send_length": "on_socket_use",  # Linux 6.3
     "sock_recv_length": "on_socket_receive",
+    "tcp_rcv_space_adjust": "on_tcp_receive",
     "task_rename": "on_new_identity",
     "sched_process_exec": "on_new_identity",
     "sched_process_exit": "on_process_exit",

@@ -191,6 +191,8 @@ def socket_of_a_vlan(context: CaseContext) -> None:
     _add_vlan(box.space, "eth0", "eth0.5", far)
     there = Container(box.space, device, near, far)
     bound_or_not(context, there, device, gets_it=True)
+    here.ip("link", "del", device)  # others have no label on the device below
+    box.space.ip("link", "del", "eth0.5")
 
 
 def _add_vlan(space: Namespace, device: str, name: str, address: str) -> None:

@@ -1,13 +1,17 @@
 """Packets from other hosts, and from senders here that have no label."""
 
+import select
 import socket
+import time
 from collections.abc import Iterator
 
+from truth.cases.bound_there import bind_to_device
 from truth.cases.registry import CaseContext, case
 from truth.cases.translated import listens
 from truth.elsewhere import RST, SYN, datagram, host, ipv4, segment
 from truth.network import UPLINK, UPLINK_ADDRESS
-from truth.sockets import ANY4, LO4, listener, udp
+from truth.packets import ELSEWHERE
+from truth.sockets import ANY4, LO4, TIMEOUT_S, listener, udp
 from truth.translation import rules
 from truth.workers import Script, Worker, alternate, kill_all
 
@@ -186,3 +190,41 @@ def datagram_of_another_host_to_the_other_address(context: CaseContext) -> None:
         other.send_datagram(source, port, b"statement")
         specific.step()
     kill_all()
+
+
+@case
+def datagram_for_one_of_two_connected_sockets(context: CaseContext) -> None:
+    """Both are connected to the sender, and one is bound to the device."""
+
+    def connects(port: int, device: str) -> Script:
+        with udp(LO4) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bind_to_device(sock, device)
+            sock.bind((UPLINK_ADDRESS, port))
+            sock.connect((ELSEWHERE, source))
+            context.claim("udp", local=port, remote=source)
+            sock.send(b"statement")
+            yield
+            assert sock.recv(100)
+            yield
+
+    source = context.port()
+    for devices in (("", UPLINK), (UPLINK, "")):
+        port = context.port()
+        workers = [Worker(connects(port, device)) for device in devices]
+        with host() as other:
+            for worker in workers:
+                worker.step()
+            before_ns = time.time_ns()
+            other.send_datagram(source, port, b"statement")
+            for worker in workers:
+                worker.start()
+            [receiver] = select.select(workers, [], [], TIMEOUT_S)[0]
+            context.claim(
+                "udp",
+                local=port,
+                remote=source,
+                since_ns=before_ns,
+                pid=receiver.pid,
+            )
+        kill_all()

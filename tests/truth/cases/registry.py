@@ -13,6 +13,7 @@ PORTS = range(20000, 32768)
 
 Case = Callable[["CaseContext"], Iterator[None] | None]
 CASES: dict[str, Case] = {}
+LAST: list[str] = []  # names of those cases that leave something behind
 
 
 class CaseContext:
@@ -49,3 +50,13 @@ def case(function: Case) -> Case:
     """
     CASES[function.__name__.replace("_", "-")] = function
     return function
+
+
+def last_case(function: Case) -> Case:
+    """Enter a case that runs behind all others.
+
+    It leaves something in the captured namespace, such as a table of iptables, by which
+    other packets have no label.
+    """
+    LAST.append(function.__name__.replace("_", "-"))
+    return case(function)

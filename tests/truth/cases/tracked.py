@@ -5,7 +5,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 
-from truth.cases.registry import CaseContext, case
+from truth.cases.registry import CaseContext, case, last_case
 from truth.cases.translated import listens
 from truth.network import BRIDGE, BRIDGED, OUTSIDE, Container
 from truth.scripts import asks
@@ -516,7 +516,7 @@ def published_over_ipv6(context: CaseContext) -> None:
         _ask(context, client, server, port, there)
 
 
-@case
+@last_case  # the kernel keeps the table, and its hooks
 def translated_by_iptables(context: CaseContext) -> None:
     """The older tables of the kernel, with rules as Docker makes them."""
     network, port, there = context.network, context.port(), context.port()
