@@ -66,13 +66,13 @@ class CommandLine:
         self,
         host: Host,
         *command: str,
-        limits: tuple[str, ...] = (),
         options: tuple[str, ...] = (),
+        network: str = "",
     ) -> None:
         self._host = host
         self._command = command
-        self._limits = limits
         self._options = options
+        self._network = ("--network", network) if network else ()
         archive = host.image.with_suffix(".tar")
         output(["tar", "-C", str(host.image), "-cf", str(archive), "."])
         self._do("import", str(archive), IMAGE)
@@ -86,7 +86,7 @@ class CommandLine:
             for inner, outer in ports.items()
             for protocol in ("tcp", "udp")
         ]
-        options = ("--detach", "--name", name, *self._limits, *self._options)
+        options = ("--detach", "--name", name, *self._options, *self._network)
         self._do("run", *options, *published, IMAGE, *command)
         about = json.loads(self._do("inspect", name))[0]
         networks = about["NetworkSettings"].get("Networks") or {}
@@ -100,7 +100,7 @@ class CommandLine:
     def beside(
         self, other: Container, name: str, command: tuple[str, ...]
     ) -> Container:
-        shared = (*self._limits, "--network", f"container:{other.name}")
+        shared = (*self._options, "--network", f"container:{other.name}")
         self._do("run", "--detach", "--name", name, *shared, IMAGE, *command)
         about = json.loads(self._do("inspect", name))[0]
         return Container(name, about["Id"], "", "", Path(command[0]).name)
@@ -128,7 +128,8 @@ class CommandLine:
 def docker(host: Host) -> Iterator[Runtime]:
     """Yield Docker, whose daemon was started for it."""
     daemon = ("dockerd", "--storage-driver", "vfs", "--log-level", "warn")
-    with _daemon(host, *daemon):
+    parent = ("--cgroup-parent", f"{host.cgroup}/docker")
+    with _daemon(host, *daemon, *parent):
         _wait_for(host, "docker", "version")
         yield CommandLine(host, "/usr/bin/docker")
 
@@ -136,14 +137,15 @@ def docker(host: Host) -> Iterator[Runtime]:
 @contextlib.contextmanager
 def podman(host: Host) -> Iterator[Runtime]:
     """Yield root's Podman, with its network of CNI plugins."""
-    yield CommandLine(host, *PODMAN, limits=LIMITS)
+    options = (*LIMITS, "--cgroup-parent", f"{host.cgroup}/libpod_parent")
+    yield CommandLine(host, *PODMAN, options=options)
 
 
 @contextlib.contextmanager
 def rootless(host: Host) -> Iterator[Runtime]:
     """Yield a user's Podman with slirp4netns."""
-    options = ("--network", "slirp4netns")
-    yield CommandLine(host, *AS_USER, *PODMAN, limits=LIMITS, options=options)
+    command = (*AS_USER, *PODMAN)
+    yield CommandLine(host, *command, options=LIMITS, network="slirp4netns")
 
 
 class Pasta(CommandLine):
@@ -164,8 +166,7 @@ class Pasta(CommandLine):
 @contextlib.contextmanager
 def pasta(host: Host) -> Iterator[Runtime]:
     """Yield a user's Podman within the network of passt(1)."""
-    options = ("--network", "none")
-    yield Pasta(host, *AS_USER, *PODMAN, limits=LIMITS, options=options)
+    yield Pasta(host, *AS_USER, *PODMAN, options=LIMITS, network="none")
 
 
 class Ctr:
@@ -204,7 +205,7 @@ class Ctr:
         options = (
             *("--detach", "--rootfs", f"--with-ns=network:/run/netns/{network}"),
             *("--annotation", f"nerdctl/name={name}"),
-            *("--cgroup", f"/tccap-containers/{number}"),
+            *("--cgroup", f"{self._host.cgroup}/{number}"),
         )
         self._host.do("ctr", "run", *options, str(self._host.image), number, *command)
 

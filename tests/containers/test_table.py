@@ -37,11 +37,11 @@ class Done(NamedTuple):
 def _run(kind: Kind, file: Path) -> Done:
     """Run a runtime's rows with two containers; one is older than the capture."""
     with host.host(rows.PROGRAMS) as made, kind.start(made) as runtime:
-        one = started(runtime, "web-1", rows.SERVES, rows.PUBLISHED)
+        one = started(made, runtime, "web-1", rows.SERVES, rows.PUBLISHED)
         with commandline.capturing(
             made, "-i", "any", "-w", str(file), "--label", "short"
         ) as capture:
-            two = started(runtime, "web-2", rows.OTHER_SERVES, rows.OF_OTHER)
+            two = started(made, runtime, "web-2", rows.OTHER_SERVES, rows.OF_OTHER)
             every = list(_rows(kind, Rows(made, runtime, (one, two), kind.passes_on)))
             unanswered = list(_ask(made, every))
             capture.interrupt()
