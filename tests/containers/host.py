@@ -39,7 +39,7 @@ mount --bind "$1/etc" /etc
 mount -t tmpfs run /run
 mount -t tmpfs lib /var/lib
 mount -t tmpfs shm /dev/shm
-mkdir -p /run/lock /run/netns /run/user/{USER} {HOME}
+mkdir -p /run/lock /run/netns /run/user/0 /run/user/{USER} {HOME}
 chown {USER}:{USER} /run/user/{USER} {HOME}
 echo tccap-user:x:{USER}:{USER}::{HOME}:/bin/sh >>/etc/passwd
 echo tccap-user:x:{USER}: >>/etc/group
