@@ -16,6 +16,7 @@
 #include "abi.h"
 #include "kernel.h"
 #include "owners/endpoint.h"
+#include "owners/translation.h"
 #include "packet/parse.h"
 #include "packet/stages.h"
 
@@ -305,6 +306,10 @@ static __always_inline void follow_arriving(struct endpoint_lookup *lookup,
 	if (!same_tuple(&found->sought, &found->ways[direction & 1].tuple) ||
 	    net_of(entry) != net)
 		return;
+#if HAS_NETFILTER
+	if (!translates(net, packet))
+		return;
+#endif
 	turn_round(packet, &found->ways[~direction & 1].tuple);
 	lookup->is_tracked = 1;
 	lookup->is_behind = to;

@@ -1,5 +1,6 @@
 """Rules that change destinations count at once, before the engine hears of them."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -8,8 +9,10 @@ import pytest
 
 from support import frames, netns, running
 from tccap.bpf import features
-from truth import packets
+from truth import network, packets
+from truth.cases.tracked import answers_datagrams, asks_datagrams, inside
 from truth.cases.translated import listens
+from truth.network import OUTSIDE
 from truth.sockets import ANY4, udp
 from truth.workers import Script, Worker, kill_all
 
@@ -120,3 +123,51 @@ def test_rules_that_leave_destinations_alone_do_not_count(rule: str) -> None:
     assert labels
     for label in labels:
         assert str(server.pid) in {label.get("pid"), label.get("peer_pid")}
+
+
+@pytest.mark.skipif(not features.classifiers_read_kernel(), reason="lockdown")
+def test_no_entry_counts_while_nothing_translates() -> None:
+    """All rules go and come back, as where a firewall is loaded again."""
+    with network.network() as net, contextlib.ExitStack() as stack:
+        box, outside = net.bridged[0], net.outside
+        server = inside(box, answers_datagrams(OTHER, rounds=4))
+        server.step()
+        with net.here.entered():
+            heir = Worker(answers_datagrams(PORT, rounds=2))
+        client = inside(outside, asks_datagrams(outside.near_address, PORT, rounds=6))
+        engine = stack.enter_context(running.engine(net.here, "any", label="short"))
+        heir.step()
+        rules = (
+            f"add table ip t; add chain ip t c {{ {NAT} }}; "
+            f"add rule ip t c udp dport {PORT} dnat to {box.far_address}:{OTHER}"
+        )
+        for receiver in (server, heir, server):
+            if receiver is heir:
+                net.here.run("nft", "flush", "ruleset")
+            else:
+                net.here.run("nft", rules)
+            for _ in range(2):
+                client.step()
+                receiver.step()
+        with outside.space.entered(), udp(ANY4) as last:
+            last.sendto(mark := frames.marker(), (outside.near_address, PORT))
+        assert engine.output
+        engine.output.wait_for(mark)
+        engine.end()
+        seen = list(packets.read(engine.output.rest()))
+    kill_all()
+    named = [
+        packet.label.get("peer_pid")
+        for packet in seen
+        if packet.device == OUTSIDE and packet.ends and packet.ends.receiver == PORT
+    ]
+    # The first one of the connection, and the last one, which has no connection.
+    first, second, *others, fifth, sixth, last_one = named
+    pids = str(server.pid), str(heir.pid)
+    assert (first, second, fifth, sixth, last_one) == (
+        None,
+        pids[0],
+        *pids[:1] * 2,
+        None,
+    )
+    assert {*others} <= {None, pids[1]}
