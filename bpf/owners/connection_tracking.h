@@ -277,7 +277,8 @@ static __always_inline void follow_bridged(struct __sk_buff *skb,
 }
 
 /* Replaces the addresses of a packet that arrives by those with which its receiver gets
- * it, if they are known. */
+ * it, if they are known. A SYN may begin another connection than that of the entry, which
+ * the kernel then forgets. */
 static __always_inline void follow_arriving(struct endpoint_lookup *lookup,
 					    struct packet *packet)
 {
@@ -286,7 +287,7 @@ static __always_inline void follow_arriving(struct endpoint_lookup *lookup,
 	struct translated *known;
 	u64 entry, net;
 
-	if (!any || !*any)
+	if (!any || !*any || asks_for_connection(packet))
 		return;
 	found = tracked_connections.lookup(&zero);
 	if (!found)

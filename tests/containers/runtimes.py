@@ -129,8 +129,8 @@ def docker(host: Host) -> Iterator[Runtime]:
     """Yield Docker, whose daemon was started for it."""
     daemon = ("dockerd", "--storage-driver", "vfs", "--log-level", "warn")
     parent = ("--cgroup-parent", f"{host.cgroup}/docker")
-    with _daemon(host, *daemon, *parent):
-        _wait_for(host, "docker", "version")
+    with _daemon(host, "/run/docker.sock", *daemon, *parent):
+        host.do("docker", "version")
         yield CommandLine(host, "/usr/bin/docker")
 
 
@@ -250,30 +250,31 @@ class Ctr:
 @contextlib.contextmanager
 def containerd(host: Host) -> Iterator[Runtime]:
     """Yield containerd, whose daemon was started for it."""
-    with _daemon(host, "containerd", "--log-level", "warn"):
-        _wait_for(host, "ctr", "version")
+    socket = "/run/containerd/containerd.sock"
+    with _daemon(host, socket, "containerd", "--log-level", "warn"):
+        host.do("ctr", "version")
         yield Ctr(host)
 
 
 @contextlib.contextmanager
-def _daemon(host: Host, *command: str) -> Iterator[None]:
-    with (host.image.with_name("daemon.log")).open("w") as log:
+def _daemon(host: Host, socket: str, *command: str) -> Iterator[None]:
+    """Run a daemon; it listens when the block begins, and answers when it is ready."""
+    file, path = host.image.with_name("daemon.log"), Path(f"/proc/{host.first}/root")
+
+    def listens() -> bool:
+        assert process.poll() is None, file.read_text()
+        return (path / socket[1:]).exists()
+
+    with file.open("w") as log:
         process = subprocess.Popen(
             host.inside(*command), stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
         try:
+            running.until(listens, f"{command[0]} listens")
             yield
         finally:
             process.kill()  # nsenter(1); the daemon ends with the host
             process.wait()
-
-
-def _wait_for(host: Host, *command: str) -> None:
-    def answers() -> bool:
-        done = subprocess.run(host.inside(*command), check=False, capture_output=True)
-        return done.returncode == 0
-
-    running.until(answers, " ".join(command))
 
 
 def missing(*programs: str) -> list[str]:

@@ -13,7 +13,9 @@ from truth import network, packets
 from truth.cases.tracked import answers_datagrams, asks_datagrams, inside
 from truth.cases.translated import listens
 from truth.network import OUTSIDE
-from truth.sockets import ANY4, udp
+from truth.sockets import ANY4, listener, tcp, udp
+from truth.translation import published
+from truth.verdict import tcp_flags
 from truth.workers import Script, Worker, kill_all
 
 PORT, OTHER = 20001, 20002
@@ -171,3 +173,47 @@ def test_no_entry_counts_while_nothing_translates() -> None:
         None,
     )
     assert {*others} <= {None, pids[1]}
+
+
+def _closes(port: int) -> Script:
+    """Close a connection when it is accepted, and listen on."""
+    with listener(port, ANY4) as listening:
+        yield
+        listening.accept()[0].close()
+        yield
+
+
+def _connects(address: str, port: int, source: int, times: int) -> Script:
+    """Connect from one port again and again, each time until the server closes."""
+    for _ in range(times):
+        with tcp(ANY4) as sock:
+            sock.bind((ANY4, source))
+            sock.connect((address, port))
+            yield
+            assert sock.recv(1) == b""
+    yield
+
+
+@pytest.mark.skipif(not features.classifiers_read_kernel(), reason="lockdown")
+def test_a_connection_like_one_before_may_get_elsewhere() -> None:
+    """While the entry of that one is kept, by which its packets were known."""
+    with network.network() as net:
+        outside = net.outside
+        client = inside(outside, _connects(outside.near_address, PORT, OTHER + 1, 2))
+        servers = [inside(box, _closes(OTHER)) for box in net.bridged]
+        with running.engine(net.here, "any", label="short") as engine:
+            for box, server in zip(net.bridged, servers, strict=True):
+                server.step()
+                with published(net.here, "tcp", PORT, (box.far_address, OTHER)):
+                    client.step()
+                    server.step()
+            client.step()
+            with outside.space.entered(), udp(ANY4) as last:
+                last.sendto(mark := frames.marker(), (outside.near_address, PORT))
+            assert engine.output
+            engine.output.wait_for(mark)
+            engine.end()
+            seen = list(packets.read(engine.output.rest()))
+    kill_all()
+    begun = [p.label for p in seen if p.device == OUTSIDE and tcp_flags(p) == "S"]
+    assert [label.get("peer_pid") for label in begun] == [None, None]
