@@ -38,6 +38,7 @@ cp -a /etc "$1/etc"
 mount --bind "$1/etc" /etc
 mount -t tmpfs run /run
 mount -t tmpfs lib /var/lib
+mount -t tmpfs log /var/log
 mount -t tmpfs shm /dev/shm
 mkdir -p /run/lock /run/netns /run/user/0 /run/user/{USER} {HOME}
 chown {USER}:{USER} /run/user/{USER} {HOME}

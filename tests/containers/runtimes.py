@@ -177,6 +177,7 @@ class Ctr:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self.below = ""  # in which of the host's cgroups containers are
 
     def run(self, name: str, command: tuple[str, ...], ports: Ports) -> Container:
         number = os.urandom(32).hex()
@@ -205,7 +206,7 @@ class Ctr:
         options = (
             *("--detach", "--rootfs", f"--with-ns=network:/run/netns/{network}"),
             *("--annotation", f"nerdctl/name={name}"),
-            *("--cgroup", f"{self._host.cgroup}/{number}"),
+            *("--cgroup", f"{self._host.cgroup}{self.below}/{number}"),
         )
         self._host.do("ctr", "run", *options, str(self._host.image), number, *command)
 
