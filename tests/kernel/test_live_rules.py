@@ -14,7 +14,7 @@ from truth.cases.tracked import answers_datagrams, asks_datagrams, inside
 from truth.cases.translated import listens
 from truth.network import OUTSIDE
 from truth.sockets import ANY4, listener, tcp, udp
-from truth.translation import published
+from truth.translation import published, rules
 from truth.verdict import tcp_flags
 from truth.workers import Script, Worker, kill_all
 
@@ -139,7 +139,7 @@ def test_no_entry_counts_while_nothing_translates() -> None:
         client = inside(outside, asks_datagrams(outside.near_address, PORT, rounds=6))
         engine = stack.enter_context(running.engine(net.here, "any", label="short"))
         heir.step()
-        rules = (
+        chain = (
             f"add table ip t; add chain ip t c {{ {NAT} }}; "
             f"add rule ip t c udp dport {PORT} dnat to {box.far_address}:{OTHER}"
         )
@@ -147,7 +147,7 @@ def test_no_entry_counts_while_nothing_translates() -> None:
             if receiver is heir:
                 net.here.run("nft", "flush", "ruleset")
             else:
-                net.here.run("nft", rules)
+                net.here.run("nft", chain)
             for _ in range(2):
                 client.step()
                 receiver.step()
@@ -217,3 +217,45 @@ def test_a_connection_like_one_before_may_get_elsewhere() -> None:
     kill_all()
     begun = [p.label for p in seen if p.device == OUTSIDE and tcp_flags(p) == "S"]
     assert [label.get("peer_pid") for label in begun] == [None, None]
+
+
+def _is_refused(port: int) -> Script:
+    """Answer a datagram by a socket that is connected then, until that is refused."""
+    with udp(ANY4) as sock:
+        sock.bind((ANY4, port))
+        yield
+        _, sender = sock.recvfrom(100)
+        sock.connect(sender)
+        sock.send(b"answer")
+        with pytest.raises(ConnectionRefusedError):
+            sock.recv(100)
+        yield
+
+
+@pytest.mark.skipif(not features.classifiers_read_kernel(), reason="lockdown")
+def test_what_a_bridge_passes_straight_on_is_not_translated_back() -> None:
+    """A container asks the host, by whose rule its neighbour answers, as itself."""
+    with network.network() as net:
+        net.here.run("sysctl", "-eqw", "net.bridge.bridge-nf-call-iptables=0")
+        asking, serving = net.bridged
+        address = net.outside.near_address
+        server = inside(serving, _is_refused(OTHER))
+        client = inside(asking, asks_datagrams(address, PORT, rounds=1))
+        rule = f"ip daddr {address} udp dport {PORT} dnat to {serving.far_address}"
+        with (
+            rules(net.here, "straight", prerouting=f"{rule}:{OTHER}"),
+            running.engine(net.here, "any", label="short") as engine,
+        ):
+            server.step()
+            client.step()
+            server.step()
+            with net.outside.space.entered(), udp(ANY4) as last:
+                last.sendto(mark := frames.marker(), (address, PORT))
+            assert engine.output
+            engine.output.wait_for(mark)
+            engine.end()
+            seen = list(packets.read(engine.output.rest()))
+    kill_all()
+    answers = [p.label for p in seen if p.ends and p.ends.sender == OTHER]
+    assert answers
+    assert not [label for label in answers if label.get("peer_pid") == str(client.pid)]
