@@ -61,13 +61,18 @@ truth-programs:
 quic-matrix: deps
 	TCCAP_QUIC_MANY=200 $(PYTHON) -m pytest -s tests/e2e/test_quic.py
 
-# Labels of packets of Docker, Podman and containerd, in a table, and captures from inside.
-# It installs them; what cannot be installed is a line that says so. Their services are
-# not needed.
+# Labels of packets of Docker, Podman and containerd, in a table, and captures from inside,
+# here or on one kernel: make containers KERNEL=6.1. It installs them; what cannot be
+# installed is a line that says so. Their services are not needed.
+CONTAINERS = $(PYTHON) -m pytest -q -s --timeout 7200 tests/containers
 RUNTIMES = docker.io containerd runc podman slirp4netns passt uidmap containernetworking-plugins
 containers: deps
 	for package in $(RUNTIMES); do tests/deps.sh $$package || true; done
-	$(PYTHON) -m pytest -q -s tests/containers
+ifdef KERNEL
+	tests/vm/run.sh shell $(KERNEL) -- $(CONTAINERS)
+else
+	$(CONTAINERS)
+endif
 
 # 500 containers that come and go during a capture; the test says what stands for Docker
 many-containers:

@@ -16,6 +16,7 @@
 #include "abi.h"
 #include "kernel.h"
 #include "owners/endpoint.h"
+#include "owners/translation.h"
 #include "packet/parse.h"
 #include "packet/stages.h"
 
@@ -276,7 +277,8 @@ static __always_inline void follow_bridged(struct __sk_buff *skb,
 }
 
 /* Replaces the addresses of a packet that arrives by those with which its receiver gets
- * it, if they are known. */
+ * it, if they are known. A SYN may begin another connection than that of the entry, which
+ * the kernel then forgets. */
 static __always_inline void follow_arriving(struct endpoint_lookup *lookup,
 					    struct packet *packet)
 {
@@ -285,7 +287,7 @@ static __always_inline void follow_arriving(struct endpoint_lookup *lookup,
 	struct translated *known;
 	u64 entry, net;
 
-	if (!any || !*any)
+	if (!any || !*any || asks_for_connection(packet))
 		return;
 	found = tracked_connections.lookup(&zero);
 	if (!found)
@@ -305,6 +307,10 @@ static __always_inline void follow_arriving(struct endpoint_lookup *lookup,
 	if (!same_tuple(&found->sought, &found->ways[direction & 1].tuple) ||
 	    net_of(entry) != net)
 		return;
+#if HAS_NETFILTER
+	if (!translates(net, packet))
+		return;
+#endif
 	turn_round(packet, &found->ways[~direction & 1].tuple);
 	lookup->is_tracked = 1;
 	lookup->is_behind = to;

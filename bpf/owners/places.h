@@ -136,6 +136,23 @@ static __always_inline bool is_flooded(struct __sk_buff *skb,
 	return place && !is_station(skb, place, RECEIVING_STATION);
 }
 
+/* Whether a bridge passes a frame straight on to the container that has the packet's
+ * destination. Only where netfilter sees bridged packets (br_netfilter) is that
+ * translated on its way, and nothing shows that. */
+static __always_inline bool goes_straight(struct __sk_buff *skb,
+					  struct endpoint_lookup *lookup,
+					  const struct packet *packet,
+					  const struct device *device)
+{
+	struct place *place;
+
+	if (!device->master)
+		return false;
+	place = place_behind(lookup, device, device->master, packet->destination,
+			     packet->family);
+	return place && is_station(skb, place, RECEIVING_STATION);
+}
+
 /* Whether nothing can have changed the addresses of a packet from its sender to here. A
  * packet that was forwarded was translated, if at all, as its entry says. */
 static __always_inline bool is_as_sent(const struct endpoint_lookup *lookup,
@@ -178,7 +195,8 @@ static __always_inline bool find_place_ahead(struct __sk_buff *skb,
 {
 	u32 ifindex, by = IFINDEX_OF(skb);
 
-	if (may_be_tracked(packet, device))
+	if (may_be_tracked(packet, device) &&
+	    !goes_straight(skb, lookup, packet, device))
 		follow_arriving(lookup, packet);
 	ifindex = lookup->is_tracked ? lookup->is_behind : device->master;
 	if (!ifindex ||

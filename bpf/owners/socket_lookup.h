@@ -173,20 +173,6 @@ static __always_inline u32 write_tuple(struct bpf_sock_tuple *tuple,
 	return sizeof(tuple->ipv6);
 }
 
-/* The segment that begins a connection, or answers that one. */
-static __always_inline bool has_syn(const struct packet *packet)
-{
-	return packet->protocol == IPPROTO_TCP && (packet->tcp_flags & TCP_FLAG_SYN);
-}
-
-static __always_inline bool asks_for_connection(const struct packet *packet)
-{
-	u8 flags = packet->tcp_flags &
-		   (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST | TCP_FLAG_FIN);
-
-	return flags == TCP_FLAG_SYN;
-}
-
 /* The inode number of the namespace in which an endpoint is looked up; 0: unknown. */
 static __always_inline u32 netns_of_lookup(const struct endpoint_lookup *lookup)
 {

@@ -50,6 +50,20 @@ struct packet {
 	bool is_read;	  /* parse() could read the packet */
 } __attribute__((aligned(8)));
 
+/* The segment that begins a connection, or answers that one. */
+static __always_inline bool has_syn(const struct packet *packet)
+{
+	return packet->protocol == IPPROTO_TCP && (packet->tcp_flags & TCP_FLAG_SYN);
+}
+
+static __always_inline bool asks_for_connection(const struct packet *packet)
+{
+	u8 flags = packet->tcp_flags &
+		   (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST | TCP_FLAG_FIN);
+
+	return flags == TCP_FLAG_SYN;
+}
+
 /* Kept in a map, where the verifier takes each field for any number: it then checks the
  * code that follows once, and not for every path through parse(). */
 BPF_PERCPU_ARRAY(packets, struct packet, 1);

@@ -57,14 +57,14 @@ def test_no_devices_of_a_container_hinder_others(
             for box in (bad, good):
                 mark = b"in " + box.name.encode()
                 box.run(functools.partial(say, mark, "127.0.0.1"))
-            found = captured(engine, b"in web-2 back")
+            found = captured(engine, mark + b" back")
     for box in (bad, good):
         marked = of(found, b"in " + box.name.encode())
         assert {packet.device for packet in marked} == {f"{box.name}/lo"}
-    names = {name for name in interfaces(engine) if name.startswith("web-1/")}
+    names = {name for name in interfaces(engine) if name.startswith(f"{bad.name}/")}
     assert names == {
-        "web-1/lo",
-        *(f"web-1/{name.decode(errors='backslashreplace')}" for name in NAMES),
+        f"{bad.name}/lo",
+        *(f"{bad.name}/{name.decode(errors='backslashreplace')}" for name in NAMES),
     }
 
 
@@ -75,10 +75,12 @@ def test_a_container_with_too_much_to_read_is_left_out_with_a_sentence(
         addresses = (f"10.9{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(TOO_MANY))
         _batch(bad.box, (f"route add local {each} dev lo" for each in addresses))
         with running.engine(space, "any", **CHOSEN) as engine:
-            engine.wait_for("web-1 cannot be captured from inside: it has too many")
+            engine.wait_for(
+                f"{bad.name} cannot be captured from inside: it has too many"
+            )
             good.run(functools.partial(say, b"in web-2", "127.0.0.1"))
             found = captured(engine, b"in web-2 back")
-    assert {packet.device for packet in of(found, b"in web-2")} == {"web-2/lo"}
+    assert {packet.device for packet in of(found, b"in web-2")} == {f"{good.name}/lo"}
     counted["by routes"] += 1
 
 

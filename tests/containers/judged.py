@@ -83,12 +83,13 @@ def _judge_place(
     packet: Packet, end: End | None, prefix: str
 ) -> Iterator[tuple[str, str]]:
     box = end.container if end else None
-    due = f"{box.id[:12]} {box.name}" if box else ""
+    due = [box.id[:12], box.name] if box else []
     keys = (f"{prefix}container", f"{prefix}container_name")
-    found = " ".join(packet.label[key] for key in keys if key in packet.label)
+    found = [packet.label[key] for key in keys if key in packet.label]
     if due or found:
-        partly = found and due.startswith(found)
-        yield PLACE, MISSING if partly and found != due else _verdict(due, found)
+        is_partly = found and len(found) < len(due) and found == due[: len(found)]
+        verdict = _verdict(" ".join(due), " ".join(found))
+        yield PLACE, MISSING if is_partly else verdict
 
 
 def _verdict(due: str, found: str) -> str:

@@ -70,17 +70,19 @@ def found(name: str) -> Kind:
     return kind
 
 
-def started(runtime: Runtime, name: str, program: str, first: int) -> Container:
+def started(
+    made: Host, runtime: Runtime, name: str, program: str, first: int
+) -> Container:
     """Start a container, and return when it serves."""
     inner = range(INSIDE, INSIDE + COUNT)
     ports = {port: first + number for number, port in enumerate(inner)}
     command = (f"/bin/{program}", *map(str, inner))
     box = runtime.run(name, command, ports)
-    return box._replace(pid=serving(command, inner[-1]))
+    return box._replace(pid=serving(made, command, inner[-1]))
 
 
-def serving(command: tuple[str, ...], port: int) -> int:
-    """Return the process that a command has become, when it listens on a port."""
+def serving(made: Host, command: tuple[str, ...], port: int) -> int:
+    """Return the host's process that is the command, when it listens on a port."""
     needle, text = "\0".join(command).encode(), f":{port:04X} 00000000:0000 0A"
     found = []
 
@@ -88,8 +90,9 @@ def serving(command: tuple[str, ...], port: int) -> int:
         for file in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):
                 listens = text in (file.parent / "net" / "tcp").read_text()
-                if listens and file.read_bytes().startswith(needle):
-                    found.append(int(file.parent.name))
+                pid, line = int(file.parent.name), file.read_bytes()
+                if listens and line.startswith(needle) and made.has(pid):
+                    found.append(pid)
         return bool(found)
 
     running.until(serves, f"{command[0]} serves")

@@ -5,12 +5,15 @@ number for a port inside; translation makes the one of the other, or a process t
 passes on what it gets (docker-proxy).
 """
 
+import contextlib
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from containers.host import ADDRESSES, CARD, OUTSIDE, Host
 from containers.runtimes import Container, Runtime
+from support import running
 
 SERVES, OTHER_SERVES, ASKS = "serve-1", "serve-2", "ask"
 FAR_SERVES, FAR_ASKS, NEAR_ASKS = "serve-far", "ask-far", "ask-near"
@@ -176,3 +179,18 @@ class Rows:
     def _command(self, name: str, protocol: str, address: str, port: int) -> list[str]:
         program = str(self._host.image / "bin" / name)
         return [program, protocol, address, str(port), f"{protocol} {port}"]
+
+
+def ask_all(made: Host, every: list[Row]) -> Iterator[str]:
+    """Run the rows one after the other; yield those that failed."""
+    with contextlib.ExitStack() as stack:
+        for remote in made.remotes.values():
+            ports = [str(FAR + number) for number in range(COUNT)]
+            server = [str(made.image / "bin" / FAR_SERVES), *ports]
+            process = stack.enter_context(running.started(remote.command(*server)))
+            assert process.stdout
+            assert process.stdout.readline() == b"serving\n"
+        for row in every:
+            done = subprocess.run(row.command, check=False, capture_output=True)
+            if done.returncode:
+                yield f"{row.title} {row.protocol}"

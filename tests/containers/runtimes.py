@@ -66,13 +66,13 @@ class CommandLine:
         self,
         host: Host,
         *command: str,
-        limits: tuple[str, ...] = (),
         options: tuple[str, ...] = (),
+        network: str = "",
     ) -> None:
         self._host = host
         self._command = command
-        self._limits = limits
         self._options = options
+        self._network = ("--network", network) if network else ()
         archive = host.image.with_suffix(".tar")
         output(["tar", "-C", str(host.image), "-cf", str(archive), "."])
         self._do("import", str(archive), IMAGE)
@@ -86,7 +86,7 @@ class CommandLine:
             for inner, outer in ports.items()
             for protocol in ("tcp", "udp")
         ]
-        options = ("--detach", "--name", name, *self._limits, *self._options)
+        options = ("--detach", "--name", name, *self._options, *self._network)
         self._do("run", *options, *published, IMAGE, *command)
         about = json.loads(self._do("inspect", name))[0]
         networks = about["NetworkSettings"].get("Networks") or {}
@@ -100,7 +100,7 @@ class CommandLine:
     def beside(
         self, other: Container, name: str, command: tuple[str, ...]
     ) -> Container:
-        shared = (*self._limits, "--network", f"container:{other.name}")
+        shared = (*self._options, "--network", f"container:{other.name}")
         self._do("run", "--detach", "--name", name, *shared, IMAGE, *command)
         about = json.loads(self._do("inspect", name))[0]
         return Container(name, about["Id"], "", "", Path(command[0]).name)
@@ -128,22 +128,24 @@ class CommandLine:
 def docker(host: Host) -> Iterator[Runtime]:
     """Yield Docker, whose daemon was started for it."""
     daemon = ("dockerd", "--storage-driver", "vfs", "--log-level", "warn")
-    with _daemon(host, *daemon):
-        _wait_for(host, "docker", "version")
+    parent = ("--cgroup-parent", f"{host.cgroup}/docker")
+    with _daemon(host, "/run/docker.sock", *daemon, *parent):
+        host.do("docker", "version")
         yield CommandLine(host, "/usr/bin/docker")
 
 
 @contextlib.contextmanager
 def podman(host: Host) -> Iterator[Runtime]:
     """Yield root's Podman, with its network of CNI plugins."""
-    yield CommandLine(host, *PODMAN, limits=LIMITS)
+    options = (*LIMITS, "--cgroup-parent", f"{host.cgroup}/libpod_parent")
+    yield CommandLine(host, *PODMAN, options=options)
 
 
 @contextlib.contextmanager
 def rootless(host: Host) -> Iterator[Runtime]:
     """Yield a user's Podman with slirp4netns."""
-    options = ("--network", "slirp4netns")
-    yield CommandLine(host, *AS_USER, *PODMAN, limits=LIMITS, options=options)
+    command = (*AS_USER, *PODMAN)
+    yield CommandLine(host, *command, options=LIMITS, network="slirp4netns")
 
 
 class Pasta(CommandLine):
@@ -164,8 +166,7 @@ class Pasta(CommandLine):
 @contextlib.contextmanager
 def pasta(host: Host) -> Iterator[Runtime]:
     """Yield a user's Podman within the network of passt(1)."""
-    options = ("--network", "none")
-    yield Pasta(host, *AS_USER, *PODMAN, limits=LIMITS, options=options)
+    yield Pasta(host, *AS_USER, *PODMAN, options=LIMITS, network="none")
 
 
 class Ctr:
@@ -176,6 +177,7 @@ class Ctr:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self.below = ""  # in which of the host's cgroups containers are
 
     def run(self, name: str, command: tuple[str, ...], ports: Ports) -> Container:
         number = os.urandom(32).hex()
@@ -204,7 +206,7 @@ class Ctr:
         options = (
             *("--detach", "--rootfs", f"--with-ns=network:/run/netns/{network}"),
             *("--annotation", f"nerdctl/name={name}"),
-            *("--cgroup", f"/tccap-containers/{number}"),
+            *("--cgroup", f"{self._host.cgroup}{self.below}/{number}"),
         )
         self._host.do("ctr", "run", *options, str(self._host.image), number, *command)
 
@@ -249,30 +251,31 @@ class Ctr:
 @contextlib.contextmanager
 def containerd(host: Host) -> Iterator[Runtime]:
     """Yield containerd, whose daemon was started for it."""
-    with _daemon(host, "containerd", "--log-level", "warn"):
-        _wait_for(host, "ctr", "version")
+    socket = "/run/containerd/containerd.sock"
+    with _daemon(host, socket, "containerd", "--log-level", "warn"):
+        host.do("ctr", "version")
         yield Ctr(host)
 
 
 @contextlib.contextmanager
-def _daemon(host: Host, *command: str) -> Iterator[None]:
-    with (host.image.with_name("daemon.log")).open("w") as log:
+def _daemon(host: Host, socket: str, *command: str) -> Iterator[None]:
+    """Run a daemon; it listens when the block begins, and answers when it is ready."""
+    file, path = host.image.with_name("daemon.log"), Path(f"/proc/{host.first}/root")
+
+    def listens() -> bool:
+        assert process.poll() is None, file.read_text()
+        return (path / socket[1:]).exists()
+
+    with file.open("w") as log:
         process = subprocess.Popen(
             host.inside(*command), stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
         try:
+            running.until(listens, f"{command[0]} listens")
             yield
         finally:
             process.kill()  # nsenter(1); the daemon ends with the host
             process.wait()
-
-
-def _wait_for(host: Host, *command: str) -> None:
-    def answers() -> bool:
-        done = subprocess.run(host.inside(*command), check=False, capture_output=True)
-        return done.returncode == 0
-
-    running.until(answers, " ".join(command))
 
 
 def missing(*programs: str) -> list[str]:

@@ -68,12 +68,12 @@ class Trial:
 def test_what_passes_lo_is_right_and_there_once(name: str, tmp_path: Path) -> None:
     kind, file = kinds.found(name), tmp_path / "all.pcapng"
     with host.host(rows.PROGRAMS) as made, kind.start(made) as runtime:
-        one = started(runtime, "web-1", SERVES, rows.PUBLISHED)
+        one = started(made, runtime, "web-1", SERVES, rows.PUBLISHED)
         trial = Trial(made, runtime, file)
         with commandline.capturing(
             made, "-i", "any", "-w", str(file), *ARGUMENTS
         ) as capture:
-            _change(trial, runtime, one)
+            _change(trial, made, runtime, one)
             # A namespace that somebody held would keep its veth pair.
             running.until(lambda: len(_veths(made)) == 1, "the end of their networks")
             capture.interrupt()
@@ -103,15 +103,15 @@ def _kill(trial: Trial, made: Host, one: Container, file: Path) -> None:
     running.until(lambda: not _programs(one), "the end of its programs")
 
 
-def _change(trial: Trial, runtime: Runtime, one: Container) -> None:
+def _change(trial: Trial, made: Host, runtime: Runtime, one: Container) -> None:
     """Have containers come, share a network, begin anew, and go."""
     trial.ask("one that was there before", INSIDE + 8, one, one, of=one)
-    two = started(runtime, "web-2", OTHER_SERVES, rows.OF_OTHER)
+    two = started(made, runtime, "web-2", OTHER_SERVES, rows.OF_OTHER)
     trial.knock(two, "knock at the second")
     trial.ask("one that has come", INSIDE + 9, two, two, of=two)
     command = (f"/bin/{OTHER_SERVES}", str(SHARED))
     guest = runtime.beside(one, "web-3", command)
-    guest = guest._replace(pid=serving(command, SHARED))
+    guest = guest._replace(pid=serving(made, command, SHARED))
     trial.ask("one that shares a network", INSIDE + 10, guest, one, of=one)
     trial.ask("its host, asking", SHARED, one, guest, of=one)
     runtime.remove(guest)
@@ -119,7 +119,7 @@ def _change(trial: Trial, runtime: Runtime, one: Container) -> None:
         runtime.restart(two)
         inner = range(INSIDE, INSIDE + rows.COUNT)
         server = (f"/bin/{OTHER_SERVES}", *map(str, inner))
-        two = two._replace(pid=serving(server, inner[-1]))
+        two = two._replace(pid=serving(made, server, inner[-1]))
         trial.knock(two, "knock at the restarted")
         trial.ask("one that has begun anew", INSIDE + 11, two, two, of=two)
         runtime.connect(one, "more")

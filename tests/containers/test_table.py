@@ -1,7 +1,5 @@
 """Labels of packets of real container runtimes, where people capture."""
 
-import contextlib
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -9,10 +7,9 @@ from typing import NamedTuple
 import pytest
 
 from containers import host, judged, kinds, rows
-from containers.host import Host
 from containers.kinds import KINDS, Kind, started
-from containers.rows import COUNT, Row, Rows
-from support import commandline, running
+from containers.rows import Row, Rows, ask_all
+from support import commandline
 from truth import packets
 
 
@@ -37,13 +34,13 @@ class Done(NamedTuple):
 def _run(kind: Kind, file: Path) -> Done:
     """Run a runtime's rows with two containers; one is older than the capture."""
     with host.host(rows.PROGRAMS) as made, kind.start(made) as runtime:
-        one = started(runtime, "web-1", rows.SERVES, rows.PUBLISHED)
+        one = started(made, runtime, "web-1", rows.SERVES, rows.PUBLISHED)
         with commandline.capturing(
             made, "-i", "any", "-w", str(file), "--label", "short"
         ) as capture:
-            two = started(runtime, "web-2", rows.OTHER_SERVES, rows.OF_OTHER)
+            two = started(made, runtime, "web-2", rows.OTHER_SERVES, rows.OF_OTHER)
             every = list(_rows(kind, Rows(made, runtime, (one, two), kind.passes_on)))
-            unanswered = list(_ask(made, every))
+            unanswered = list(ask_all(made, every))
             capture.interrupt()
             counts, _ = capture.end()
     assert counts.dropped == 0
@@ -52,18 +49,3 @@ def _run(kind: Kind, file: Path) -> Done:
 
 def _rows(kind: Kind, made: Rows) -> Iterator[Row]:
     return made.bridged(proxied=kind.proxied) if kind.is_bridged else made.unbridged()
-
-
-def _ask(made: Host, every: list[Row]) -> Iterator[str]:
-    """Run the rows one after the other; yield those that failed."""
-    with contextlib.ExitStack() as stack:
-        for remote in made.remotes.values():
-            ports = [str(rows.FAR + number) for number in range(COUNT)]
-            server = [str(made.image / "bin" / rows.FAR_SERVES), *ports]
-            process = stack.enter_context(running.started(remote.command(*server)))
-            assert process.stdout
-            assert process.stdout.readline() == b"serving\n"
-        for row in every:
-            done = subprocess.run(row.command, check=False, capture_output=True)
-            if done.returncode:
-                yield f"{row.title} {row.protocol}"

@@ -78,7 +78,7 @@ def space() -> Iterator[Namespace]:
 @pytest.mark.timeout(0 if COUNT > 100 else 600)
 @pytest.mark.full_matrix
 def test_many_containers_are_named_and_leave_nothing_behind(space: Namespace) -> None:
-    names = [f"web-{number:04}" for number in range(COUNT)]
+    names = [place.own(f"web-{number:04}") for number in range(COUNT)]
     with _server(space), running.engine(space, "any", label="short") as engine:
         _run(space, engine, names[:AT_ONCE])
         pid = engine.process.pid
@@ -148,7 +148,7 @@ def _run(space: Namespace, engine: running.Engine, names: list[str]) -> None:
 @contextlib.contextmanager
 def _container(space: Namespace, name: str) -> Iterator[int]:
     """Yield the process of a new container; when it has ended, the rest is removed."""
-    number = int(name.partition("-")[2])
+    number = int(name.rpartition("-")[2])
     address, device = f"10.99.{number // 250}.{number % 250 + 1}", f"box{number}"
     with place.docker(os.urandom(32).hex(), name) as folder, netns.namespace() as box:
         _ip(

@@ -33,7 +33,8 @@ needs_tcx = pytest.mark.skipif(not bpf.has_tcx(), reason="TCX came with Linux 6.
 # Of those that are run in virtual machines the first three say what differs there.
 everywhere = pytest.mark.same_everywhere
 PORT, OTHER_PORT = 9981, 9982
-CHOSEN: dict[str, Any] = {"inside": True, "containers": ("web-*",), "label": "short"}
+WEB = place.own("web-*")
+CHOSEN: dict[str, Any] = {"inside": True, "containers": (WEB,), "label": "short"}
 # A TLS server in Python and curl suffice: libraries have tests of their own.
 PAGE = "from-inside"
 MARK = b"by the pair"
@@ -42,7 +43,7 @@ MARK = b"by the pair"
 class Container(NamedTuple):
     """A container that runs; the engine's host reaches it by ``device``."""
 
-    name: str
+    name: str  # of this run alone
     box: Namespace
     folder: Path  # its cgroup
     device: str
@@ -61,7 +62,11 @@ def _in_box(box: Namespace, work: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def container(space: Namespace, name: str, number: int) -> Iterator[Container]:
-    """Yield a container with a process that does nothing; all of it goes at the end."""
+    """Yield a container with a process that does nothing; all of it goes at the end.
+
+    Its name is that of this run.
+    """
+    name = place.own(name)
     device, gateway, address = f"v{number}", f"10.7.{number}.1", f"10.7.{number}.2"
     with (
         place.docker(os.urandom(32).hex(), name) as folder,
@@ -154,18 +159,19 @@ def test_lo_of_chosen_containers_is_captured_and_nothing_twice(
         serve(space, web.gateway, b"by veth", web)
         found = captured(engine, b"by veth")
     names = interfaces(engine)
-    assert "web-1/lo" in names
-    assert not {"web-1/eth0", "db-1/lo", "db-1/eth0"} & {*names}
+    assert f"{web.name}/lo" in names
+    left_out = (f"{web.name}/eth0", f"{other.name}/lo", f"{other.name}/eth0")
+    assert not {*left_out} & {*names}
     assert of(found, b"in db") == []
     for mark in (b"by lo", b"by own address", b"by TCP"):
-        assert [each.device for each in of(found, mark)] == ["web-1/lo"] * 2, mark
+        assert [each.device for each in of(found, mark)] == [f"{web.name}/lo"] * 2, mark
         first, *later = map(names_of, of(found, mark))
         # Without kprobes a socket that was never used has no owner yet.
-        assert first in ({"web-1"}, {"web-1", None}), mark
-        assert later == [{"web-1"}], mark
+        assert first in ({web.name}, {web.name, None}), mark
+        assert later == [{web.name}], mark
     [packet] = of(found, b"by veth")
     assert packet.device == web.device
-    assert packet.label["peer_container_name"] == "web-1"
+    assert packet.label["peer_container_name"] == web.name
 
 
 @needs_tcx
@@ -176,7 +182,7 @@ def test_containers_with_the_same_addresses_and_ports_are_kept_apart(
     with (
         container(space, "web-1", 1) as one,
         container(space, "web-2", 2) as two,
-        running.engine(space, "any", **{**CHOSEN, "containers": ("*",)}) as engine,
+        running.engine(space, "any", **CHOSEN) as engine,
     ):
         for turn in range(3):
             for box in (one, two):
@@ -219,7 +225,7 @@ def test_a_container_that_starts_later_is_taken_up_and_leaves_nothing_behind(
         found = captured(engine, b"now in web-2 back")
     for name in names:
         marked = of(found, f"now in {name}".encode())
-        assert [packet.device for packet in marked] == [f"{name}/lo"] * 2
+        assert [packet.device for packet in marked] == [f"{place.own(name)}/lo"] * 2
 
 
 def knock(box: Container, engine: running.Engine) -> None:
@@ -260,7 +266,7 @@ def _is_as(engine: running.Engine, before: list[int]) -> bool:
 @everywhere
 def test_filters_hold_inside(space: Namespace) -> None:
     """Numbers of devices are the host's; a word chooses containers as options do."""
-    text = f"container web-* and (udp port {PORT} or ifindex 1) and not pid 1"
+    text = f"container {WEB} and (udp port {PORT} or ifindex 1) and not pid 1"
     with (
         container(space, "web-1", 1) as web,
         container(space, "db-1", 2) as other,
@@ -273,7 +279,7 @@ def test_filters_hold_inside(space: Namespace) -> None:
             mark = box.name.encode()
             box.run(functools.partial(say, mark, "127.0.0.1"))
         found = captured(engine, b"web-1 back")
-    assert {packet.device for packet in found} == {"web-1/lo"}
+    assert {packet.device for packet in found} == {f"{web.name}/lo"}
     assert len(found) == 2
 
 
@@ -287,7 +293,7 @@ def test_what_is_captured_is_counted_by_interface(space: Namespace) -> None:
         web.run(functools.partial(say, b"counted", "127.0.0.1"))
         captured(engine, b"counted back")
     stream = engine.whole()
-    number = interfaces(engine).index("web-1/lo")
+    number = interfaces(engine).index(f"{web.name}/lo")
     counts = stream.counts[number]
     assert (counts.received, counts.accepted, counts.dropped) == (2, 2, 0)
 
@@ -311,7 +317,7 @@ def test_a_pair_between_two_containers_is_seen_at_one_end(space: Namespace) -> N
             assert os.waitpid(serving, 0)[1] == 0
             server.close()
             found = captured(engine, MARK)
-    [name] = {"web-1/pair0", "web-2/pair0"} & {*interfaces(engine)}
+    [name] = {f"{each.name}/pair0" for each in (one, two)} & {*interfaces(engine)}
     assert [packet.device for packet in of(found, MARK)] == [name]
 
 
@@ -328,9 +334,9 @@ def test_devices_of_a_container_beyond_a_limit_are_named(space: Namespace) -> No
         knock(web, engine)
         batch = ["ip", "-n", web.box.name, "-batch", "-"]
         subprocess.run(batch, input="\n".join(commands), text=True, check=True)
-        engine.wait_for(f"web-1 has more than {DEVICES} devices: the rest is not")
+        engine.wait_for(f"{web.name} has more than {DEVICES} devices: the rest is not")
         engine.end()
-    found = [name for name in interfaces(engine) if name.startswith("web-1/")]
+    found = [n for n in interfaces(engine) if n.startswith(f"{web.name}/")]
     assert len(found) == DEVICES
 
 
@@ -360,7 +366,7 @@ def test_tls_inside_is_decrypted(space: Namespace, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     ).stdout
-    assert shown == f"web-1/lo\t/{PAGE}\n"
+    assert shown == f"{web.name}/lo\t/{PAGE}\n"
 
 
 MEMBER = 4711  # user and group id

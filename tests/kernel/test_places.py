@@ -8,6 +8,7 @@ import fnmatch
 import functools
 import os
 import signal
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,10 @@ from support import netns, place, running
 from truth import packets
 from truth.packets import Packet
 
-UID = "12345678-90ab-cdef-1234-567890abcdef"
+UID = str(uuid.uuid4())
+# Names of this run alone, by which filters choose as well.
+WEB_0, WEB_1, WEB_2, WEBS = (place.own(f"web-{end}") for end in "012*")
+SHOP, UNIT = place.own("shop"), place.own("web.service")
 
 
 def random_id() -> str:
@@ -28,15 +32,15 @@ def random_id() -> str:
 @pytest.fixture
 def places() -> Iterator[dict[str, Path]]:
     """Cgroups: a container of Docker, one of a pod, a unit, and none in particular."""
-    pod, log = random_id(), place.LOGS / f"shop_web-0_{UID}" / "nginx" / "0.log"
+    pod, log = random_id(), place.LOGS / f"{SHOP}_{WEB_0}_{UID}" / "nginx" / "0.log"
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
         enter(place.folder_with(log, ""))
         yield {
-            "web-1": enter(place.docker(random_id(), "web-1")),
-            "web-0": enter(place.cgroup(f"/kubepods/pod{UID}/{pod}")),
-            "web.service": enter(place.cgroup("/tccap-test.slice/web.service")),
-            "nothing": enter(place.cgroup("/tccap-test")),
+            WEB_1: enter(place.docker(random_id(), WEB_1)),
+            WEB_0: enter(place.cgroup(f"/kubepods/pod{UID}/{pod}")),
+            UNIT: enter(place.cgroup(f"/tccap-test.slice/{UNIT}")),
+            "nothing": enter(place.cgroup(f"/{place.own('nothing')}")),
         }
 
 
@@ -75,15 +79,15 @@ def test_all_packets_of_processes_have_their_places(
         engine.output.wait_for(b"child of nothing")
         engine.end()
         found = list(packets.read(engine.output.rest()))
-    container = places["web-1"].name[:12]
+    container = places[WEB_1].name[:12]
     expected = {
-        "web-1": {"container": container, "container_name": "web-1"},
-        "web-0": {
-            "container": places["web-0"].name[:12],
-            "pod": "web-0",
-            "namespace": "shop",
+        WEB_1: {"container": container, "container_name": WEB_1},
+        WEB_0: {
+            "container": places[WEB_0].name[:12],
+            "pod": WEB_0,
+            "namespace": SHOP,
         },
-        "web.service": {"unit": "web.service"},
+        UNIT: {"unit": UNIT},
         "nothing": {},
     }
     for name, terms in expected.items():
@@ -107,8 +111,8 @@ def test_the_first_packets_have_a_containers_id_however_late_the_engine_is(
     space: netns.Namespace, places: dict[str, Path]
 ) -> None:
     """And what is below a container that is known has its name, too."""
-    known, new, other = places["web-1"].name, random_id(), random_id()
-    web = {"container": known[:12], "container_name": "web-1"}
+    known, new, other = places[WEB_1].name, random_id(), random_id()
+    web = {"container": known[:12], "container_name": WEB_1}
     expected = {
         f"/docker/{new}": {"container": new[:12]},
         f"/docker/{new}/in it": {"container": new[:12]},
@@ -170,18 +174,18 @@ class Choice(NamedTuple):
 
 
 CHOICES = (
-    Choice({"filters": ["container web-*"]}, (("container_name", "web-*"),)),
-    Choice({"filters": ["pod web-0 and tcp"]}, (("pod", "web-0"),)),
-    Choice({"filters": ["namespace sh*"]}, (("namespace", "sh*"),)),
-    Choice({"filters": ["unit web"]}, (("unit", "web.service"),)),
+    Choice({"filters": [f"container {WEBS}"]}, (("container_name", WEBS),)),
+    Choice({"filters": [f"pod {WEB_0} and tcp"]}, (("pod", WEB_0),)),
+    Choice({"filters": [f"namespace {SHOP[:-2]}*"]}, (("namespace", SHOP),)),
+    Choice({"filters": [f"unit {UNIT.removesuffix('.service')}"]}, (("unit", UNIT),)),
     Choice(
-        {"filters": ["tcp and not (pod web-* or unit web)"]},
-        (("pod", "web-*"), ("unit", "web.service")),
+        {"filters": [f"tcp and not (pod {WEBS} or unit {UNIT})"]},
+        (("pod", WEBS), ("unit", UNIT)),
         is_exclusion=True,
     ),
-    Choice({"containers": ["web-*"]}, (("container_name", "web-*"),)),
-    Choice({"pods": ["web-*"], "namespaces": ["shop"]}, (("pod", "web-*"),)),
-    Choice({"units": ["web"]}, (("unit", "web.service"),)),
+    Choice({"containers": [WEBS]}, (("container_name", WEBS),)),
+    Choice({"pods": [WEBS], "namespaces": [SHOP]}, (("pod", WEBS),)),
+    Choice({"units": [UNIT.removesuffix(".service")]}, (("unit", UNIT),)),
 )
 
 
@@ -196,9 +200,9 @@ def test_filters_choose_what_an_unfiltered_capture_shows(
         everything = enter(start())
         engines = [enter(start(**choice.plan)) for choice in CHOICES]
         enter(space.entered())
-        later = enter(place.docker(random_id(), "web-2"))
-        knock(later, "web-2", [everything, engines[0], engines[4], engines[5]])
-        for name, folder in {**places, "web-2": later}.items():
+        later = enter(place.docker(random_id(), WEB_2))
+        knock(later, WEB_2, [everything, engines[0], engines[4], engines[5]])
+        for name, folder in {**places, WEB_2: later}.items():
             place.run(folder, functools.partial(parent, name.encode()))
         for engine in (everything, *engines):
             engine.end()

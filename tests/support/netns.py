@@ -149,15 +149,25 @@ def uplink() -> Iterator[Uplink]:
 def tunnel_file(space: Namespace, name: str, mode: int, address: str) -> Iterator[int]:
     """Yield the descriptor of a tun or tap device: writing to it is receiving."""
     with space.entered():
-        fd = os.open("/dev/net/tun", os.O_RDWR)
-        request = struct.pack("16sH22x", name.encode(), mode | IFF_NO_PI)
-        fcntl.ioctl(fd, TUNSETIFF, request)
+        fd = open_tunnel(name, mode)
     try:
         space.ip("addr", "add", f"{address}/24", "dev", name)
         space.ip("link", "set", name, "up")
         yield fd
     finally:
         os.close(fd)
+
+
+def open_tunnel(name: str, mode: int) -> int:
+    """Make a tun or tap device in this thread's namespace; return its descriptor."""
+    fd = os.open("/dev/net/tun", os.O_RDWR)
+    try:
+        request = struct.pack("16sH22x", name.encode(), mode | IFF_NO_PI)
+        fcntl.ioctl(fd, TUNSETIFF, request)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 @contextlib.contextmanager

@@ -19,6 +19,14 @@ LOGS = Path("/var/log/pods")
 KNOCK = b"is it known?"
 
 
+def own(name: str) -> str:
+    """Return a name, or the beginning of one, that only this run gives to anything.
+
+    Tests that run beside this one, and the machine's own containers, have others.
+    """
+    return f"tccap-{os.getpid()}-{name}"
+
+
 @contextlib.contextmanager
 def cgroup(path: str) -> Iterator[Path]:
     """Yield the folder of a new cgroup; it and what it needed go at the end."""

@@ -97,6 +97,10 @@ MAY_MISS = {
     "translated-by-iptables": _FIRST,
     "hairpin-where-netfilter-sees-bridged-packets": _FIRST,
     "network-mapped-to-another-one": _FIRST,
+    "published-at-localhost": _FIRST,
+    "published-and-offloaded": _FIRST,
+    "published-while-entries-are-forgotten": "the first packet after that makes a new "
+    "entry, as the first one of a connection does",
     "masqueraded-at-random": _FIRST,
     "prefix-of-ipv6-without-tracking": _UNTRACKED,
     "datagrams-of-a-transparent-proxy": _UNTRACKED,

@@ -54,6 +54,22 @@ def device_rules(space: Namespace, name: str, device: str, rule: str) -> Iterato
         _nft(space, f"delete table netdev case-{name}")
 
 
+@contextlib.contextmanager
+def flowtable(
+    space: Namespace, name: str, devices: tuple[str, ...], protocol: str
+) -> Iterator[None]:
+    """Have what is forwarded between devices pass by the stack while the block runs."""
+    names = ", ".join(devices)
+    table = f"flowtable f {{ hook ingress priority 0; devices = {{ {names} }};\n }}"
+    hook = "type filter hook forward priority 0"
+    chain = f"chain c {{ {hook}; meta l4proto {protocol} flow add @f;\n }}\n"
+    _nft(space, f"table ip case-flow-{name} {{ {table}\n {chain} }}")
+    try:
+        yield
+    finally:
+        _nft(space, f"delete table ip case-flow-{name}")
+
+
 def masquerade(
     space: Namespace, number: int
 ) -> contextlib.AbstractContextManager[None]:

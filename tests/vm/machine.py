@@ -144,7 +144,9 @@ class Machine:
             *(str(REPO / ".venv/bin/virtme-run"), "--kimg", str(self.kernel.image)),
             *("--mods", "auto", "--user", "root", "--disable-kvm", "--force-9p"),
             *("--name", "tccap", "--cpus", str(self.cpus), "--memory", self.memory),
-            *("--kopt", "loglevel=3", "--kopt", "panic=-1", *start),
+            *("--kopt", "loglevel=3", "--kopt", "panic=-1"),
+            # Without it container runtimes load profiles, and nothing here loads any.
+            *("--kopt", "apparmor=0", *start),
             *("--qemu-opts", "-no-reboot"),
             *_shared_folder("root", Path("/"), GUEST_ROOT_TAG, "readonly=on"),
             *_shared_folder("share", share, GUEST_SHARE_TAG, "readonly=off"),

@@ -19,7 +19,7 @@ from tccap.stream.linktypes import LinkType
 
 _ANSWERS_MAX: Final = 16384  # of the kernel, about one namespace
 # Kinds of devices by which packets may come from this host.
-_LEAD_BACK: Final = links.PAIRS | {"bridge", "macvlan", "macvtap", "ipvlan"}
+_LEAD_BACK: Final = links.PAIRS | links.SHARING | {"bridge"}
 
 
 class Around(NamedTuple):

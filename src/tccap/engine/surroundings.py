@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 from tccap.host import netlink
 from tccap.ipc.status import log
-from tccap.owners import links, namespaces, translation
-from tccap.owners.links import Link
-from tccap.owners.namespaces import FarNamespace
+from tccap.owners import links, neighbourhood, translation
+from tccap.owners.neighbourhood import Neighbourhood
 from tccap.owners.translation import Translation
 from tccap.stream import abi
 
@@ -21,8 +20,6 @@ _TRANSLATED = (
     "lo, datagrams for sockets that are not connected, and the first packets of "
     "connections, have no receiver."
 )
-# Kinds of devices of which several share a lower one, also those of containers.
-_SHARING = frozenset(("macvlan", "macvtap", "ipvlan", "ipvtap"))
 
 
 class Surroundings(NamedTuple):
@@ -50,10 +47,7 @@ class Survey:
     """
 
     def __init__(self) -> None:
-        self._links: list[Link] = []
-        self._far: dict[int, FarNamespace] = {}
-        # Devices there, by its id.
-        self._outside_vrfs: dict[int, dict[int, Link]] = {}
+        self._found = Neighbourhood([], {}, {})
         self._here = translation.NONE
         self._there: dict[int, Translation] = {}  # by inode number
 
@@ -64,12 +58,7 @@ class Survey:
         """
         try:
             with netlink.connect() as here:
-                self._links = list(links.read(here))
-                leads_to = {link.far_namespace for link in self._links} - {-1}
-                self._far = namespaces.far(here) if leads_to else {}
-                self._outside_vrfs = {
-                    number: links.outside_vrfs(here, number) for number in leads_to
-                }
+                self._found = neighbourhood.read(here)
         except OSError as error:
             log(
                 "info",
@@ -77,7 +66,8 @@ class Survey:
             )
             return {}
         self._read_here()
-        found = {f.inode: translation.there(f.path) for f in self._far.values()}
+        far = self._found.far.values()
+        found = {each.inode: translation.there(each.path) for each in far}
         self._there = {
             inode: new or self._there.get(inode, translation.UNKNOWN)
             for inode, new in found.items()
@@ -90,7 +80,7 @@ class Survey:
         None stands for all of them. It is faster than `read`: packets wait for nobody.
         """
         self._read_here()
-        for number, other in self._far.items():
+        for number, other in self._found.far.items():
             if sources is None or number in sources:
                 found = translation.there(other.path)
                 self._there[other.inode] = found or translation.UNKNOWN
@@ -104,18 +94,19 @@ class Survey:
 
     def _surroundings(self) -> Iterator[tuple[int, Surroundings]]:
         ports = defaultdict(set)
-        for link in self._links:
+        all_links = self._found.links
+        for link in all_links:
             ports[link.master].add(link.kind)
-        lower = {link.lower for link in self._links}
-        below = {link.lower for link in self._links if link.kind in _SHARING}
-        vrfs = links.vrfs(self._links)
-        below_vrfs = links.below_vrfs(self._links)
-        pairs = {link.ifindex for link in self._links if link.kind in links.PAIRS}
-        for link in self._links:
-            far = self._far.get(link.far_namespace)
+        lower = {link.lower for link in all_links}
+        below = {link.lower for link in all_links if link.kind in links.SHARING}
+        vrfs = links.vrfs(all_links)
+        below_vrfs = links.below_vrfs(all_links)
+        pairs = {link.ifindex for link in all_links if link.kind in links.PAIRS}
+        for link in all_links:
+            far = self._found.far.get(link.far_namespace)
             there = self._there[far.inode] if far else translation.UNKNOWN
             is_far = link.far_namespace >= 0
-            outside_vrfs = self._outside_vrfs.get(link.far_namespace, {})
+            outside_vrfs = self._found.outside_vrfs.get(link.far_namespace, {})
             yield (
                 link.ifindex,
                 Surroundings(
@@ -128,7 +119,7 @@ class Survey:
                     from_here=link.ifindex in pairs
                     or not links.PAIRS.isdisjoint(ports[link.ifindex])
                     or link.lower in pairs
-                    or link.kind in _SHARING,
+                    or link.kind in links.SHARING,
                     master=link.master,
                     vrf=vrfs.get(link.ifindex, 0),
                     below_vrf=below_vrfs.get(link.ifindex, 0),

@@ -105,6 +105,8 @@ class Cgroups:
         self._whose: dict[int, Whose] = {}
         self._described: dict[int, Described] = {}
         self._numbers: dict[str, int] = {}  # by path: of the latest one
+        # The latest container of each name that an owner has given.
+        self._named: dict[tuple[int | None, str], str] = {}
         self._unnamed: dict[int, _Unnamed] = {}
         self._lacking: set[int] = set()  # reported without a path, and not sought yet
         self._removed: set[int] = set()  # as of the last sweep
@@ -226,12 +228,46 @@ class Cgroups:
     def _enter(self, of: _Unnamed) -> None:
         """Write what is known of a cgroup; look again later if a name lacks."""
         names, later = self._names(of)
-        described = placenames.described(of.place, names)
-        self._described[of.number] = described
-        self._write(of, described)
+        self._describe(of, names)
         self._unnamed.pop(of.number, None)
         if later and of.number in self._known:
             self._unnamed[of.number] = later
+
+    def _describe(self, of: _Unnamed, names: Names) -> None:
+        described = placenames.described(of.place, names)
+        self._described[of.number] = described
+        self._write(of, described)
+        container, name = described.container, described.container_name
+        # Containers of different pods may have the same name.
+        if container and name and not described.pod:
+            key = of.place.owner, name
+            before = self._named.get(key, container)
+            self._named[key] = container
+            if before != container:
+                self._look_at_namesakes(of.place, described)
+            if len(self._named) > 2 * abi.CGROUPS:
+                there = {each.container for each in self._described.values()}
+                found = self._named.items()
+                self._named = {each: box for each, box in found if box in there}
+
+    def _look_at_namesakes(self, place: Place, latest: Described) -> None:
+        """Read the names of other containers that had the name of the latest one.
+
+        They were renamed, unless they are removed or of another runtime. If there is no
+        time to read them, they have none.
+        """
+        for number, known in list(self._described.items()):
+            other = cgrouppath.parse(self._known.get(number, ""), self._owner_of)
+            if (
+                known.container_name == latest.container_name
+                and known.container != latest.container
+                and not known.pod
+                and other.owner == place.owner
+            ):
+                of = _Unnamed(number, other, time.monotonic(), len(LATER_S))
+                names, later = self._names(of)
+                if later or names.name not in ("", known.container_name):
+                    self._describe(of, names)
 
     def _names(self, of: _Unnamed) -> tuple[Names, _Unnamed | None]:
         """Return names that the caller may know, and when to look for them again."""

@@ -16,7 +16,7 @@ from tccap.bpf.collection import Collection
 from tccap.host import netlink
 from tccap.host.shares import Shares
 from tccap.ipc.status import Warnings, log
-from tccap.owners import addresses, links, namespaces
+from tccap.owners import addresses, neighbourhood
 from tccap.owners.addresses import IPNetwork
 from tccap.owners.links import Link
 from tccap.owners.localroutes import Network
@@ -116,17 +116,13 @@ def _each() -> Iterator[tuple[ContainerAddress, Place]]:
     Not those in a VRF: a lookup there finds sockets of no VRF.
     """
     with netlink.connect() as here:
-        all_links = list(links.read(here))
-        veths = [link for link in all_links if link.far_namespace >= 0]
-        far = namespaces.far(here) if veths else {}
-        outside_vrfs = {
-            number: links.outside_vrfs(here, number)
-            for number in {link.far_namespace for link in veths}
-        }
+        all_links, far, outside_vrfs = neighbourhood.read(here)
         own = _own_networks(here, all_links, far.keys())
-        for link in veths:
+        for link in all_links:
+            if link.far_namespace not in far:
+                continue
             other = outside_vrfs[link.far_namespace].get(link.far_ifindex)
-            if link.far_namespace not in far or not other:
+            if not other:
                 continue
             place = Place(
                 link.far_namespace,

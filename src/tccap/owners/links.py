@@ -16,6 +16,8 @@ _IFLA_LINKINFO, _IFLA_LINK_NETNSID, _IFLA_TARGET_NETNSID = 18, 37, 46
 _IFLA_INFO_KIND = 1
 # Kinds of devices of which each is an end of a pair; the latter from Linux 6.7 on.
 PAIRS = frozenset(("veth", "netkit"))
+# Of which several share a lower one, also those of containers.
+SHARING = frozenset(("macvlan", "macvtap", "ipvlan", "ipvtap"))
 _IFF_UP = 0x1  # include/uapi/linux/if.h
 
 

@@ -1,5 +1,6 @@
 """What the engine enters about cgroups, for whom, and when."""
 
+import json
 import math
 import os
 import shutil
@@ -116,6 +117,43 @@ def test_a_name_that_appears_later_is_entered(
     made.close()
 
 
+def test_a_name_is_the_latest_containers_alone(host: Host) -> None:
+    """The one that had it before was renamed, or is removed: then it keeps its name."""
+    write(host.files, CONFIG, DOCKER)
+    made = host.learned(ROOT)
+    for number, before in (("1" * 64, ID), ("2" * 64, "1" * 64)):
+        renamed = json.dumps({"ID": before, "Name": f"/before-{number[0]}"})
+        write(host.files, CONFIG.replace(ID, before), renamed)
+        write(host.files, CONFIG.replace(ID, number), DOCKER)
+        (host.folder / "docker" / number).mkdir()
+        made.learn_all()
+    texts = [host.entry_of(f"docker/{n}")[2] for n in (ID, "1" * 64, "2" * 64)]
+    names = [text.rpartition(b"=")[2] for text in texts]
+    assert names == [b"before-1", b"before-2", b"web"]
+    (host.files / CONFIG.replace(ID, "2" * 64)[1:]).unlink()
+    write(host.files, CONFIG.replace(ID, "3" * 64), DOCKER)
+    (host.folder / "docker" / ("3" * 64)).mkdir()
+    made.learn_all()
+    for digit in "23":
+        assert host.entry_of(f"docker/{digit * 64}")[2].endswith(b"=web")
+    made.close()
+
+
+def test_a_user_cannot_take_the_name_of_a_container_of_root(
+    host: Host,
+) -> None:
+    """Nor have the files of root's be read again."""
+    files = Costly(0.0, "web")
+    made = host.learned(ROOT, files)
+    delegated = host.folder / "app.service"
+    (delegated / f"docker-{'1' * 64}.scope").mkdir(parents=True)
+    os.chown(delegated, 1000, -1)
+    made.learn_all()
+    assert [place.container for place in files.read].count(ID) == 1
+    assert host.entry_of(f"docker/{ID}") == (2, True, NAMED)
+    made.close()
+
+
 def test_a_name_that_never_appears_is_given_up(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,15 +205,17 @@ def test_removed_cgroups_make_room(host: Host, monkeypatch: pytest.MonkeyPatch) 
 class Costly(Files):
     """Files that take as long to read as a user can make it."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, users: str = "") -> None:
         super().__init__("/nowhere")
         self.read: list[Place] = []
         self._seconds = seconds
+        self._users = users  # what a user's containers are called; empty: by their ids
 
     def names(self, place: Place) -> Names:
         self.read.append(place)
         time.sleep(self._seconds)
-        return Names(name="web")
+        users = self._users or place.container
+        return Names(name="web" if place.owner is None else users)
 
 
 def test_a_users_files_take_no_more_than_a_share_of_the_time(host: Host) -> None:
