@@ -7,6 +7,7 @@ of that are examined. Questions of the packets' loop are answered all the time.
 
 import os
 import time
+from collections import OrderedDict
 
 from tccap.host.allowance import Allowance
 from tccap.ipc.status import log
@@ -26,6 +27,7 @@ LEARNED_S = 10.0  # for files of earlier captures, at the start
 LOOKS_SHARE = 0.2
 LOOKS_BURST_S = 0.2
 OPENED_MAX = 256  # files of one process
+ASKED_MAX = 256  # processes whose files are remembered
 _FOREVER = float("inf")
 _WAIT_S = 1.0
 
@@ -50,6 +52,8 @@ class FileSearch:
         self._allowance = Allowance(LOOKS_SHARE, LOOKS_BURST_S)
         self._unsettled = Unsettled()
         self._asked: set[int] = set()  # by the loop
+        # Of processes that may have ended since; by pid, the last one at the end.
+        self._asked_looks: OrderedDict[int, Look] = OrderedDict()
 
     def add_path(self, path: str, refusal_level: Level) -> None:
         """Have a file examined before any process maps it."""
@@ -114,7 +118,9 @@ class FileSearch:
                 self._look_at_new(pid)
         for pid, since in self._verdicts.take_silent().items():
             if not self._stopped.is_set():
-                self._explainer.explain_silence(self._scan.look(pid), since)
+                look = self._scan.look(pid)
+                asked = self._asked_looks.get(pid, look)
+                self._explainer.explain_silence(look if look.files else asked, since)
 
     def _wait(self, timeout_s: float) -> None:
         """Return when there may be something to do, or after the timeout."""
@@ -133,6 +139,7 @@ class FileSearch:
     def _look_at(self, pid: int) -> None:
         """Have the files of a process examined, and answer then."""
         look = self._scan.look(pid)
+        self._remember(look)
         unknown = [f for f in look.files if self._known.probes_in(f.identity) is None]
         # All at once: the process may end while the first one is examined.
         opened = {file: mapped.opened(file) for file in unknown[:OPENED_MAX]}
@@ -144,6 +151,13 @@ class FileSearch:
             os.close(fd)
         self._asked.add(pid)
         self._settle_later(look)
+
+    def _remember(self, look: Look) -> None:
+        if look.files:
+            self._asked_looks[look.pid] = look
+            self._asked_looks.move_to_end(look.pid)
+        if len(self._asked_looks) > ASKED_MAX:
+            self._asked_looks.popitem(last=False)
 
     def _settle_later(self, look: Look) -> None:
         """Record what is known of a process when its files are examined."""
