@@ -6,7 +6,8 @@
  * has its secrets a little later than the first packets that need them. So a connection
  * is marked at its ClientHello, and from its ServerHello on its packets are sent to the
  * engine as messages; src/tccap/tls/hold.py says when it releases them. If the random of
- * the ClientHello cannot be read here, the carrier reads the packets (`quic.h`).
+ * the ClientHello cannot be read here, the carrier reads the packets
+ * (`read_by_carrier.h`).
  */
 #ifndef TCCAP_MARKS_H
 #define TCCAP_MARKS_H
@@ -17,7 +18,7 @@
 #include "packet/parse.h"
 #include "packet/stages.h"
 #include "tls/flow.h"
-#include "tls/quic.h"
+#include "tls/read_by_carrier.h"
 
 BPF_HASH(tls_marks, struct tls_flow, struct tls_mark, SIZED_LATER);
 
