@@ -28,6 +28,11 @@ LOOKS_SHARE = 0.2
 LOOKS_BURST_S = 0.2
 OPENED_MAX = 256  # files of one process
 ASKED_MAX = 256  # processes whose files are remembered
+_LATE = (
+    "TLS: programs of earlier captures are looked at when they are in use, as it took "
+    f"more than {LEARNED_S:g} s to look at all: some first connections may not be "
+    "decrypted."
+)
 _FOREVER = float("inf")
 _WAIT_S = 1.0
 
@@ -69,14 +74,18 @@ class FileSearch:
         """Have files examined that were probed in earlier captures.
 
         Their answers are in the cache, unless that was emptied. Large files take time
-        nevertheless, and any user may have made them: so there is a limit of time.
+        where they have to be read, and any user may have made them: so there is a limit
+        of time.
         """
         deadline = time.monotonic() + LEARNED_S
         for path, fd in learned.files(only_public=only_public):
             if not self._has_room(deadline):
                 os.close(fd)
+                if not self._stopped.is_set():
+                    log("warning", _LATE)
                 return
-            self._add(File(fd, path, self._content(fd), ROOT, "info"))
+            content = self._content(fd)
+            self._add(File(fd, path, content, ROOT, "info", may_be_learned=True))
 
     def add_of_processes(self) -> None:
         """Have the files examined that traced processes execute."""
@@ -198,7 +207,9 @@ class FileSearch:
             return
         path, content = due.file.identity.path, self._content(fd)
         self._known.set_content(due.file.identity, content)
-        self._add(File(fd, path, content, due.user, "info", is_urgent, is_mapped=True))
+        self._add(
+            File(fd, path, content, due.user, "info", is_urgent, may_be_learned=True)
+        )
 
     def _add(self, file: File) -> None:
         if self._known.is_examined(file.content):
