@@ -278,8 +278,9 @@ struct cgroup_event {
 #define MESSAGE_HELD 3
 #define MESSAGE_HELD_SERVER_HELLO 4
 #define MESSAGE_HELD_ANSWER 5
-#define MESSAGE_HELD_END 6
-#define MESSAGE_QUIC 7
+#define MESSAGE_HELD_KEYED 6
+#define MESSAGE_HELD_END 7
+#define MESSAGE_QUIC 8
 
 /* Every message begins with this. */
 struct message_head {

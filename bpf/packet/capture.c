@@ -18,7 +18,7 @@
 #include "packet/stages.h"
 #include "ring.h"
 #include "tls/marks.h"
-#include "tls/quic.h"
+#include "tls/read_by_carrier.h"
 
 /* Sends the message of a packet that has to wait; returns false without room for it. */
 static __always_inline bool send_held(struct held_message *message, u64 position,

@@ -15,6 +15,10 @@
 #define TLS_HANDSHAKE 22
 #define TLS_APPLICATION_DATA 23
 #define TLS_MAJOR 3
+/* A record with a ChangeCipherSpec, and the least content of one with a Finished of TLS
+ * 1.3, which is encrypted (5.2, 4.4.4). An alert has less. */
+#define TLS_CHANGE_CIPHER_SPEC_LEN 6
+#define TLS_FINISHED_LEN (4 + 32 + 1 + 16)
 #define TLS_CLIENT_HELLO 1
 #define TLS_SERVER_HELLO 2
 

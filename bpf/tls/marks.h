@@ -6,7 +6,8 @@
  * has its secrets a little later than the first packets that need them. So a connection
  * is marked at its ClientHello, and from its ServerHello on its packets are sent to the
  * engine as messages; src/tccap/tls/hold.py says when it releases them. If the random of
- * the ClientHello cannot be read here, the carrier reads the packets (`quic.h`).
+ * the ClientHello cannot be read here, the carrier reads the packets
+ * (`read_by_carrier.h`).
  */
 #ifndef TCCAP_MARKS_H
 #define TCCAP_MARKS_H
@@ -17,7 +18,7 @@
 #include "packet/parse.h"
 #include "packet/stages.h"
 #include "tls/flow.h"
-#include "tls/quic.h"
+#include "tls/read_by_carrier.h"
 
 BPF_HASH(tls_marks, struct tls_flow, struct tls_mark, SIZED_LATER);
 
@@ -92,19 +93,38 @@ static __always_inline bool begins_short(struct __sk_buff *skb, u32 at)
 	return record_type == TLS_HANDSHAKE;
 }
 
-/* Whether the segment is from the client and holds a record. Behind a segment without
- * data there may be padding of the frame, which is zero. */
-static __always_inline bool is_answer(struct __sk_buff *skb,
-				      const struct packet *packet,
-				      const struct tls_mark *mark)
-{
-	u8 record_type = 0;
+struct tls_record {
+	u8 type;
+	u8 version[2];
+	u8 len[2];
+};
 
-	if (is_first(packet) != mark->client_is_first)
-		return false;
-	bpf_skb_load_bytes(skb, data_at(skb, packet), &record_type, 1);
-	return record_type >= TLS_CHANGE_CIPHER_SPEC &&
-	       record_type <= TLS_APPLICATION_DATA;
+/* Whether a record behind a ServerHello shows that its client has secrets: one whose
+ * handshake has failed sends an alert, in TLS 1.3 perhaps encrypted. */
+static __always_inline bool shows_keys(const struct tls_record *record)
+{
+	u32 len = record->len[0] << 8 | record->len[1];
+
+	return record->type == TLS_HANDSHAKE ||
+	       (record->type == TLS_APPLICATION_DATA && len >= TLS_FINISHED_LEN);
+}
+
+/* The kind of a client's segment. Behind one without data there may be padding of the
+ * frame, which is zero. */
+static __always_inline u8 answer_kind(struct __sk_buff *skb,
+				      const struct packet *packet)
+{
+	struct tls_record record = {}, next = {};
+	u32 at = data_at(skb, packet);
+
+	bpf_skb_load_bytes(skb, at, &record, sizeof(record));
+	if (record.type < TLS_CHANGE_CIPHER_SPEC || record.type > TLS_APPLICATION_DATA)
+		return MESSAGE_HELD;
+	if (record.type == TLS_CHANGE_CIPHER_SPEC)
+		bpf_skb_load_bytes(skb, at + TLS_CHANGE_CIPHER_SPEC_LEN, &next,
+				   sizeof(next));
+	return shows_keys(&record) || shows_keys(&next) ? MESSAGE_HELD_KEYED :
+							  MESSAGE_HELD_ANSWER;
 }
 
 /* The kind of a packet that has to wait. */
@@ -115,7 +135,9 @@ static __always_inline u8 held_kind(struct __sk_buff *skb, const struct packet *
 		return MESSAGE_HELD_SERVER_HELLO;
 	if (is_end(packet))
 		return MESSAGE_HELD_END;
-	return is_answer(skb, packet, mark) ? MESSAGE_HELD_ANSWER : MESSAGE_HELD;
+	if (hello == TLS_CLIENT_HELLO || is_first(packet) != mark->client_is_first)
+		return MESSAGE_HELD;
+	return answer_kind(skb, packet);
 }
 
 /* Reports a connection to the engine and then marks it, so that the engine knows every

@@ -22,6 +22,7 @@ BY_AGENT = (
 WARY_CLIENT = """
 import socket, ssl, sys
 with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as sock:
+    stays = sock.dup() if sys.argv[2:] else None
     try:
         ssl.create_default_context().wrap_socket(sock, server_hostname="127.0.0.1")
     except ssl.SSLCertVerificationError:
@@ -47,10 +48,12 @@ def capture(tls_host: TlsHost, port: int) -> Iterator[Engine]:
 
 
 @contextlib.contextmanager
-def connected(host: TlsHost, port: int, command: tuple[str, ...]) -> Iterator[int]:
+def connected(
+    host: TlsHost, port: int, command: tuple[str, ...], *arguments: str
+) -> Iterator[int]:
     """Yield the pid of a program that has made a connection, and runs on."""
     with subprocess.Popen(
-        host.space.command(*command, str(port)),
+        host.space.command(*command, str(port), *arguments),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
@@ -108,6 +111,22 @@ def test_tls_beside_a_library_that_is_read(
         message = warning_about(capture, pid)
         [line] = of_process(pid)
     assert "yes: OpenSSL in /" in line
+    check_beside(pid, message)
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["stays", "ends"])
+def test_a_short_connection_beside_a_library_that_is_read(
+    tls_host: TlsHost, port: int, capture: Engine, *, ends: bool
+) -> None:
+    """Its process has not to outlive it, either."""
+    command = unreadable.in_python(tls_host.folder)
+    with connected(tls_host, port, command, "closes") as pid:
+        if not ends:
+            check_beside(pid, warning_about(capture, pid))
+    check_beside(pid, warning_about(capture, pid))
+
+
+def check_beside(pid: int, message: str) -> None:
     _, _, reason = message.partition(f" (pid {pid}), although OpenSSL in it is read; ")
     assert message.startswith("TLS: no secrets for a connection of /usr/bin/python3")
     assert reason == (
@@ -116,13 +135,18 @@ def test_tls_beside_a_library_that_is_read(
     )
 
 
+@pytest.mark.parametrize("stays", [(), ("stays",)], ids=["closed", "stays"])
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
 def test_a_failed_handshake_is_nobodys_fault(
-    tls_host: TlsHost, port: int, capture: Engine
+    tls_host: TlsHost, port: int, capture: Engine, version: str, stays: tuple[str, ...]
 ) -> None:
     """The client has a library that is read, and does not trust the server."""
     wary = ("/usr/bin/python3", "-c", WARY_CLIENT)
     in_python = unreadable.in_python(tls_host.folder)
-    with connected(tls_host, port, wary) as pid:
+    with (
+        tls_host.serving("python as nobody", version=version) as its_port,
+        connected(tls_host, its_port, wary, *stays) as pid,
+    ):
         # Its connection begins later, and waits for longer.
         with connected(tls_host, port, in_python) as other:
             warning_about(capture, other)

@@ -30,6 +30,7 @@ from tccap.tls import (
     explainer,
     filesearch,
     inspector,
+    learned,
     libraries,
     probedfiles,
     probetable,
@@ -38,7 +39,9 @@ from tccap.tls import (
 )
 from tccap.tls.examinations import AT_ONCE
 from tccap.tls.inspector import Inspector
+from tccap.tls.knownfiles import Content
 from tccap.tls.libraries import MARKERS
+from tccap.tls.probedfiles import ProbedFiles, WatchedFile
 from tccap.tls.sites import Inspection
 from tccap.tls.tracing import Tracing
 
@@ -568,6 +571,65 @@ def test_a_file_that_grows_while_it_is_read_is_read_up_to_its_size(
         watched = start(growing, path)
         watched.wait_for(path=str(path), probes=1)
     assert grown.is_set()
+
+
+def _learn(path: Path, digest: str) -> None:
+    """Make it look as if an earlier capture had probed a program."""
+    with path.open("rb") as file:
+        answer = _inspect(file.fileno())
+        learned.keep(str(path), Content.of(file.fileno()), digest)
+    inspector.CACHE.keep(inspector._file(digest), answer.to_json().encode())
+
+
+def test_a_learned_file_is_probed_without_being_read(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of them took the start more than ten seconds."""
+    read: list[object] = []
+    monkeypatch.setattr(libraries, "has_marker", lambda *seen: read.append(seen))
+    _learn(path, "ab" * 32)
+    watched = start()
+    watched.wait_for(path=str(path), probes=1)
+    watched.wait_for(event="tls_ready")
+    assert read == []
+
+
+def test_a_learned_file_that_changes_before_it_is_watched_is_inspected(
+    start: Start,
+    path: Path,
+    new: probing.Program,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inspected: list[int] = []
+
+    def inspect(fd: int) -> Inspection:
+        inspected.append(fd)
+        return _inspect(fd)
+
+    watch = ProbedFiles.watch
+
+    def change_first(self: ProbedFiles, *arguments: Any) -> WatchedFile | None:
+        if not inspected:
+            probing.install(path, new.content)
+        return watch(self, *arguments)
+
+    monkeypatch.setattr(ProbedFiles, "watch", change_first)
+    _replace_finder(monkeypatch, inspect)
+    _learn(path, "ab" * 32)
+    watched = start()
+    watched.wait_for(path=str(path), probes=1)
+    assert inspected
+
+
+def test_learned_files_that_take_too_long_are_told(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filesearch, "LEARNED_S", 0.0)
+    _learn(path, "ab" * 32)
+    watched = start()
+    message = "TLS: programs of earlier captures are looked at when they are in use"
+    assert message in watched.wait_for(event="log", level="warning")["message"]
+    watched.wait_for(event="tls_ready")
 
 
 def test_refused_files_are_warned_of_when_their_process_speaks_tls(

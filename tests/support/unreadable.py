@@ -1,7 +1,7 @@
 """Programs that speak TLS with libraries that tccap does not read.
 
 Each connects to a port of 127.0.0.1, prints "sent" when it has sent a ClientHello, and
-then waits for the end of its input.
+then waits for the end of its input. One closes its connection before it prints.
 """
 
 import subprocess
@@ -29,6 +29,8 @@ import socket, sys
 from tlslite import TLSConnection
 connection = TLSConnection(socket.create_connection(("127.0.0.1", int(sys.argv[1]))))
 connection.handshakeClientCert()
+if sys.argv[2:]:
+    connection.close()
 print("sent", flush=True)
 sys.stdin.read()
 """
@@ -56,7 +58,10 @@ def in_java() -> tuple[str, ...]:
 
 
 def in_python(folder: Path) -> tuple[str, ...]:
-    """Return the command of a program whose TLS is written in Python."""
+    """Return the command of a program whose TLS is written in Python.
+
+    With another argument behind the port, it closes its connection at once.
+    """
     (folder / "client.py").write_text(_PYTHON)
     packages = fetched.wheels(TLSLITE)
     return ("env", f"PYTHONPATH={packages}", "/usr/bin/python3", f"{folder}/client.py")

@@ -110,12 +110,14 @@ class MessageKind(IntEnum):
     HELD = 3
     HELD_SERVER_HELLO = 4
     HELD_ANSWER = 5
-    HELD_END = 6
-    QUIC = 7
+    HELD_KEYED = 6
+    HELD_END = 7
+    QUIC = 8
 
 
-# Of a `HeldPacket`: HELD_SERVER_HELLO, HELD_ANSWER (data from the client), HELD_END
-# (FIN or RST), or HELD for any other.
+# Of a `HeldPacket`: HELD_SERVER_HELLO, HELD_ANSWER (data from the client), HELD_KEYED
+# (data that only a client with secrets sends), HELD_END (FIN or RST), or HELD for any
+# other.
 HELD_KINDS = frozenset(kind for kind in MessageKind if kind.name.startswith("HELD"))
 
 

@@ -61,7 +61,8 @@ class Flow:
     def see(self, datagram: bytes, *, from_client: bool) -> Seen:
         """Take a datagram."""
         self._datagrams += 1
-        records = [record for record in _records(datagram) if record.epoch == 0]
+        all_records = [*_records(datagram)]
+        records = [record for record in all_records if record.epoch == 0]
         before = self.client_random
         hellos = [hello for record in records for hello in _hellos(record)]
         for hello in hellos:
@@ -69,8 +70,11 @@ class Flow:
         self._has_failed |= any(map(_is_fatal, records))
         is_new = self.client_random != before
         greets = any(hello.type == _CLIENT_HELLO for hello in hellos)
-        kind = self._kind(is_answer=from_client and not greets and bool(records))
-        return Seen(self.client_random, is_new, kind)
+        answer = MessageKind.HELD
+        if from_client and all_records and not greets:
+            is_encrypted = len(records) < len(all_records)
+            answer = MessageKind.HELD_KEYED if is_encrypted else MessageKind.HELD_ANSWER
+        return Seen(self.client_random, is_new, self._kind(answer))
 
     def _take(self, hello: _Hello, *, from_client: bool) -> None:
         if from_client and hello.type == _CLIENT_HELLO:
@@ -80,8 +84,8 @@ class Flow:
         elif self.client_random and hello.type == _SERVER_HELLO and not from_client:
             self._waits |= not hello.random.startswith(RETRY)
 
-    def _kind(self, *, is_answer: bool) -> MessageKind | None:
-        """Return how a datagram has to wait."""
+    def _kind(self, answer: MessageKind) -> MessageKind | None:
+        """Return how a datagram has to wait; ``answer`` if it is like any other."""
         if not self._waits:
             return None
         if self._has_failed:
@@ -89,7 +93,7 @@ class Flow:
         if not self._is_answered:
             self._is_answered = True
             return MessageKind.HELD_SERVER_HELLO
-        return MessageKind.HELD_ANSWER if is_answer else MessageKind.HELD
+        return answer
 
 
 def _records(datagram: bytes) -> Iterator[_Record]:

@@ -28,7 +28,7 @@ class File:
     user: int
     refusal_level: Level
     is_urgent: bool = False
-    is_mapped: bool = False
+    may_be_learned: bool = False
 
 
 class Examinations:

@@ -42,8 +42,9 @@ class Examiner:
             refused = Outcome(file.path, "", 0, _reason(error))
             self._known.set_outcome(file.content, refused)
             _announce(refused, file.refusal_level)
-        if file.is_mapped and self._known.is_probed(file.content):
-            learned.keep(file.path, file.content)
+        if file.may_be_learned and self._known.is_probed(file.content):
+            digest = self._inspector.digest(file.content)
+            learned.keep(file.path, file.content, digest)
 
     def detach_unused(self) -> None:
         """Make room for probes, if files lack it, by those that nobody uses."""
@@ -52,6 +53,9 @@ class Examiner:
 
     def _probe(self, file: File) -> None:
         content = file.content
+        if learned.digest(file.path, file.fd, content):
+            self._watch_and_probe(file)
+            return
         # The inspector refuses the other ones.
         has_usual_size = 0 < content.size <= inspector.FILE_LEN_MAX
         if libraries.only_reads(file.path) or (
@@ -60,6 +64,10 @@ class Examiner:
         ):
             self._known.set_outcome(content, None)
             return
+        self._watch_and_probe(file)
+
+    def _watch_and_probe(self, file: File) -> None:
+        content = file.content
         watched = self._probed.watch(file.fd, file.path, content, file.user)
         if watched is None:
             return
@@ -71,7 +79,10 @@ class Examiner:
             _announce(outcome, file.refusal_level)
 
     def _probe_watched(self, fd: int, file: WatchedFile) -> Outcome | None:
-        found = self._inspector.inspect(fd)
+        # It is watched by now: from here on, a change is noticed.
+        digest = learned.digest(file.path, fd, file.content)
+        known = self._inspector.answered(file.content, digest)
+        found = known or self._inspector.inspect(fd)
         # Now: when the refusal is to be told, its process may have ended.
         found = unsupported.explained(found, fd, file.path, self._goes_on)
         if found.handle_at is not None:

@@ -7,6 +7,7 @@ of that are examined. Questions of the packets' loop are answered all the time.
 
 import os
 import time
+from collections import OrderedDict
 
 from tccap.host.allowance import Allowance
 from tccap.ipc.status import log
@@ -26,6 +27,12 @@ LEARNED_S = 10.0  # for files of earlier captures, at the start
 LOOKS_SHARE = 0.2
 LOOKS_BURST_S = 0.2
 OPENED_MAX = 256  # files of one process
+ASKED_MAX = 256  # processes whose files are remembered
+_LATE = (
+    "TLS: programs of earlier captures are looked at when they are in use, as it took "
+    f"more than {LEARNED_S:g} s to look at all: some first connections may not be "
+    "decrypted."
+)
 _FOREVER = float("inf")
 _WAIT_S = 1.0
 
@@ -50,6 +57,8 @@ class FileSearch:
         self._allowance = Allowance(LOOKS_SHARE, LOOKS_BURST_S)
         self._unsettled = Unsettled()
         self._asked: set[int] = set()  # by the loop
+        # Of processes that may have ended since; by pid, the last one at the end.
+        self._asked_looks: OrderedDict[int, Look] = OrderedDict()
 
     def add_path(self, path: str, refusal_level: Level) -> None:
         """Have a file examined before any process maps it."""
@@ -65,14 +74,18 @@ class FileSearch:
         """Have files examined that were probed in earlier captures.
 
         Their answers are in the cache, unless that was emptied. Large files take time
-        nevertheless, and any user may have made them: so there is a limit of time.
+        where they have to be read, and any user may have made them: so there is a limit
+        of time.
         """
         deadline = time.monotonic() + LEARNED_S
         for path, fd in learned.files(only_public=only_public):
             if not self._has_room(deadline):
                 os.close(fd)
+                if not self._stopped.is_set():
+                    log("warning", _LATE)
                 return
-            self._add(File(fd, path, self._content(fd), ROOT, "info"))
+            content = self._content(fd)
+            self._add(File(fd, path, content, ROOT, "info", may_be_learned=True))
 
     def add_of_processes(self) -> None:
         """Have the files examined that traced processes execute."""
@@ -114,7 +127,9 @@ class FileSearch:
                 self._look_at_new(pid)
         for pid, since in self._verdicts.take_silent().items():
             if not self._stopped.is_set():
-                self._explainer.explain_silence(self._scan.look(pid), since)
+                look = self._scan.look(pid)
+                asked = self._asked_looks.get(pid, look)
+                self._explainer.explain_silence(look if look.files else asked, since)
 
     def _wait(self, timeout_s: float) -> None:
         """Return when there may be something to do, or after the timeout."""
@@ -133,6 +148,7 @@ class FileSearch:
     def _look_at(self, pid: int) -> None:
         """Have the files of a process examined, and answer then."""
         look = self._scan.look(pid)
+        self._remember(look)
         unknown = [f for f in look.files if self._known.probes_in(f.identity) is None]
         # All at once: the process may end while the first one is examined.
         opened = {file: mapped.opened(file) for file in unknown[:OPENED_MAX]}
@@ -144,6 +160,13 @@ class FileSearch:
             os.close(fd)
         self._asked.add(pid)
         self._settle_later(look)
+
+    def _remember(self, look: Look) -> None:
+        if look.files:
+            self._asked_looks[look.pid] = look
+            self._asked_looks.move_to_end(look.pid)
+        if len(self._asked_looks) > ASKED_MAX:
+            self._asked_looks.popitem(last=False)
 
     def _settle_later(self, look: Look) -> None:
         """Record what is known of a process when its files are examined."""
@@ -184,7 +207,9 @@ class FileSearch:
             return
         path, content = due.file.identity.path, self._content(fd)
         self._known.set_content(due.file.identity, content)
-        self._add(File(fd, path, content, due.user, "info", is_urgent, is_mapped=True))
+        self._add(
+            File(fd, path, content, due.user, "info", is_urgent, may_be_learned=True)
+        )
 
     def _add(self, file: File) -> None:
         if self._known.is_examined(file.content):

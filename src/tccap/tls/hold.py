@@ -41,6 +41,7 @@ CONNECTIONS_MAX = 4096
 FLOWS_MAX = 64  # of one connection
 # Client randoms with secrets but no ClientHello (yet).
 EARLY_MAX = 4096
+_ANSWERS = MessageKind.HELD_ANSWER, MessageKind.HELD_KEYED
 
 Buffer = bytes | memoryview
 
@@ -66,7 +67,7 @@ class WithoutSecrets(NamedTuple):
 
     number: int
     waited_s: float
-    is_answered: bool  # and has not ended, as one does whose handshake has failed
+    has_keys: bool  # its client, whose handshake has not failed
 
 
 @dataclass
@@ -78,6 +79,7 @@ class _Connection:
     held_since: float | None = None
     answered_at: float | None = None
     ended_at: float | None = None
+    has_keys: bool = False  # its client, as it shows
     released: bool = False  # its packets pass at once
 
     @property
@@ -270,7 +272,8 @@ class Hold:
 
     def _notice(self, connection: _Connection, kind: int, now: float) -> None:
         """Note what a packet says about how long to wait."""
-        if kind == MessageKind.HELD_ANSWER and connection.answered_at is None:
+        connection.has_keys |= kind == MessageKind.HELD_KEYED
+        if kind in _ANSWERS and connection.answered_at is None:
             connection.answered_at = now
             self._set_alarm(connection)
         if kind == MessageKind.HELD_END and connection.ended_at is None:
@@ -313,5 +316,4 @@ class Hold:
 def _without_secrets(connection: _Connection, now: float) -> WithoutSecrets:
     assert connection.held_since is not None
     waited_s = now - connection.held_since
-    is_answered = connection.answered_at is not None and connection.ended_at is None
-    return WithoutSecrets(connection.number, waited_s, is_answered)
+    return WithoutSecrets(connection.number, waited_s, connection.has_keys)

@@ -10,12 +10,14 @@ import hashlib
 import os
 import signal
 import stat
+import time
 from collections.abc import Iterator
 from typing import Self
 
 from tccap.errors import TccapError
 from tccap.host.rootcache import RootCache
 from tccap.tls.finderprocess import FinderProcess, Run
+from tccap.tls.knownfiles import KNOWN_MAX, Content
 from tccap.tls.sites import Inspection
 
 CACHE = RootCache("tls", at_most=1024)
@@ -25,6 +27,9 @@ IN_MEMORY_MAX = 64 << 20  # the copy of a larger file is on a disk
 TIME_LIMIT_S = 120  # only against hanging: ordinary files take less than 3 s
 _ANSWER_LEN_MAX = 1 << 20
 _BLOCK_LEN = 1 << 20
+# A file that changes while it is read gets another change time, unless that was the
+# present moment already: the kernel counts it in steps.
+_SETTLED_NS = 2 * 10**9
 _PACKAGES_MISSING = 3  # the exit status finder.entry.PACKAGES_MISSING
 _TOO_SLOW = (-signal.SIGXCPU, -signal.SIGKILL)
 
@@ -34,6 +39,7 @@ class Inspector:
 
     def __init__(self) -> None:
         self._finder = FinderProcess()
+        self._digests: dict[Content, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -61,11 +67,30 @@ class Inspector:
             return _refused("It is not an ordinary file.")
         if not 0 < status.st_size <= FILE_LEN_MAX:
             return _refused("It is empty or larger than 1 GiB.")
+        before, is_settled = Content.of(fd), _is_settled(status)
         content = hashlib.sha256()
         for block in _blocks(fd, status.st_size):
             content.update(block)
+        if is_settled and Content.of(fd) == before:
+            self._remember(before, content.hexdigest())
         kept = CACHE.get(_file(content.hexdigest()), Inspection.from_json)
         return kept or self._inspect_copy(fd, status.st_size)
+
+    def answered(self, content: Content, digest: str) -> Inspection | None:
+        """Return the answer about a file with a known hash, if it is in the cache."""
+        answer = CACHE.get(_file(digest), Inspection.from_json) if digest else None
+        if answer:
+            self._remember(content, digest)
+        return answer
+
+    def digest(self, content: Content) -> str:
+        """Return the hash of a file that was inspected; empty if it is not certain."""
+        return self._digests.get(content, "")
+
+    def _remember(self, content: Content, digest: str) -> None:
+        if len(self._digests) == KNOWN_MAX:
+            self._digests = {}
+        self._digests[content] = digest
 
     def _inspect_copy(self, fd: int, size: int) -> Inspection:
         if size > IN_MEMORY_MAX:
@@ -101,6 +126,11 @@ class Inspector:
             return Inspection.from_json(run.answer), True
         except TccapError:
             return _refused("The finder's answer is malformed."), False
+
+
+def _is_settled(status: os.stat_result) -> bool:
+    """Return whether a file had not changed just before, by the clock of now."""
+    return 0 <= status.st_ctime_ns < time.time_ns() - _SETTLED_NS
 
 
 def _blocks(fd: int, size: int) -> Iterator[bytes]:

@@ -3,15 +3,22 @@
 A program that runs for some milliseconds is over before it is found. So the files in
 which sites were proven are remembered by path and identity, for captures to come, and
 `tccap tls scan` (`scan`) learns them in advance. A file counts as long as it is
-unchanged; its sites come from the cache of inspections, by its content.
+unchanged; its sites come from the cache of inspections, by the hash of its content.
+
+The hash is remembered, too: reading hundreds of files at the start takes many seconds,
+and the kernel attaches probes much faster if there is nothing in between. It counts
+only where the kernel alone sets a file's change time. A file system that somebody else
+may have made is mounted without set-user-ID programs; there, each file is read again.
 """
 
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from tccap.errors import TccapError
 from tccap.host.rootcache import RootCache
@@ -21,13 +28,24 @@ from tccap.tls.knownfiles import Content
 FILES_MAX = 256
 CACHE = RootCache("tls-files", at_most=FILES_MAX)
 _EVERYBODY_READS, _EVERYBODY_ENTERS = 0o004, 0o001
+_DIGEST = re.compile("(?:[0-9a-f]{64})?")
 
 
-def keep(path: str, content: Content) -> None:
+class _Record(NamedTuple):
+    path: str
+    digest: str  # empty: the file had changed just before
+    content: Content
+
+
+def keep(path: str, content: Content, digest: str) -> None:
     """Remember a file that was proven, unless the path leads elsewhere.
 
-    The path of a container's file does not lead to it.
+    The path of a container's file does not lead to it. ``digest`` is the hash of the
+    content (`Inspector.digest`), or empty.
     """
+    record = path, digest, content
+    if CACHE.get(_name(path), _parse) == record:
+        return
     fd = mapped.open_file(path)
     if fd is None:
         return
@@ -36,8 +54,15 @@ def keep(path: str, content: Content) -> None:
     finally:
         os.close(fd)
     if leads_there:
-        data = json.dumps([path, *content]).encode()
-        CACHE.keep(hashlib.sha256(os.fsencode(path)).hexdigest(), data)
+        CACHE.keep(_name(path), json.dumps([path, digest, *content]).encode())
+
+
+def digest(path: str, fd: int, content: Content) -> str:
+    """Return the hash of an open file, if it is remembered; otherwise an empty text."""
+    kept = CACHE.get(_name(path), _parse)
+    if kept is None or kept.content != content or Content.of(fd) != content:
+        return ""
+    return "" if os.fstatvfs(fd).f_flag & os.ST_NOSUID else kept.digest
 
 
 def files(*, only_public: bool) -> Iterator[tuple[str, int]]:
@@ -47,9 +72,9 @@ def files(*, only_public: bool) -> Iterator[tuple[str, int]]:
     """
     for name in CACHE.names():
         kept = CACHE.get(name, _parse)
-        if kept is None or (only_public and not _is_public(kept[0])):
+        if kept is None or (only_public and not _is_public(kept.path)):
             continue
-        path, content = kept
+        path, _, content = kept
         fd = mapped.open_file(path)
         if fd is not None and Content.of(fd) == content:
             yield path, fd
@@ -59,15 +84,20 @@ def files(*, only_public: bool) -> Iterator[tuple[str, int]]:
             os.close(fd)
 
 
-def _parse(data: bytes) -> tuple[str, Content]:
+def _name(path: str) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()
+
+
+def _parse(data: bytes) -> _Record:
     try:
-        path, *numbers = json.loads(data)
+        path, digest, *numbers = json.loads(data)
         content = Content(*map(int, numbers))
     except (ValueError, TypeError):
         raise TccapError("The record of a learned file is damaged.") from None
-    if not isinstance(path, str) or "\0" in path:
+    is_text = isinstance(path, str) and isinstance(digest, str)
+    if not is_text or "\0" in path or not _DIGEST.fullmatch(digest):
         raise TccapError("The record of a learned file is damaged.")
-    return path, content
+    return _Record(path, digest, content)
 
 
 def _is_public(path: str) -> bool:

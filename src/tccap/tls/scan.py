@@ -66,5 +66,5 @@ def _inspected(inspector: Inspector, path: str, fd: int) -> Inspection | None:
         return None
     answer = inspector.inspect(fd)
     if answer.sites:
-        learned.keep(path, content)
+        learned.keep(path, content, inspector.digest(content))
     return answer

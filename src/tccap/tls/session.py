@@ -123,10 +123,10 @@ class Tls:
     def poll(self) -> list[Buffer]:
         """Return the packets that have waited long enough."""
         out = self._hold.expire(time.monotonic())
-        for number, waited_s, is_answered in self._hold.take_without_secrets():
+        for number, waited_s, has_keys in self._hold.take_without_secrets():
             if self._prospects:
                 self._prospects.waited_for_nothing(number)
-            if self._prospects and is_answered:
+            if self._prospects and has_keys:
                 self._prospects.report_silent(number, int(1000 * waited_s))
         return self._unmarked(out)
 

@@ -16,8 +16,13 @@ SEGMENTS_MAX: Final = 64  # of a flow, until its packets wait
 STREAM_MAX: Final = 8192  # bytes of a client, until its random is known
 _V1, _V1_END, _V1_MAX = b"PROXY ", b"\r\n", 107
 _V2, _V2_HEADER_LEN = b"\r\n\r\n\0\r\nQUIT\n", 16
-# ChangeCipherSpec, alert, handshake, application data
-_RECORDS: Final = (b"\x14", b"\x15", b"\x16", b"\x17")
+_CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA = (
+    *(b"\x14", b"\x15"),
+    *(b"\x16", b"\x17"),
+)
+_RECORDS: Final = (_CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA)
+# As in flow.h.
+_CHANGE_CIPHER_SPEC_LEN, _FINISHED_LEN = 6, 4 + 32 + 1 + 16
 _START: Final = b"\x16\x03"  # of a record with a handshake message
 _CLIENT_HELLO, _SERVER_HELLO = b"\1", b"\2"
 _RECORD_HEADER_LEN, _RANDOM_AT = 5, 6  # in a record, and in a hello
@@ -62,8 +67,8 @@ class Flow:
         elif before and _is_server_hello(datagram):
             self._waits = True
         is_new = self.client_random != before
-        is_answer = from_client and datagram[:1] in _RECORDS
-        return Seen(self.client_random, is_new, self._kind(is_answer=is_answer))
+        answer = _answer(datagram) if from_client else MessageKind.HELD
+        return Seen(self.client_random, is_new, self._kind(answer))
 
     def _take(self, data: bytes) -> None:
         if not self._waits and data.startswith((_V1, _V2)):  # these ports' next one
@@ -72,14 +77,30 @@ class Flow:
             self._stream += data
             self.client_random, self._may_be_hello = _begin(self._stream)
 
-    def _kind(self, *, is_answer: bool) -> MessageKind | None:
-        """Return how a segment has to wait."""
+    def _kind(self, answer: MessageKind) -> MessageKind | None:
+        """Return how a segment has to wait; ``answer`` if it is like any other."""
         if not self._waits:
             return None
         if not self._is_answered:
             self._is_answered = True
             return MessageKind.HELD_SERVER_HELLO
-        return MessageKind.HELD_ANSWER if is_answer else MessageKind.HELD
+        return answer
+
+
+def _answer(segment: bytes) -> MessageKind:
+    """Return the kind of a client's segment behind a ServerHello, as `marks.h` does."""
+    if segment[:1] not in _RECORDS:
+        return MessageKind.HELD
+    is_change = segment[:1] == _CHANGE_CIPHER_SPEC
+    behind = segment[_CHANGE_CIPHER_SPEC_LEN:] if is_change else b""
+    shows_keys = _shows_keys(segment) or _shows_keys(behind)
+    return MessageKind.HELD_KEYED if shows_keys else MessageKind.HELD_ANSWER
+
+
+def _shows_keys(record: bytes) -> bool:
+    length = int.from_bytes(record[3:_RECORD_HEADER_LEN], "big")
+    is_finished = record[:1] == _APPLICATION_DATA and length >= _FINISHED_LEN
+    return record[:1] == _HANDSHAKE or is_finished
 
 
 def _begin(stream: bytes) -> _Begin:

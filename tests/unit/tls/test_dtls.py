@@ -19,11 +19,11 @@ FATAL = record(21, b"\x02\x28")
 NOTHING = Seen(None, is_new=False, kind=None)
 NEW = Seen(RANDOM, is_new=True, kind=None)
 KNOWN = Seen(RANDOM, is_new=False, kind=None)
-WAIT, FIRST, ANSWER, END = (
+WAIT, FIRST, ANSWER, KEYED, END = (
     KNOWN._replace(kind=kind)
     for kind in (
         *(MessageKind.HELD, MessageKind.HELD_SERVER_HELLO),
-        *(MessageKind.HELD_ANSWER, MessageKind.HELD_END),
+        *(MessageKind.HELD_ANSWER, MessageKind.HELD_KEYED, MessageKind.HELD_END),
     )
 )
 
@@ -54,7 +54,8 @@ def test_a_usual_handshake(flow: Conversation) -> None:
     assert flow.server(server_hello(), CERTIFICATE) == FIRST
     assert flow.server(CERTIFICATE) == WAIT
     assert flow.client(client_hello(RANDOM)) == WAIT  # sent again
-    assert flow.client(KEY_EXCHANGE, record(20, b"\1"), FINISHED) == ANSWER
+    assert flow.client(KEY_EXCHANGE) == ANSWER
+    assert flow.client(record(20, b"\1"), FINISHED) == KEYED
     assert flow.server(record(20, b"\1"), FINISHED) == WAIT
     assert flow.flows.take_over() == []
 

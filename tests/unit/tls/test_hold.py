@@ -23,10 +23,9 @@ TLS13 = (
 )
 WAIT_S = 0.3
 FLOW = b"flow"
-HELLO, ANSWER, END = (
-    MessageKind.HELD_SERVER_HELLO,
-    MessageKind.HELD_ANSWER,
-    MessageKind.HELD_END,
+HELLO, ANSWER, KEYED, END = (
+    *(MessageKind.HELD_SERVER_HELLO, MessageKind.HELD_ANSWER),
+    *(MessageKind.HELD_KEYED, MessageKind.HELD_END),
 )
 
 
@@ -179,16 +178,27 @@ def test_a_client_that_never_answers_is_not_waited_for(held: Hold) -> None:
     assert held.expire(10.0 + hold.SECRETS_WAIT_S) == [b"hello"]
 
 
-def test_a_connection_that_goes_on_without_secrets_is_named(held: Hold) -> None:
-    held.packet(_packet(b"answer", kind=ANSWER), 10.5)
-    held.expire(11.0)
+def test_a_connection_whose_client_has_keys_is_named(held: Hold) -> None:
+    assert held.packet(_packet(b"key", kind=KEYED), 10.5) == []
+    assert held.expire(11.0) == [b"hello", b"key"]
     assert held.take_without_secrets() == [(_number(0), 1.0, True)]
     assert held.take_without_secrets() == []
 
 
-def test_a_handshake_that_has_failed_had_no_secrets(held: Hold) -> None:
-    held.packet(_packet(b"answer", kind=ANSWER), 10.5)
+def test_a_short_connection_is_named_too(held: Hold) -> None:
+    held.packet(_packet(b"key", kind=KEYED), 10.5)
     held.packet(_packet(b"end", kind=END), 10.5)
+    held.expire(11.0)
+    assert held.take_without_secrets() == [(_number(0), 1.0, True)]
+
+
+@pytest.mark.parametrize("kinds", [[ANSWER], [ANSWER, END], [END]])
+def test_a_handshake_that_has_failed_had_no_secrets(
+    held: Hold, kinds: list[MessageKind]
+) -> None:
+    """The client's alert is an answer, too."""
+    for kind in kinds:
+        held.packet(_packet(b"a packet", kind=kind), 10.5)
     held.expire(11.0)
     assert held.take_without_secrets() == [(_number(0), 1.0, False)]
 

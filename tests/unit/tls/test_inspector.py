@@ -1,10 +1,11 @@
+import hashlib
 import os
 import signal
 import stat
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tccap.errors import TccapError
 from tccap.host import rootcache
 from tccap.tls import finderprocess, inspector
 from tccap.tls.inspector import Inspector
+from tccap.tls.knownfiles import Content
 from tccap.tls.sites import Inspection, Number, Site
 from tccap.tls.sites import Path as Way
 
@@ -108,6 +110,65 @@ def test_a_refusal_is_kept_too(finder: Callable[[str], Path], file: Path) -> Non
     runs = finder(answering(refused))
     assert [inspect(file), inspect(file)] == [refused] * 2
     assert runs.read_text() == "run\n"
+
+
+@needs_root
+@pytest.mark.usefixtures("cache")
+def test_a_file_with_a_known_hash_is_not_read(
+    finder: Callable[[str], Path], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finder(answering(ANSWER))
+    monkeypatch.setattr(inspector, "_SETTLED_NS", -(10**12))
+    with file.open("rb") as opened, Inspector() as made:
+        content = Content.of(opened.fileno())
+        made.inspect(opened.fileno())
+        digest = made.digest(content)
+    assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
+    with Inspector() as later:
+        assert later.answered(content, digest) == ANSWER
+        assert later.digest(content) == digest
+
+
+@needs_root
+@pytest.mark.usefixtures("cache")
+def test_an_unknown_hash_is_no_answer() -> None:
+    with Inspector() as made:
+        assert made.answered(Content(1, 2, 3, 4), "") is None
+        assert made.answered(Content(1, 2, 3, 4), "ab" * 32) is None
+        assert made.digest(Content(1, 2, 3, 4)) == ""
+
+
+@needs_root
+@pytest.mark.usefixtures("cache")
+def test_the_hash_of_a_file_that_has_just_changed_is_not_certain(
+    finder: Callable[[str], Path], file: Path
+) -> None:
+    """It may change again without getting another change time."""
+    finder(answering(ANSWER))
+    with file.open("rb") as opened, Inspector() as made:
+        made.inspect(opened.fileno())
+        assert made.digest(Content.of(opened.fileno())) == ""
+
+
+@needs_root
+@pytest.mark.usefixtures("cache")
+def test_the_hash_of_a_file_that_changes_meanwhile_is_not_certain(
+    finder: Callable[[str], Path], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finder(answering(ANSWER))
+    monkeypatch.setattr(inspector, "_SETTLED_NS", -(10**12))
+    blocks = inspector._blocks
+
+    def changing(fd: int, size: int) -> Iterator[bytes]:
+        yield from blocks(fd, size)
+        file.chmod(0o700)
+
+    monkeypatch.setattr(inspector, "_blocks", changing)
+    with file.open("rb") as opened, Inspector() as made:
+        before = Content.of(opened.fileno())
+        made.inspect(opened.fileno())
+        assert made.digest(before) == ""
+        assert made.digest(Content.of(opened.fileno())) == ""
 
 
 @needs_root

@@ -25,10 +25,23 @@ def program(top: Path) -> Path:
     return made
 
 
-def _keep(path: Path) -> None:
+DIGEST = "ab" * 32
+
+
+def _content(path: Path) -> Content:
     status = path.stat()
     identity = status.st_dev, status.st_ino, status.st_ctime_ns
-    learned.keep(str(path), Content(*identity, status.st_size))
+    return Content(*identity, status.st_size)
+
+
+def _keep(path: Path, digest: str = "") -> None:
+    learned.keep(str(path), _content(path), digest)
+
+
+def _digest(path: Path, content: Content | None = None) -> str:
+    """Return the hash that is remembered of a file, which had this content."""
+    with path.open("rb") as file:
+        return learned.digest(str(path), file.fileno(), content or _content(path))
 
 
 def _files(*, only_public: bool = False) -> list[str]:
@@ -59,7 +72,7 @@ def test_a_file_that_is_gone_is_forgotten(program: Path) -> None:
 
 
 def test_a_path_that_leads_elsewhere_is_not_kept(program: Path) -> None:
-    learned.keep(str(program), Content(0, 0, 0, 0))
+    learned.keep(str(program), Content(0, 0, 0, 0), "")
     assert _files() == []
 
 
@@ -77,8 +90,45 @@ def test_a_damaged_record_is_ignored(program: Path) -> None:
         b"",
         b"{}",
         b'["/a"]',
-        b"[1, 2, 3, 4, 5]",
-        b'["a\\u0000", 1, 2, 3, 4]',
+        b"[1, 2, 3, 4, 5, 6]",
+        b'["/a", "not a hash", 1, 2, 3, 4]',
+        b'["a\\u0000", "", 1, 2, 3, 4]',
     ):
         learned.CACHE.keep(learned.CACHE.names()[0], data)
         assert _files() == []
+
+
+def test_the_hash_of_an_unchanged_file_is_remembered(program: Path) -> None:
+    _keep(program, DIGEST)
+    assert _digest(program) == DIGEST
+
+
+def test_a_file_without_a_hash_gets_it_later(program: Path) -> None:
+    """It had changed just before it was read for the first time."""
+    _keep(program)
+    assert _digest(program) == ""
+    _keep(program, DIGEST)
+    assert _digest(program) == DIGEST
+
+
+def test_a_changed_file_has_another_hash(program: Path) -> None:
+    """Also if it has changed since somebody has looked."""
+    _keep(program, DIGEST)
+    before = _content(program)
+    program.write_bytes(b"CODE")
+    assert _digest(program) == _digest(program, before) == ""
+
+
+def test_who_mounts_a_file_system_may_set_its_times(
+    program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such ones are mounted without set-user-ID programs."""
+    _keep(program, DIGEST)
+    usual = os.fstatvfs
+
+    def foreign(fd: int) -> os.statvfs_result:
+        result = usual(fd)
+        return os.statvfs_result([*result[:8], result.f_flag | os.ST_NOSUID, 255])
+
+    monkeypatch.setattr(os, "fstatvfs", foreign)
+    assert _digest(program) == ""

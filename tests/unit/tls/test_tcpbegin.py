@@ -18,11 +18,11 @@ V2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12)
 NOTHING = Seen(None, is_new=False, kind=None)
 NEW = Seen(RANDOM, is_new=True, kind=None)
 KNOWN = Seen(RANDOM, is_new=False, kind=None)
-WAIT, FIRST, ANSWER = (
+WAIT, FIRST, ANSWER, KEYED = (
     KNOWN._replace(kind=kind)
     for kind in (
         *(MessageKind.HELD, MessageKind.HELD_SERVER_HELLO),
-        MessageKind.HELD_ANSWER,
+        *(MessageKind.HELD_ANSWER, MessageKind.HELD_KEYED),
     )
 )
 
@@ -63,6 +63,36 @@ def test_a_hello_behind_a_proxy_header(flow: Conversation, header: bytes) -> Non
     assert flow.client(record(b"\1", kind=20)) == ANSWER
     assert flow.server(record(b"data", kind=23)) == WAIT
     assert flow.flows.take_over() == []
+
+
+CHANGE = record(b"\1", kind=20)
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        *(record(b"\x10key exchange"), CHANGE + record(bytes(40))),
+        *(record(bytes(53), kind=23), CHANGE + record(bytes(69), kind=23)),
+    ],
+)
+def test_what_only_a_client_with_keys_sends(flow: Conversation, segment: bytes) -> None:
+    flow.client(V1 + record(hello()))
+    flow.server(record(hello(kind=2)))
+    assert flow.client(segment) == KEYED
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        *(record(b"\2\x30", kind=21), CHANGE + record(b"\2\x30", kind=21)),
+        *(record(bytes(19), kind=23), CHANGE + record(bytes(19), kind=23)),
+        *(CHANGE, CHANGE + b"\x17\3\3"),
+    ],
+)
+def test_an_alert_is_an_answer(flow: Conversation, segment: bytes) -> None:
+    flow.client(V1 + record(hello()))
+    flow.server(record(hello(kind=2)))
+    assert flow.client(segment) == ANSWER
 
 
 @pytest.mark.parametrize("header", [b"", V1, V2], ids=["none", "v1", "v2"])

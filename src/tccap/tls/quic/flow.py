@@ -21,6 +21,9 @@ from tccap.tls.quic.keys import InitialKeys
 from tccap.tls.quic.packets import Kind, Packet, long_packets
 
 DATAGRAMS_MAX: Final = 64  # of a flow, until its packets wait
+# The first two bits of a packet (RFC 9000, section 17.3).
+_FORM_AND_FIXED: Final = 0xC0
+_SHORT: Final = 0x40
 
 
 class Flow:
@@ -57,24 +60,23 @@ class Flow:
         self.client_random = self._start.client_random or before
         has_crypto = any(each.crypto for each in read)
         kinds = {packet.kind for packet in packets}
-        kind = self._kind(kinds, has_crypto=has_crypto, from_client=from_client)
+        behind = datagram[sum(len(packet.content) for packet in packets) :]
+        answer = _answer(kinds, behind) if from_client else MessageKind.HELD
+        answers_client = not from_client and (has_crypto or Kind.HANDSHAKE in kinds)
+        self._waits |= answers_client or Kind.ZERO_RTT in kinds
+        kind = self._kind(answer, answers_client=answers_client)
         return Seen(self.client_random, self.client_random != before, kind)
 
-    def _kind(
-        self, kinds: set[Kind], *, has_crypto: bool, from_client: bool
-    ) -> MessageKind | None:
-        """Return how a datagram with packets of these kinds has to wait."""
-        answers = not from_client and (has_crypto or Kind.HANDSHAKE in kinds)
-        self._waits |= answers or Kind.ZERO_RTT in kinds
+    def _kind(self, answer: MessageKind, *, answers_client: bool) -> MessageKind | None:
+        """Return how a datagram has to wait; ``answer`` if it is like any other."""
         if not self._waits:
             return None
         if self.has_failed:
             return MessageKind.HELD_END
-        if answers and not self._is_answered:
+        if answers_client and not self._is_answered:
             self._is_answered = True
             return MessageKind.HELD_SERVER_HELLO
-        is_answer = from_client and Kind.HANDSHAKE in kinds
-        return MessageKind.HELD_ANSWER if is_answer else MessageKind.HELD
+        return answer
 
     def _read(self, packet: Packet, *, from_client: bool) -> Frames:
         """Read a packet; those that are not Initial say nothing."""
@@ -119,3 +121,14 @@ class Flow:
             keys = InitialKeys(packet.version, self._origin)
             self._keys[packet.version] = keys
         return keys
+
+
+def _answer(kinds: set[Kind], behind: bytes) -> MessageKind:
+    """Return the kind of a client's datagram behind the server's answer.
+
+    ``behind`` is what follows its packets with long headers: one with a short header
+    shows that the handshake has not failed (RFC 9001, section 4.1.4).
+    """
+    if behind and behind[0] & _FORM_AND_FIXED == _SHORT:
+        return MessageKind.HELD_KEYED
+    return MessageKind.HELD_ANSWER if Kind.HANDSHAKE in kinds else MessageKind.HELD

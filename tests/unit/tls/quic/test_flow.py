@@ -18,11 +18,9 @@ HANDSHAKE = quicpackets.long_packet(2, b"handshake")
 ZERO_RTT = quicpackets.long_packet(1, b"early data")
 SHORT = b"\x41" + bytes(50)
 CLOSE = b"\x1c\x41\x28\x00\x00"
-WAIT, FIRST, ANSWER, END = (
-    MessageKind.HELD,
-    MessageKind.HELD_SERVER_HELLO,
-    MessageKind.HELD_ANSWER,
-    MessageKind.HELD_END,
+WAIT, FIRST, ANSWER, KEYED, END = (
+    *(MessageKind.HELD, MessageKind.HELD_SERVER_HELLO),
+    *(MessageKind.HELD_ANSWER, MessageKind.HELD_KEYED, MessageKind.HELD_END),
 )
 NOTHING = Seen(None, is_new=False, kind=None)
 NEW = Seen(RANDOM, is_new=True, kind=None)
@@ -72,7 +70,9 @@ def test_a_usual_handshake(flow: Conversation, version: int) -> None:
     assert flow.server(SHORT) == KNOWN._replace(kind=WAIT)
     ack = _client(b"\x02\0\0\0\0", version=version)
     assert flow.client(ack, handshake) == KNOWN._replace(kind=ANSWER)
-    assert flow.client(SHORT) == KNOWN._replace(kind=WAIT)
+    assert flow.client(handshake, bytes(40)) == KNOWN._replace(kind=ANSWER)
+    assert flow.client(handshake, SHORT) == KNOWN._replace(kind=KEYED)
+    assert flow.client(SHORT) == KNOWN._replace(kind=KEYED)
     assert flow.flows.take_over() == []
 
 

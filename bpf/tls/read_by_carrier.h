@@ -9,8 +9,8 @@
  * and so does TLS where `marks.h` cannot read the ClientHello. While nothing is marked,
  * other packets cost a few comparisons.
  */
-#ifndef TCCAP_QUIC_H
-#define TCCAP_QUIC_H
+#ifndef TCCAP_READ_BY_CARRIER_H
+#define TCCAP_READ_BY_CARRIER_H
 
 #include "abi.h"
 #include "owners/endpoint.h"
