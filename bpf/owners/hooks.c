@@ -10,6 +10,7 @@
  */
 #include "abi.h"
 #include "kernel.h"
+#include "owners/descriptors.h"
 #include "owners/owner_table.h"
 #include "owners/process.h"
 #include "owners/process_refresh.h"
@@ -290,26 +291,9 @@ int on_fd_received(FENTRY_CONTEXT *ctx)
 	return 0;
 }
 
-/* So many of a process's first descriptors are looked at; no table is smaller. */
-#define FIRST_DESCRIPTORS 32
-
-/* Whether the current process has a file under one of its first descriptors, among which
- * the one that it closes is no more. */
-static __always_inline bool still_has(u64 file)
-{
-	u64 opened = READ(u64, CURRENT_TASK(), TASK_STRUCT__FILES);
-	u64 table = READ(u64, opened, FILES_STRUCT__FDT);
-	u64 files = READ(u64, table, FDTABLE__FD);
-	bool found = false;
-
-#pragma unroll
-	for (u32 i = 0; i < FIRST_DESCRIPTORS; i++)
-		found |= READ(u64, files, 8 * i) == file;
-	return found;
-}
-
-/* locks_remove_posix(file, ...): a process closes a descriptor, or ends. If it is the
- * owner of a socket that others have open, too, it may not have it any more. */
+/* locks_remove_posix(file, ...): a process closes a descriptor, which it has no more, or
+ * ends. If it is the owner of a socket that others have open, too, it may not have it any
+ * more. */
 int on_fd_closed(FENTRY_CONTEXT *ctx)
 {
 	u64 file = PARAMETER(1), sk = sk_of_file(file);

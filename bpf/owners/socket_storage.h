@@ -14,6 +14,7 @@
 
 #include "abi.h"
 #include "kernel.h"
+#include "owners/descriptors.h"
 #include "owners/iterator_round.h"
 #include "owners/overflows.h"
 #include "owners/passed_sockets.h"
@@ -146,8 +147,24 @@ static __always_inline u32 references_of(u64 file, u64 task)
 }
 #endif
 
+#if CALLERS && READS_KERNEL && KERNEL_OFFSETS
+/* Whether the current task's process is the user of a socket, and has its file. */
+static __always_inline bool is_with_user(u64 file, const struct socket_record *known)
+{
+	struct process_id now = id_of(leader_of(CURRENT_TASK()));
+
+	return same_process(&now, &known->user.process) && still_has(file);
+}
+#else
+static __always_inline bool is_with_user(u64 file, const struct socket_record *known)
+{
+	return false;
+}
+#endif
+
 /* Whether several processes had the socket when it was last used, and one of them has
- * closed it since: that may be the user. */
+ * closed it since: that may be the user. Who looks at the file of a descriptor has it for
+ * a moment, too, as polling does. */
 static __always_inline bool was_closed(u64 sk, const struct socket_record *known)
 {
 #if READS_KERNEL && KERNEL_OFFSETS
@@ -158,7 +175,8 @@ static __always_inline bool was_closed(u64 sk, const struct socket_record *known
 	socket = READ(u64, sk, SOCK__SK_SOCKET);
 	file = READ(u64, socket, SOCKET__FILE);
 	return READ(u64, file, FILE__COUNT) + 1 - FILE__COUNT_OF_ONE <
-	       known->references;
+		       known->references &&
+	       !is_with_user(file, known);
 #else
 	return false;
 #endif

@@ -109,5 +109,10 @@ def _end(end: End) -> Iterator[str]:
         yield f"{end.unattributed} were left out as their process is not known."
     if end.overflowed_sockets:
         yield f"{end.overflowed_sockets} sockets were too many: raise sockets."
+    if end.unrecorded_sockets:
+        yield (
+            f"{end.unrecorded_sockets} times the kernel had no memory to record who "
+            "uses a socket, whose packets may have no process."
+        )
     if end.overflowed_processes:
         yield f"{end.overflowed_processes} packets have no process: raise processes."

@@ -63,7 +63,8 @@ class End:
     unattributed: int  # owner unknown, so a process filter passed them over
     complete: bool  # the reader took everything
     undelivered: int  # packets that it did not take
-    overflowed_sockets: int = 0  # owners that were not recorded
+    overflowed_sockets: int = 0  # owners that found no room in their table
+    unrecorded_sockets: int = 0  # owners for which the kernel had no memory
     overflowed_processes: int = 0  # packets without a label: their process was evicted
 
 

@@ -58,15 +58,17 @@ class Owners:
         return ()
 
     def counts(self) -> dict[str, int]:
-        """Return what did not fit into the kernel's tables, over all CPUs.
+        """Return what could not be recorded in the kernel, over all CPUs.
 
-        ``overflowed_sockets`` are owners that were not recorded, and
-        ``overflowed_processes`` packets without a label, as their process had been
-        evicted.
+        Of owners, ``overflowed_sockets`` did not fit into their table, or, where that
+        is in the sockets (bpf_sk_storage_get), the kernel had no memory for
+        ``unrecorded_sockets``. ``overflowed_processes`` are packets without a label, as
+        their process had been evicted.
         """
         shares = self._overflows[self._overflows.Key(0)]
+        sockets = "unrecorded_sockets" if self._polling else "overflowed_sockets"
         return {
-            "overflowed_sockets": sum(share.sockets for share in shares),
+            sockets: sum(share.sockets for share in shares),
             "overflowed_processes": sum(share.processes for share in shares),
         }
 

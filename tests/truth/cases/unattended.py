@@ -278,6 +278,32 @@ def descriptor_taken(context: CaseContext) -> None:
 
 
 @case
+def descriptor_looked_at(context: CaseContext) -> None:
+    """A process takes another one's socket for a moment, as who reads /proc does."""
+
+    def owns() -> Script:
+        with udp(LO4) as sock:
+            sock.bind((LO4, port))
+            context.claim("udp", local=port)
+            yield os.dup(sock.fileno())
+            for _ in range(20):
+                sock.sendto(b"statement", (LO4, port))
+                yield
+
+    def looks() -> Script:
+        for _ in range(10):
+            with _taken(owner.pid, number):
+                yield
+            yield
+
+    port = context.port()
+    owner = Worker(owns())
+    number = owner.step()
+    looker = Worker(looks())
+    alternate(looker, owner)
+
+
+@case
 def listener_passed_on(context: CaseContext) -> None:
     """Who gets a listener as a message accepts from it."""
 

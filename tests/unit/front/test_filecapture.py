@@ -19,7 +19,7 @@ from tccap.front.options import Options
 END = (
     '{"event": "end", "received": 9, "accepted": 8, "dropped": 2, "unattributed": 0, '
     '"complete": true, "undelivered": 1, "overflowed_sockets": 0, '
-    '"overflowed_processes": 0}'
+    '"unrecorded_sockets": 0, "overflowed_processes": 0}'
 )
 READY = 'print(\'{"event": "ready"}\', file=sys.stderr, flush=True)'
 WRITE = f"os.write(1, {HEADS + block(PACKET) * 5!r})"

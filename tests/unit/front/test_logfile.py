@@ -1,5 +1,6 @@
 """The log: sentences for people, and at the level debug all that the engine reports."""
 
+import dataclasses
 import logging
 import subprocess
 import sys
@@ -26,6 +27,14 @@ FULL_TABLES = End(9, 8, 0, 4, True, 0, overflowed_sockets=5, overflowed_processe
                 "4 were left out as their process is not known. "
                 "5 sockets were too many: raise sockets. "
                 "6 packets have no process: raise processes."
+            ),
+        ),
+        (
+            dataclasses.replace(END, dropped=0, unrecorded_sockets=2),
+            (
+                "8 of 9 packets matched the filters; 0 of these were lost. "
+                "2 times the kernel had no memory to record who uses a socket, "
+                "whose packets may have no process."
             ),
         ),
         (

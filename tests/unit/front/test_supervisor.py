@@ -19,7 +19,7 @@ from tccap.ipc.status import Ready
 END = (
     '{"event": "end", "received": 9, "accepted": 9, "dropped": %d, "unattributed": 0, '
     '"complete": %s, "undelivered": 5, "overflowed_sockets": 0, '
-    '"overflowed_processes": 0}'
+    '"unrecorded_sockets": 0, "overflowed_processes": 0}'
 )
 
 
