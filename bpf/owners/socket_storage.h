@@ -199,6 +199,9 @@ static __always_inline struct socket_record *record_of(void *sk)
 	struct socket_record *known =
 		socket_records.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 
+	if (!known) /* another processor may have made it at the same moment */
+		known = socket_records.sk_storage_get(sk, 0,
+						      BPF_SK_STORAGE_GET_F_CREATE);
 	if (!known)
 		count_socket_overflow();
 	return known;
