@@ -349,7 +349,9 @@ def _quic_message(rng: Random) -> bytes:
     flow = rng.choice((bytes([number]) * 40, _TCP_FLOW[:40]))
     pids = (rng.randrange(3), rng.randrange(3))
     ends = rng.random() < 0.1, rng.random() < 0.7
-    tail = abi._HELD_MESSAGE.pack(flow, number, *pids, 28, 0, *ends, 7)
+    tail = abi._HELD_MESSAGE.pack(
+        flow, number, *pids, 28, 0, *ends, abi.MessageKind.QUIC
+    )
     return block + tail
 
 

@@ -114,16 +114,12 @@ def test_tls_beside_a_library_that_is_read(
     check_beside(pid, message)
 
 
-@pytest.mark.parametrize("ends", [False, True], ids=["stays", "ends"])
 def test_a_short_connection_beside_a_library_that_is_read(
-    tls_host: TlsHost, port: int, capture: Engine, *, ends: bool
+    tls_host: TlsHost, port: int, capture: Engine
 ) -> None:
-    """Its process has not to outlive it, either."""
     command = unreadable.in_python(tls_host.folder)
     with connected(tls_host, port, command, "closes") as pid:
-        if not ends:
-            check_beside(pid, warning_about(capture, pid))
-    check_beside(pid, warning_about(capture, pid))
+        check_beside(pid, warning_about(capture, pid))
 
 
 def check_beside(pid: int, message: str) -> None:

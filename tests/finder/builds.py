@@ -238,6 +238,12 @@ RUSTLS = (
         "f2c0da34c96a0d18880afb0f3bb22aef762d3ed2cb571303b710605db8f5f426",
         *("xh", "OpenSSL, rustls", (), False),
     ),
+    # Its OpenSSL is built for newer processors (AVX2); 530 MiB.
+    Build(
+        "chdb-core==26.9.0",
+        "707e2ec3fe0f7953bac97942eaeb7a1ed1d66b1e56ecef3f0aa2130f61f6e735",
+        *("_chdb.abi3.so", "OpenSSL, rustls", (), False),
+    ),
     Build(
         "uv==0.7.0",
         "223d0bac3ef9472a3e94178be84f35ff9ed93e170fd6f51d0c3bb5f473f6a17c",

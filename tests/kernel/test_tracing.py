@@ -23,6 +23,7 @@ from tccap.host import proc, rootcache
 from tccap.host.inotify import Event as Change
 from tccap.host.inotify import Mask
 from tccap.ipc import status
+from tccap.ipc.channel import GotNoSecrets
 from tccap.ipc.status import Event, Log
 from tccap.ipc.values import Level
 from tccap.tls import (
@@ -630,6 +631,27 @@ def test_learned_files_that_take_too_long_are_told(
     message = "TLS: programs of earlier captures are looked at when they are in use"
     assert message in watched.wait_for(event="log", level="warning")["message"]
     watched.wait_for(event="tls_ready")
+
+
+def test_a_connection_without_secrets_of_a_process_that_has_ended_is_told(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are remembered from when it was looked at."""
+    monkeypatch.setattr(explainer, "_HELLO_S", -3600.0)  # it was probed long before
+    watched = start()
+    with probing.running(path) as pid:
+        watched.look_at(pid)
+        watched.wait_for(path=str(path), probes=1)
+    assert not list(watched.tracing.answer(GotNoSecrets(pid, 0)))
+    watched.wait_for(event="log", message=_silent(path, pid))
+
+
+def _silent(path: Path, pid: int) -> str:
+    return (
+        f"TLS: no secrets for a connection of {path} (pid {pid}), although OpenSSL in "
+        "it is read; perhaps it forwards for others, or has a second TLS library, "
+        "which is not known."
+    )
 
 
 def test_refused_files_are_warned_of_when_their_process_speaks_tls(

@@ -36,6 +36,7 @@ class Shape:
     seed: int
     table: bool = False  # of labels, which one function for all secrets uses
     byte_lens: bool = False  # in a table of the labels' lengths
+    beside_c: bool = False  # the labels are there once more, as a library of C has them
     len_from: str = "memory"  # the secret's: or from a "register", or a "function"
     reference_shift: int = 0  # of the label that is loaded
     len_shift: int = 0  # of its length
@@ -87,6 +88,8 @@ class Program:
             self._strings += self._random.randbytes(3).hex().encode()
             self._at[label] = BASE + _STRINGS + len(self._strings)
             self._strings += label.encode()
+        if self._shape.beside_c:
+            self._strings += b"\0".join(label.encode() for label in LABELS)
         self._strings += bytes(8 - len(self._strings) % 8)
 
     def _add_words(self, words: list[int], width: str = "Q") -> int:

@@ -56,10 +56,13 @@ class Explainer:
             library = self._library(look)
             names = " and ".join(sorted({each.library for each in probed}))
             reason = unsupported.perhaps(library)
+            partly = [each for each in probed if each.unread]
             if refused:
                 reason = f"{refused[0].path} made it: {refused[0].refusal}"
+            elif partly:
+                reason = unsupported.perhaps_beside(partly[0].unread, partly[0].path)
             log(
-                "warning" if library or refused else "info",
+                "warning" if library or refused or partly else "info",
                 f"TLS: no secrets for a connection of {_name(look)}, although {names} "
                 f"in it is read; perhaps {reason}",
             )

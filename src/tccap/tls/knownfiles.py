@@ -42,6 +42,7 @@ class Outcome(NamedTuple):
     refusal: str  # empty: its secrets are read
     lacks_slots: bool = False  # it is examined again when other probes are detached
     probed_at: float = 0.0  # time.monotonic
+    unread: str = ""  # a library that the file has, too, and that is not read
 
 
 class KnownFiles:

@@ -46,23 +46,22 @@ def keep(path: str, content: Content, digest: str) -> None:
     record = path, digest, content
     if CACHE.get(_name(path), _parse) == record:
         return
-    fd = mapped.open_file(path)
-    if fd is None:
-        return
-    try:
-        leads_there = Content.of(fd)[:2] == content[:2]
-    finally:
-        os.close(fd)
-    if leads_there:
+    if _leads_to(path, content):
         CACHE.keep(_name(path), json.dumps([path, digest, *content]).encode())
 
 
 def digest(path: str, fd: int, content: Content) -> str:
-    """Return the hash of an open file, if it is remembered; otherwise an empty text."""
+    """Return the hash of an open file, if it is remembered; otherwise an empty text.
+
+    The path has to lead to it here, too: in a user's own mount namespace, a file system
+    without this rule may have the device number that another one had before.
+    """
     kept = CACHE.get(_name(path), _parse)
     if kept is None or kept.content != content or Content.of(fd) != content:
         return ""
-    return "" if os.fstatvfs(fd).f_flag & os.ST_NOSUID else kept.digest
+    if os.fstatvfs(fd).f_flag & os.ST_NOSUID or not _leads_to(path, content):
+        return ""
+    return kept.digest
 
 
 def files(*, only_public: bool) -> Iterator[tuple[str, int]]:
@@ -82,6 +81,15 @@ def files(*, only_public: bool) -> Iterator[tuple[str, int]]:
         CACHE.drop(name)
         if fd is not None:
             os.close(fd)
+
+
+def _leads_to(path: str, content: Content) -> bool:
+    """Return whether a path leads to a file, in our mount namespace."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return False
+    return (status.st_dev, status.st_ino) == content[:2]
 
 
 def _name(path: str) -> str:

@@ -23,7 +23,7 @@ from tccap.ipc.status import TlsDetached, log, report
 from tccap.tls import probetable
 from tccap.tls.filewatch import FileWatch
 from tccap.tls.knownfiles import Content, KnownFiles, Outcome
-from tccap.tls.sites import Inspection
+from tccap.tls.sites import BUT_NOT, Inspection
 from tccap.tls.uprobes import Uprobes
 
 ROOT = 0  # a user's id
@@ -113,6 +113,7 @@ class ProbedFiles:
         return Outcome(
             *(file.path, found.library, len(file.slots), found.refusal),
             probed_at=time.monotonic(),
+            unread=found.how.partition(BUT_NOT)[2],
         )
 
     def _why_no_slots(self, user: int, wanted: int) -> str:

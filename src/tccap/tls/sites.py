@@ -41,6 +41,9 @@ TEXT_LEN_MAX = 500
 _X86 = "rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15"
 REGISTERS = frozenset((*_X86.split(), *(f"x{n}" for n in range(31)), "sp"))
 _BUILD_ID = re.compile(r"(?:[0-9a-f]{2}){0,64}")
+# In `Inspection.how`, before a library that the file has, too, and that is not read.
+BUT_NOT = ", but not "
+ANOTHER = "another library"
 _HOW = re.compile(r"[a-z0-9 ,+-]{0,80}")
 
 

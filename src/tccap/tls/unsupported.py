@@ -167,6 +167,11 @@ def perhaps(library: Library | None) -> str:
     return "it forwards for others, or has a second TLS library, which is not known."
 
 
+def perhaps_beside(library: str, path: str) -> str:
+    """Return the same if a file has a second library that is not read."""
+    return f"{library} in {path} made it, which was not understood: {_BY_KEYLOG}"
+
+
 def _named(paths: Iterable[str], among: tuple[Library, ...]) -> Library | None:
     names = {posixpath.basename(path) for path in paths}
     return next(

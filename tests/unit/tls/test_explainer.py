@@ -59,6 +59,26 @@ def test_what_else_may_have_made_the_connection(
     )
 
 
+@pytest.mark.parametrize("library", ["rustls", "another library"])
+def test_a_second_library_in_a_file_that_is_read(
+    explaining: Explainer,
+    known: KnownFiles,
+    logged: list[tuple[str, str]],
+    library: str,
+) -> None:
+    outcome = known.outcomes([LIBSSL])[0]
+    assert outcome
+    known.set_outcome(CONTENT, outcome._replace(unread=library))
+    explaining.explain_silence(look(LIBSSL), PROBED_AT + 2)
+    [(level, message)] = logged
+    assert level == "warning"
+    assert message.endswith(
+        f"although OpenSSL in it is read; perhaps {library} in /lib/libssl.so.3 made "
+        "it, which was not understood: if the program can write a key log, name that "
+        "in the option keylog-file."
+    )
+
+
 def test_a_process_that_may_forward(
     explaining: Explainer, logged: list[tuple[str, str]]
 ) -> None:

@@ -1,5 +1,6 @@
 """Files that were probed before are probed again, as long as they are unchanged."""
 
+import json
 import os
 from pathlib import Path
 
@@ -117,6 +118,23 @@ def test_a_changed_file_has_another_hash(program: Path) -> None:
     before = _content(program)
     program.write_bytes(b"CODE")
     assert _digest(program) == _digest(program, before) == ""
+
+
+def test_the_path_has_to_lead_to_the_file(program: Path) -> None:
+    """A process may have another file there, in a mount namespace of its own."""
+    _keep(program, DIGEST)
+    with program.open("rb") as file:
+        content = _content(program)
+        # Its change time is another one now; the device's number decides elsewhere.
+        program.rename(program.with_name("moved"))
+        program.write_bytes(b"code")
+        moved = _content(program.with_name("moved"))
+        learned.CACHE.keep(
+            learned._name(str(program)),
+            json.dumps([str(program), DIGEST, *moved]).encode(),
+        )
+        assert content != moved
+        assert learned.digest(str(program), file.fileno(), moved) == ""
 
 
 def test_who_mounts_a_file_system_may_set_its_times(

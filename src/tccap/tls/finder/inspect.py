@@ -34,7 +34,15 @@ from tccap.tls.finder.elf import Data
 from tccap.tls.finder.errors import RefusedError
 from tccap.tls.finder.image import Image
 from tccap.tls.finder.stubs import STUBS
-from tccap.tls.sites import LABEL_STRINGS_MAX, SEPARATOR, SITES_MAX, Inspection, Site
+from tccap.tls.sites import (
+    ANOTHER,
+    BUT_NOT,
+    LABEL_STRINGS_MAX,
+    SEPARATOR,
+    SITES_MAX,
+    Inspection,
+    Site,
+)
 
 # The proofs (Inspection.how), as people read them.
 EMULATION = "emulation"
@@ -132,7 +140,7 @@ def _with_s2n(image: Image) -> Found:
     except RefusedError:
         if not sites:
             raise
-        return Found("s2n", sites, EMULATION)
+        return _alone(image, Found("s2n", sites, EMULATION))
     if len(other.sites) + len(sites) > SITES_MAX:
         return other
     library = f"{other.library}{SEPARATOR}s2n" if sites else other.library
@@ -149,15 +157,23 @@ def _key_log(image: Image) -> Found:
         other = _other_key_log(image)
     except RefusedError:
         if in_rust and in_rust.sites:
-            return in_rust
+            return _alone(image, in_rust)
         raise
     if not in_rust:
         return other
     sites = (*other.sites, *in_rust.sites)
     if not in_rust.sites or len(sites) > SITES_MAX:
-        return replace(other, how=f"{other.how}, but not {in_rust.library}")
+        return replace(other, how=f"{other.how}{BUT_NOT}{in_rust.library}")
     library = f"{other.library}{SEPARATOR}{in_rust.library}"
     return replace(other, library=library, sites=sites, strings=in_rust.strings)
+
+
+def _alone(image: Image, found: Found) -> Found:
+    """Return what was found, and whether another library beside it was refused."""
+    in_c = {*labels.strings(image).values()}
+    if len(in_c) < keylog.LABELS_MIN:
+        return found
+    return replace(found, how=f"{found.how}{BUT_NOT}{ANOTHER}")
 
 
 def _in_rust(image: Image) -> Found | None:

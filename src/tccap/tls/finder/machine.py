@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import unicorn
+from capstone.x86 import X86_REG_RIP
 from unicorn import x86_const as x86
 
-from tccap.tls.finder.code import Instruction, Operand, memory_registers
+from tccap.tls.finder import vectors
+from tccap.tls.finder.code import Decoder, Instruction, Operand, memory_registers
 from tccap.tls.finder.errors import RefusedError
 from tccap.tls.finder.flow import ARGUMENTS
 from tccap.tls.finder.image import Image
@@ -79,7 +81,12 @@ class Machine:
         self.bias = _BIAS if image.elf.is_relocatable else 0
         self._mapped: set[int] = set()
         self.written: set[int] = set()  # addresses of bytes (`record_writes`)
+        self._records_writes = False
         self._blocks = 0
+        self._decoder = Decoder(image.elf)
+        self._with_vectors: dict[int, bool] = {}  # blocks
+        self._stopped_before = range(0)  # such a block
+        self._steps = False
         self._heap_used = 0
         self._uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self._uc.ctl_set_tcg_buffer_size(_TRANSLATIONS_LEN)
@@ -113,19 +120,52 @@ class Machine:
 
     def run(self, start: int, end: int) -> bool:
         """Run from an address of the image; return whether ``end`` was reached."""
-        try:
-            self._uc.emu_start(start + self.bias, end)
-        except unicorn.UcError:
-            return False
-        return bool(self._uc.reg_read(x86.UC_X86_REG_RIP) == end)
+        self._uc.reg_write(x86.UC_X86_REG_RIP, start + self.bias)
+        while self._at() != end:
+            self._stopped_before = range(0)
+            try:
+                self._uc.emu_start(self._at(), end)
+            except unicorn.UcError:
+                # Some vector instructions are refused, most are taken for others.
+                self._stopped_before = range(self._at(), self._at() + 1)
+                if not self._vector_at(self._at() - self.bias):
+                    return False
+            if not self._stopped_before:
+                break
+            if not self._run_vectors(end):
+                return False
+        return self._at() == end
+
+    def _run_vectors(self, end: int) -> bool:
+        """Run a block with vector instructions; return whether that is possible."""
+        # What was translated for running at full speed cannot be stopped within.
+        self._uc.ctl_flush_tb()
+        while self._at() in self._stopped_before and self._at() != end:
+            if self.step(self._at() - self.bias) is None:
+                return False
+        return True
+
+    def _at(self) -> int:
+        return int(self._uc.reg_read(x86.UC_X86_REG_RIP))
 
     def step(self, at: int) -> int | None:
         """Run one instruction of the image; return the next address, or None."""
+        instruction = self._vector_at(at)
+        if instruction:
+            if not vectors.run(self, instruction):
+                return None
+            self._uc.reg_write(
+                x86.UC_X86_REG_RIP, at + self.bias + int(instruction.size)
+            )
+            return self._at() - self.bias
+        self._steps = True
         try:
             self._uc.emu_start(at + self.bias, 0, count=1)
         except unicorn.UcError:
             return None
-        return int(self._uc.reg_read(x86.UC_X86_REG_RIP)) - self.bias
+        finally:
+            self._steps = False
+        return self._at() - self.bias
 
     def trace(self, start: int, end: int) -> list[int]:
         """Return a list that records each instruction run in [start, end)."""
@@ -140,6 +180,7 @@ class Machine:
 
     def record_writes(self) -> None:
         """Remember from now on which bytes are written (`written`)."""
+        self._records_writes = True
         self._uc.hook_add(
             unicorn.UC_HOOK_MEM_WRITE,
             lambda _uc, _access, address, size, _value, _: self.written.update(
@@ -195,6 +236,40 @@ class Machine:
         """Write to memory, unless it cannot be mapped."""
         if len(self.read(address, len(content))) == len(content):
             self._uc.mem_write(address, content)
+
+    def store(self, address: int, content: bytes) -> bool:
+        """Write as an instruction does; return whether the memory can be mapped."""
+        if len(self.read(address, len(content))) != len(content):
+            return False
+        self._uc.mem_write(address, content)
+        if self._records_writes:
+            self.written.update(range(address, address + len(content)))
+        return True
+
+    def vector(self, number: int) -> bytes:
+        """Return the 32 bytes of a register ymm."""
+        value = int(self._uc.reg_read(x86.UC_X86_REG_YMM0 + number))
+        return value.to_bytes(vectors.WHOLE_LEN, "little")
+
+    def set_vector(self, number: int, content: bytes) -> None:
+        """Set the 32 bytes of a register ymm."""
+        value = int.from_bytes(content, "little")
+        self._uc.reg_write(x86.UC_X86_REG_YMM0 + number, value)
+
+    def effective(self, instruction: Instruction, operand: Operand) -> int | None:
+        """Return the address of any operand in memory; None if that is not known."""
+        memory = operand.mem
+        address = int(memory.disp)
+        if memory.base == X86_REG_RIP:
+            address += int(instruction.address + instruction.size) + self.bias
+        names = memory_registers(instruction, operand)
+        if memory.segment or not {*names} <= {*REGISTERS, "rip"}:
+            return None
+        if memory.base and memory.base != X86_REG_RIP:
+            address += self.register(names[0])
+        if memory.index:
+            address += self.register(names[-1]) * int(memory.scale)
+        return address & (1 << 64) - 1
 
     def string(self, address: int) -> bytes:
         """Return the bytes at an address up to a NUL, _STRING_LEN_MAX at most."""
@@ -289,10 +364,35 @@ class Machine:
         pages = range(address - address % PAGE_LEN, address + size, PAGE_LEN)
         return all(map(self._map, pages))
 
-    def _on_block(self, uc: unicorn.Uc, _address: int, _size: int, _: object) -> None:
+    def _on_block(self, uc: unicorn.Uc, address: int, size: int, _: object) -> None:
         self._blocks += 1
         if self._blocks > _BLOCKS_MAX:
             uc.emu_stop()
+        elif not self._steps and self._has_vectors(address - self.bias, size):
+            self._stopped_before = range(address, address + size)
+            uc.emu_stop()
+
+    def _has_vectors(self, at: int, size: int) -> bool:
+        """Return whether a block has instructions that are not emulated."""
+        if at not in self._with_vectors:
+            code = self._image.elf.read(at, size)
+            may_have = any(byte in code for byte in vectors.VEX)
+            self._with_vectors[at] = may_have and self._decodes_vector(at, size)
+        return self._with_vectors[at]
+
+    def _decodes_vector(self, at: int, size: int) -> bool:
+        end = at + size
+        while at < end and (instruction := self._decoder.at(at)):
+            if vectors.is_vector(instruction):
+                return True
+            at += instruction.size
+        return False
+
+    def _vector_at(self, at: int) -> Instruction | None:
+        if self._image.elf.read(at, 1) not in (b"\xc4", b"\xc5"):
+            return None
+        instruction = self._decoder.at(at)
+        return instruction if instruction and vectors.is_vector(instruction) else None
 
     def _on_stub(self, _uc: object, address: int, _size: int, _: object) -> None:
         place, rest = divmod(address - _STUBS, _STUB_LEN)

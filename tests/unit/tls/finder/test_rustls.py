@@ -60,6 +60,16 @@ def test_the_calls_of_a_function_for_all_secrets_are_found(
     assert len(sites) == 2
 
 
+@pytest.mark.parametrize("beside_c", [False, True])
+def test_another_library_that_is_not_understood_is_told(*, beside_c: bool) -> None:
+    """Its labels are there, with NUL, but no code that uses them."""
+    program = Program(Shape(1, beside_c=beside_c))
+    answer = inspect(program.content)
+    assert {*answer.sites} == program.sites
+    assert answer.library == "rustls"
+    assert answer.how == "emulation" + ", but not another library" * beside_c
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_code_that_does_something_else_is_refused(fault: str) -> None:
     shape = Shape(1, **FAULTS[fault])
