@@ -129,9 +129,9 @@ def docker(host: Host) -> Iterator[Runtime]:
     """Yield Docker, whose daemon was started for it."""
     daemon = ("dockerd", "--storage-driver", "vfs", "--log-level", "warn")
     parent = ("--cgroup-parent", f"{host.cgroup}/docker")
-    with _daemon(host, "/run/docker.sock", *daemon, *parent):
-        host.do("docker", "version")
-        yield CommandLine(host, "/usr/bin/docker")
+    socket, client = "/run/docker.sock", "/usr/bin/docker"
+    with _daemon(host, socket, (client, "version"), *daemon, *parent):
+        yield CommandLine(host, client)
 
 
 @contextlib.contextmanager
@@ -252,14 +252,16 @@ class Ctr:
 def containerd(host: Host) -> Iterator[Runtime]:
     """Yield containerd, whose daemon was started for it."""
     socket = "/run/containerd/containerd.sock"
-    with _daemon(host, socket, "containerd", "--log-level", "warn"):
-        host.do("ctr", "version")
+    daemon = ("containerd", "--log-level", "warn")
+    with _daemon(host, socket, ("ctr", "version"), *daemon):
         yield Ctr(host)
 
 
 @contextlib.contextmanager
-def _daemon(host: Host, socket: str, *command: str) -> Iterator[None]:
-    """Run a daemon; it listens when the block begins, and answers when it is ready."""
+def _daemon(
+    host: Host, socket: str, asks: tuple[str, ...], *command: str
+) -> Iterator[None]:
+    """Run a daemon; the block begins when it has answered a command that asks it."""
     file, path = host.image.with_name("daemon.log"), Path(f"/proc/{host.first}/root")
 
     def listens() -> bool:
@@ -272,6 +274,8 @@ def _daemon(host: Host, socket: str, *command: str) -> Iterator[None]:
         )
         try:
             running.until(listens, f"{command[0]} listens")
+            done = subprocess.run(host.inside(*asks), check=False, capture_output=True)
+            assert done.returncode == 0, f"{done.stderr!r} {file.read_text()}"
             yield
         finally:
             process.kill()  # nsenter(1); the daemon ends with the host
