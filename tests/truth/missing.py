@@ -206,6 +206,8 @@ WITHOUT_KPROBES = {
     "multipath-prefork": _BEFORE_USE,
     "multipath-received-by-a-child": _PATHS,
     "multipath-spliced-by-a-child": _PATHS,
+    "path-made-by-another-process": "a path is the kernel's own before it belongs to "
+    "the connection",
     "keepalive-of-a-stopped-process": _BEFORE_USE,
     "orphan-beside-an-heir-of-its-port": _BEFORE_USE,
     "window-probes-of-a-stopped-process": _BEFORE_USE,
