@@ -10,6 +10,7 @@
 #include "abi.h"
 #include "kernel.h"
 #include "owners/deciders.h"
+#include "owners/socket_lookup.h"
 #include "owners/socket_storage.h"
 #include "owners/task.h"
 #include "packet/parse.h"
@@ -84,6 +85,17 @@ static __always_inline u32 protocol_of(const struct socket_record *known,
 	return sk ? sk->protocol : 0;
 }
 
+/* Whether the kernel has made a socket for itself: for a file system of the network, or for a path of multipath TCP that does not belong to the
+ * connection yet. It sends in the system calls of any process. */
+static __always_inline bool is_of_kernel(struct bpf_sock *sk)
+{
+#if READS_KERNEL
+	return !has_file(sk);
+#else
+	return false; /* nothing shows it */
+#endif
+}
+
 /* Records that the current task, which has sent a packet, uses its socket. `known` is a copy
  * of the record so far. Returns the record if it was written, else NULL. */
 static __always_inline struct socket_record *
@@ -95,7 +107,8 @@ record_sender(const struct socket_record *known, struct bpf_sock *sk, u32 protoc
 	if (is_kernel_thread(task))
 		return NULL;
 	id = id_of(leader_of(task));
-	if (!same_process(&known->user.process, &id) && is_decider(&id))
+	if (!same_process(&known->user.process, &id) &&
+	    (is_decider(&id) || is_of_kernel(sk)))
 		return NULL;
 	return record_use(sk, protocol, task, false, CLASSIFIER_DRAFT);
 }

@@ -206,6 +206,18 @@ int on_unseen_accept(FENTRY_CONTEXT *ctx)
 	return 0;
 }
 
+/* The socket that processes use, where the kernel has another one for each path. */
+static __always_inline u64 used_socket(u64 sk)
+{
+#if KERNEL_OFFSETS && HAS_MPTCP
+	u64 connection = multipath_of(sk);
+
+	if (connection)
+		return connection;
+#endif
+	return sk;
+}
+
 static __always_inline void copy_owner(u64 from, u64 to)
 {
 	struct owner *known = owners.lookup(&from);
@@ -223,13 +235,15 @@ static __always_inline void copy_owner(u64 from, u64 to)
  * compiler may have inlined what moves it. */
 static __always_inline void hand_to_connection(u64 listener, u64 connection)
 {
+	u64 used = used_socket(connection);
+
 #if KERNEL_OFFSETS
 	if (may_migrate(read_sharing(listener))) {
-		owners.delete(&connection);
+		owners.delete(&used);
 		return;
 	}
 #endif
-	copy_owner(listener, connection);
+	copy_owner(used_socket(listener), used);
 }
 
 /* inet_csk_reqsk_queue_add(listener, request, child): the connection belongs to the
@@ -276,6 +290,16 @@ static __always_inline u64 sk_of_file(u64 file)
 	if (!socket || READ(u64, socket, SOCKET__FILE) != file)
 		return 0;
 	return READ(u64, socket, SOCKET__SK);
+}
+
+/* sock_splice_read(file, ...) */
+int on_splice_call(struct pt_regs *ctx)
+{
+	u64 sk = sk_of_file(PT_REGS_PARM1(ctx));
+
+	if (sk && is_inet(sk))
+		record_caller(ctx, sk);
+	return 0;
 }
 
 /* security_file_receive(file): a process receives a descriptor from another one, which

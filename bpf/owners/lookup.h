@@ -155,14 +155,11 @@ static __always_inline bool is_reset_for_listener(struct bpf_sock *sk,
 	       !has_syn(packet);
 }
 
-/* Whether a raw socket is a process's: the kernel has one of its own for answers of TCP,
- * which belongs to no file. */
+/* Whether a raw socket is a process's: the kernel has one of its own for answers of TCP. */
 static __always_inline bool is_opened(struct bpf_sock *raw)
 {
 #if READS_KERNEL
-	u64 socket = READ(u64, address_of(raw), SOCK__SK_SOCKET);
-
-	return socket && READ(u64, socket, SOCKET__FILE);
+	return has_file(raw);
 #else
 	return raw->protocol != IPPROTO_TCP;
 #endif

@@ -37,6 +37,16 @@ static __always_inline u64 address_of(void *sk)
 	return *slot;
 }
 
+#if READS_KERNEL
+/* Whether the socket is a file of a process, unlike those that the kernel has made. */
+static __always_inline bool has_file(struct bpf_sock *sk)
+{
+	u64 socket = READ(u64, address_of(sk), SOCK__SK_SOCKET);
+
+	return socket && READ(u64, socket, SOCKET__FILE);
+}
+#endif
+
 static __always_inline void find_owner(struct endpoint_lookup *lookup,
 				       struct bpf_sock *sk, u32 protocol, u32 state)
 {

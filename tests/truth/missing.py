@@ -111,6 +111,7 @@ MAY_MISS = {
     "bound-senders-in-a-container": _DEVICE_THERE,
     "link-local-senders-in-a-container": _DEVICE_THERE,
     "link-local-listeners-of-two-devices": _DEVICE_THERE,
+    "link-local-address-of-another-device": _DEVICE_THERE,
     "sender-whose-port-is-steered": "behind a veth pair a datagram no longer "
     "carries its socket, and a program chooses who gets what comes to its port",
     "bridged-boxes": _BRIDGED,
@@ -169,6 +170,8 @@ MAY_MISS = {
     "connection-inherited-and-closed": _CLOSED,
     "connection-of-a-dead-parent": _CLOSED,
     "file-sent-by-a-child": _CLOSED,
+    "path-made-by-another-process": "the kernel refuses the path, of which no socket "
+    "is left",
     "connection-of-a-closed-listener": "a connection may get to another listener until "
     "it is accepted",
     "tcp-splice": _CLOSED,
@@ -210,6 +213,8 @@ WITHOUT_KPROBES = {
     "multipath-prefork": _BEFORE_USE,
     "multipath-received-by-a-child": _PATHS,
     "multipath-spliced-by-a-child": _PATHS,
+    "path-made-by-another-process": "a path is the kernel's own before it belongs to "
+    "the connection",
     "keepalive-of-a-stopped-process": _BEFORE_USE,
     "orphan-beside-an-heir-of-its-port": _BEFORE_USE,
     "window-probes-of-a-stopped-process": _BEFORE_USE,

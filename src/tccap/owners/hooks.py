@@ -44,7 +44,8 @@ HOOKS = (
     Hook("on_socket_call", ("inet6_recvmsg",), needed=False),
     Hook("on_socket_call", ("inet_sendpage",), needed=False),  # sendfile before 6.5
     Hook("on_socket_call", ("tcp_splice_read",), needed=False),
-    Hook("on_socket_call", ("tls_sw_splice_read",), needed=False),  # a module's
+    # Of other protocols, and of modules that come later, such as that for TLS.
+    Hook("on_splice_call", ("sock_splice_read",), needed=False),
     Hook("on_socket_call", ("inet_shutdown",), needed=False),
     Hook("on_setsockopt", ("sock_common_setsockopt",), needed=False),
     Hook("on_getsockopt", ("sock_common_getsockopt",), needed=False),
@@ -52,7 +53,6 @@ HOOKS = (
     # Of Multipath TCP, where its calls do not get to those above.
     Hook("on_socket_call", ("mptcp_listen",), needed=False),
     Hook("on_socket_call", ("mptcp_stream_connect",), needed=False),  # before 6.5
-    Hook("on_socket_call", ("mptcp_splice_read",), needed=False),  # Linux 7.0
     Hook("on_accept_call", ("mptcp_stream_accept",), needed=False),
     # Kernels without LSM lack it.
     Hook("on_fd_received", ("security_file_receive",), needed=False, fentry=True),

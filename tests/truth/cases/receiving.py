@@ -90,7 +90,8 @@ def _received_by_a_child(
     kill_all()
 
 
-def _has_multipath(context: CaseContext) -> bool:
+def has_multipath(context: CaseContext) -> bool:
+    """Return whether the kernel has Multipath TCP."""
     try:
         mptcp().close()
     except OSError as error:
@@ -111,13 +112,13 @@ def spliced_by_a_child(context: CaseContext) -> None:
 
 @case
 def multipath_received_by_a_child(context: CaseContext) -> None:
-    if _has_multipath(context):
+    if has_multipath(context):
         _received_by_a_child(context, MULTIPATH, _receive)
 
 
 @case
 def multipath_spliced_by_a_child(context: CaseContext) -> None:
-    if _has_multipath(context):
+    if has_multipath(context):
         _received_by_a_child(context, MULTIPATH, _splice)
 
 
