@@ -216,7 +216,9 @@ def test_a_connection_like_one_before_may_get_elsewhere() -> None:
             seen = list(packets.read(engine.output.rest()))
     kill_all()
     begun = [p.label for p in seen if p.device == OUTSIDE and tcp_flags(p) == "S"]
-    assert [label.get("peer_pid") for label in begun] == [None, None]
+    # A SYN may be sent again.
+    assert len(begun) >= 2
+    assert {label.get("peer_pid") for label in begun} == {None}
 
 
 def _is_refused(port: int) -> Script:
