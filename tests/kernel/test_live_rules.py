@@ -12,7 +12,7 @@ from tccap.bpf import features
 from truth import network, packets
 from truth.cases.tracked import answers_datagrams, asks_datagrams, inside
 from truth.cases.translated import listens
-from truth.network import OUTSIDE
+from truth.network import OUTSIDE, Container
 from truth.sockets import ANY4, listener, tcp, udp
 from truth.translation import published, rules
 from truth.verdict import tcp_flags
@@ -49,6 +49,22 @@ def _ask(space: netns.Namespace, protocol: str, address: str) -> bytes:
         with socket.socket(type=socket.SOCK_DGRAM) as last:
             last.sendto(mark, (address, OTHER))
     return mark
+
+
+def _say_last(outside: Container) -> bytes:
+    """Return the content of a datagram from outside, which nobody gets."""
+    mark = frames.marker()
+    with outside.space.entered(), udp(ANY4) as last:
+        last.sendto(mark, (outside.near_address, PORT))
+    return mark
+
+
+def _seen(engine: running.Engine, mark: bytes) -> list[packets.Packet]:
+    """End the capture when it has a packet; return all."""
+    assert engine.output
+    engine.output.wait_for(mark)
+    engine.end()
+    return list(packets.read(engine.output.rest()))
 
 
 @pytest.mark.skipif(not features.classifiers_read_kernel(), reason="lockdown")
@@ -92,10 +108,7 @@ def test_a_rule_counts_while_the_engine_is_stopped(
             )
             mark = _ask(client, protocol, address)
             os.kill(engine.process.pid, signal.SIGCONT)
-            assert engine.output
-            engine.output.wait_for(mark)
-            engine.end()
-            seen = list(packets.read(engine.output.rest()))
+            seen = _seen(engine, mark)
     kill_all()
     asked = [p for p in seen if p.ends and p.ends.receiver == PORT]
     assert asked
@@ -116,10 +129,7 @@ def test_rules_that_leave_destinations_alone_do_not_count(rule: str) -> None:
         with running.engine(pair.near, pair.near_device, label="short") as engine:
             server.step()
             mark = _ask(pair.far, "tcp", pair.near_address)
-            assert engine.output
-            engine.output.wait_for(mark)
-            engine.end()
-            seen = list(packets.read(engine.output.rest()))
+            seen = _seen(engine, mark)
     kill_all()
     labels = [p.label for p in seen if p.ends and p.ends.receiver == PORT]
     assert labels
@@ -151,12 +161,7 @@ def test_no_entry_counts_while_nothing_translates() -> None:
             for _ in range(2):
                 client.step()
                 receiver.step()
-        with outside.space.entered(), udp(ANY4) as last:
-            last.sendto(mark := frames.marker(), (outside.near_address, PORT))
-        assert engine.output
-        engine.output.wait_for(mark)
-        engine.end()
-        seen = list(packets.read(engine.output.rest()))
+        seen = _seen(engine, _say_last(outside))
     kill_all()
     named = [
         packet.label.get("peer_pid")
@@ -208,12 +213,7 @@ def test_a_connection_like_one_before_may_get_elsewhere() -> None:
                     client.step()
                     server.step()
             client.step()
-            with outside.space.entered(), udp(ANY4) as last:
-                last.sendto(mark := frames.marker(), (outside.near_address, PORT))
-            assert engine.output
-            engine.output.wait_for(mark)
-            engine.end()
-            seen = list(packets.read(engine.output.rest()))
+            seen = _seen(engine, _say_last(outside))
     kill_all()
     begun = [p.label for p in seen if p.device == OUTSIDE and tcp_flags(p) == "S"]
     # A SYN may be sent again.
@@ -251,12 +251,7 @@ def test_what_a_bridge_passes_straight_on_is_not_translated_back() -> None:
             server.step()
             client.step()
             server.step()
-            with net.outside.space.entered(), udp(ANY4) as last:
-                last.sendto(mark := frames.marker(), (address, PORT))
-            assert engine.output
-            engine.output.wait_for(mark)
-            engine.end()
-            seen = list(packets.read(engine.output.rest()))
+            seen = _seen(engine, _say_last(net.outside))
     kill_all()
     answers = [p.label for p in seen if p.ends and p.ends.sender == OTHER]
     assert answers
