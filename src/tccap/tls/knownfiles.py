@@ -7,6 +7,7 @@
 import os
 import threading
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple, Self
 
 from tccap.tls.mapped import Identity
@@ -25,6 +26,14 @@ class Content(NamedTuple):
         """Return the content of an open file; OSError by fstat(2)."""
         status = os.fstat(fd)
         return cls(status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size)
+
+    def is_at(self, path: str) -> bool:
+        """Return whether a path leads to the file, in our mount namespace."""
+        try:
+            status = Path(path).stat()
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == (self.device, self.inode)
 
 
 # More are forgotten when they are no longer in use: many short-lived programs.

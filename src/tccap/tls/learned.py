@@ -46,7 +46,7 @@ def keep(path: str, content: Content, digest: str) -> None:
     record = path, digest, content
     if CACHE.get(_name(path), _parse) == record:
         return
-    if _leads_to(path, content):
+    if content.is_at(path):
         CACHE.keep(_name(path), json.dumps([path, digest, *content]).encode())
 
 
@@ -59,7 +59,7 @@ def digest(path: str, fd: int, content: Content) -> str:
     kept = CACHE.get(_name(path), _parse)
     if kept is None or kept.content != content or Content.of(fd) != content:
         return ""
-    if os.fstatvfs(fd).f_flag & os.ST_NOSUID or not _leads_to(path, content):
+    if os.fstatvfs(fd).f_flag & os.ST_NOSUID or not content.is_at(path):
         return ""
     return kept.digest
 
@@ -81,15 +81,6 @@ def files(*, only_public: bool) -> Iterator[tuple[str, int]]:
         CACHE.drop(name)
         if fd is not None:
             os.close(fd)
-
-
-def _leads_to(path: str, content: Content) -> bool:
-    """Return whether a path leads to a file, in our mount namespace."""
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return False
-    return (status.st_dev, status.st_ino) == content[:2]
 
 
 def _name(path: str) -> str:

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tccap.errors import TccapError
 from tccap.ipc.status import TlsDetached, log, report
@@ -154,7 +153,7 @@ class ProbedFiles:
         """
         with self._lock:
             probed = [file for file in self._files.values() if file.slots]
-        nameless = [file for file in probed if not _has_its_name(file)]
+        nameless = [file for file in probed if not file.content.is_at(file.path)]
         used = in_use()
         for file in nameless:
             if file.content not in used:
@@ -183,12 +182,3 @@ class ProbedFiles:
         if file.slots:
             log("info", f"TLS: {file.path} {reason}: its probes are detached.")
         report(TlsDetached(file.path, len(file.slots)))
-
-
-def _has_its_name(file: WatchedFile) -> bool:
-    """Return whether the path, in our mount namespace, still leads to the file."""
-    try:
-        status = Path(file.path).stat()
-    except OSError:
-        return False
-    return (status.st_dev, status.st_ino) == file.content[:2]
