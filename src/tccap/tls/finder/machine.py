@@ -232,19 +232,19 @@ class Machine:
             return b""
         return bytes(self._uc.mem_read(address, size))
 
-    def write(self, address: int, content: bytes) -> None:
-        """Write to memory, unless it cannot be mapped."""
-        if len(self.read(address, len(content))) == len(content):
-            self._uc.mem_write(address, content)
-
-    def store(self, address: int, content: bytes) -> bool:
-        """Write as an instruction does; return whether the memory can be mapped."""
+    def write(self, address: int, content: bytes) -> bool:
+        """Write to memory, unless it cannot be mapped; return whether it can be."""
         if len(self.read(address, len(content))) != len(content):
             return False
         self._uc.mem_write(address, content)
-        if self._records_writes:
-            self.written.update(range(address, address + len(content)))
         return True
+
+    def store(self, address: int, content: bytes) -> bool:
+        """Write as an instruction does; return whether the memory can be mapped."""
+        is_mapped = self.write(address, content)
+        if is_mapped and self._records_writes:
+            self.written.update(range(address, address + len(content)))
+        return is_mapped
 
     def vector(self, number: int) -> bytes:
         """Return the 32 bytes of a register ymm."""
@@ -389,7 +389,8 @@ class Machine:
         return False
 
     def _vector_at(self, at: int) -> Instruction | None:
-        if self._image.elf.read(at, 1) not in (b"\xc4", b"\xc5"):
+        first = self._image.elf.read(at, 1)
+        if not first or first not in vectors.VEX:
             return None
         instruction = self._decoder.at(at)
         return instruction if instruction and vectors.is_vector(instruction) else None
