@@ -42,6 +42,14 @@ def mptcp() -> socket.socket:
     return sock
 
 
+def mptcp_listener(port: int) -> socket.socket:
+    """Return a listening socket for Multipath TCP."""
+    sock = mptcp()
+    sock.bind((LO4, port))
+    sock.listen()
+    return sock
+
+
 def bind_again(sock: socket.socket, port: int) -> None:
     """Bind to a port which a connection that is closing may still have."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

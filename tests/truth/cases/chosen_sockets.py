@@ -20,6 +20,7 @@ from truth.sockets import (
     listener,
     loopback,
     mptcp,
+    mptcp_listener,
     receive_descriptor,
     send_descriptor,
     tcp,
@@ -294,9 +295,7 @@ def multipath_tcp(context: CaseContext) -> None:
 
     def serves() -> Script:
         context.claim("tcp", local=port)
-        with mptcp() as listening:
-            listening.bind((LO4, port))
-            listening.listen()
+        with mptcp_listener(port) as listening:
             yield
             connection = listening.accept()[0]
             yield
@@ -314,10 +313,7 @@ def multipath_tcp(context: CaseContext) -> None:
             assert connection.recv(100)
             yield
 
-    try:
-        mptcp().close()
-    except OSError as error:
-        context.lacks(f"Multipath TCP: {error.strerror}")
+    if not context.has_multipath():
         return
     port = context.port()
     alternate(Worker(serves()), Worker(asks()))

@@ -6,9 +6,8 @@ import struct
 from collections.abc import Iterator
 
 from support.netns import Namespace
-from truth.cases.receiving import has_multipath
 from truth.cases.registry import CaseContext, case
-from truth.sockets import LO4, answer, mptcp
+from truth.sockets import LO4, answer, mptcp, mptcp_listener
 from truth.workers import Script, Worker, kill_all
 
 LO_2 = "127.0.0.2"
@@ -86,9 +85,7 @@ def path_made_by_another_process(context: CaseContext) -> None:
 
     def serves() -> Script:
         context.claim("tcp", local=port)
-        with mptcp() as listening:
-            listening.bind((LO4, port))
-            listening.listen()
+        with mptcp_listener(port) as listening:
             yield
             with listening.accept()[0] as connection:
                 answer(connection)
@@ -101,7 +98,7 @@ def path_made_by_another_process(context: CaseContext) -> None:
             context.lacks(f"paths that processes make: {error.strerror}")
         yield
 
-    if not has_multipath(context):
+    if not context.has_multipath():
         return
     port = context.port()
     with _made_by_processes(context.network.here):

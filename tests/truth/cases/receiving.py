@@ -90,16 +90,6 @@ def _received_by_a_child(
     kill_all()
 
 
-def has_multipath(context: CaseContext) -> bool:
-    """Return whether the kernel has Multipath TCP."""
-    try:
-        mptcp().close()
-    except OSError as error:
-        context.lacks(f"Multipath TCP: {error.strerror}")
-        return False
-    return True
-
-
 @case
 def received_by_a_child(context: CaseContext) -> None:
     _received_by_a_child(context, TCP, _receive)
@@ -112,13 +102,13 @@ def spliced_by_a_child(context: CaseContext) -> None:
 
 @case
 def multipath_received_by_a_child(context: CaseContext) -> None:
-    if has_multipath(context):
+    if context.has_multipath():
         _received_by_a_child(context, MULTIPATH, _receive)
 
 
 @case
 def multipath_spliced_by_a_child(context: CaseContext) -> None:
-    if has_multipath(context):
+    if context.has_multipath():
         _received_by_a_child(context, MULTIPATH, _splice)
 
 

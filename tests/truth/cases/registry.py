@@ -7,6 +7,7 @@ from pathlib import Path
 from truth.claims import ClaimLog
 from truth.network import Network
 from truth.scripts import Scripts
+from truth.sockets import mptcp
 
 # Below net.ipv4.ip_local_port_range: connect(2) chooses none of these.
 PORTS = range(20000, 32768)
@@ -40,6 +41,15 @@ class CaseContext:
     def lacks(self, facility: str) -> None:
         """Print what the kernel lacks for a case, which then shows nothing."""
         sys.stderr.write(f"{self.log.case} is not shown: no {facility}\n")
+
+    def has_multipath(self) -> bool:
+        """Return whether the kernel has Multipath TCP."""
+        try:
+            mptcp().close()
+        except OSError as error:
+            self.lacks(f"Multipath TCP: {error.strerror}")
+            return False
+        return True
 
 
 def case(function: Case) -> Case:

@@ -19,6 +19,7 @@ from truth.sockets import (
     bind_again,
     listener,
     mptcp,
+    mptcp_listener,
     receive_descriptor,
     send_descriptor,
     settle,
@@ -434,9 +435,7 @@ def multipath_prefork(context: CaseContext) -> None:
 
     def serves() -> Script:
         context.claim("tcp", local=port)
-        with mptcp() as listening:
-            listening.bind((LO4, port))
-            listening.listen()
+        with mptcp_listener(port) as listening:
             yield
             child = Worker(accepts(listening))
             yield
@@ -463,10 +462,7 @@ def multipath_prefork(context: CaseContext) -> None:
             assert connection.recv(100)
             yield
 
-    try:
-        mptcp().close()
-    except OSError as error:
-        context.lacks(f"Multipath TCP: {error.strerror}")
+    if not context.has_multipath():
         return
     port = context.port()
     server, client = Worker(serves()), Worker(asks())
