@@ -85,8 +85,9 @@ static __always_inline u32 protocol_of(const struct socket_record *known,
 	return sk ? sk->protocol : 0;
 }
 
-/* Whether the kernel has made a socket for itself: for a file system of the network, or for a path of multipath TCP that does not belong to the
- * connection yet. It sends in the system calls of any process. */
+/* Whether the kernel has made a socket for itself: for a file system of the network, or
+ * for a path of multipath TCP that does not belong to the connection yet. It sends in the
+ * system calls of any process. */
 static __always_inline bool is_of_kernel(struct bpf_sock *sk)
 {
 #if READS_KERNEL
