@@ -14,29 +14,34 @@ HEAD = ("", "classifier ns/packet", "of off", "the best", "of off")
 
 
 class Case(NamedTuple):
-    """One row: the option ``tls``, and whether a QUIC connection is beginning."""
+    """One row: options, and whether a QUIC connection is beginning."""
 
     tls: str
+    label: str
     begins: bool = False
 
 
-CASES = {
-    "tls off": Case("off"),
-    "tls own": Case("own"),
-    "tls own, a QUIC connection begins": Case("own", begins=True),
-}
+def _cases(label: str) -> dict[str, Case]:
+    return {
+        "tls off": Case("off", label),
+        "tls own": Case("own", label),
+        "tls own, a QUIC connection begins": Case("own", label, begins=True),
+    }
 
 
 def main(*, short: bool) -> None:
     """Print the table."""
     rounds, count = (5, COUNT_SHORT) if short else (11, COUNT)
-    runs: dict[str, list[float]] = {title: [] for title in CASES}
-    for _ in range(rounds):  # side by side: all in every round
-        for title, case in CASES.items():
-            runs[title].append(_run(case, count))
-    base = runs["tls off"]
-    rows = [_row(title, runs[title], base) for title in CASES]
-    tables.show(f"UDP packets of {PAYLOAD_LEN} bytes, {rounds} rounds", HEAD, rows)
+    for label in ("short", "off"):
+        cases = _cases(label)
+        runs: dict[str, list[float]] = {title: [] for title in cases}
+        for _ in range(rounds):  # side by side: all in every round
+            for title, case in cases.items():
+                runs[title].append(_run(case, count))
+        base = runs["tls off"]
+        rows = [_row(title, runs[title], base) for title in cases]
+        title = f"UDP packets of {PAYLOAD_LEN} bytes, label {label}, {rounds} rounds"
+        tables.show(title, HEAD, rows)
 
 
 def _row(title: str, runs: list[float], base: list[float]) -> tuple[str, ...]:
@@ -53,7 +58,9 @@ def _run(case: Case, count: int) -> float:
         with (
             netns.pair() as pair,
             attribution.kernel_statistics(),
-            running.engine(pair.near, "veth0", stdout=null, tls=case.tls) as engine,
+            running.engine(
+                pair.near, "veth0", stdout=null, tls=case.tls, label=case.label
+            ) as engine,
         ):
             if case.begins:
                 _begin(pair)
