@@ -89,6 +89,8 @@ struct ring_control {
 	u64 wakes_at; /* by the carrier: a block that ends behind it wakes it up */
 	u64 unused[5];
 	struct unfinished unfinished[CPUS];
+	/* Of each chunk, counted round: its number XOR that of the memory it has. */
+	u64 moved[RING_LEN_MAX / RING_CHUNK_LEN_MAX];
 	/* The first in each granule, counted round. */
 	u64 starts[RING_LEN_MAX / RING_GRANULE_LEN];
 };

@@ -22,6 +22,7 @@
 #define RING_LEN PATCHED_NUMBER(22)
 #define RING_CHUNK_SHIFT PATCHED_NUMBER(23)
 #define RING_CHUNK_LEN (1ull << RING_CHUNK_SHIFT)
+#define RING_CHUNKS (RING_LEN >> RING_CHUNK_SHIFT)
 
 /* Whether to find the processes of packets, and to write labels into the blocks. */
 #define ATTRIBUTION PATCHED_NUMBER(4)

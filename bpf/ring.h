@@ -8,7 +8,8 @@
  * because Linux 5.10 takes no map value of more than 4 MiB. The byte at a position is in
  * chunk position / RING_CHUNK_LEN, counted round, at the remainder of that division. A
  * block that begins in a chunk ends there, too: behind its RING_CHUNK_LEN bytes there is
- * space for the longest block.
+ * space for the longest block. Each chunk gets the memory that was released last: while
+ * the carrier keeps up, all is in a few chunks, which stay in the processors' caches.
  *
  * A block is unfinished until it is written. The carrier takes what is before the first
  * unfinished block. So it must not see the new end of the ring before the block's mark, nor
@@ -65,11 +66,33 @@ struct slot {
 	bool wakes; /* the carrier sleeps until there is this block */
 };
 
+/* The number, in memory, of a chunk. */
+static __always_inline u64 chunk_memory(const struct ring_control *control, u64 chunk)
+{
+	chunk &= RING_CHUNKS - 1;
+	return chunk ^ control->moved[chunk];
+}
+
+/* Gives the chunk that comes next the memory of the one released last, which is the one
+ * before `first`, where the carrier reads. */
+static __always_inline void place_chunk(struct ring_control *control, u64 next,
+					u64 first)
+{
+	u64 released = first - 1, own = chunk_memory(control, next);
+
+	if (next - first >= RING_CHUNKS) /* it is the rest of the first one */
+		return;
+	next &= RING_CHUNKS - 1;
+	control->moved[next] = next ^ chunk_memory(control, released);
+	released &= RING_CHUNKS - 1;
+	control->moved[released] = released ^ own;
+}
+
 /* Takes `len` bytes for a block. */
 static __always_inline bool take_place(struct slot *slot, struct ring_control *control,
 				       u64 len)
 {
-	u64 position, end;
+	u64 position, end, released;
 	bool fits;
 
 	if (WEAK_ORDER) /* its place, or one before it */
@@ -78,12 +101,16 @@ static __always_inline bool take_place(struct slot *slot, struct ring_control *c
 	bpf_spin_lock(&slot->lock->lock);
 	position = control->end;
 	end = position + len;
-	fits = end - control->released <= RING_LEN;
+	released = *(volatile u64 *)&control->released;
+	fits = end - released <= RING_LEN;
 	if (fits) {
 		slot->unfinished->position = position + 1;
 		if (position / RING_GRANULE_LEN != end / RING_GRANULE_LEN)
 			control->starts[end / RING_GRANULE_LEN &
 					(RING_LEN / RING_GRANULE_LEN - 1)] = end;
+		if (position >> RING_CHUNK_SHIFT != end >> RING_CHUNK_SHIFT)
+			place_chunk(control, end >> RING_CHUNK_SHIFT,
+				    released >> RING_CHUNK_SHIFT);
 		asm volatile("" : : : "memory");
 		*(volatile u64 *)&control->end = end;
 		/* The carrier may see the new end some nanoseconds after this look, and
@@ -116,7 +143,7 @@ static __always_inline bool begin_block(struct slot *slot, u64 len)
 	slot->lock = lock;
 	if (!take_place(slot, control, len))
 		return false;
-	number = (slot->position & (RING_LEN - 1)) >> RING_CHUNK_SHIFT;
+	number = chunk_memory(control, slot->position >> RING_CHUNK_SHIFT);
 	chunk = ring_chunks.lookup(&number);
 	if (!chunk) /* never: the number is below that of the chunks */
 		return false;

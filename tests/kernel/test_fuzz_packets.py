@@ -9,19 +9,13 @@ import os
 import random
 import struct
 import sys
-from typing import NamedTuple
 
 import pytest
 
 import fuzz
 import progrun
 from support import frames, stream
-from tccap.engine import parts, programs
-from tccap.engine.carrying import ring_of
-from tccap.engine.classifier import Classifier, DeviceEntry
-from tccap.front import options
-from tccap.front.request import plan
-from tccap.host import access
+from support.detached import Detached, detached
 from tccap.stream import abi
 from tccap.stream.ring import Ring
 
@@ -31,30 +25,14 @@ TOTAL = int(os.environ.get("TCCAP_FUZZ_CASES", "10000"))
 SHARE = 20  # percent of all cases
 SNAPLEN = 1000
 TC_ACT_UNSPEC = 0xFFFFFFFF
-LOOPBACK = 1  # ifindex of the device that test runs are on
 MIN_LEN = 14
 MAX_LEN = 3500  # the limit of a test run is less than a page
 EPB = stream.EPB
 
 
-class Detached(NamedTuple):
-    """The programs of a capture that is not attached anywhere."""
-
-    programs: dict[str, int]
-    ring: Ring
-
-
-@pytest.fixture(scope="module", params=["off", "short"])
-def detached(request: pytest.FixtureRequest) -> Detached:
-    chosen = options.Options()._replace(
-        label=request.param, snaplen=SNAPLEN, ring_size=4
-    )
-    the_plan = plan("tccap-lo", "", chosen)
-    collection = programs.prepare(the_plan, parts.choose(the_plan, access.caller()))
-    classifier = Classifier(collection)
-    classifier.add_device(LOOPBACK, DeviceEntry(0, True, False, -1, False))
-    classifier.begin()
-    return Detached(classifier.programs, ring_of(collection, the_plan))
+@pytest.fixture(scope="module", name="capture", params=["off", "short"])
+def _capture(request: pytest.FixtureRequest) -> Detached:
+    return detached(label=request.param, snaplen=SNAPLEN, ring_size=4)
 
 
 def _random(rng: random.Random) -> bytes:
@@ -90,20 +68,20 @@ _KINDS = (_random, _damaged, _cut, _largest, _headers)
 
 @pytest.mark.timeout(0 if TOTAL > 100_000 else 600)
 @pytest.mark.parametrize("direction", ["in", "out"])
-def test_every_frame_comes_out_unchanged(detached: Detached, direction: str) -> None:
+def test_every_frame_comes_out_unchanged(capture: Detached, direction: str) -> None:
     refused = taken = 0
     for number in range(fuzz.cases(TOTAL, SHARE) // 4):
         rng = random.Random(f"{direction} {fuzz.seed()} {number}")
         frame = rng.choice(_KINDS)(rng).ljust(MIN_LEN + 1, b"\0")
         try:
-            verdict = progrun.verdict(detached.programs[direction], frame)
+            verdict = progrun.verdict(capture.programs[direction], frame)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
             refused += 1  # the kernel builds no packet from it
             continue
         assert verdict == TC_ACT_UNSPEC, number
-        assert _captured(detached.ring) == (frame[:SNAPLEN], len(frame)), number
+        assert _captured(capture.ring) == (frame[:SNAPLEN], len(frame)), number
         taken += 1
     assert taken > refused
     sys.stdout.write(f"\npackets, {direction}: {taken} cases, 0 crashes")

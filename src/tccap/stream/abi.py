@@ -13,6 +13,7 @@ OPTIONS_MAX = 2048
 CAPLEN_MAX = BLOCK_MAX - EPB_HEADER_LEN - OPTIONS_MAX
 # With the longest block behind it, a chunk is below the 4 MiB of Linux 5.10.
 RING_CHUNK_LEN_MAX = 1 << 21
+RING_CHUNKS_MAX = (1 << 30) // RING_CHUNK_LEN_MAX
 RING_GRANULE_LEN = 1 << 16
 RING_LINE = 8  # words of a cache line
 MESSAGES_LEN_MIN = 1 << 18
@@ -78,9 +79,14 @@ class RingShape(NamedTuple):
         return (self.chunk_len + self.block_max + 7) & ~7
 
     @property
+    def moved_at(self) -> int:
+        """Return where struct ring_control says which chunks moved, in words."""
+        return RING_LINE * (1 + self.cpus)
+
+    @property
     def starts_at(self) -> int:
         """Return the place of the starts in struct ring_control, in words."""
-        return RING_LINE * (1 + self.cpus)
+        return self.moved_at + RING_CHUNKS_MAX
 
     @property
     def control_words(self) -> int:

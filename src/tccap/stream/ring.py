@@ -20,7 +20,7 @@ MORE_LEN = 1 << 16
 LOOK_AGAIN_S = 0.01  # processors make writes visible in much less
 BATCH_LEN = 1 << 20  # at most; a batch keeps its room until it is written
 # Words of struct ring_control (bpf/abi.h); then come those of struct unfinished for
-# each CPU, and the starts.
+# each CPU, which chunks moved, and the starts.
 _END, _RELEASED, _WAKES_AT = range(3)
 
 
@@ -63,7 +63,8 @@ class Ring:
         self._batch_len = min(BATCH_LEN, shape.length // 4)
         self._chunk_len = shape.chunk_len
         self._chunk_size = shape.chunk_size
-        self._unfinished = range(RING_LINE, shape.starts_at, RING_LINE)
+        self._unfinished = range(RING_LINE, shape.moved_at, RING_LINE)
+        self._moved_at = shape.moved_at
         self._starts_at = shape.starts_at
         self._messages = messages
         self._fence = threading.Lock()
@@ -186,7 +187,8 @@ class Ring:
 
     def _view(self, start: int, end: int) -> memoryview:
         chunk = start // self._chunk_len % (self._length // self._chunk_len)
-        at = chunk * self._chunk_size + start % self._chunk_len
+        memory = chunk ^ self._control[self._moved_at + chunk]
+        at = memory * self._chunk_size + start % self._chunk_len
         return self._chunks[at : at + end - start]
 
 

@@ -112,6 +112,7 @@ def test_the_ring_is_laid_out_as_its_reader_reads_it() -> None:
         "wakes_at": 8 * ring._WAKES_AT,
         "unused": 24,
         "unfinished": 8 * abi.RING_LINE,
+        "moved": 8 * abi.ring_shape(96, CPUS, 1).moved_at,
         "starts": 8 * abi.ring_shape(96, CPUS, 1).starts_at,
     }
     longest = abi.ring_shape(96, CPUS, RING_MIB_MAX)

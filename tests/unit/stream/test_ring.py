@@ -31,13 +31,12 @@ class Programs:
     def __init__(self, shape: RingShape = SHAPE, start: int = 0) -> None:
         self.shape = shape
         self.kernel = Kernel(shape.messages_len)
-        chunks = shape.length // shape.chunk_len
         granules = shape.length // GRANULE_LEN
-        self._chunks = bytearray(b"\xee") * (CHUNK_SIZE * chunks)
-        self.control = memoryview(
-            bytearray(8 * (8 * (1 + shape.cpus) + granules))
-        ).cast("Q")
-        self._starts = self.control[8 * (1 + shape.cpus) :]
+        self._chunks = bytearray(b"\xee") * (CHUNK_SIZE * shape.chunks)
+        words = shape.starts_at + granules
+        self.control = memoryview(bytearray(8 * words)).cast("Q")
+        self._moved = self.control[shape.moved_at :]
+        self._starts = self.control[shape.starts_at :]
         self._unfinished = self.control[8:]
         self.control[0] = self.control[1] = start
         self.control[2] = NEVER
@@ -57,20 +56,35 @@ class Programs:
         if position // GRANULE_LEN != end // GRANULE_LEN:
             granule = end // GRANULE_LEN % (self.shape.length // GRANULE_LEN)
             self._starts[granule] = end
+        if position // self.shape.chunk_len != end // self.shape.chunk_len:
+            self._place(end // self.shape.chunk_len)
         self.control[0] = end
         wakes = end > self.control[2]
         if wakes:
             self.control[2] = NEVER
 
         def finish() -> None:
-            number = position // self.shape.chunk_len
-            at = number % (self.shape.length // self.shape.chunk_len) * CHUNK_SIZE
+            at = self._memory(position // self.shape.chunk_len) * CHUNK_SIZE
             at += position % self.shape.chunk_len
             self._chunks[at : at + len(block)] = block
             self._unfinished[8 * cpu] = 0
             self.woken += wakes
 
         return finish
+
+    def _memory(self, chunk: int) -> int:
+        chunk %= self.shape.chunks
+        return chunk ^ self._moved[chunk]
+
+    def _place(self, chunk: int) -> None:
+        """Give a chunk the memory of the one that was released last."""
+        first = self.control[1] // self.shape.chunk_len
+        if chunk - first >= self.shape.chunks:
+            return
+        pair = [each % self.shape.chunks for each in (chunk, first - 1)]
+        memories = [self._memory(each) for each in pair]
+        for each, memory in zip(pair, reversed(memories), strict=True):
+            self._moved[each] = each ^ memory
 
     def write(self, block: bytes) -> bool:
         """Write a block, if there is room."""
