@@ -28,15 +28,6 @@
 /* The one that translates is looked for among so many. */
 #define SOUGHT_MAX 8
 
-/* The hooks that a packet passes before its routing; 0: none. */
-static __always_inline u64 hooks_before_routing(u64 net, const struct packet *packet)
-{
-	/* NF_INET_PRE_ROUTING is the first place. */
-	u32 at = packet->family == AF_INET ? NET__NF__HOOKS_IPV4 : NET__NF__HOOKS_IPV6;
-
-	return READ(u64, net, at);
-}
-
 static __always_inline s32 hook_priority(u64 entries, u32 number, u32 hooks)
 {
 	u64 ops = READ(u64, entries,
@@ -45,55 +36,56 @@ static __always_inline s32 hook_priority(u64 entries, u32 number, u32 hooks)
 	return READ(s32, ops, NF_HOOK_OPS__PRIORITY);
 }
 
-/* Whether a hook that a packet passes before its routing may change its destination or
- * its receiver: any but those of bridges (ip_sabotage_in), of reassembly, and of tracked
- * connections. All chains that translate share one hook, which is there if there is any
- * such chain. Where sources alone are translated it translates answers back: datagrams,
+/* What a hook may do: translate; or, more than that, change a packet's destination or its
+ * receiver. All do the latter but those of bridges (ip_sabotage_in), of reassembly, and of
+ * tracked connections. All chains that translate share one hook, which is there if there is
+ * any such chain. Where sources alone are translated it translates answers back: datagrams,
  * and a SYN that crosses that of a connection from here (simultaneous open). */
-static __always_inline bool hook_changes(u64 entries, u32 number, u32 hooks)
-{
-	s32 priority = hook_priority(entries, number, hooks);
+#define TRANSLATES 0
+#define CHANGES 1
 
+static __always_inline bool is_hook_that(const u32 does, s32 priority)
+{
+	if (does == TRANSLATES)
+		return priority == NF_IP_PRI_NAT_DST;
 	return priority != NF_IP_PRI_FIRST && priority != NF_IP_PRI_CONNTRACK_DEFRAG &&
 	       priority != NF_IP_PRI_CONNTRACK;
 }
 
-static __always_inline bool is_changed_in(u64 net, const struct packet *packet)
+/* Whether a packet passes a hook of a kind before its routing, or so many that the rest is
+ * not looked at. */
+static __always_inline bool passes_hook_that(const u32 does, const u32 looked_at,
+					     u64 net, const struct packet *packet)
 {
-	u64 entries = hooks_before_routing(net, packet);
+	/* NF_INET_PRE_ROUTING is the first place. */
+	u32 at = packet->family == AF_INET ? NET__NF__HOOKS_IPV4 : NET__NF__HOOKS_IPV6;
+	u64 entries = READ(u64, net, at);
 	u32 hooks;
 
 	if (!entries)
 		return false;
 	hooks = READ(u16, entries, NF_HOOK_ENTRIES__NUM_HOOK_ENTRIES);
 #pragma unroll
-	for (u32 i = 0; i < HOOKS_MAX; i++) {
+	for (u32 i = 0; i < looked_at; i++) {
 		if (i >= hooks)
 			return false;
-		if (hook_changes(entries, i, hooks))
+		if (is_hook_that(does, hook_priority(entries, i, hooks)))
 			return true;
 	}
-	return hooks > HOOKS_MAX;
+	return hooks > looked_at;
+}
+
+/* Whether a packet may get another destination or receiver before its routing. */
+static __always_inline bool is_changed_in(u64 net, const struct packet *packet)
+{
+	return passes_hook_that(CHANGES, HOOKS_MAX, net, packet);
 }
 
 /* Whether anything is translated in a network namespace: without any chain of type nat
  * nothing is, though the entries of connections that were stay. */
 static __always_inline bool translates(u64 net, const struct packet *packet)
 {
-	u64 entries = hooks_before_routing(net, packet);
-	u32 hooks;
-
-	if (!entries)
-		return false;
-	hooks = READ(u16, entries, NF_HOOK_ENTRIES__NUM_HOOK_ENTRIES);
-#pragma unroll
-	for (u32 i = 0; i < SOUGHT_MAX; i++) {
-		if (i >= hooks)
-			return false;
-		if (hook_priority(entries, i, hooks) == NF_IP_PRI_NAT_DST)
-			return true;
-	}
-	return true;
+	return passes_hook_that(TRANSLATES, SOUGHT_MAX, net, packet);
 }
 #endif
 
