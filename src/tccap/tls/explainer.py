@@ -12,7 +12,7 @@ from tccap.tls.unsupported import Library
 
 WARNINGS_MAX = 100  # in a capture
 # Of one program, which may be run again and again: others are to be named, too.
-WARNINGS_OF_PROGRAM = 5
+WARNINGS_OF_PROGRAM = 10
 _LAST_OF_PROGRAM = " Further processes of this program are not named."
 _LAST = " Further processes and files are not named."
 # A connection is held from its ServerHello on, which comes soon after its ClientHello.

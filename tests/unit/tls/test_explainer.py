@@ -144,7 +144,7 @@ def test_a_program_that_is_run_again_and_again_leaves_room_for_others(
         explaining.explain(look(JAVA, pid=pid))
     assert len(logged) == explainer.WARNINGS_OF_PROGRAM
     of_last = "Further processes of this program are not named."
-    assert [of_last in message for _, message in logged] == [*4 * [False], True]
+    assert [of_last in message for _, message in logged] == [*9 * [False], True]
     other = JAVA._replace(path="/other/libjvm.so")
     known.set_content(other, OWN_CONTENT)
     known.set_outcome(OWN_CONTENT, None)
