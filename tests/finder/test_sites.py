@@ -153,7 +153,21 @@ def test_a_log_call_is_read_where_it_is_jumped_over(tmp_path: Path) -> None:
     program = programs.guarded_program(tmp_path)
     found = inspect(program)
     assert found.how == "emulation from the callback checks"
-    with uprobe.reading(program, found) as reader:
+    check_lines(program, program, found)
+
+
+def test_a_log_function_is_read_that_is_called_by_its_exported_name(
+    tmp_path: Path,
+) -> None:
+    """As BoringSSL's is in TensorFlow."""
+    program, library = programs.exporting_library(tmp_path)
+    found = inspect(library)
+    assert found.how == "emulation"
+    check_lines(program, library, found)
+
+
+def check_lines(program: Path, file: Path, found: Inspection) -> None:
+    with uprobe.reading(file, found) as reader:
         pid = programs.run(program)
         read = sorted(reader.lines(pid))
     assert read == [

@@ -9,7 +9,7 @@ Later descendants of wanted processes are found when they are forked
 from collections.abc import Callable
 
 from tccap.bpf.collection import Collection
-from tccap.host import proc
+from tccap.host import chosen, proc
 from tccap.ipc.plan import Plan
 
 
@@ -36,18 +36,10 @@ def fill_descendants(
 def _descendants(plan: Plan, is_in_place: Callable[[int], bool]) -> dict[int, int]:
     """Return the start, in clock ticks, of all descendants by their pids."""
     parents = proc.parents()
-    wanted = {pid for pid in parents if _is_wanted(pid, plan) and is_in_place(pid)}
+    wanted = {pid for pid in parents if chosen.fits(pid, plan) and is_in_place(pid)}
     found = {pid for pid in parents if wanted & _ancestors(pid, parents)}
     starts = {pid: proc.start_ticks(pid) for pid in found}
     return {pid: ticks for pid, ticks in starts.items() if ticks is not None}
-
-
-def _is_wanted(pid: int, plan: Plan) -> bool:
-    return (
-        (not plan.pids or pid in plan.pids)
-        and (not plan.uids or proc.euid(pid) in plan.uids)
-        and (not plan.comms or proc.comm(pid) in plan.comms)
-    )
 
 
 def _ancestors(pid: int, parents: dict[int, int]) -> set[int]:

@@ -11,7 +11,7 @@ from tccap.bpf.objects import MapSize
 from tccap.bpf.patch import Patches
 from tccap.bpf.uapi import ProgType
 from tccap.errors import TccapError
-from tccap.host import ownership
+from tccap.host import chosen, ownership
 from tccap.host.access import ALL, OWN, Caller
 from tccap.ipc.plan import Plan
 from tccap.ipc.status import log
@@ -42,8 +42,8 @@ class TlsChoice:
         self._plan = plan
         self._caller = caller
         # The processes that root chooses by a filter need not be root's own.
-        chosen = plan.filters_processes and may_see_all
-        self._any_user = plan.tls == "all" or chosen
+        filters = plan.filters_processes and may_see_all
+        self._any_user = plan.tls == "all" or filters
         self.sets_probes = plan.tls != "off" and self._may_trace()
         self._reads_quic = importlib.util.find_spec("cryptography") is not None
         if self._is_on and not self._reads_quic:
@@ -130,6 +130,7 @@ class TlsChoice:
             self._wants,
             self._plan.tls_libraries,
             shows_paths=self._caller.secrets == ALL,
+            is_surely_traced=self._surely_traces,
         )
         tracing.start()
         return tracing
@@ -137,6 +138,13 @@ class TlsChoice:
     def _wants(self, pid: int) -> bool:
         """Return whether to trace a process; bpf/tls/secret.c has the last word."""
         return self._any_user or self._caller.owns(pid)
+
+    def _surely_traces(self, pid: int) -> bool:
+        """Return whether a process that is wanted is traced in any case.
+
+        The kernel alone knows those that are chosen by their place or their ancestors.
+        """
+        return not self._plan.places and chosen.fits(pid, self._plan)
 
     def _may_trace(self) -> bool:
         """Return whether secrets can be read for the caller; the log says why not."""

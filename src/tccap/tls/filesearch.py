@@ -46,6 +46,7 @@ class FileSearch:
         scan: ProcessScan,
         examinations: Examinations,
         programs: NewPrograms | None,
+        explainer: Explainer,
     ) -> None:
         self._known, self._probed, self._verdicts, self._stopped = shared
         self._scan = scan
@@ -53,7 +54,7 @@ class FileSearch:
         self._programs = programs
         if programs:
             self._verdicts.wait_for(programs.fileno())
-        self._explainer = Explainer(shared.known, scan, shared.goes_on)
+        self._explainer = explainer
         self._allowance = Allowance(LOOKS_SHARE, LOOKS_BURST_S)
         self._unsettled = Unsettled()
         self._asked: set[int] = set()  # by the loop

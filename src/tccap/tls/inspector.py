@@ -21,7 +21,7 @@ from tccap.tls.knownfiles import KNOWN_MAX, Content
 from tccap.tls.sites import Inspection
 
 CACHE = RootCache("tls", at_most=1024)
-ALGORITHM = 10  # part of the cache's keys: raise it when answers may change
+ALGORITHM = 11  # part of the cache's keys: raise it when answers may change
 FILE_LEN_MAX = 1 << 30
 IN_MEMORY_MAX = 64 << 20  # the copy of a larger file is on a disk
 TIME_LIMIT_S = 120  # only against hanging: ordinary files take less than 3 s

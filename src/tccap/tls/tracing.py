@@ -19,6 +19,7 @@ from tccap.ipc.status import Timing, TlsReady, log, report
 from tccap.tls import libraries
 from tccap.tls.examinations import Examinations
 from tccap.tls.examiner import Examiner
+from tccap.tls.explainer import Explainer
 from tccap.tls.filesearch import FileSearch
 from tccap.tls.inspector import Inspector
 from tccap.tls.knownfiles import KnownFiles
@@ -46,7 +47,8 @@ class Tracing(threading.Thread):
 
     ``wants`` returns whether a process may be traced; ``make`` makes the probes and the
     reports of new programs, and is called in the thread. With ``shows_paths`` the user
-    may see everybody's paths.
+    may see everybody's paths. ``is_surely_traced`` returns whether no process filter
+    keeps the probes from a process that is wanted.
     """
 
     requests = frozenset({MayTrace, GotNoSecrets})
@@ -58,12 +60,14 @@ class Tracing(threading.Thread):
         listed: tuple[str, ...],
         *,
         shows_paths: bool,
+        is_surely_traced: Callable[[int], bool] = lambda _pid: True,
     ) -> None:
         super().__init__(name="tracing", daemon=True)
         self._make = make
         self._wants = wants
         self._listed = listed
         self._shows_paths = shows_paths
+        self._is_surely_traced = is_surely_traced
         self._known = KnownFiles()
         self._news_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._verdicts = Verdicts(lambda: os.eventfd_write(self._news_fd, 1))
@@ -146,7 +150,8 @@ class Tracing(threading.Thread):
         examiner = Examiner(shared, self._inspector, scan.contents_in_use)
         wake = self._verdicts.wake
         examinations = Examinations(examiner.examine, spending, on_done=wake)
-        search = FileSearch(shared, scan, examinations, programs)
+        explainer = Explainer(self._known, scan, shared.goes_on, self._is_surely_traced)
+        search = FileSearch(shared, scan, examinations, programs, explainer)
         try:
             self._begin(search)
             while not self._stopped.is_set():

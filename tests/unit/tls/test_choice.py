@@ -1,13 +1,15 @@
 """Whose TLS secrets are read, and the reasons for reading none."""
 
+import os
 from dataclasses import replace
 
 import pytest
 
 from tccap.bpf import btf, features
 from tccap.front import options, request
-from tccap.host import ownership
+from tccap.host import ownership, proc
 from tccap.host.access import ALL, OWN, Caller
+from tccap.ipc.plan import Plan
 from tccap.stream.programoptions import Option
 from tccap.tls import choice
 from tccap.tls.choice import TlsChoice
@@ -70,3 +72,21 @@ def test_a_member_gets_none_where_the_rule_does_not_allow_it(
     [message] = logged
     assert message.startswith("TLS secrets are not read: ")
     assert why in message
+
+
+def surely_traced(plan: Plan) -> list[bool]:
+    """Return what is known of this process, and of one that is not chosen."""
+    ours, first = os.getpid(), 1
+    return [TlsChoice(plan, ROOT)._surely_traces(pid) for pid in (ours, first)]
+
+
+def test_what_a_process_filter_leaves_out_is_not_traced() -> None:
+    assert surely_traced(PLAN) == [True, True]
+    assert surely_traced(replace(PLAN, pids=(os.getpid(),))) == [True, False]
+    assert surely_traced(replace(PLAN, uids=(os.geteuid(),)))[0]
+    assert surely_traced(replace(PLAN, uids=(os.geteuid() + 1,)))[0] is False
+    assert surely_traced(replace(PLAN, comms=(proc.comm(os.getpid()),)))[0]
+
+
+def test_the_kernel_alone_knows_who_is_in_a_chosen_container() -> None:
+    assert surely_traced(replace(PLAN, containers=("web",))) == [False, False]

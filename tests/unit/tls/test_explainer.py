@@ -26,6 +26,8 @@ def known() -> KnownFiles:
     made.set_outcome(
         CONTENT, Outcome(LIBSSL.path, "OpenSSL", 1, "", probed_at=PROBED_AT)
     )
+    made.set_content(JAVA, java := Content(8, 8, 0, 1))
+    made.set_outcome(java, None)
     return made
 
 
@@ -36,14 +38,17 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     return made
 
 
+NOT_TRACED = 99  # a pid
+
+
 @pytest.fixture
 def explaining(known: KnownFiles) -> Explainer:
     scan = ProcessScan(lambda _pid: True, known, Verdicts(), Spending())
-    return Explainer(known, scan, lambda: True)
+    return Explainer(known, scan, lambda: True, lambda pid: pid != NOT_TRACED)
 
 
-def look(*identities: Identity, user: Any = 0) -> Look:
-    return Look(7, tuple(Mapped(each, 7, "0-1") for each in identities), user)
+def look(*identities: Identity, user: Any = 0, pid: int = 7) -> Look:
+    return Look(pid, tuple(Mapped(each, pid, "0-1") for each in identities), user)
 
 
 def test_what_else_may_have_made_the_connection(
@@ -107,6 +112,57 @@ def test_a_library_that_is_probed_too_late_explains_itself(
     explaining.explain_silence(look(LIBSSL, JAVA), PROBED_AT - 0.1)
     explaining.explain_silence(look(LIBSSL, JAVA), PROBED_AT + 0.5)
     assert logged == []
+
+
+def test_nothing_is_said_of_a_process_that_may_not_be_traced(
+    explaining: Explainer, logged: list[tuple[str, str]]
+) -> None:
+    """A process filter leaves it out: that is why there are no secrets."""
+    explaining.explain_silence(look(LIBSSL, JAVA, pid=NOT_TRACED), PROBED_AT + 2)
+    assert logged == []
+
+
+def test_nothing_is_said_while_a_file_is_examined(
+    explaining: Explainer, known: KnownFiles, logged: list[tuple[str, str]]
+) -> None:
+    """It may be the library: it will be read."""
+    python = Identity("08:01", "10", "/usr/bin/python3.11")
+    known.set_content(OWN, OWN_CONTENT)
+    known.set_content(python, python_content := Content(8, 10, 0, 1))
+    known.set_outcome(python_content, None)
+    explaining.explain_silence(look(python, OWN, LIBSSL), PROBED_AT + 2)
+    assert logged == []
+    known.set_outcome(OWN_CONTENT, None)
+    explaining.explain_silence(look(python, OWN, LIBSSL), PROBED_AT + 2)
+    assert len(logged) == 1
+
+
+def test_a_program_that_is_run_again_and_again_leaves_room_for_others(
+    explaining: Explainer, known: KnownFiles, logged: list[tuple[str, str]]
+) -> None:
+    for pid in range(2 * explainer.WARNINGS_MAX):
+        explaining.explain(look(JAVA, pid=pid))
+    assert len(logged) == explainer.WARNINGS_OF_PROGRAM
+    of_last = "Further processes of this program are not named."
+    assert [of_last in message for _, message in logged] == [*9 * [False], True]
+    other = JAVA._replace(path="/other/libjvm.so")
+    known.set_content(other, OWN_CONTENT)
+    known.set_outcome(OWN_CONTENT, None)
+    explaining.explain(look(other))
+    assert logged[-1][1].startswith("TLS: no secrets from /other/libjvm.so (pid 7)")
+
+
+def test_the_last_warning_says_so(
+    explaining: Explainer, known: KnownFiles, logged: list[tuple[str, str]]
+) -> None:
+    known.set_outcome(OWN_CONTENT, None)
+    for number in range(2 * explainer.WARNINGS_MAX):
+        program = JAVA._replace(path=f"/{number}/libjvm.so")
+        known.set_content(program, OWN_CONTENT)
+        explaining.explain(look(program))
+    assert len(logged) == explainer.WARNINGS_MAX
+    of_last = "Further processes and files are not named."
+    assert [of_last in message for _, message in logged] == [*99 * [False], True]
 
 
 def test_nothing_is_said_of_a_process_that_has_ended(

@@ -3,6 +3,7 @@
 import re
 
 from tccap.tls.finder import search
+from tccap.tls.finder.elf import ADDRESS_LIMIT
 from tccap.tls.finder.image import Image
 from tccap.tls.sites import SEPARATOR
 
@@ -16,6 +17,8 @@ _VERSIONS = {
 # BoringSSL has "OpenSSL 1.1.1 (compatible; BoringSSL)"; OpenSSL has a date there.
 _BORINGSSL = (b"BoringSSL", b"boringssl")
 _RUSTLS = (b"rustls-", b"rustls/src")
+# Functions of other files that a handshake needs.
+_HANDSHAKES = {b"SSL_new": "OpenSSL", b"gnutls_handshake": "GnuTLS"}
 _OPENSSL = re.compile(rb"OpenSSL \d+\.\d+\.\d+[a-z]* +\d+ [A-Z]")
 
 
@@ -40,3 +43,23 @@ def version(image: Image, library: str) -> str:
     pattern = _VERSIONS.get(library.partition(SEPARATOR)[0])
     found = search.first_match(image.elf.data, pattern) if pattern else None
     return found[1].decode() if found else ""
+
+
+def with_used(image: Image, refusal: str) -> str:
+    """Return why labels are not understood, and whose TLS the file uses besides.
+
+    Programs have labels in their messages, or two libraries; then this one is likely
+    not the one that counts.
+    """
+    used = sorted(
+        _HANDSHAKES[each.name]
+        for each in image.relocations.imports(0, ADDRESS_LIMIT)
+        if each.name in _HANDSHAKES and not each.own
+    )
+    if not used:
+        return f"{refusal}."
+    return (
+        f"{refusal}, and uses the {used[0]} of another file: if connections get no "
+        "secrets, and the program can write a key log, name that in the option "
+        "keylog-file."
+    )

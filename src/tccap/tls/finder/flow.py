@@ -76,11 +76,11 @@ class Tracer:
                     work.append((place, then))
 
     def _arguments(self, instruction: Instruction, state: State) -> Iterator[Use]:
+        target = target_of(instruction)
+        function = None if target is None else self._image.called(target)
         for n, register in enumerate(ARGUMENTS):
             if register in state:
-                yield Use(
-                    instruction.address, target_of(instruction), n, state[register]
-                )
+                yield Use(instruction.address, function, n, state[register])
 
     def _step(
         self, instruction: Instruction, state: State

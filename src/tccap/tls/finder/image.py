@@ -6,7 +6,7 @@ from functools import cached_property
 
 from tccap.tls.finder import search
 from tccap.tls.finder.elf import Data, Elf
-from tccap.tls.finder.symbols import Relocations, Symbols
+from tccap.tls.finder.symbols import Import, Relocations, Symbols
 from tccap.tls.finder.unwind import Functions
 
 _ENDBR64 = b"\xf3\x0f\x1e\xfa"
@@ -56,6 +56,19 @@ class Image:
 
     def imported(self, target: int) -> bytes | None:
         """Return the symbol that code at an address jumps to, if it is a PLT entry."""
+        found = self._import_behind(target)
+        return found.name if found else None
+
+    def called(self, target: int) -> int:
+        """Return the function of this file that a call to an address runs.
+
+        If its name is exported, the call goes through a PLT entry, and another file may
+        have a function of that name to run instead: then nothing happens here.
+        """
+        found = self._import_behind(target)
+        return found.own if found and found.own else target
+
+    def _import_behind(self, target: int) -> Import | None:
         code = self.elf.read(target, 16)
         start = 0
         for prefix in (_ENDBR64, _BND):
@@ -63,5 +76,4 @@ class Image:
         if code[start : start + 2] != _JUMP_THROUGH or len(code) < start + 6:
             return None
         [distance] = struct.unpack_from("<i", code, start + 2)
-        found = self.relocations.import_at(target + start + 6 + distance)
-        return found.name if found else None
+        return self.relocations.import_at(target + start + 6 + distance)

@@ -129,7 +129,8 @@ def _without_labels(image: Image) -> Found:
             "It uses rustls, but the calls of its key log were not understood: if the "
             "program can write a key log, name that in the option keylog-file."
         )
-    raise RefusedError("It holds key-log labels in a form that is not understood.")
+    why = "It holds key-log labels in a form that is not understood"
+    raise RefusedError(family.with_used(image, why))
 
 
 def _with_s2n(image: Image) -> Found:

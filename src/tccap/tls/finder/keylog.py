@@ -83,10 +83,11 @@ def _merged(
     log = gnutls.merged_log(image)
     through = [u for u in uses if u.target is None and u.argument == _LABEL]
     if log is None or not {use.label for use in through} >= _NEEDED:
-        raise RefusedError(
+        why = (
             "It holds key-log labels, but the function that logs them was not "
-            "understood."
+            "understood"
         )
+        raise RefusedError(family.with_used(image, why))
     calls = {use.call for use in through}
     sites = callback_check.sites(image, decoder, strings, log, calls)
     return KeyLog("GnuTLS", sites, is_checked=True)
