@@ -36,8 +36,13 @@ static __always_inline void record_caller_in_socket(u64 sk, bool listens)
 	if (known)
 		known->sharing = read_sharing(sk) | (known->sharing & SHARING_SETTLED);
 	known = socket_records.sk_storage_get((void *)sk, 0, 0);
-	if (known)
+	if (known) {
 		known->references = references_of(file, task);
+#if READS_KERNEL
+		if (known->references > 1)
+			note_descriptor(known, file, task);
+#endif
+	}
 #if READS_KERNEL && HAS_MPTCP
 	if (FIELD(u16, sk, SOCK__SK_PROTOCOL) == IPPROTO_MPTCP) {
 		id = id_of(leader_of(task));
