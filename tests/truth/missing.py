@@ -179,6 +179,7 @@ MAY_MISS = {
     "tcp-fast-open": "a SYN-ACK leaves before the connection is known to be used",
     "datagram-socket-inherited-and-closed": _CLOSED,
     "datagram-socket-passed-on-before-another-message": _CLOSED,
+    "datagram-socket-passed-on-with-other-files": _CLOSED,
     "listener-on-a-large-local-network": _LARGE,
     "address-of-a-container-in-a-local-network": _FORWARDED,
     "more-sockets-than-the-table-holds": "what does not fit into a table is counted",

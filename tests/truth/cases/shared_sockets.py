@@ -29,7 +29,7 @@ def datagram_socket_passed_on_before_another_message(context: CaseContext) -> No
 
     def gives() -> Script:
         context.claim("udp", local=port)
-        sock, above = _used(port), os.open("/dev/null", os.O_RDONLY)
+        sock, above = _used(port), os.open(os.devnull, os.O_RDONLY)
         yield
         send_descriptor(giving, sock)
         yield
@@ -42,6 +42,34 @@ def datagram_socket_passed_on_before_another_message(context: CaseContext) -> No
     giving, taking = socket.socketpair()
     giver, taker = Worker(gives()), Worker(_takes(taking))
     for one in (giver, giver, taker, giver, giver):
+        one.step()
+    context.claim("udp", local=port, pid=taker.pid)
+    alternate(Worker(context.scripts.udp_talker(port)))
+    kill_all()
+
+
+@case
+def datagram_socket_passed_on_with_other_files(context: CaseContext) -> None:
+    """The taker gets these last."""
+
+    def gives() -> Script:
+        context.claim("udp", local=port)
+        sock = _used(port)
+        others = [os.open(os.devnull, os.O_RDONLY) for _ in range(2)]
+        socket.send_fds(giving, [b"x"], [sock.fileno(), *others])
+        yield
+        sock.close()
+        yield
+
+    def takes() -> Script:
+        assert len(socket.recv_fds(taking, 1, 3)[1]) == 3
+        yield
+        yield
+
+    port = context.port()
+    giving, taking = socket.socketpair()
+    giver, taker = Worker(gives()), Worker(takes())
+    for one in (giver, taker, giver):
         one.step()
     context.claim("udp", local=port, pid=taker.pid)
     alternate(Worker(context.scripts.udp_talker(port)))
