@@ -54,9 +54,10 @@ static __always_inline bool was_passed(u64 sk, const struct process_id *user,
 #endif
 
 #if !HOOKS && READS_KERNEL && KERNEL_OFFSETS
-/* So many of a process's last descriptors are examined: a message may pass others than those
- * of inet sockets as well. */
+/* So many of a process's last descriptors are examined, up to the second that is not an
+ * inet socket: a message may pass other descriptors as well. */
 #define RECEIVED_MAX 16
+#define OTHERS_MAX 2
 
 /* The inet socket that a file is; 0: it is none. Sockets and their files refer to each
  * other. */
@@ -122,19 +123,23 @@ static __always_inline void record_message(u64 task)
 	u64 opened = READ(u64, task, TASK_STRUCT__FILES);
 	u64 table = READ(u64, opened, FILES_STRUCT__FDT);
 	u64 files = READ(u64, table, FDTABLE__FD), sk;
-	u32 next = READ(u32, opened, FILES_STRUCT__NEXT_FD), from;
+	u32 next = READ(u32, opened, FILES_STRUCT__NEXT_FD), from, others = 0;
 	struct process_id receiver = id_of(leader_of(task));
 
 	if (!next)
 		return;
 	from = first_new_descriptor(receiver.tgid, files, next);
+	if (from < next)
+		count_hand_on(); /* of one that is not found below, too */
 #pragma unroll
 	for (u32 i = 1; i <= RECEIVED_MAX; i++) {
-		if (from + i > next)
+		if (from + i > next || others == OTHERS_MAX)
 			return;
 		sk = inet_socket_of(READ(u64, files, 8 * (u64)(next - i)));
 		if (sk)
 			record_receipt(sk, &receiver);
+		else
+			others++;
 	}
 }
 #endif

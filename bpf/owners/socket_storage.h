@@ -38,9 +38,9 @@ struct socket_record {
 	u32 sharing;	     /* read_sharing() at the last use; 0: not read yet */
 	u32 hand_ons;	     /* hand_ons() at the last use */
 	u32 references;	     /* to the socket's file, then; see references_of() */
-	u32 descriptor; /* of the user, if others had the socket, too; or NO_DESCRIPTOR, */
-	u64 files;	/* in this struct files_struct */
-	u64 found_ns; /* when the iterator first found it; 0: not yet */
+	u32 descriptor;	     /* of the user at its last use, or NO_DESCRIPTOR, */
+	u64 files;	     /* in this struct files_struct; 0: not read yet */
+	u64 found_ns;	     /* when the iterator first found it; 0: not yet */
 	u64 listener; /* if it was used to listen, the address of the socket that did */
 };
 
@@ -169,8 +169,8 @@ static __always_inline bool is_at_descriptor(u64 file,
 	return READ(u64, files, 8 * (u64)known->descriptor) == file;
 }
 
-/* Notes where the current task, which is the user of a socket that others have, too, has
- * its file. Processes that have inherited it have it under one number. */
+/* Notes where the current task, which is the user of a socket, has its file. Processes that
+ * have inherited it have it under one number. */
 static __always_inline void note_descriptor(struct socket_record *known, u64 file,
 					    u64 task)
 {
@@ -196,33 +196,41 @@ static __always_inline bool is_with_user(u64 file, const struct socket_record *k
 #endif
 
 #if READS_KERNEL && KERNEL_OFFSETS
-/* Whether the user has closed its descriptor, and others have got one, so that their number
- * does not show it. What nobody has any more is being closed by the last one that had it. */
-static __always_inline bool is_in_other_hands(u64 file, u64 references,
-					      const struct socket_record *known)
+/* Whether the descriptor of a socket's user is to be looked at: others may have got one since
+ * the last use, of this socket and not of the listener that it is a connection of. */
+static __always_inline bool may_be_in_other_hands(u64 sk,
+						  const struct socket_record *known)
 {
-	return references && references < MOST_REFERENCES &&
-	       known->hand_ons != hand_ons() && known->descriptor != NO_DESCRIPTOR &&
-	       !is_at_descriptor(file, known);
+	return known->files && known->descriptor != NO_DESCRIPTOR &&
+	       known->hand_ons != hand_ons() &&
+	       !(known->listened && known->listener != sk);
+}
+
+/* Whether anybody has a file, unlike one that is being closed by the last one that had it. */
+static __always_inline bool is_held(u64 file, u64 references)
+{
+	return file && references && references < MOST_REFERENCES;
 }
 #endif
 
-/* Whether several processes had the socket when it was last used, and one of them has
- * closed it since: that may be the user. Who looks at the file of a descriptor has it for
- * a moment, too, as polling does. */
+/* Whether the user of a socket has closed it since it used it, or several processes had it
+ * then and one of them has closed it: that may be the user. Who looks at the file of a
+ * descriptor has it for a moment, too, as polling does. */
 static __always_inline bool was_closed(u64 sk, const struct socket_record *known)
 {
 #if READS_KERNEL && KERNEL_OFFSETS
+	bool is_doubtful = may_be_in_other_hands(sk, known);
 	u64 socket, file, references;
 
-	if (known->references <= 1)
+	if (known->references <= 1 && !is_doubtful)
 		return false;
 	socket = READ(u64, sk, SOCK__SK_SOCKET);
 	file = READ(u64, socket, SOCKET__FILE);
 	references = READ(u64, file, FILE__COUNT) + 1 - FILE__COUNT_OF_ONE;
-	if (is_in_other_hands(file, references, known))
+	if (is_doubtful && is_held(file, references) && !is_at_descriptor(file, known))
 		return true;
-	return references < known->references && !is_with_user(file, known);
+	return known->references > 1 && references < known->references &&
+	       !is_with_user(file, known);
 #else
 	return false;
 #endif
@@ -326,6 +334,7 @@ record_use(void *sk, u32 protocol, u64 task, u32 listens, u32 place)
 	known->user.tid = tid;
 	known->listened = listens;
 	known->listener = listens ? (u64)sk : 0;
+	known->files = 0;
 	known->euid = euid;
 	known->round = in_round;
 	known->changes = after_changes;

@@ -180,6 +180,7 @@ MAY_MISS = {
     "datagram-socket-inherited-and-closed": _CLOSED,
     "datagram-socket-passed-on-before-another-message": _CLOSED,
     "datagram-socket-passed-on-with-other-files": _CLOSED,
+    "datagram-socket-passed-on-into-a-gap": _CLOSED,
     "listener-on-a-large-local-network": _LARGE,
     "address-of-a-container-in-a-local-network": _FORWARDED,
     "more-sockets-than-the-table-holds": "what does not fit into a table is counted",

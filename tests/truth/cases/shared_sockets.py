@@ -77,6 +77,36 @@ def datagram_socket_passed_on_with_other_files(context: CaseContext) -> None:
 
 
 @case
+def datagram_socket_passed_on_into_a_gap(context: CaseContext) -> None:
+    """The taker gets it under a much lower number than what comes with it."""
+
+    def gives() -> Script:
+        context.claim("udp", local=port)
+        sock = _used(port)
+        other = os.open(os.devnull, os.O_RDONLY)
+        socket.send_fds(giving, [b"x"], [sock.fileno(), other])
+        yield
+        sock.close()
+        yield
+
+    def takes() -> Script:
+        first, *_ = [os.open(os.devnull, os.O_RDONLY) for _ in range(40)]
+        os.close(first)
+        assert socket.recv_fds(taking, 1, 2)[1][0] == first
+        yield
+        yield
+
+    port = context.port()
+    giving, taking = socket.socketpair()
+    giver, taker = Worker(gives()), Worker(takes())
+    for one in (giver, taker, giver):
+        one.step()
+    context.claim("udp", local=port, pid=taker.pid)
+    alternate(Worker(context.scripts.udp_talker(port)))
+    kill_all()
+
+
+@case
 def datagram_socket_closed_when_another_process_has_a_child(
     context: CaseContext,
 ) -> None:
