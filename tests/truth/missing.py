@@ -16,6 +16,7 @@ _UNTRACKED = (
 )
 _BRIDGED = "on a bridge, the receiver of a connection's first packet can still change"
 _INNER = "nothing is known of containers inside a container"
+_MESH = "nothing is known of addresses that a container itself translates"
 _ZONE = "a packet that arrives does not show its zone of connection tracking"
 _APPEARED = (
     "a device that has just appeared is captured before its other namespace is known"
@@ -67,6 +68,11 @@ MAY_MISS = {
     "port-rewritten-without-tracking": _UNTRACKED,
     "transparent-proxy": _UNTRACKED,
     "error-about-a-masqueraded-datagram": _FIRST,
+    "routed-pods": _FORWARDED,
+    "routed-pod-asks-outside": _FIRST,
+    "routed-pod-is-asked-from-outside": _FORWARDED,
+    "proxy-in-a-pod": _MESH,
+    "proxy-of-datagrams-in-a-pod": _MESH,
     "box-in-a-box": _INNER,
     "box-in-a-box-serves": _INNER,
     "masqueraded-since-before-the-capture": "a connection from before the capture is "
@@ -176,6 +182,7 @@ MAY_MISS = {
     "connection-of-a-closed-listener": "a connection may get to another listener until "
     "it is accepted",
     "tcp-splice": _CLOSED,
+    "program-for-a-connection": _CLOSED,
     "tcp-fast-open": "a SYN-ACK leaves before the connection is known to be used",
     "datagram-socket-inherited-and-closed": _CLOSED,
     "datagram-socket-passed-on-before-another-message": _CLOSED,
