@@ -10,6 +10,8 @@
 #include "abi.h"
 #include "kernel.h"
 #include "owners/deciders.h"
+#include "owners/descriptors.h"
+#include "owners/sharing.h"
 #include "owners/socket_lookup.h"
 #include "owners/socket_storage.h"
 #include "owners/task.h"
@@ -37,6 +39,52 @@ static __always_inline bool is_ping(u32 protocol, const struct packet *packet)
 	       packet->echo_request;
 }
 
+#if READS_KERNEL && KERNEL_OFFSETS
+/* A copy of the current process's first descriptors, and of as many that it got last. It
+ * is for the classifier alone, whose stack has no room for that many reads. */
+struct some_descriptors {
+	u64 first[FIRST_DESCRIPTORS];
+	u64 last[FIRST_DESCRIPTORS];
+};
+BPF_PERCPU_ARRAY(some_descriptors, struct some_descriptors, 1);
+
+/* Whether the current process has a file under one of those descriptors. */
+static __always_inline bool caller_has(u64 file)
+{
+	u64 opened = READ(u64, CURRENT_TASK(), TASK_STRUCT__FILES);
+	u64 table = READ(u64, opened, FILES_STRUCT__FDT);
+	u64 files = READ(u64, table, FDTABLE__FD);
+	u32 next = READ(u32, opened, FILES_STRUCT__NEXT_FD), zero = 0;
+	u64 from = next > FIRST_DESCRIPTORS ? next - FIRST_DESCRIPTORS : 0;
+	struct some_descriptors *copy = some_descriptors.lookup(&zero);
+
+	if (!copy || read_kernel(copy->first, sizeof(copy->first), (void *)files) ||
+	    read_kernel(copy->last, sizeof(copy->last), (void *)(files + 8 * from)))
+		return false;
+#pragma unroll
+	for (u32 i = 0; i < FIRST_DESCRIPTORS; i++)
+		if (copy->first[i] == file || copy->last[i] == file)
+			return true;
+	return false;
+}
+#endif
+
+/* Whether the current process has a socket that nobody else has, nor is in a system call
+ * about. A call of one of several threads counts as another one that has it, so of those
+ * this is never known. */
+static __always_inline bool has_alone(struct bpf_sock *sk)
+{
+#if READS_KERNEL && KERNEL_OFFSETS
+	u64 socket = READ(u64, address_of(sk), SOCK__SK_SOCKET);
+	u64 file = READ(u64, socket, SOCKET__FILE);
+
+	return file && READ(u64, file, FILE__COUNT) == FILE__COUNT_OF_ONE &&
+	       caller_has(file);
+#else
+	return false;
+#endif
+}
+
 /* Whether the current task is the sender of a packet. */
 #define ANY_TASK 0     /* it is an arbitrary one, or nothing shows more */
 #define MAYBE_SENDER 1 /* somebody is in a system call about the socket */
@@ -57,11 +105,14 @@ static __always_inline bool is_multipath(struct bpf_sock *sk)
  * which it is let go (deciders.h). On devices other than loopback, a packet may have waited
  * for address resolution, or in the queue of a device above, and leave in anybody's system
  * call, while its own process is in another one. Only for a path of multipath TCP nothing
- * else reports who uses it. The kernel sends all ICMP messages but echo requests by itself.
- * Others can reset a connection, as `ss -K` does. */
-static __always_inline u32 caller_role(struct bpf_sock *sk, u32 protocol,
+ * else reports who uses it. A datagram's use is reported behind it: a socket of which no use
+ * is known has sent its first one, and by whom but the only one that has it? The kernel sends
+ * all ICMP messages but echo requests by itself. Others can reset a connection, as `ss -K`
+ * does. */
+static __always_inline u32 caller_role(const struct socket_record *known,
+				       struct bpf_sock *sk, u32 protocol,
 				       const struct device *device,
-				       const struct packet *packet)
+				       const struct packet *packet, bool outbound)
 {
 	if (protocol == IPPROTO_TCP) {
 		if ((packet->tcp_flags & TCP_FLAG_RST) || !is_locked_by_caller(sk))
@@ -69,8 +120,10 @@ static __always_inline u32 caller_role(struct bpf_sock *sk, u32 protocol,
 		return device->is_loopback || is_multipath(sk) ? IS_SENDER :
 								 MAYBE_SENDER;
 	}
-	return device->is_loopback &&
-			       (protocol == IPPROTO_UDP || is_ping(protocol, packet)) ?
+	if (protocol != IPPROTO_UDP && !is_ping(protocol, packet))
+		return ANY_TASK;
+	return (device->is_loopback && outbound) ||
+			       (!known->user.process.tgid && has_alone(sk)) ?
 		       IS_SENDER :
 		       ANY_TASK;
 }
@@ -112,6 +165,22 @@ record_sender(const struct socket_record *known, struct bpf_sock *sk, u32 protoc
 	    (is_decider(&id) || is_of_kernel(sk)))
 		return NULL;
 	return record_use(sk, protocol, task, false, CLASSIFIER_DRAFT);
+}
+
+/* What is to be recorded of how a socket shares its port, if that is not known yet: that it
+ * does not, or still nothing. */
+static __always_inline u32 sharing_of_unshared(struct bpf_sock *sk)
+{
+#if READS_KERNEL && KERNEL_OFFSETS
+	u64 address = address_of(sk);
+
+	return (READ(u8, address, SOCK_COMMON__SKC_REUSE) & SHARES_PORT) ||
+			       READ(u64, address, SOCK__SK_REUSEPORT_CB) ?
+		       0 :
+		       SHARING_KNOWN;
+#else
+	return 0;
+#endif
 }
 
 /* A datagram on another device than lo usually leaves in a system call of its sender, and

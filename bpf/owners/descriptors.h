@@ -25,6 +25,30 @@ static __always_inline bool still_has(u64 file)
 		found |= READ(u64, files, 8 * i) == file;
 	return found;
 }
+
+#define NO_DESCRIPTOR (~0u)
+
+/* Under which descriptor the current process has a file: one of its first, or of those around
+ * the next one that it will get, if that is among them. */
+static __always_inline u32 descriptor_of(u64 file)
+{
+	u64 opened = READ(u64, CURRENT_TASK(), TASK_STRUCT__FILES);
+	u64 table = READ(u64, opened, FILES_STRUCT__FDT);
+	u64 files = READ(u64, table, FDTABLE__FD);
+	u32 next = READ(u32, opened, FILES_STRUCT__NEXT_FD);
+	u32 from = next > FIRST_DESCRIPTORS ? next - FIRST_DESCRIPTORS : 0;
+
+#pragma unroll
+	for (u32 i = 0; i < FIRST_DESCRIPTORS; i++) {
+		if (READ(u64, files, 8 * i) == file)
+			return i;
+		if (READ(u64, files, 8 * (u64)(from + i)) == file)
+			return from + i;
+		if (READ(u64, files, 8 * (u64)(next + i)) == file)
+			return next + i;
+	}
+	return NO_DESCRIPTOR;
+}
 #endif
 
 #endif

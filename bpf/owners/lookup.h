@@ -128,15 +128,18 @@ static __always_inline void find_sender(struct __sk_buff *skb,
 static __always_inline void find_caller(struct endpoint_lookup *sender,
 					struct bpf_sock *sk,
 					const struct device *device,
-					const struct packet *packet)
+					const struct packet *packet, bool outbound)
 {
 	u32 protocol = protocol_of(&sender->record, sk);
-	u32 role = protocol ? caller_role(sk, protocol, device, packet) : ANY_TASK;
+	u32 role = protocol ? caller_role(&sender->record, sk, protocol, device, packet,
+					  outbound) :
+			      ANY_TASK;
 	struct socket_record *known = NULL;
 
 	if (role == IS_SENDER)
 		known = record_sender(&sender->record, sk, protocol);
 	if (known) {
+		known->sharing = known->sharing ?: sharing_of_unshared(sk);
 		take_record(sender, known, sk->state);
 		sender->sk = 0;
 		sender->left_if_exited = packet->protocol != IPPROTO_TCP;
@@ -243,10 +246,8 @@ static __always_inline void find_by_carried(struct __sk_buff *skb,
 	if (!is_reset_for_listener(sk, packet))
 		find_user(sender, sk, packet->protocol);
 #if CALLERS
-	if (outbound)
-		find_caller(sender, sk, device, packet);
-	else if (packet->protocol != IPPROTO_TCP)
-		drop_others(&sender->record);
+	if (outbound || packet->protocol != IPPROTO_TCP)
+		find_caller(sender, sk, device, packet, outbound);
 #endif
 }
 

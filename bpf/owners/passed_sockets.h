@@ -17,26 +17,39 @@
 #include "owners/task.h"
 
 #if !HOOKS
+/* A process that has received a socket; number 0: none. */
 struct receipt {
 	u32 number;
 	u32 zero;
 	struct process_id receiver;
 };
-/* The last one, by the address of the socket. */
-BPF_TABLE("lru_hash", u64, struct receipt, passed_sockets, SIZED_LATER);
+/* The last one, and the last one before it by another process. A process that receives any
+ * message may be taken for one that has received what it had, and may close that then. */
+struct receipts {
+	struct receipt last;
+	struct receipt other;
+};
+BPF_TABLE("lru_hash", u64, struct receipts, passed_sockets, SIZED_LATER);
+
+static __always_inline bool is_by_another(const struct receipt *receipt,
+					  const struct process_id *user, u32 used_after)
+{
+	return receipt->number && (s32)(receipt->number - used_after) > 0 &&
+	       !same_process(&receipt->receiver, user);
+}
 
 /* Whether another process has received the socket since its user used it, which was
  * after so many. */
 static __always_inline bool was_passed(u64 sk, const struct process_id *user,
 				       u32 used_after)
 {
-	struct receipt *receipt;
+	struct receipts *known;
 
 	if (used_after == hand_ons())
 		return false;
-	receipt = passed_sockets.lookup(&sk);
-	return receipt && (s32)(receipt->number - used_after) > 0 &&
-	       !same_process(&receipt->receiver, user);
+	known = passed_sockets.lookup(&sk);
+	return known && (is_by_another(&known->last, user, used_after) ||
+			 is_by_another(&known->other, user, used_after));
 }
 #endif
 
@@ -63,10 +76,15 @@ static __always_inline u64 inet_socket_of(u64 file)
 
 static __always_inline void record_receipt(u64 sk, const struct process_id *receiver)
 {
-	struct receipt receipt = { .receiver = *receiver };
+	struct receipts now = { .last.receiver = *receiver };
+	struct receipts *before = passed_sockets.lookup(&sk);
 
-	receipt.number = count_hand_on();
-	passed_sockets.update(&sk, &receipt);
+	now.last.number = count_hand_on();
+	if (before && same_process(&before->last.receiver, receiver))
+		now.other = before->other;
+	else if (before)
+		now.other = before->last;
+	passed_sockets.update(&sk, &now);
 }
 
 /* The descriptor that a process, by its tgid, got last when it last received a message:
@@ -99,7 +117,7 @@ static __always_inline u32 first_new_descriptor(u32 tgid, u64 files, u32 next)
 
 /* The current task has received a message. Descriptors that came with it, if any, are
  * the last ones before the number that the next one will probably get. A socket that
- * the process has made itself is recorded as well, which does no harm. */
+ * the process had before is recorded as well. */
 static __always_inline void record_message(u64 task)
 {
 	u64 opened = READ(u64, task, TASK_STRUCT__FILES);
@@ -111,6 +129,8 @@ static __always_inline void record_message(u64 task)
 	if (!next)
 		return;
 	from = first_new_descriptor(receiver.tgid, files, next);
+	if (from < next)
+		count_hand_on(); /* of one that is not found below, too */
 #pragma unroll
 	for (u32 i = 1; i <= RECEIVED_MAX; i++) {
 		if (from + i > next || others == OTHERS_MAX)

@@ -38,8 +38,9 @@ struct socket_record {
 	u32 sharing;	     /* read_sharing() at the last use; 0: not read yet */
 	u32 hand_ons;	     /* hand_ons() at the last use */
 	u32 references;	     /* to the socket's file, then; see references_of() */
-	u32 zero;
-	u64 found_ns; /* when the iterator first found it; 0: not yet */
+	u32 descriptor;	     /* of the user at its last use, or NO_DESCRIPTOR, */
+	u64 files;	     /* in this struct files_struct; 0: not read yet */
+	u64 found_ns;	     /* when the iterator first found it; 0: not yet */
 	u64 listener; /* if it was used to listen, the address of the socket that did */
 };
 
@@ -110,6 +111,13 @@ static __always_inline bool may_have_closed(const struct socket_record *known,
 	       !is_sole_holder(known, user);
 }
 
+/* Whether another process than the one that polling found has used the socket since. */
+static __always_inline bool was_used_by_other(const struct socket_record *known)
+{
+	return known->user.process.tgid && known->alone_in_round <= known->round &&
+	       !same_process(&known->holder.process, &known->user.process);
+}
+
 /* The owner of a socket in a state of TCP; NULL if unknown or ambiguous. */
 static __always_inline struct owner *
 stored_owner(struct socket_record *known, u32 state, u32 endpoint, u64 generation)
@@ -128,7 +136,8 @@ stored_owner(struct socket_record *known, u32 state, u32 endpoint, u64 generatio
 	}
 	if (known->holder.process.tgid) {
 		process = seen_process(&known->holder.process, endpoint, generation);
-		if (state == TCP_LISTEN || is_sole_holder(known, process))
+		if (state == TCP_LISTEN ||
+		    (is_sole_holder(known, process) && !was_used_by_other(known)))
 			return &known->holder;
 	}
 	return NULL;
@@ -147,6 +156,30 @@ static __always_inline u32 references_of(u64 file, u64 task)
 }
 #endif
 
+#if READS_KERNEL && KERNEL_OFFSETS
+/* More means that the last one has been given up (include/linux/file_ref.h). */
+#define MOST_REFERENCES 0x40000000u
+
+static __always_inline bool is_at_descriptor(u64 file,
+					     const struct socket_record *known)
+{
+	u64 table = READ(u64, known->files, FILES_STRUCT__FDT);
+	u64 files = READ(u64, table, FDTABLE__FD);
+
+	return READ(u64, files, 8 * (u64)known->descriptor) == file;
+}
+
+/* Notes where the current task, which is the user of a socket, has its file. Processes that
+ * have inherited it have it under one number. */
+static __always_inline void note_descriptor(struct socket_record *known, u64 file,
+					    u64 task)
+{
+	known->files = FIELD(u64, task, TASK_STRUCT__FILES);
+	if (known->descriptor == NO_DESCRIPTOR || !is_at_descriptor(file, known))
+		known->descriptor = descriptor_of(file);
+}
+#endif
+
 #if CALLERS && READS_KERNEL && KERNEL_OFFSETS
 /* Whether the current task's process is the user of a socket, and has its file. */
 static __always_inline bool is_with_user(u64 file, const struct socket_record *known)
@@ -162,20 +195,41 @@ static __always_inline bool is_with_user(u64 file, const struct socket_record *k
 }
 #endif
 
-/* Whether several processes had the socket when it was last used, and one of them has
- * closed it since: that may be the user. Who looks at the file of a descriptor has it for
- * a moment, too, as polling does. */
+#if READS_KERNEL && KERNEL_OFFSETS
+/* Whether the descriptor of a socket's user is to be looked at: others may have got one since
+ * the last use, of this socket and not of the listener that it is a connection of. */
+static __always_inline bool may_be_in_other_hands(u64 sk,
+						  const struct socket_record *known)
+{
+	return known->files && known->descriptor != NO_DESCRIPTOR &&
+	       known->hand_ons != hand_ons() &&
+	       !(known->listened && known->listener != sk);
+}
+
+/* Whether anybody has a file, unlike one that is being closed by the last one that had it. */
+static __always_inline bool is_held(u64 file, u64 references)
+{
+	return file && references && references < MOST_REFERENCES;
+}
+#endif
+
+/* Whether the user of a socket has closed it since it used it, or several processes had it
+ * then and one of them has closed it: that may be the user. Who looks at the file of a
+ * descriptor has it for a moment, too, as polling does. */
 static __always_inline bool was_closed(u64 sk, const struct socket_record *known)
 {
 #if READS_KERNEL && KERNEL_OFFSETS
-	u64 socket, file;
+	bool is_doubtful = may_be_in_other_hands(sk, known);
+	u64 socket, file, references;
 
-	if (known->references <= 1)
+	if (known->references <= 1 && !is_doubtful)
 		return false;
 	socket = READ(u64, sk, SOCK__SK_SOCKET);
 	file = READ(u64, socket, SOCKET__FILE);
-	return READ(u64, file, FILE__COUNT) + 1 - FILE__COUNT_OF_ONE <
-		       known->references &&
+	references = READ(u64, file, FILE__COUNT) + 1 - FILE__COUNT_OF_ONE;
+	if (is_doubtful && is_held(file, references) && !is_at_descriptor(file, known))
+		return true;
+	return known->references > 1 && references < known->references &&
 	       !is_with_user(file, known);
 #else
 	return false;
@@ -280,6 +334,7 @@ record_use(void *sk, u32 protocol, u64 task, u32 listens, u32 place)
 	known->user.tid = tid;
 	known->listened = listens;
 	known->listener = listens ? (u64)sk : 0;
+	known->files = 0;
 	known->euid = euid;
 	known->round = in_round;
 	known->changes = after_changes;

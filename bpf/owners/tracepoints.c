@@ -25,6 +25,7 @@ static __always_inline void record_caller_in_socket(u64 sk, bool listens)
 	u64 task = CURRENT_TASK();
 	struct socket_record *known;
 	struct process_id id;
+	bool is_news;
 
 	if (is_kernel_thread(task) || !socket)
 		return;
@@ -33,11 +34,17 @@ static __always_inline void record_caller_in_socket(u64 sk, bool listens)
 		return;
 	known = record_use((void *)sk, FIELD(u16, sk, SOCK__SK_PROTOCOL), task, listens,
 			   HOOK_DRAFT);
+	is_news = known;
 	if (known)
 		known->sharing = read_sharing(sk) | (known->sharing & SHARING_SETTLED);
 	known = socket_records.sk_storage_get((void *)sk, 0, 0);
-	if (known)
+	if (known) {
 		known->references = references_of(file, task);
+#if READS_KERNEL
+		if (is_news || !known->files)
+			note_descriptor(known, file, task);
+#endif
+	}
 #if READS_KERNEL && HAS_MPTCP
 	if (FIELD(u16, sk, SOCK__SK_PROTOCOL) == IPPROTO_MPTCP) {
 		id = id_of(leader_of(task));

@@ -61,6 +61,22 @@ def test_a_capture_of_chosen_processes_has_all_of_theirs_and_no_others(
     assert [str(one) for one in verdicts if one.verdict == "wrong"] == []
 
 
+FIRST = (
+    "first-datagram-to-another-host",
+    "first-ping-to-another-host",
+    "first-datagram-of-an-heir",
+    "first-datagram-by-a-socket-that-was-passed-on",
+)
+
+
+def test_what_a_socket_sends_first_has_its_sender(tmp_path: Path) -> None:
+    done = run.run_cases(tmp_path, 1, FIRST)
+    report = done.report()
+    assert not done.problems
+    assert report.cases_with("right") == set(FIRST)
+    assert not report.cases_with("wrong") | report.cases_with("missing")
+
+
 def _ends(label: dict[str, str]) -> set[str]:
     return {label[key] for key in ("pid", "peer_pid") if key in label}
 

@@ -16,6 +16,7 @@ _UNTRACKED = (
 )
 _BRIDGED = "on a bridge, the receiver of a connection's first packet can still change"
 _INNER = "nothing is known of containers inside a container"
+_MESH = "nothing is known of addresses that a container itself translates"
 _ZONE = "a packet that arrives does not show its zone of connection tracking"
 _APPEARED = (
     "a device that has just appeared is captured before its other namespace is known"
@@ -67,6 +68,11 @@ MAY_MISS = {
     "port-rewritten-without-tracking": _UNTRACKED,
     "transparent-proxy": _UNTRACKED,
     "error-about-a-masqueraded-datagram": _FIRST,
+    "routed-pods": _FORWARDED,
+    "routed-pod-asks-outside": _FIRST,
+    "routed-pod-is-asked-from-outside": _FORWARDED,
+    "proxy-in-a-pod": _MESH,
+    "proxy-of-datagrams-in-a-pod": _MESH,
     "box-in-a-box": _INNER,
     "box-in-a-box-serves": _INNER,
     "masqueraded-since-before-the-capture": "a connection from before the capture is "
@@ -79,6 +85,7 @@ MAY_MISS = {
     "one-source-port-of-two-boxes": _FIRST,
     "two-boxes-behind-two-ports": _FIRST,
     "published-datagrams": _FIRST,
+    "published-datagrams-under-load": _FIRST,
     "published-and-masqueraded": _FIRST,
     "published-and-reset": _FIRST,
     "published-and-refused": _FIRST,
@@ -175,8 +182,12 @@ MAY_MISS = {
     "connection-of-a-closed-listener": "a connection may get to another listener until "
     "it is accepted",
     "tcp-splice": _CLOSED,
+    "program-for-a-connection": _CLOSED,
     "tcp-fast-open": "a SYN-ACK leaves before the connection is known to be used",
     "datagram-socket-inherited-and-closed": _CLOSED,
+    "datagram-socket-passed-on-before-another-message": _CLOSED,
+    "datagram-socket-passed-on-with-other-files": _CLOSED,
+    "datagram-socket-passed-on-into-a-gap": _CLOSED,
     "listener-on-a-large-local-network": _LARGE,
     "address-of-a-container-in-a-local-network": _FORWARDED,
     "more-sockets-than-the-table-holds": "what does not fit into a table is counted",
@@ -185,14 +196,14 @@ MAY_MISS = {
 _NOT_USED_YET = "a socket that is bound and was not used yet is found by polling"
 _BEFORE_USE = "a connection was not used yet, and several processes have its listener"
 _LEAVES_FIRST = (
-    "on devices other than lo, a socket's first datagrams leave before the kernel "
-    "reports them"
+    "on devices other than lo, a socket's first datagram leaves before the kernel "
+    "reports it, and more than one process or thread may have sent it"
 )
 _HAD_CHILD = "a child has the connection, too, and one of the two may have closed it"
 _PATHS = "the user of a connection of Multipath TCP is not the last one that has sent"
 _OLD = "a connection from before the capture is found by polling"
 WITHOUT_KPROBES = {
-    "container-pings": _LEAVES_FIRST,
+    "first-datagram-by-a-socket-of-two": _LEAVES_FIRST,
     "datagram-that-waits-for-a-neighbour": _LEAVES_FIRST,
     "datagram-of-a-raw-socket-in-a-container": _LEAVES_FIRST,
     "segment-that-waits-for-a-neighbour": "the kernel does not say who holds the lock "
@@ -202,7 +213,6 @@ WITHOUT_KPROBES = {
     "segment-let-go-by-a-child": _HAD_CHILD,
     "connection-shut-down-by-a-child": _HAD_CHILD,
     "segment-in-a-frame-for-all": _NOT_USED_YET,
-    "frame-with-a-tag-that-nobody-has": _LEAVES_FIRST,
     "link-local-address-of-another-device": _LEAVES_FIRST,
     "fragments-with-the-identifier-of-other-ones": _NOT_USED_YET,
     "datagram-socket-that-changes-its-peer": _NOT_USED_YET,
@@ -219,18 +229,11 @@ WITHOUT_KPROBES = {
     "orphan-beside-an-heir-of-its-port": _BEFORE_USE,
     "window-probes-of-a-stopped-process": _BEFORE_USE,
     "redirected-to-a-proxy-here": _BEFORE_USE,
-    "container-is-pinged": _LEAVES_FIRST,
-    "container-udp": _LEAVES_FIRST,
-    "broadcast-from-a-container": _LEAVES_FIRST,
-    "broadcast-into-a-container": _LEAVES_FIRST,
-    "multicast-into-a-container": _LEAVES_FIRST,
-    "multicast-from-a-container": _LEAVES_FIRST,
-    "multicast-of-ipv6-from-a-container": _LEAVES_FIRST,
+    "container-udp": _NOT_USED_YET,
     "udp-multicast": _NOT_USED_YET,
     "segment-of-a-raw-socket": "a raw socket's first packet leaves before the kernel "
     "reports it",
-    "fragments": _LEAVES_FIRST,
-    "same-tuple-in-two-namespaces": _LEAVES_FIRST,
+    "fragments": _NOT_USED_YET,
     "datagram-of-another-host-to-the-other-address": _LEAVES_FIRST,
     "datagram-for-one-of-two-connected-sockets": _LEAVES_FIRST,
     "chosen-process-in-a-container": "the kernel answers before it was used",

@@ -1,0 +1,146 @@
+"""Datagram sockets that several processes have, when the one that used them has not."""
+
+import os
+import socket
+
+from truth.cases.registry import CaseContext, case
+from truth.sockets import LO4, receive_descriptor, send_descriptor, udp
+from truth.workers import Script, Worker, alternate, kill_all
+
+
+def _used(port: int) -> socket.socket:
+    """Return a socket that its process has used."""
+    sock = udp(LO4)
+    sock.bind((LO4, port))
+    sock.sendto(b"statement", (LO4, port))
+    assert sock.recv(100)
+    return sock
+
+
+def _takes(channel: socket.socket) -> Script:
+    with receive_descriptor(channel):
+        yield
+        yield
+
+
+@case
+def datagram_socket_passed_on_before_another_message(context: CaseContext) -> None:
+    """The giver gets a message, as if with the socket that it has, and closes that."""
+
+    def gives() -> Script:
+        context.claim("udp", local=port)
+        sock, above = _used(port), os.open(os.devnull, os.O_RDONLY)
+        yield
+        send_descriptor(giving, sock)
+        yield
+        os.close(above)  # the socket's descriptor is the last one now
+        yield
+        sock.close()
+        yield
+
+    port = context.port()
+    giving, taking = socket.socketpair()
+    giver, taker = Worker(gives()), Worker(_takes(taking))
+    for one in (giver, giver, taker, giver, giver):
+        one.step()
+    context.claim("udp", local=port, pid=taker.pid)
+    alternate(Worker(context.scripts.udp_talker(port)))
+    kill_all()
+
+
+@case
+def datagram_socket_passed_on_with_other_files(context: CaseContext) -> None:
+    """The taker gets these last."""
+
+    def gives() -> Script:
+        context.claim("udp", local=port)
+        sock = _used(port)
+        others = [os.open(os.devnull, os.O_RDONLY) for _ in range(2)]
+        socket.send_fds(giving, [b"x"], [sock.fileno(), *others])
+        yield
+        sock.close()
+        yield
+
+    def takes() -> Script:
+        assert len(socket.recv_fds(taking, 1, 3)[1]) == 3
+        yield
+        yield
+
+    port = context.port()
+    giving, taking = socket.socketpair()
+    giver, taker = Worker(gives()), Worker(takes())
+    for one in (giver, taker, giver):
+        one.step()
+    context.claim("udp", local=port, pid=taker.pid)
+    alternate(Worker(context.scripts.udp_talker(port)))
+    kill_all()
+
+
+@case
+def datagram_socket_passed_on_into_a_gap(context: CaseContext) -> None:
+    """The taker gets it under a much lower number than what comes with it."""
+
+    def gives() -> Script:
+        context.claim("udp", local=port)
+        sock = _used(port)
+        other = os.open(os.devnull, os.O_RDONLY)
+        socket.send_fds(giving, [b"x"], [sock.fileno(), other])
+        yield
+        sock.close()
+        yield
+
+    def takes() -> Script:
+        first, *_ = [os.open(os.devnull, os.O_RDONLY) for _ in range(40)]
+        os.close(first)
+        assert socket.recv_fds(taking, 1, 2)[1][0] == first
+        yield
+        yield
+
+    port = context.port()
+    giving, taking = socket.socketpair()
+    giver, taker = Worker(gives()), Worker(takes())
+    for one in (giver, taker, giver):
+        one.step()
+    context.claim("udp", local=port, pid=taker.pid)
+    alternate(Worker(context.scripts.udp_talker(port)))
+    kill_all()
+
+
+@case
+def datagram_socket_closed_when_another_process_has_a_child(
+    context: CaseContext,
+) -> None:
+    """As many descriptors lead to the socket as before: of two other processes."""
+
+    def gives() -> Script:
+        context.claim("udp", local=port)
+        sock = _used(port)
+        send_descriptor(giving, sock)
+        yield
+        yield  # the giver has been told something since it gave
+        child = Worker(waits())
+        child.step()
+        yield
+        child.kill()
+
+    def waits() -> Script:
+        yield
+        yield
+
+    def takes() -> Script:
+        with receive_descriptor(taking) as sock:
+            context.claim("udp", local=port)
+            sock.sendto(b"statement", (LO4, port))
+            assert sock.recv(100)
+            yield
+        yield
+
+    port = context.port()
+    giving, taking = socket.socketpair()
+    giver, taker = Worker(gives()), Worker(takes())
+    for one in (giver, giver, taker, giver, taker):
+        one.step()
+    context.log.disclaim("udp", local=port)
+    alternate(Worker(context.scripts.udp_talker(port)))
+    giver.step()
+    kill_all()
