@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 
 from truth.cases.registry import CaseContext, case
 from truth.sockets import LO4, receive_descriptor, send_descriptor, udp
@@ -52,53 +53,45 @@ def datagram_socket_passed_on_before_another_message(context: CaseContext) -> No
 def datagram_socket_passed_on_with_other_files(context: CaseContext) -> None:
     """The taker gets these last."""
 
-    def gives() -> Script:
-        context.claim("udp", local=port)
-        sock = _used(port)
-        others = [os.open(os.devnull, os.O_RDONLY) for _ in range(2)]
-        socket.send_fds(giving, [b"x"], [sock.fileno(), *others])
-        yield
-        sock.close()
-        yield
-
-    def takes() -> Script:
+    def takes(taking: socket.socket) -> Script:
         assert len(socket.recv_fds(taking, 1, 3)[1]) == 3
         yield
         yield
 
-    port = context.port()
-    giving, taking = socket.socketpair()
-    giver, taker = Worker(gives()), Worker(takes())
-    for one in (giver, taker, giver):
-        one.step()
-    context.claim("udp", local=port, pid=taker.pid)
-    alternate(Worker(context.scripts.udp_talker(port)))
-    kill_all()
+    _passed_on_with_others(context, 2, takes)
 
 
 @case
 def datagram_socket_passed_on_into_a_gap(context: CaseContext) -> None:
     """The taker gets it under a much lower number than what comes with it."""
 
-    def gives() -> Script:
-        context.claim("udp", local=port)
-        sock = _used(port)
-        other = os.open(os.devnull, os.O_RDONLY)
-        socket.send_fds(giving, [b"x"], [sock.fileno(), other])
-        yield
-        sock.close()
-        yield
-
-    def takes() -> Script:
+    def takes(taking: socket.socket) -> Script:
         first, *_ = [os.open(os.devnull, os.O_RDONLY) for _ in range(40)]
         os.close(first)
         assert socket.recv_fds(taking, 1, 2)[1][0] == first
         yield
         yield
 
+    _passed_on_with_others(context, 1, takes)
+
+
+def _passed_on_with_others(
+    context: CaseContext, others: int, takes: Callable[[socket.socket], Script]
+) -> None:
+    """Pass a socket on before so many other files of the message, and close it."""
+
+    def gives() -> Script:
+        context.claim("udp", local=port)
+        sock = _used(port)
+        files = [os.open(os.devnull, os.O_RDONLY) for _ in range(others)]
+        socket.send_fds(giving, [b"x"], [sock.fileno(), *files])
+        yield
+        sock.close()
+        yield
+
     port = context.port()
     giving, taking = socket.socketpair()
-    giver, taker = Worker(gives()), Worker(takes())
+    giver, taker = Worker(gives()), Worker(takes(taking))
     for one in (giver, taker, giver):
         one.step()
     context.claim("udp", local=port, pid=taker.pid)
