@@ -2,7 +2,6 @@
 
 import os
 import socket
-import statistics
 from typing import NamedTuple
 
 from bench import attribution, tables
@@ -11,17 +10,7 @@ from support.netns import DISCARD_PORT, Pair
 
 PAYLOAD_LEN = 18
 COUNT, COUNT_SHORT = 200_000, 50_000
-HEAD = (
-    *("", "classifier ns/packet", "of off", "the best", "of off"),
-    *("sender packets/s", "of off"),
-)
-
-
-class Run(NamedTuple):
-    """One run of a case."""
-
-    classifier_ns: float  # for a packet
-    rate: float  # packets a second, at the sender
+HEAD = ("", "classifier ns/packet", "of off", "the best", "of off")
 
 
 class Case(NamedTuple):
@@ -45,7 +34,7 @@ def main(*, short: bool) -> None:
     rounds, count = (5, COUNT_SHORT) if short else (11, COUNT)
     for label in ("short", "off"):
         cases = _cases(label)
-        runs: dict[str, list[Run]] = {title: [] for title in cases}
+        runs: dict[str, list[float]] = {title: [] for title in cases}
         for _ in range(rounds):  # side by side: all in every round
             for title, case in cases.items():
                 runs[title].append(_run(case, count))
@@ -55,22 +44,15 @@ def main(*, short: bool) -> None:
         tables.show(title, HEAD, rows)
 
 
-def _row(title: str, runs: list[Run], base: list[Run]) -> tuple[str, ...]:
-    ns, ns_off = ([each.classifier_ns for each in every] for every in (runs, base))
-    rates, rates_off = ([each.rate for each in every] for every in (runs, base))
-    return (
-        title,
-        *_pair(statistics.median(ns), statistics.median(ns_off)),
-        *_pair(min(ns), min(ns_off)),
-        *_pair(statistics.median(rates), statistics.median(rates_off)),
-    )
+def _row(title: str, runs: list[float], base: list[float]) -> tuple[str, ...]:
+    middle, off = (sorted(each)[len(each) // 2] for each in (runs, base))
+    best, best_off = min(runs), min(base)
+    ratios = f"{middle / off:.2f}", f"{best / best_off:.2f}"
+    return title, f"{middle:,.0f}", ratios[0], f"{best:,.0f}", ratios[1]
 
 
-def _pair(value: float, base: float) -> tuple[str, str]:
-    return f"{value:,.0f}", f"{value / base:.2f}"
-
-
-def _run(case: Case, count: int) -> Run:
+def _run(case: Case, count: int) -> float:
+    """Return the classifier's time for a packet, in ns."""
     null = os.open(os.devnull, os.O_WRONLY)
     try:
         with (
@@ -83,11 +65,11 @@ def _run(case: Case, count: int) -> Run:
             if case.begins:
                 _begin(pair)
             before = attribution.totals(engine.process.pid)
-            seconds = _flood(pair, count)
+            _flood(pair, count)
             spent = attribution.totals(engine.process.pid) - before
     finally:
         os.close(null)
-    return Run(spent.classifier_ns / spent.packets, count / seconds)
+    return spent.classifier_ns / spent.packets
 
 
 def _begin(pair: Pair) -> None:
@@ -98,8 +80,7 @@ def _begin(pair: Pair) -> None:
         sock.sendto(packet, (pair.far_address, 443))
 
 
-def _flood(pair: Pair, count: int) -> float:
-    """Send; return the seconds it took."""
+def _flood(pair: Pair, count: int) -> None:
     with pair.near.entered(), socket.socket(type=socket.SOCK_DGRAM) as sock:
         sock.connect((pair.far_address, DISCARD_PORT))
-        return flood.flood(sock, PAYLOAD_LEN, count)
+        flood.flood(sock, PAYLOAD_LEN, count)
