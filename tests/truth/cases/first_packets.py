@@ -48,6 +48,23 @@ def first_ping_to_another_host(context: CaseContext) -> None:
         alternate(Worker(pings(), comm=b"pings"))
 
 
+def _child_that_sends(
+    context: CaseContext,
+    sock: socket.socket,
+    to: int,
+    begin: socket.socket | None = None,
+) -> int:
+    """Fork a child that sends, once it has a word from ``begin``; return its pid."""
+    child = os.fork()
+    if not child:
+        if begin:
+            begin.recv(1)
+        context.claim("udp", local=sock.getsockname()[1])
+        sock.sendto(b"statement", (ELSEWHERE, to))
+        os._exit(0)
+    return child
+
+
 @case
 def first_datagram_of_an_heir(context: CaseContext) -> None:
     """A parent makes the socket and closes its own descriptor."""
@@ -55,12 +72,7 @@ def first_datagram_of_an_heir(context: CaseContext) -> None:
     def has_heir() -> Script:
         with udp(ANY4) as sock:
             sock.bind((ANY4, port))
-            child = os.fork()
-            if not child:
-                closed.recv(1)
-                context.claim("udp", local=port)
-                sock.sendto(b"statement", (ELSEWHERE, other))
-                os._exit(0)
+            child = _child_that_sends(context, sock, other, closed)
         told.send(b"x")
         os.waitpid(child, 0)
         yield
@@ -78,12 +90,7 @@ def first_datagram_by_a_socket_of_two(context: CaseContext) -> None:
     def has_heir() -> Script:
         with udp(ANY4) as sock:
             sock.bind((ANY4, port))
-            child = os.fork()
-            if not child:
-                context.claim("udp", local=port)
-                sock.sendto(b"statement", (ELSEWHERE, other))
-                os._exit(0)
-            os.waitpid(child, 0)
+            os.waitpid(_child_that_sends(context, sock, other), 0)
             yield
 
     port, other = context.port(), context.port()

@@ -24,6 +24,17 @@ def _takes(channel: socket.socket) -> Script:
         yield
 
 
+def _ask_taker(
+    context: CaseContext, port: int, taker: Worker, steps: tuple[Worker, ...]
+) -> None:
+    """Have workers pass a socket on in so many steps, then ask the one that has it."""
+    for one in steps:
+        one.step()
+    context.claim("udp", local=port, pid=taker.pid)
+    alternate(Worker(context.scripts.udp_talker(port)))
+    kill_all()
+
+
 @case
 def datagram_socket_passed_on_before_another_message(context: CaseContext) -> None:
     """The giver gets a message, as if with the socket that it has, and closes that."""
@@ -42,11 +53,7 @@ def datagram_socket_passed_on_before_another_message(context: CaseContext) -> No
     port = context.port()
     giving, taking = socket.socketpair()
     giver, taker = Worker(gives()), Worker(_takes(taking))
-    for one in (giver, giver, taker, giver, giver):
-        one.step()
-    context.claim("udp", local=port, pid=taker.pid)
-    alternate(Worker(context.scripts.udp_talker(port)))
-    kill_all()
+    _ask_taker(context, port, taker, (giver, giver, taker, giver, giver))
 
 
 @case
@@ -92,11 +99,7 @@ def _passed_on_with_others(
     port = context.port()
     giving, taking = socket.socketpair()
     giver, taker = Worker(gives()), Worker(takes(taking))
-    for one in (giver, taker, giver):
-        one.step()
-    context.claim("udp", local=port, pid=taker.pid)
-    alternate(Worker(context.scripts.udp_talker(port)))
-    kill_all()
+    _ask_taker(context, port, taker, (giver, taker, giver))
 
 
 @case
