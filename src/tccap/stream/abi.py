@@ -13,7 +13,8 @@ OPTIONS_MAX = 2048
 CAPLEN_MAX = BLOCK_MAX - EPB_HEADER_LEN - OPTIONS_MAX
 # With the longest block behind it, a chunk is below the 4 MiB of Linux 5.10.
 RING_CHUNK_LEN_MAX = 1 << 21
-RING_CHUNKS_MAX = (1 << 30) // RING_CHUNK_LEN_MAX
+RING_LEN_MAX = 1 << 30
+RING_CHUNKS_MAX = RING_LEN_MAX // RING_CHUNK_LEN_MAX
 RING_GRANULE_LEN = 1 << 16
 RING_LINE = 8  # words of a cache line
 MESSAGES_LEN_MIN = 1 << 18

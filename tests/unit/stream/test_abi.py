@@ -116,6 +116,7 @@ def test_the_ring_is_laid_out_as_its_reader_reads_it() -> None:
         "starts": 8 * abi.ring_shape(96, CPUS, 1).starts_at,
     }
     longest = abi.ring_shape(96, CPUS, RING_MIB_MAX)
+    assert longest.length == abi.RING_LEN_MAX
     assert LAYOUT.sizes["ring_control"] == 8 * longest.control_words
     assert LAYOUT.sizes["unfinished"] == 8 * abi.RING_LINE
     assert LAYOUT.at("unfinished", "position") == 0
